@@ -1,0 +1,69 @@
+# make demo     the whole thing, with no account and no setup; ARGS="--chaos" and the like go to it
+# make test     all tests; ARGS="-k frames" and the like go to pytest
+# make lint     style, types and the arrows between the rooms
+# make format   puts the code into the one form
+# make clean    removes all that these made
+#
+# Each sets up what it needs. PYTHON=/path/to/python3.12 chooses the Python.
+
+PYTHON ?= python3 python3.13 python3.12 python3.11
+ARGS ?=
+
+bin := .venv/bin
+ready := .venv/.ready
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test lint format clean rabbitmq
+.DELETE_ON_ERROR:
+
+demo: $(ready) rabbitmq
+	@$(bin)/rtmpump demo $(ARGS)
+
+test: $(ready) rabbitmq
+	@$(bin)/python -m pytest $(ARGS)
+
+lint: $(ready)
+	$(bin)/ruff check .
+	$(bin)/ruff format --check .
+	$(bin)/mypy
+	$(bin)/lint-imports
+
+format: $(ready)
+	$(bin)/ruff check --fix-only --quiet .
+	$(bin)/ruff format .
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist
+	find rtmpump tests -name __pycache__ -prune -exec rm -rf {} +
+
+rabbitmq: $(ready)
+	@$(bin)/python -m rtmpump.sandbox.rabbit --ensure
+
+# hatchling goes in first, so that it has the version of constraints.txt: pip builds an isolated
+# package without them.
+$(ready): $(bin)/python pyproject.toml constraints.txt
+	@echo "installing packages into .venv"
+	@$(bin)/python -m pip install --quiet -c constraints.txt hatchling
+	@$(bin)/python -m pip install --quiet -c constraints.txt --no-build-isolation -e '.[dev]'
+	@touch $@
+
+# Debian has the module venv in a package of its own.
+$(bin)/python:
+	@for python in $(PYTHON); do \
+	  $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; \
+	  python=; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "rtmpump needs Python 3.11 or later, and there is none among: $(PYTHON)" >&2; \
+	  echo "Install one, or name one: make PYTHON=/path/to/python3.11" >&2; \
+	  exit 1; \
+	fi; \
+	if ! $$python -c 'import ensurepip, venv' 2>/dev/null; then \
+	  as_root=; [ "$$(id -u)" = 0 ] || as_root='sudo -n'; \
+	  if ! { $$as_root apt-get update -q && $$as_root apt-get install -q -y python3-venv; } >&2; then \
+	    echo "$$python has no module venv; install it: apt-get install python3-venv" >&2; \
+	    exit 1; \
+	  fi; \
+	fi; \
+	echo "making .venv with $$($$python --version)"; \
+	$$python -m venv --clear .venv

@@ -1,0 +1,169 @@
+"""One tree of errors: each says whose fault it is and what happens next.
+
+An error carries its facts as fields first; the one line that a user reads is made in `__str__`.
+`fate` says what the daemon does: try again, stop for good, or reject this one input and go on.
+No field may ever hold a token or a broker password.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Fate(Enum):
+    """What happens after an error."""
+
+    RETRY = "retry"
+    FATAL = "fatal"
+    REJECTED = "rejected"
+
+
+EXIT_DONE = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_UNREACHABLE = 69
+EXIT_CONFIG = 78
+
+
+class RtmpumpError(Exception):
+    """The root. `exit_code` is what the program ends with when this error ends it."""
+
+    fate = Fate.FATAL
+    exit_code = EXIT_FAILED
+
+
+class ConfigError(RtmpumpError):
+    """The configuration is wrong: `key` as `section.key`, `where` a file or variable, `fix` what to do."""
+
+    exit_code = EXIT_CONFIG
+
+    def __init__(self, problem: str, *, key: str = "", where: str = "", fix: str = "") -> None:
+        super().__init__(problem, key, where, fix)
+        self.problem = problem
+        self.key = key
+        self.where = where
+        self.fix = fix
+
+    def __str__(self) -> str:
+        place = ": ".join(part for part in (self.where, self.key) if part)
+        line = f"{place}: {self.problem}" if place else self.problem
+        return f"{line}; {self.fix}" if self.fix else line
+
+
+class TokenRefused(RtmpumpError):
+    """Slack said that this token can never work; `code` is Slack's own word (`invalid_auth` …)."""
+
+    exit_code = EXIT_CONFIG
+
+    def __init__(self, code: str, fix: str) -> None:
+        super().__init__(code, fix)
+        self.code = code
+        self.fix = fix
+
+    def __str__(self) -> str:
+        return f"Slack refused the token ({self.code}); {self.fix}"
+
+
+class ServiceUnreachable(RtmpumpError):
+    """A service that a command of the program needs did not answer."""
+
+    exit_code = EXIT_UNREACHABLE
+
+    def __init__(self, service: str, detail: str, fix: str = "") -> None:
+        super().__init__(service, detail, fix)
+        self.service = service
+        self.detail = detail
+        self.fix = fix
+
+    def __str__(self) -> str:
+        line = f"{self.service} is not reachable: {self.detail}"
+        return f"{line}; {self.fix}" if self.fix else line
+
+
+class LinkError(RtmpumpError):
+    """A link to the outside (Slack or RabbitMQ) failed or ended; it is made anew.
+
+    `reason` is one short word for metrics (`goodbye`, `reset`, `ratelimited` …), `detail` the story,
+    `retry_after` the seconds that the peer asked us to wait, `at_once` whether the first new try
+    needs no wait, `held` for how many seconds the link had been up.
+    """
+
+    fate = Fate.RETRY
+
+    def __init__(
+        self,
+        link: str,
+        reason: str,
+        detail: str = "",
+        *,
+        retry_after: float | None = None,
+        at_once: bool = False,
+        held: float = 0.0,
+    ) -> None:
+        super().__init__(link, reason, detail)
+        self.link = link
+        self.reason = reason
+        self.detail = detail
+        self.retry_after = retry_after
+        self.at_once = at_once
+        self.held = held
+
+    def __str__(self) -> str:
+        return f"{self.link}: {self.reason}" + (f" ({self.detail})" if self.detail else "")
+
+
+class NotConnected(LinkError):
+    """Nothing was written: the link is down just now."""
+
+
+class WriteFailed(LinkError):
+    """The link broke while a frame was being written: nobody knows how much of it arrived."""
+
+
+class CommandRejected(RtmpumpError):
+    """A command can never be carried out; `code` is of the contract, `field` the one at fault or ""."""
+
+    fate = Fate.REJECTED
+
+    def __init__(self, code: str, message: str, field: str = "") -> None:
+        super().__init__(code, message, field)
+        self.code = code
+        self.message = message
+        self.field = field
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"
+
+
+class SpoolError(RtmpumpError):
+    """The spool file can't be used; `path` is the file."""
+
+    def __init__(self, path: str, problem: str, fix: str = "") -> None:
+        super().__init__(path, problem, fix)
+        self.path = path
+        self.problem = problem
+        self.fix = fix
+
+    def __str__(self) -> str:
+        line = f"spool {self.path}: {self.problem}"
+        return f"{line}; {self.fix}" if self.fix else line
+
+
+class SpoolLocked(SpoolError):
+    """Another process holds the spool."""
+
+
+class SpoolFull(SpoolError):
+    """`spool.max_bytes` is reached and the policy is `block`: wait for confirms, then try again."""
+
+    fate = Fate.RETRY
+
+
+class SpoolFailed(SpoolError):
+    """The disk refused a write or a read (full, I/O error); nothing was accepted: try again."""
+
+    fate = Fate.RETRY
+
+
+class SpoolCorrupt(SpoolError):
+    """The file is damaged: it is set aside and a new one begun."""
