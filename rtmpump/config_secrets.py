@@ -1,0 +1,159 @@
+"""Values that hold a secret or a URL: tokens, broker URLs, the proxy, the address of Slack's API.
+
+Laws: what is read here never gets into a message, not even in part, as nobody can tell which part
+of a mistyped URL is the password; no path either, as people write a token where its file is
+meant. It is kept as a Secret, which prints as `***`.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final, NoReturn
+from urllib.parse import SplitResult, urlsplit
+
+from rtmpump.config_values import MASK, Kind, ListOf, reason
+from rtmpump.errors import ConfigError
+
+_LONGEST: Final = 65_536
+_LOOPBACK = re.compile(r"localhost|::1|127(\.\d{1,3}){3}", re.ASCII)
+_ENCODE: Final = 'special characters of the password are percent-encoded, a "/" as %2F'
+
+
+class Secret:
+    """A token, or a URL with a password: prints as `***`; `reveal` gives what it holds."""
+
+    __slots__ = ("_hidden",)
+
+    def __init__(self, hidden: str) -> None:
+        self._hidden = hidden
+
+    def reveal(self) -> str:
+        """Return the real value; only for the line that hands it to Slack or RabbitMQ."""
+        return self._hidden
+
+    def __repr__(self) -> str:
+        return MASK
+
+    def __format__(self, spec: str) -> str:
+        return format(MASK, spec)
+
+    def __bool__(self) -> bool:
+        return bool(self._hidden)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._hidden == self._hidden
+
+    def __hash__(self) -> int:
+        return hash((Secret, self._hidden))
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Secret is never written out")
+
+
+class Token(Kind[Secret]):
+    """A Slack token, or "" for none; hidden."""
+
+    def read(self, value: object) -> Secret:
+        """Return it hidden."""
+        if not isinstance(value, str):
+            raise ConfigError("must be a string")
+        if re.search(r"\s", value):
+            raise ConfigError("must not hold blanks or line breaks")
+        if not value.isascii() or not value.isprintable():
+            raise ConfigError("must hold printable ASCII characters only")
+        return Secret(value)
+
+
+def _split(url: str) -> SplitResult | None:
+    """Split a URL, or return None where it has no host, a bad port, or characters no URL has."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.hostname and parts.port != 0 and url.isprintable() and " " not in url
+    except ValueError:
+        return None
+    return parts if usable else None
+
+
+class AmqpUrl(Kind[Secret]):
+    """The URL of a RabbitMQ node (https://www.rabbitmq.com/docs/uri-spec); hidden."""
+
+    def read(self, value: object) -> Secret:
+        """Return it hidden."""
+        if not isinstance(value, str) or not re.match("amqps?://", value):
+            raise ConfigError("must be a URL that begins with amqp:// or amqps://")
+        parts = _split(value)
+        if parts is None or parts.fragment:
+            raise ConfigError("must be a URL as amqp://user:password@host:port/vhost", fix=_ENCODE)
+        if parts.path.count("/") > 1:
+            raise ConfigError("has more than one part after the host", fix=_ENCODE)
+        return Secret(value)
+
+
+class AmqpUrls(ListOf[tuple[Secret, ...]]):
+    """The URLs of several nodes, tried in their order."""
+
+    def read(self, value: object) -> tuple[Secret, ...]:
+        """Return them hidden."""
+        return tuple(AmqpUrl().read(url) for url in self.strings(value))
+
+
+class ApiUrl(Kind[str]):
+    """Where Slack's Web API is: https, or http on this machine."""
+
+    def read(self, value: object) -> str:
+        """Return the URL with a slash at its end."""
+        parts = _split(value) if isinstance(value, str) else None
+        if parts is None or parts.scheme not in ("http", "https"):
+            raise ConfigError("must be a URL such as https://slack.com/api/")
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise ConfigError("must be a URL without user, password, query and fragment")
+        if parts.scheme == "http" and not _LOOPBACK.fullmatch(parts.hostname or ""):
+            raise ConfigError("must begin with https://", fix="http is for this machine only")
+        return parts.geturl().rstrip("/") + "/"
+
+
+class ProxyUrl(Kind[Secret]):
+    """The URL of an HTTP proxy, or "" for none; hidden: it may have a password."""
+
+    def read(self, value: object) -> Secret:
+        """Return it hidden."""
+        parts = _split(value) if isinstance(value, str) and value else None
+        if value != "" and (parts is None or parts.scheme != "http"):
+            raise ConfigError("must be a URL such as http://proxy.example:3128, or empty")
+        return Secret(str(value))
+
+
+class UrlFile(Kind[tuple[Secret, ...]]):
+    """A file with one URL on each line."""
+
+    def read(self, value: object) -> tuple[Secret, ...]:
+        """Take the path, return the URLs hidden."""
+        urls = tuple(AmqpUrl().read(line) for line in _lines(str(value)))
+        if not urls:
+            raise ConfigError("the file is empty")
+        return urls
+
+
+class TokenFile(Kind[Secret]):
+    """A file with a token and nothing else."""
+
+    def read(self, value: object) -> Secret:
+        """Take the path, return the token hidden."""
+        lines = _lines(str(value))
+        if len(lines) != 1:
+            raise ConfigError(f"the file must hold one line, the token; it has {len(lines)}")
+        return Token().read(lines[0])
+
+
+def _lines(path: str) -> list[str]:
+    """Return the lines of a file with a secret, blank ones left out; errors never quote them."""
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(_LONGEST)
+        lines = content.decode("ascii").splitlines()
+    except OSError as error:
+        raise ConfigError(f"can't read the file: {reason(error)}") from None
+    except UnicodeDecodeError:
+        raise ConfigError("the file must hold ASCII characters only") from None
+    return [line.strip() for line in lines if line.strip()]

@@ -1,0 +1,179 @@
+"""Where configuration comes from: a TOML file and the environment, each value with its place.
+
+Laws: nothing is checked or converted here but the names. Places are for people: `file:line`, or
+the name of the variable.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rtmpump.config_values import found, masked, nearest, reason
+from rtmpump.errors import ConfigError
+
+Names = Mapping[str, tuple[str, ...]]
+_PREFIX = "RTMPUMP_"
+# Kubernetes puts these into every container for a Service of the name `rtmpump-http` and the like.
+_SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT)(_|$)|_PORT_\d+_(TCP|UDP|SCTP)(_|$)")
+
+
+class Given(NamedTuple):
+    """One value as somebody wrote it; `text` tells that it comes from the environment."""
+
+    section: str
+    key: str
+    value: Any
+    where: str
+    text: bool = False
+
+    @property
+    def name(self) -> str:
+        """The whole name, `section.key`."""
+        return f"{self.section}.{self.key}"
+
+    def wrong(self, error: ConfigError) -> ConfigError:
+        """Return the same error with the key and the place added."""
+        return ConfigError(error.problem, key=masked(self.name), where=self.where, fix=error.fix)
+
+
+def from_file(path: Path, names: Names) -> list[Given]:
+    """Read a TOML file; `names` are the keys of each section.
+
+    Raises ConfigError: unreadable, no TOML, an unknown name, or a section that is no table.
+    """
+    text = _text_of(path)
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise _not_toml(path, text, error) from None
+    lines = _lines(text)
+    given = [
+        Given(section, key, value, f"{path}:{lines[section, key]}")
+        for section, table in data.items()
+        for key, value in _keys(section, table, names, f"{path}:{lines[section, '']}")
+    ]
+    for one in given:
+        _check_name(one, names)
+    return given
+
+
+def from_env(env: Mapping[str, str], names: Names) -> list[Given]:
+    """Take every `RTMPUMP_<SECTION>_<KEY>`; ConfigError for what was likely meant as one."""
+    known = {f"{s}_{k}".upper(): (s, k) for s, keys in names.items() for k in keys}
+    given = []
+    for variable in sorted(name for name in env if name.startswith(_PREFIX)):
+        name = variable.removeprefix(_PREFIX)
+        if name in known:
+            given.append(Given(*known[name], env[variable], variable, text=True))
+        elif not _is_service_link(name, env[variable]):
+            _check_variable(name, known, names)
+    return given
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ConfigError(f"can't read it: {reason(error)}", where=str(path)) from None
+    except UnicodeDecodeError:
+        raise ConfigError("is not UTF-8 text", where=str(path)) from None
+
+
+def _not_toml(path: Path, text: str, error: tomllib.TOMLDecodeError) -> ConfigError:
+    problem, _, at = str(error).partition(" (at ")
+    told = re.match(r"line (\d+)", at)
+    line = told[1] if told else text.rstrip().count("\n") + 1
+    return ConfigError(f"is no TOML: {problem[:1].lower()}{problem[1:]}", where=f"{path}:{line}")
+
+
+def _keys(section: str, table: object, names: Names, where: str) -> Iterator[tuple[str, Any]]:
+    """Give the keys of a section that is known and a table."""
+    if section not in names:
+        raise _unknown_section(section, table, names, where)
+    if not isinstance(table, dict):
+        raise ConfigError(f"must be a table, {found(table)}", key=section, where=where)
+    yield from table.items()
+
+
+def _unknown_section(section: str, value: object, names: Names, where: str) -> ConfigError:
+    homes = [] if isinstance(value, dict) else [s for s, keys in names.items() if section in keys]
+    if homes:
+        fix = f"it belongs under [{homes[0]}]"
+        return ConfigError("stands outside of its section", key=section, where=where, fix=fix)
+    near = nearest(section, names)
+    fix = f"did you mean [{near}]?" if near else "there are " + _listed(f"[{s}]" for s in names)
+    return ConfigError("unknown section", key=masked(section), where=where, fix=fix)
+
+
+def _check_name(given: Given, names: Names) -> None:
+    if given.key not in names[given.section]:
+        fix = _did_you_mean(given.section, given.key, names)
+        raise given.wrong(ConfigError("unknown key", fix=fix))
+
+
+def _did_you_mean(section: str, key: str, names: Names) -> str:
+    near = nearest(key, names[section])
+    homes = [other for other, keys in names.items() if key in keys]
+    if near or homes:
+        return f"did you mean {section}.{near}?" if near else f"did you mean {homes[0]}.{key}?"
+    return f"[{section}] has " + _listed(names[section])
+
+
+def _listed(words: Any) -> str:
+    return ", ".join(words)
+
+
+def _is_service_link(name: str, value: str) -> bool:
+    bare_port = name.endswith("_PORT") and re.match("(tcp|udp|sctp)://", value)
+    return bool(bare_port or _SERVICE_LINK.search(name))
+
+
+def _check_variable(name: str, known: Mapping[str, tuple[str, str]], names: Names) -> None:
+    """Refuse a variable that begins with a section or is nearly ours; leave others alone."""
+    section = name.partition("_")[0].lower()
+    near = nearest(name, known, cutoff=0.85)
+    if section in names:
+        near = near or nearest(name, (n for n in known if n.startswith(f"{section}_".upper())))
+    if near or section in names:
+        fix = f"did you mean {_PREFIX}{near}?" if near else f"[{section}] has no such key"
+        raise ConfigError("unknown variable", where=_PREFIX + name, fix=fix)
+
+
+def _lines(text: str) -> dict[tuple[str, str], int]:
+    """Return the line at which each section, as `(section, "")`, and each key begins.
+
+    tomllib keeps no positions. So the text is cut into statements, each the fewest lines that
+    parse by themselves under the table header in force; this is exact also for arrays and strings
+    of many lines. `text` must be good TOML.
+    """
+    lines: dict[tuple[str, str], int] = {}
+    header, statement, start = "", "", 1
+    for number, line in enumerate(text.split("\n"), 1):
+        statement += line + "\n"
+        data = _parsed(header + statement)
+        if data is None:
+            continue
+        for section, key in _names_in(data):
+            lines.setdefault((section, key), start)
+        if statement.lstrip().startswith("["):
+            header = statement
+        statement, start = "", number + 1
+    return lines
+
+
+def _parsed(text: str) -> dict[str, Any] | None:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return None
+
+
+def _names_in(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for section, table in data.items():
+        yield section, ""
+        if isinstance(table, dict):
+            yield from ((section, key) for key in table)
