@@ -1,0 +1,50 @@
+"""A token bucket for each key: how long a message to one channel has to wait.
+
+Each bucket is a single number, the time at which it will be full again (the "theoretical arrival
+time" of the generic cell rate algorithm, ITU-T I.371). A bucket that is full needs no memory.
+"""
+
+from __future__ import annotations
+
+import math
+
+# Whoever waits exactly as long as told must not be told to wait again for a rounding error.
+_ROUNDING = 1e-6
+
+
+class Bucket:
+    """Grants `burst` tokens at once and `rate` a second after that, to each key by itself."""
+
+    def __init__(self, rate: float, burst: int) -> None:
+        """Take `rate` in tokens a second (> 0) and `burst` >= 1; else ValueError."""
+        if not (rate > 0 and math.isfinite(rate)) or burst < 1:
+            raise ValueError(f"no bucket has rate {rate} and burst {burst}")
+        self._interval = 1.0 / rate
+        self._spare = (burst - 1) * self._interval
+        self._refill = burst * self._interval
+        self._full_at: dict[str, float] = {}
+        self._swept = -math.inf
+
+    def take(self, key: str, now: float) -> float:
+        """Take one token and give 0.0, or take none and give the seconds until there is one."""
+        if now - self._swept >= self._refill:
+            self.sweep(now)
+        full_at = max(self._full_at.get(key, now), now)
+        wait = full_at - now - self._spare
+        if wait > _ROUNDING:
+            return wait
+        self._full_at[key] = full_at + self._interval
+        return 0.0
+
+    def sweep(self, now: float) -> None:
+        """Forget the full buckets.
+
+        `take` calls it once in the time that an empty bucket needs to fill, so what is kept is
+        bounded by the keys that were granted a token within twice that time.
+        """
+        self._swept = now
+        self._full_at = {key: full_at for key, full_at in self._full_at.items() if full_at > now}
+
+    def __len__(self) -> int:
+        """Count the buckets that are kept."""
+        return len(self._full_at)

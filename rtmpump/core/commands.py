@@ -1,0 +1,359 @@
+"""The body of an AMQP message in, a command or a rejection out; then RTM frame and result.
+
+Laws:
+
+- Whatever the bytes are, `parse` gives a command or raises `CommandRejected`, nothing else.
+- A rejection is read by somebody who can't look into this program: it names the field, says what
+  was found and what to do. It may stand in a log or in an AMQP header, so it is short, printable
+  and never shows the text of a message.
+- What `parse` lets through can be encoded as UTF-8.
+- Names of channels are not looked up here, and no reply is waited for.
+
+The shapes are those of CONTRACT section 5; what Slack takes is told in its pages "Real Time
+Messaging API", "presence_sub" and "presence_query".
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
+from typing import Any, ClassVar, TypeAlias
+
+import msgspec
+
+from rtmpump.errors import CommandRejected
+
+BODY_MAX = 65_536
+FRAME_MAX = 16_384
+TEXT_MAX = 4_000
+CHANNEL_MAX = 80
+QUERY_IDS_MAX = 500
+
+_INVALID = "invalid_command"
+_TOO_LONG = "too_long"
+_SHOWN_MAX = 80
+_MESSAGE_MAX = 1_000
+_CHANNEL_ID = re.compile(r"[CGD][A-Z0-9]{2,}")
+_THREAD_TS = re.compile(r"[0-9]{1,12}\.[0-9]{6}")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Message(msgspec.Struct, frozen=True):
+    """Post `text` to `channel` (id or name), in the thread of `thread_ts` if there is one."""
+
+    kind: ClassVar[str] = "message"
+    awaits_reply: ClassVar[bool] = True
+
+    channel: str
+    text: str
+    thread_ts: str | None = None
+    reply_broadcast: bool = False
+
+
+class Typing(msgspec.Struct, frozen=True):
+    """Show in `channel` that the bot is typing."""
+
+    kind: ClassVar[str] = "typing"
+    awaits_reply: ClassVar[bool] = False
+
+    channel: str
+    thread_ts: str | None = None
+
+
+class PresenceSub(msgspec.Struct, frozen=True):
+    """Subscribe to the presence of these users and of no others."""
+
+    kind: ClassVar[str] = "presence_sub"
+    awaits_reply: ClassVar[bool] = False
+
+    ids: tuple[str, ...]
+
+
+class PresenceQuery(msgspec.Struct, frozen=True):
+    """Ask once for the presence of these users."""
+
+    kind: ClassVar[str] = "presence_query"
+    awaits_reply: ClassVar[bool] = False
+
+    ids: tuple[str, ...]
+
+
+Command: TypeAlias = Message | Typing | PresenceSub | PresenceQuery
+_Fields: TypeAlias = dict[str, Any]
+
+
+def parse(body: bytes) -> Command:
+    """Read the body of a command: a JSON object (RFC 8259) of at most 65,536 bytes of UTF-8.
+
+    Of a key that comes twice the last one counts. Raises CommandRejected with the code `too_long`
+    (body, text, or the frame that would be sent) or `invalid_command` (all else).
+    """
+    fields = _object(body)
+    kind = _kind(fields)
+    _refuse_unknown(fields, kind)
+    command = _MAKERS[kind](fields)
+    # With the least id, and none for a name: what is too long even so need not wait for the rest.
+    channel = getattr(command, "channel", "")
+    encode(command, id=0, channel_id=channel if is_channel_id(channel) else "")
+    return command
+
+
+def is_channel_id(channel: str) -> bool:
+    """Say whether this is the id of a channel (`C`), group (`G`) or direct message (`D`)."""
+    return _CHANNEL_ID.fullmatch(channel) is not None
+
+
+def channel_name(channel: str) -> str:
+    """Give the name as Slack keeps it: `general` for `#general` and for `general`."""
+    return channel.removeprefix("#")
+
+
+def encode(command: Command, *, id: int, channel_id: str) -> bytes:
+    """Make the RTM frame, JSON in UTF-8; `channel_id` is not used for presence.
+
+    Raises CommandRejected (`too_long`) past 16,384 bytes, for which Slack would disconnect us.
+    """
+    frame: _Fields = {"id": id, "type": command.kind}
+    if isinstance(command, PresenceSub | PresenceQuery):
+        frame["ids"] = command.ids
+    else:
+        frame["channel"] = channel_id
+        if command.thread_ts is not None:
+            frame["thread_ts"] = command.thread_ts
+    if isinstance(command, Message):
+        frame["text"] = command.text
+        if command.reply_broadcast:
+            frame["reply_broadcast"] = True
+    return _bounded(msgspec.json.encode(frame), "ids" if "ids" in frame else "text")
+
+
+def ok_result(channel: str | None, ts: str | None, attempts: int, uncertain: bool) -> bytes:
+    """Make the result of a command that was carried out; leaves out a `channel` or `ts` of none."""
+    result: _Fields = {"ok": True}
+    if channel:
+        result["channel"] = _printable(channel)
+    if ts:
+        result["ts"] = _printable(ts)
+    return msgspec.json.encode(result | {"attempts": attempts, "uncertain": uncertain})
+
+
+def error_result(code: str, message: str, attempts: int, uncertain: bool) -> bytes:
+    """Make the result of a command that failed; `code` is one of the contract."""
+    error = {"code": _printable(code), "message": _printable(message)}
+    return msgspec.json.encode(
+        {"ok": False, "error": error, "attempts": attempts, "uncertain": uncertain}
+    )
+
+
+def dead_headers(code: str, message: str, attempts: int, failed_at_ms: int) -> dict[str, Any]:
+    """Make the AMQP headers that a dead letter gains; the time is told as RFC 3339, in UTC."""
+    failed_at = (_EPOCH + timedelta(milliseconds=failed_at_ms)).isoformat(timespec="milliseconds")
+    return {
+        "rtmpump-error-code": _printable(code),
+        "rtmpump-error-message": _printable(message),
+        "rtmpump-attempts": attempts,
+        "rtmpump-failed-at": failed_at.replace("+00:00", "Z"),
+    }
+
+
+def _object(body: bytes) -> _Fields:
+    if len(body) > BODY_MAX:
+        raise _reject(f"the body is {len(body):,} bytes; send at most {BODY_MAX:,}", code=_TOO_LONG)
+    found = _json(body)
+    if not isinstance(found, dict):
+        raise _reject(f'the body is {_what(found)}; send an object like {{"channel": …}}')
+    return found
+
+
+def _json(body: bytes) -> object:
+    # Not msgspec: it refuses half a surrogate pair without saying in which field it stands.
+    try:
+        return json.loads(body.decode())
+    except UnicodeDecodeError as error:
+        problem = f"not UTF-8 (byte {error.start})"
+    except json.JSONDecodeError as error:
+        problem = f"not JSON ({error.msg}: line {error.lineno}, column {error.colno})"
+    except ValueError:
+        problem = "JSON with a number of thousands of digits"
+    except RecursionError:
+        problem = "nested too deep"
+    raise _reject(f"the body is {problem}; send a JSON object in UTF-8")
+
+
+def _kind(fields: _Fields) -> str:
+    kind = fields.get("type", Message.kind)
+    if isinstance(kind, str) and kind in _MAKERS:
+        return kind
+    known = ", ".join(_MAKERS)
+    fix = f"must be one of {known}{_nearest(kind, list(_MAKERS))}"
+    raise _reject(f'field "type" {fix}; found {_what(kind)}', "type")
+
+
+def _refuse_unknown(fields: _Fields, kind: str) -> None:
+    known = ["type", *_CLASSES[kind].__struct_fields__]
+    for name in fields:
+        if name not in known:
+            shown = _short(name)
+            problem = f'field "{shown}" is unknown to a {kind}{_nearest(name, known)}'
+            raise _reject(f"{problem}; it takes {', '.join(known)}", shown)
+
+
+def _channel(fields: _Fields) -> str:
+    channel = _string(fields, "channel", 'an id like "C024BE91L" or a name like "general"')
+    length = len(channel_name(channel))
+    if length == 0:
+        raise _wrong("channel", 'an id like "C024BE91L" or a name like "general"', channel)
+    if length > CHANNEL_MAX:
+        fix = f"at most {CHANNEL_MAX} characters"
+        raise _reject(f'field "channel" must have {fix}; found {length:,}', "channel")
+    return channel
+
+
+def _text(fields: _Fields) -> str:
+    wanted = f"a string of 1 to {TEXT_MAX:,} characters"
+    text = _string(fields, "text", wanted)
+    if not text:
+        raise _reject(f'field "text" must be {wanted}; found an empty string', "text")
+    if len(text) > TEXT_MAX:
+        found = f"found {len(text):,}; send it in parts"
+        raise _reject(f'field "text" must be {wanted}; {found}', "text", code=_TOO_LONG)
+    return text
+
+
+def _thread_ts(fields: _Fields) -> str | None:
+    if "thread_ts" not in fields:
+        return None
+    wanted = 'the ts of a message, a string like "1355517523.000005" (leave it out for no thread)'
+    thread_ts = _string(fields, "thread_ts", wanted)
+    if _THREAD_TS.fullmatch(thread_ts) is None:
+        raise _wrong("thread_ts", wanted, thread_ts)
+    return thread_ts
+
+
+def _reply_broadcast(fields: _Fields) -> bool:
+    if "reply_broadcast" not in fields:
+        return False
+    reply_broadcast = fields["reply_broadcast"]
+    if not isinstance(reply_broadcast, bool):
+        raise _wrong("reply_broadcast", "true or false", reply_broadcast)
+    if "thread_ts" not in fields:
+        problem = 'field "reply_broadcast" is taken only with "thread_ts"; found no thread_ts'
+        raise _reject(f"{problem}; add it, or leave reply_broadcast out", "reply_broadcast")
+    return reply_broadcast
+
+
+def _ids(fields: _Fields) -> tuple[str, ...]:
+    wanted = 'a list of user ids like ["U024BE7LH"], at least one'
+    if "ids" not in fields:
+        raise _missing("ids", wanted)
+    ids = fields["ids"]
+    if not isinstance(ids, list) or not ids:
+        raise _wrong("ids", wanted, ids)
+    for id in ids:
+        if not isinstance(id, str) or not id or not _is_encodable(id):
+            raise _reject(f'field "ids" must be {wanted}; one of them is {_what(id)}', "ids")
+    return tuple(ids)
+
+
+def _query_ids(fields: _Fields) -> tuple[str, ...]:
+    ids = _ids(fields)
+    if len(ids) > QUERY_IDS_MAX:
+        fix = f"at most {QUERY_IDS_MAX} in one presence_query"
+        raise _reject(f'field "ids" may have {fix}; found {len(ids):,}; ask in parts', "ids")
+    return ids
+
+
+def _string(fields: _Fields, name: str, wanted: str) -> str:
+    if name not in fields:
+        raise _missing(name, wanted)
+    value = fields[name]
+    if not isinstance(value, str):
+        raise _wrong(name, wanted, value)
+    if not _is_encodable(value):
+        problem = "holds half of a surrogate pair, which UTF-8 can't hold"
+        raise _reject(f'field "{name}" {problem}; send whole characters', name)
+    return value
+
+
+def _bounded(frame: bytes, field: str) -> bytes:
+    if len(frame) > FRAME_MAX:
+        problem = f'field "{field}" makes a frame of {len(frame):,} bytes'
+        raise _reject(f"{problem}; Slack takes at most {FRAME_MAX:,}", field, code=_TOO_LONG)
+    return frame
+
+
+def _missing(field: str, wanted: str) -> CommandRejected:
+    return _reject(f'field "{field}" is missing; it must be {wanted}', field)
+
+
+def _wrong(field: str, wanted: str, found: object) -> CommandRejected:
+    return _reject(f'field "{field}" must be {wanted}; found {_what(found)}', field)
+
+
+def _reject(message: str, field: str = "", *, code: str = _INVALID) -> CommandRejected:
+    return CommandRejected(code, message, field)
+
+
+def _what(value: object) -> str:
+    """Say in JSON's words what was found; only strings are shown, for they alone are short."""
+    if isinstance(value, str):
+        return f'the string "{_short(value)}"' if value else "an empty string"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list):
+        return "a list" if value else "an empty list"
+    return "an object" if isinstance(value, dict) else "a number"
+
+
+def _nearest(name: object, known: list[str]) -> str:
+    near = get_close_matches(name[:_SHOWN_MAX].lower(), known, 1) if isinstance(name, str) else []
+    return f' (did you mean "{near[0]}"?)' if near else ""
+
+
+def _short(text: str) -> str:
+    clipped = text if len(text) <= _SHOWN_MAX else text[: _SHOWN_MAX - 1] + "…"
+    return clipped if clipped.isprintable() else ascii(clipped)[1:-1]
+
+
+def _printable(text: str) -> str:
+    """Bound what others wrote: a header must fit into one AMQP frame, and be UTF-8."""
+    return text[:_MESSAGE_MAX].encode("utf-8", "backslashreplace").decode()
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _message(fields: _Fields) -> Message:
+    channel, text, thread_ts = _channel(fields), _text(fields), _thread_ts(fields)
+    return Message(channel, text, thread_ts, _reply_broadcast(fields))
+
+
+def _typing(fields: _Fields) -> Typing:
+    return Typing(_channel(fields), _thread_ts(fields))
+
+
+def _presence_sub(fields: _Fields) -> PresenceSub:
+    return PresenceSub(_ids(fields))
+
+
+def _presence_query(fields: _Fields) -> PresenceQuery:
+    return PresenceQuery(_query_ids(fields))
+
+
+_MAKERS: dict[str, Callable[[_Fields], Command]] = {
+    Message.kind: _message,
+    Typing.kind: _typing,
+    PresenceSub.kind: _presence_sub,
+    PresenceQuery.kind: _presence_query,
+}
+_CLASSES: dict[str, type[Command]] = {
+    made.kind: made for made in (Message, Typing, PresenceSub, PresenceQuery)
+}

@@ -1,0 +1,141 @@
+"""What an event is called in RabbitMQ: routing key, exchange part, message id, headers.
+
+Laws:
+
+- A name hangs on the body and on the facts that the spool keeps beside it, on nothing else: an
+  event that is published again, after whatever fault, is called the same.
+- Two different events never share a message id. Its first letter tells its class, its parts can't
+  hold the ":" between them, and a part that is too odd to stand there is replaced by its hash.
+- All that leaves here fits into AMQP: short strings have at most 255 bytes.
+
+This runs for every event, 20,000 times a second: what can be known beforehand is kept.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from rtmpump.core.frames import Head, head
+
+UNKNOWN = "unknown"
+
+_WORD_MAX = 100
+_SHORT_STRING = 255
+_NAMES_KEPT = 2048
+_PART = r"[A-Za-z0-9_.-]{0,48}"
+
+_ODD = re.compile(r"[^A-Za-z0-9_-]")
+_is_part = re.compile(_PART).fullmatch
+_is_stem = re.compile(rf"[me](?::{_PART}){{4}}").fullmatch
+_NOTHING = Head()
+
+
+class Route(msgspec.Struct, frozen=True, gc=False):
+    """How one event is published.
+
+    `type` is the event's part of the exchange name `rtm.<type>`, `timestamp` in seconds since 1970.
+    `headers` is made anew for each event, so the caller may add to it.
+    """
+
+    routing_key: str
+    type: str
+    message_id: str
+    headers: dict[str, Any]
+    timestamp: int
+
+
+def route(body: bytes, *, seq: int, received_ms: int, team: str, bot: str, epoch: str) -> Route:
+    """Give an event its names; never raises, whatever `body` holds.
+
+    `received_ms` is in milliseconds since 1970; `epoch` and `seq` are those of the spool that
+    accepted the event first.
+    """
+    seen = head(body) or _NOTHING
+    key, kind = _names(seen.type, seen.subtype)
+    message_id = (
+        _message_id_of_message(seen, team)
+        or _message_id_of_stamped(seen, kind, body, team)
+        or f"s:{_part(epoch)}:{seq}"
+    )
+    headers: dict[str, Any] = {"team": team, "bot": bot, "received_at": received_ms, "seq": seq}
+    if _is_short(seen.channel):
+        headers["channel"] = seen.channel
+    if _is_short(seen.user):
+        headers["user"] = seen.user
+    return Route(key, kind, message_id, headers, received_ms // 1000)
+
+
+def clean(word: str) -> str:
+    """Make a word fit for a routing key: `[A-Za-z0-9_-]`, at most 100 of them, the rest as "_"."""
+    return _ODD.sub("_", word[:_WORD_MAX])
+
+
+def ignored(type: str, subtype: str, ignore: frozenset[str]) -> bool:
+    """Say whether `events.ignore` names this event.
+
+    Its words are those that consumers see: "message" stands for all its subtypes too,
+    "message.channel_join" for that one, "unknown" for events without a usable type.
+    """
+    if not ignore:
+        return False
+    key, kind = _names(type, subtype)
+    return kind in ignore or key in ignore
+
+
+def _names(type: object, subtype: object) -> tuple[str, str]:
+    """Give the routing key and the type as consumers see them."""
+    if not isinstance(type, str) or not type:
+        return UNKNOWN, UNKNOWN
+    # Cut here, so that what is kept stays small whatever Slack sends.
+    return _kept_names(type[:_WORD_MAX], subtype[:_WORD_MAX] if isinstance(subtype, str) else "")
+
+
+@lru_cache(maxsize=_NAMES_KEPT)
+def _kept_names(type: str, subtype: str) -> tuple[str, str]:
+    kind = clean(type)
+    return (f"{kind}.{clean(subtype)}" if subtype else kind), kind
+
+
+def _message_id_of_message(seen: Head, team: str) -> str:
+    """Class 1, a message that people see: any other copy of it, even a back-filled one, is equal.
+
+    "" for all else; then the hash of the bytes or the place in the spool must tell events apart.
+    """
+    if seen.type != "message" or not (seen.hidden is None or seen.hidden is False):
+        return ""
+    channel, ts, subtype = seen.channel, seen.ts, "" if seen.subtype is None else seen.subtype
+    if not (isinstance(channel, str) and isinstance(ts, str) and isinstance(subtype, str)):
+        return ""
+    name = f"m:{team}:{channel}:{ts}:{subtype}"
+    return name if channel and ts and _is_stem(name) else ""
+
+
+def _message_id_of_stamped(seen: Head, kind: str, body: bytes, team: str) -> str:
+    """Class 2, another event that carries a time of its own; "" for those that carry none."""
+    event_ts = seen.event_ts if isinstance(seen.event_ts, str) else ""
+    ts = seen.ts if isinstance(seen.ts, str) else ""
+    if not event_ts and not ts:
+        return ""
+    stem = f"e:{team}:{kind}:{event_ts}:{ts}"
+    if not _is_stem(stem):
+        stem = ":".join(("e", _part(team), _part(kind), _part(event_ts), _part(ts)))
+    return f"{stem}:{blake2b(body, digest_size=16).hexdigest()}"
+
+
+def _part(word: str) -> str:
+    """Give the word itself, or where it is odd or long a readable rest of it and its hash."""
+    if _is_part(word):
+        return word
+    digest = blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    return f"{clean(word)[:30]}~{digest}"
+
+
+def _is_short(word: object) -> bool:
+    if not isinstance(word, str) or not 0 < len(word) <= _SHORT_STRING:
+        return False
+    return word.isascii() or len(word.encode()) <= _SHORT_STRING
