@@ -1,0 +1,262 @@
+"""One RTM connection of a simulated workspace, from the upgrade to its end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import time
+from functools import partial
+
+from rtmpump.sandbox import rtm
+from rtmpump.sandbox.faults import EXPIRED_URL, Answer, Kind
+from rtmpump.sandbox.hub import Hub
+from rtmpump.sandbox.stream import Stream
+from rtmpump.sandbox.webapi import Ticket
+from rtmpump.sandbox.websocket import (
+    Decoder,
+    Message,
+    Opcode,
+    ProtocolError,
+    close_code,
+    encode,
+    encode_close,
+)
+
+_CLOSE_SECONDS = 2.0
+_HELLO = {"type": "hello", "fast_reconnect": False, "region": "sandbox", "start": True}
+
+
+class Connection:
+    """`number` counts from 1; `live` is whether it gets events; `silent` that it is played dead.
+
+    Only its own thread reads (`serve`); any thread may write.
+    """
+
+    def __init__(self, hub: Hub, stream: Stream, ticket: Ticket | None) -> None:
+        self.number = hub.next_number()
+        self.live = False
+        self.silent = False
+        self._hub = hub
+        self._stream = stream
+        self._ticket = ticket
+        self._decoder = Decoder(rtm.FRAME_LIMIT)
+        # Nothing may follow a close frame, so who writes an event looks at `live` under this lock.
+        self._order = threading.Lock()
+        self._closing = False
+        self._watched: set[str] = set()
+        self._last_message = float("-inf")
+
+    def serve(self) -> None:
+        """Says hello, answers the client until the connection ends."""
+        self._hub.add(self)
+        try:
+            self._greet()
+            self._converse()
+        except ProtocolError as error:
+            self.close(error.code, error.reason)
+            self._drain()
+        except OSError:
+            return
+        finally:
+            self._hub.remove(self)
+
+    def deliver(self, body: bytes, opcode: int = Opcode.TEXT) -> bool:
+        """Sends one event, waiting for a slow peer; False if the connection takes none."""
+        return self.write_live(encode(body, opcode, piece=self._hub.faults.fragment))
+
+    def write_live(self, data: bytes) -> bool:
+        """Writes encoded frames; False if the connection takes none or broke."""
+        try:
+            with self._order:
+                if not self.live:
+                    return False
+                self.write(data)
+        except OSError:
+            self._hub.set_live(self, False)
+            return False
+        return True
+
+    def write(self, data: bytes) -> None:
+        """Writes bytes as they are.
+
+        Raises:
+            OSError: the connection has ended.
+        """
+        self._stream.write(data, step=1 if self._hub.faults.byte_by_byte else 0)
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Begins the closing handshake; a peer that does not answer it is cut off soon."""
+        if self._closing:
+            return
+        self._closing = True
+        # Before the lock: an event that a peer does not read can hold it.
+        self._hub.later(_CLOSE_SECONDS, self._stream.end)
+        with self._order, contextlib.suppress(OSError):
+            self._hub.set_live(self, False)
+            self.write(encode_close(code, reason))
+
+    def cut(self, *, reset: bool = False) -> None:
+        """Ends the TCP connection with no word: with FIN, or with RST."""
+        self._hub.set_live(self, False)
+        self._stream.end(reset=reset)
+
+    def silence(self) -> None:
+        """From now on nothing is read or answered, though the connection stays."""
+        self.silent = True
+        self._hub.set_live(self, False)
+
+    def presence(self, users: set[str] | None = None) -> None:
+        """Tells the presence of those of `users` that the client watches (None = all)."""
+        watched = self._watched if users is None else self._watched & users
+        self._tell_presence(sorted(watched))
+
+    def _greet(self) -> None:
+        kind = self._hub.faults.next_hello()
+        if self._ticket is None:
+            self._refuse(EXPIRED_URL)
+        elif kind == "error":
+            self._refuse(self._hub.faults.hello_error)
+        elif kind == "send":
+            self._send(_HELLO)
+            self._repeat_last_reply()
+            self._hub.set_live(self, True)
+
+    def _refuse(self, error: rtm.Json) -> None:
+        self._send({"type": "error", "error": error})
+        self.close(1000)
+
+    def _repeat_last_reply(self) -> None:
+        how, last = self._hub.faults.repeat_last_reply, self._hub.last_accepted
+        if last and how == "reply":
+            self._send(rtm.reply(*last))
+        elif last and how == "echo":
+            self._send(rtm.echo(*last, self._hub.author))
+
+    def _converse(self) -> None:
+        while data := self._stream.read():
+            if self.silent:
+                self._stream.wait_gone()
+                return
+            for message in self._decoder.feed(data):
+                if not self._take(message):
+                    return
+
+    def _take(self, message: Message) -> bool:
+        """Handles one message; False when it was the last."""
+        if message.opcode is Opcode.CLOSE:
+            self.close(close_code(message.payload))
+            return False
+        if message.opcode is Opcode.PING:
+            self.write(encode(message.payload, Opcode.PONG))
+        elif message.opcode is Opcode.PONG:
+            self._hub.note(self._hub.pongs, message.payload)
+        elif not self._closing:
+            self._take_frame(message.payload)
+        return True
+
+    def _take_frame(self, payload: bytes) -> None:
+        try:
+            frame = json.loads(payload)
+        except (ValueError, RecursionError):
+            frame = None
+        if not isinstance(frame, dict):
+            self._send(rtm.error_event(*rtm.CANNOT_PROCESS))
+            return
+        self._hub.note(self._hub.frames, frame)
+        handle = _HANDLERS.get(str(frame.get("type")), Connection._unknown)
+        handle(self, frame)
+
+    def _unknown(self, frame: rtm.Json) -> None:
+        self._send(rtm.refusal(frame, *rtm.CANNOT_PROCESS))
+
+    def _ping(self, frame: rtm.Json) -> None:
+        self._send(rtm.pong(frame))
+
+    def _typing(self, frame: rtm.Json) -> None:
+        self._hub.tell_others(self, [rtm.typing_event(frame, self._hub.author)])
+
+    def _presence_sub(self, frame: rtm.Json) -> None:
+        ids = rtm.ids_of(frame)
+        if ids is None:
+            return self._unknown(frame)
+        self._watched = set(ids)
+        return self._tell_presence(ids)
+
+    def _presence_query(self, frame: rtm.Json) -> None:
+        ids = rtm.ids_of(frame)
+        if ids is None or len(ids) > rtm.QUERY_LIMIT:
+            return self._unknown(frame)
+        return self._tell_presence(ids)
+
+    def _tell_presence(self, ids: list[str]) -> None:
+        with self._hub.changed:
+            presence = {user: self._hub.presence.get(user, "active") for user in ids}
+        batch = self._ticket is not None and self._ticket.batch_presence
+        for event in rtm.presence_events(presence, batch):
+            self.deliver(rtm.as_bytes(event))
+
+    def _message(self, frame: rtm.Json) -> None:
+        answer = self._hub.faults.answer_to(frame)
+        if answer.kind is Kind.CUT_BEFORE_ACCEPT:
+            return self.cut(reset=True)
+        problem = self._problem(frame, answer)
+        if problem:
+            return self._send(rtm.refusal(frame, *problem))
+        ts = self._hub.accept(frame, self.number)
+        self._hub.tell_others(self, rtm.message_events(frame, ts, self._hub.author))
+        return self._reply(answer, frame, ts)
+
+    def _problem(self, frame: rtm.Json, answer: Answer) -> tuple[int, str] | None:
+        if answer.kind is Kind.ERROR:
+            return answer.code, answer.msg
+        if self._comes_too_fast():
+            return rtm.TOO_FAST
+        return rtm.problem(frame, list(self._hub.directory.channels.values()))
+
+    def _comes_too_fast(self) -> bool:
+        rate, now = self._hub.faults.rate_limit, time.monotonic()
+        if rate and now - self._last_message < 1 / rate:
+            return True
+        self._last_message = now
+        return False
+
+    def _reply(self, answer: Answer, frame: rtm.Json, ts: str) -> None:
+        reply, echo = rtm.reply(frame, ts), rtm.echo(frame, ts, self._hub.author)
+        if answer.kind is Kind.CUT_BEFORE_REPLY:
+            self.cut(reset=True)
+        elif answer.kind is Kind.LATE:
+            self._hub.later(answer.seconds, partial(self.deliver, rtm.as_bytes(reply)))
+        else:
+            for words in _WORDS[answer.kind]:
+                self._send(reply if words == "reply" else echo)
+
+    def _send(self, frame: rtm.Json) -> None:
+        self.write(encode(rtm.as_bytes(frame), piece=self._hub.faults.fragment))
+
+    def _drain(self) -> None:
+        """Reads on for a moment: closing with unread input would reset what we last wrote."""
+        deadline = time.monotonic() + _CLOSE_SECONDS
+        try:
+            while self._stream.read(max(0.0, deadline - time.monotonic())):
+                pass
+        except OSError:
+            return
+
+
+_WORDS = {
+    Kind.NORMAL: ("reply",),
+    Kind.NEVER: (),
+    Kind.TWICE: ("reply", "reply"),
+    Kind.ECHO_BEFORE: ("echo", "reply"),
+    Kind.ECHO_AFTER: ("reply", "echo"),
+    Kind.ECHO_ONLY: ("echo",),
+}
+
+_HANDLERS = {
+    "ping": Connection._ping,
+    "message": Connection._message,
+    "typing": Connection._typing,
+    "presence_sub": Connection._presence_sub,
+    "presence_query": Connection._presence_query,
+}

@@ -1,0 +1,167 @@
+"""Everything that a simulated workspace can do wrong on request, in one place.
+
+Set the fields of `workspace.faults` at any time; they hold from then on. Fields that are queues are
+taken from the front, one entry for each occasion; when they are empty, all is well again.
+Faults that are done at once are methods of the workspace: `goodbye`, `close`, `cut`, `reset`,
+`silence`, `raw`, `down` and `up`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, TypeAlias, TypeVar
+
+_Entry = TypeVar("_Entry")
+_Otherwise = TypeVar("_Otherwise")
+
+_NOTHING: deque[Any] = deque()
+EXPIRED_URL = {"code": 1, "msg": "Socket URL has expired"}
+
+
+@dataclass(frozen=True)
+class HttpAnswer:
+    """This HTTP answer instead of the right one; `headers` win over the usual ones."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: str | bytes = ""
+
+
+@dataclass(frozen=True)
+class Hang:
+    """Nothing for `seconds`, then the right answer."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Reset:
+    """The connection is reset (RST) without an answer."""
+
+
+# What a Web API call can meet: one of the above, a Slack error code ("invalid_auth"), or the
+# members of the answer itself.
+ApiFault: TypeAlias = "HttpAnswer | Hang | Reset | str | dict[str, Any]"
+HandshakeFault: TypeAlias = "HttpAnswer | Hang | Reset"
+
+
+class Kind(Enum):
+    """What happens to one message that a client sends."""
+
+    NORMAL = "normal"
+    ERROR = "error"
+    NEVER = "never"
+    LATE = "late"
+    TWICE = "twice"
+    ECHO_BEFORE = "echo before"
+    ECHO_AFTER = "echo after"
+    ECHO_ONLY = "echo only"
+    CUT_BEFORE_REPLY = "cut before reply"
+    CUT_BEFORE_ACCEPT = "cut before accept"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How one message is answered; `code` and `msg` of an error, `seconds` of a late reply."""
+
+    kind: Kind
+    code: int = 0
+    msg: str = ""
+    seconds: float = 0.0
+
+
+NORMAL = Answer(Kind.NORMAL)
+NEVER = Answer(Kind.NEVER)
+TWICE = Answer(Kind.TWICE)
+ECHO_BEFORE = Answer(Kind.ECHO_BEFORE)
+ECHO_AFTER = Answer(Kind.ECHO_AFTER)
+ECHO_ONLY = Answer(Kind.ECHO_ONLY)
+CUT_BEFORE_REPLY = Answer(Kind.CUT_BEFORE_REPLY)
+CUT_BEFORE_ACCEPT = Answer(Kind.CUT_BEFORE_ACCEPT)
+
+
+def error(code: int, msg: str) -> Answer:
+    """The message is refused: `{"ok": false, "error": {"code": …, "msg": …}}`."""
+    return Answer(Kind.ERROR, code=code, msg=msg)
+
+
+def late(seconds: float) -> Answer:
+    """The message is accepted, the reply comes after `seconds`; others may overtake it."""
+    return Answer(Kind.LATE, seconds=seconds)
+
+
+ReplyPolicy: TypeAlias = "Answer | Callable[[dict[str, Any]], Answer] | deque[Answer]"
+
+
+@dataclass
+class Faults:
+    """The switches of one workspace; as they are here, nothing goes wrong.
+
+    Web API:
+        `api_errors[method]` (or `["*"]` for any) is a queue of `ApiFault`s for the next calls.
+        `url_ttl` is for how many seconds a WebSocket URL can be used; 0 = it is expired at once.
+        `connect_url` is given out by rtm.connect instead of the right URL, when not "".
+    Opening of the WebSocket:
+        `handshakes` is a queue of `HandshakeFault`s for the next upgrades.
+        `hello` is what follows the upgrade: "send", "never", or "error" (the frame `hello_error`,
+        then a close); a queue gives one for each connection, then "send".
+        `repeat_last_reply`: after hello come the reply ("reply") or the echo ("echo") to the last
+        message that was accepted on an earlier connection; "" = neither.
+    Answers to messages:
+        `reply_policy` is an `Answer` for all, a queue of them, or a function that is asked with the
+        client's frame.
+        `rate_limit`: messages a second and connection; what comes faster is refused with code -1.
+    Delivery:
+        `byte_by_byte` writes each byte in a send of its own.
+        `fragment` cuts messages to the client into WebSocket fragments of so many bytes; 0 = whole.
+    """
+
+    api_errors: defaultdict[str, deque[ApiFault]] = field(
+        default_factory=lambda: defaultdict(deque)
+    )
+    url_ttl: float = 30.0
+    connect_url: str = ""
+    handshakes: deque[HandshakeFault] = field(default_factory=deque)
+    hello: str | deque[str] = "send"
+    hello_error: dict[str, Any] = field(default_factory=lambda: dict(EXPIRED_URL))
+    repeat_last_reply: str = ""
+    reply_policy: ReplyPolicy = NORMAL
+    rate_limit: float | None = None
+    byte_by_byte: bool = False
+    fragment: int = 0
+
+    def next_api_fault(self, method: str) -> ApiFault | None:
+        """What the next call of `method` meets."""
+        for key in (method, "*"):
+            fault: ApiFault | None = _front(self.api_errors.get(key, _NOTHING), None)
+            if fault is not None:
+                return fault
+        return None
+
+    def next_handshake(self) -> HandshakeFault | None:
+        """What the next WebSocket upgrade meets."""
+        return _front(self.handshakes, None)
+
+    def next_hello(self) -> str:
+        """What follows the next upgrade."""
+        return self.hello if isinstance(self.hello, str) else _front(self.hello, "send")
+
+    def answer_to(self, frame: dict[str, Any]) -> Answer:
+        """How to answer the message `frame`."""
+        policy = self.reply_policy
+        if isinstance(policy, Answer):
+            return policy
+        if isinstance(policy, deque):
+            return _front(policy, NORMAL)
+        return policy(frame)
+
+
+def _front(queue: deque[_Entry], otherwise: _Otherwise) -> _Entry | _Otherwise:
+    """The next entry; two connections may ask at once, so it is no look and then a leap."""
+    try:
+        return queue.popleft()
+    except IndexError:
+        return otherwise

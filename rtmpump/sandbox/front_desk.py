@@ -1,0 +1,168 @@
+"""The port of a simulated workspace: accepts, speaks HTTP, and hands WebSockets over."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import threading
+import time
+from functools import partial
+
+from rtmpump.sandbox import http_wire, webapi
+from rtmpump.sandbox.connection import Connection
+from rtmpump.sandbox.faults import Hang, HttpAnswer, Reset
+from rtmpump.sandbox.http_wire import Request
+from rtmpump.sandbox.hub import Call, Hub
+from rtmpump.sandbox.ports import free_port
+from rtmpump.sandbox.stream import Stream
+from rtmpump.sandbox.websocket import accept_key
+
+_API = "/api/"
+_LINK = "/link/"
+_BACKLOG = 128
+_ACCEPT_SECONDS = 0.5
+_ACCEPT_PAUSE = 0.02
+
+
+class FrontDesk:
+    """Listens from the beginning; `close` and `open` again on the same port."""
+
+    def __init__(self, hub: Hub, host: str, port: int, tls: ssl.SSLContext | None) -> None:
+        self._hub = hub
+        self._host = host
+        self._tls = tls
+        self._lock = threading.Lock()
+        self._streams: set[Stream] = set()
+        self._listener: socket.socket | None = None
+        self.port = port
+        self._find_port() if port == 0 else self.open()
+
+    def open(self) -> None:
+        """Listens; nothing if it does.
+
+        Raises:
+            OSError: the port is taken.
+        """
+        with self._lock:
+            if self._listener is None and not self._hub.stopping.is_set():
+                listener = socket.create_server((self._host, self.port), backlog=_BACKLOG)
+                listener.settimeout(_ACCEPT_SECONDS)
+                self._listener = listener
+                self._hub.spawn(partial(self._accept, listener))
+
+    def close(self) -> None:
+        """Stops listening; connections that are there go on."""
+        with self._lock:
+            listener, self._listener = self._listener, None
+        if listener is not None:
+            # A close alone would leave the thread in accept(), and the port open until it returns.
+            with contextlib.suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
+
+    def end_all(self, *, reset: bool = False) -> None:
+        """Interrupts every connection, HTTP ones as well; with an RST if asked."""
+        with self._lock:
+            streams = list(self._streams)
+        for stream in streams:
+            stream.end(reset=reset)
+
+    def _find_port(self) -> None:
+        """Listens on a free port; another process may be faster with the one that was found."""
+        for last in (False, False, False, True):
+            self.port = free_port(self._host)
+            try:
+                return self.open()
+            except OSError:
+                if last:
+                    raise
+        return None
+
+    def _accept(self, listener: socket.socket) -> None:
+        while self._listener is listener:
+            try:
+                connection, _ = listener.accept()
+            except TimeoutError:
+                continue
+            except OSError:  # closed, or too many open files: then it may go on later
+                self._hub.stopping.wait(_ACCEPT_PAUSE)
+                continue
+            if not self._hub.spawn(partial(self._serve, connection)):
+                connection.close()
+
+    def _serve(self, connection: socket.socket) -> None:
+        try:
+            stream = Stream(connection, self._tls)
+        except OSError:
+            connection.close()
+            return
+        with self._lock:
+            self._streams.add(stream)
+            if self._listener is None:  # closed since this one was accepted: end_all missed it
+                stream.end(reset=True)
+        try:
+            self._converse(stream)
+        except OSError:
+            return
+        finally:
+            with self._lock:
+                self._streams.discard(stream)
+            stream.close()
+
+    def _converse(self, stream: Stream) -> None:
+        stream.handshake()
+        while (request := http_wire.read_request(stream)) is not None:
+            if request.path.startswith(_API):
+                self._answer_call(stream, request)
+            elif request.path == _LINK and request.wants_upgrade:
+                return self._upgrade(stream, request)
+            else:
+                stream.write(http_wire.answer(404, b"not found", {}))
+            if not request.keeps_alive or stream.ended:
+                return None
+        return None
+
+    def _answer_call(self, stream: Stream, request: Request) -> None:
+        method = request.path.removeprefix(_API)
+        self._note_call(method, request)
+        fault = self._hub.faults.next_api_fault(method)
+        if isinstance(fault, str):
+            stream.write(http_wire.json_answer({"ok": False, "error": fault}))
+        elif isinstance(fault, dict):
+            stream.write(http_wire.json_answer(fault))
+        elif self._met(stream, fault):
+            with self._hub.changed:
+                members = webapi.call(self._hub.directory, method, request, self._link)
+            stream.write(http_wire.json_answer(members))
+
+    def _note_call(self, method: str, request: Request) -> None:
+        arguments = {k: v for k, v in request.arguments.items() if k != "token"}
+        self._hub.note(self._hub.calls, Call(method, arguments, time.time()))
+
+    def _met(self, stream: Stream, fault: HttpAnswer | Hang | Reset | None) -> bool:
+        """Lets a fault happen; whether the right answer shall follow."""
+        if isinstance(fault, HttpAnswer):
+            body = fault.body.encode() if isinstance(fault.body, str) else fault.body
+            stream.write(http_wire.answer(fault.status, body, fault.headers))
+            return False
+        if isinstance(fault, Reset):
+            stream.end(reset=True)
+            return False
+        return stream.pause(fault.seconds) if isinstance(fault, Hang) else True
+
+    def _link(self, ticket: str) -> str:
+        scheme = "wss" if self._tls else "ws"
+        team = self._hub.directory.team
+        right = f"{scheme}://{self._host}:{self.port}{_LINK}?ticket={ticket}&v=5&team={team}"
+        return self._hub.faults.connect_url or right
+
+    def _upgrade(self, stream: Stream, request: Request) -> None:
+        if not self._met(stream, self._hub.faults.next_handshake()):
+            return
+        with self._hub.changed:
+            word = request.arguments.get("ticket", "")
+            ticket = self._hub.directory.redeem(word, self._hub.faults.url_ttl)
+        accept = accept_key(request.headers["sec-websocket-key"])
+        stream.write(http_wire.switching_protocols(accept))
+        Connection(self._hub, stream, ticket).serve()

@@ -1,0 +1,106 @@
+"""HTTP/1.1 as far as a sandbox needs it: a request in, an answer out, on a `Stream`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, urlsplit
+
+from rtmpump.sandbox.stream import Stream
+
+_HEAD_LIMIT = 1 << 16
+_BODY_LIMIT = 1 << 22
+_JSON = "application/json"
+_FORM = "application/x-www-form-urlencoded"
+
+
+class Request(NamedTuple):
+    """One request; header names in lower case, `query` without the `?`."""
+
+    method: str
+    path: str
+    query: str
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def wants_upgrade(self) -> bool:
+        """Whether it asks for a WebSocket (RFC 6455 §4.2.1)."""
+        return (
+            self.headers.get("upgrade", "").lower() == "websocket"
+            and "sec-websocket-key" in self.headers
+        )
+
+    @property
+    def keeps_alive(self) -> bool:
+        """Whether the client may send another request on this connection."""
+        return self.headers.get("connection", "").lower() != "close"
+
+    @property
+    def arguments(self) -> dict[str, str]:
+        """The members of query and body, form or JSON; every value as text."""
+        kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        found = dict(parse_qsl(self.query, keep_blank_values=True))
+        if kind == _JSON:
+            return found | _json_members(self.body)
+        if kind == _FORM:
+            return found | dict(parse_qsl(self.body.decode(errors="replace"), True))
+        return found
+
+
+def read_request(stream: Stream) -> Request | None:
+    """The next request; None when the client closed or sent what is no HTTP."""
+    lines = stream.read_until(b"\r\n\r\n", _HEAD_LIMIT).decode("latin-1").split("\r\n")
+    words = lines[0].split(" ")
+    if len(words) != 3:
+        return None
+    headers = {name.strip().lower(): value.strip() for name, value in map(_halves, lines[1:])}
+    length = headers.get("content-length", "0")
+    if not length.isdecimal() or int(length) > _BODY_LIMIT:
+        return None
+    target = urlsplit(words[1])
+    return Request(words[0], target.path, target.query, headers, stream.read_exactly(int(length)))
+
+
+def answer(status: int, body: bytes, headers: Mapping[str, str]) -> bytes:
+    """The bytes of an answer; `headers` win over the usual ones."""
+    lines = {"Content-Length": str(len(body)), "Content-Type": "text/html"} | dict(headers)
+    return _head(status, lines) + body
+
+
+def json_answer(members: Mapping[str, Any]) -> bytes:
+    """The bytes of Slack's usual answer: HTTP 200 and a JSON object."""
+    body = json.dumps(members, ensure_ascii=False).encode()
+    return answer(200, body, {"Content-Type": f"{_JSON}; charset=utf-8"})
+
+
+def switching_protocols(accept: str) -> bytes:
+    """The answer that makes a WebSocket of the connection."""
+    return _head(
+        101, {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Accept": accept}
+    )
+
+
+def _head(status: int, headers: Mapping[str, str]) -> bytes:
+    known = {int(member): member.phrase for member in HTTPStatus}
+    first = f"HTTP/1.1 {status} {known.get(status, 'Unknown')}\r\n"
+    return (first + "".join(f"{k}: {v}\r\n" for k, v in headers.items()) + "\r\n").encode()
+
+
+def _halves(line: str) -> tuple[str, str]:
+    name, _, value = line.partition(":")
+    return name, value
+
+
+def _json_members(body: bytes) -> dict[str, str]:
+    try:
+        members = json.loads(body or b"{}")
+    except ValueError:
+        return {}
+    return {k: _text(v) for k, v in members.items()} if isinstance(members, dict) else {}
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

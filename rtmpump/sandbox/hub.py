@@ -1,0 +1,173 @@
+"""What the connections of one workspace share: what happened so far, who is there, the threads."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rtmpump.sandbox import rtm
+from rtmpump.sandbox.faults import Faults
+from rtmpump.sandbox.webapi import Directory
+
+if TYPE_CHECKING:
+    from rtmpump.sandbox.connection import Connection
+
+_JOIN_SECONDS = 10.0
+
+
+class Sent(NamedTuple):
+    """A message that was accepted from a client; `received_at` in seconds since 1970."""
+
+    channel: str
+    text: str
+    thread_ts: str | None
+    reply_broadcast: bool
+    ts: str
+    id: Any
+    connection: int
+    received_at: float
+
+
+class Call(NamedTuple):
+    """A call of the Web API; `args` without the token, `time` in seconds since 1970."""
+
+    method: str
+    args: dict[str, str]
+    time: float
+
+
+class Hub:
+    """The shared state; `changed` guards it, and is notified of every change."""
+
+    def __init__(self, directory: Directory) -> None:
+        self.directory = directory
+        self.faults = Faults()
+        self.changed = threading.Condition(threading.RLock())
+        self.sent: list[Sent] = []
+        self.frames: list[rtm.Json] = []
+        self.calls: list[Call] = []
+        self.pongs: list[bytes] = []
+        self.presence: dict[str, str] = {}
+        self.last_accepted: tuple[rtm.Json, str] | None = None
+        self.connections = 0
+        self.peers: list[Connection] = []
+        self.stopping = threading.Event()
+        self._threads: set[threading.Thread] = set()
+        self._last_micros = 0
+
+    @property
+    def author(self) -> rtm.Author:
+        """The bot that clients of this workspace speak as."""
+        return rtm.Author(self.directory.bot, self.directory.team)
+
+    def next_ts(self) -> str:
+        """A message `ts`: seconds and microseconds, always greater than the one before."""
+        with self.changed:
+            self._last_micros = max(time.time_ns() // 1000, self._last_micros + 1)
+            return f"{self._last_micros // 1_000_000}.{self._last_micros % 1_000_000:06d}"
+
+    def accept(self, message: rtm.Json, connection: int) -> str:
+        """Takes a message from a client; returns its `ts`."""
+        with self.changed:
+            ts = self.next_ts()
+            self.last_accepted = (message, ts)
+            self.note(self.sent, _as_sent(message, ts, connection))
+            return ts
+
+    def note(self, record: list[Any], entry: object) -> None:
+        """Adds `entry` to one of the records, and wakes who waits for it."""
+        with self.changed:
+            record.append(entry)
+            self.changed.notify_all()
+
+    def next_number(self) -> int:
+        """The number of a new connection, from 1."""
+        with self.changed:
+            self.connections += 1
+            return self.connections
+
+    def add(self, peer: Connection) -> None:
+        """A connection was opened."""
+        with self.changed:
+            self.peers.append(peer)
+            self.changed.notify_all()
+
+    def remove(self, peer: Connection) -> None:
+        """A connection has ended."""
+        with self.changed:
+            peer.live = False
+            self.peers.remove(peer)
+            self.changed.notify_all()
+
+    def set_live(self, peer: Connection, live: bool) -> None:
+        """A connection gets events from now on, or no longer."""
+        with self.changed:
+            peer.live = live
+            self.changed.notify_all()
+
+    def open_peers(self) -> list[Connection]:
+        """All connections that have not ended."""
+        with self.changed:
+            return list(self.peers)
+
+    def live_peers(self) -> list[Connection]:
+        """The connections that get events."""
+        with self.changed:
+            return [peer for peer in self.peers if peer.live]
+
+    def tell_others(self, sender: Connection, events: list[rtm.Json]) -> None:
+        """Sends events to every live connection but the sender's."""
+        for peer in self.live_peers():
+            if peer is not sender:
+                for event in events:
+                    peer.deliver(rtm.as_bytes(event))
+
+    def spawn(self, work: Callable[[], object]) -> bool:
+        """Runs `work` in a thread that `join` waits for; False once the workspace stops."""
+
+        def run() -> None:
+            try:
+                work()
+            finally:
+                with self.changed:
+                    self._threads.discard(threading.current_thread())
+
+        with self.changed:
+            if self.stopping.is_set():
+                return False
+            thread = threading.Thread(target=run, name="sandbox", daemon=True)
+            self._threads.add(thread)
+            thread.start()
+            return True
+
+    def later(self, seconds: float, work: Callable[[], object]) -> None:
+        """Runs `work` after `seconds`, or never when the workspace stops before."""
+
+        def run() -> None:
+            if not self.stopping.wait(seconds):
+                work()
+
+        self.spawn(run)
+
+    def join(self) -> None:
+        """Waits for all threads; nothing may spawn any more."""
+        deadline = time.monotonic() + _JOIN_SECONDS
+        with self.changed:
+            threads = self._threads - {threading.current_thread()}
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+
+def _as_sent(message: rtm.Json, ts: str, connection: int) -> Sent:
+    return Sent(
+        channel=message["channel"],
+        text=message["text"],
+        thread_ts=message.get("thread_ts"),
+        reply_broadcast=bool(message.get("reply_broadcast")),
+        ts=ts,
+        id=message.get("id"),
+        connection=connection,
+        received_at=time.time(),
+    )

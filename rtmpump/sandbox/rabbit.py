@@ -1,0 +1,348 @@
+"""A private RabbitMQ node: own name, ports, epmd and folder; gone with its owner, without a trace.
+
+It is a real broker, started from the RabbitMQ that is installed. All its processes belong to a
+keeper (see `keeper.py`), which ends them even when the owner is killed with -9.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+
+from rtmpump.errors import ServiceUnreachable
+from rtmpump.sandbox import rabbit_install
+from rtmpump.sandbox.keeping import Keeper
+from rtmpump.sandbox.ports import free_port
+
+_SERVICE = "RabbitMQ"
+_AMQP_HEADER = b"AMQP\x00\x00\x09\x01"
+_NAMES_REQ = b"\x00\x01n"
+_METHOD_FRAME = b"\x01"
+_POLL = 0.03
+_STOP_SECONDS = 20.0
+_MOVES = 2
+_PORT_TAKEN = ("eaddrinuse", "already in use", "already listening", "could be in use")
+_FOREIGN_SETTINGS = ("RABBITMQ_", "ERL_", "NOTIFY_SOCKET", "RUNNING_UNDER_SYSTEMD")
+
+
+class RabbitNode:
+    """One RabbitMQ node on 127.0.0.1.
+
+    `config` holds more lines of rabbitmq.conf (text, or keys and values); `plugins` the names of
+    the plugins to enable (a port that one opens is for `config` to set); `folder` is where data,
+    logs and settings live: without it a temporary one that is removed by `close()`, or when this
+    process is gone; a given one is kept. `server` is the `rabbitmq-server` to run if it shall not
+    be searched for; `schedulers` how many Erlang schedulers it gets: few, since several nodes and
+    tests share one machine. Between `start()`s the data and the ports stay.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: Mapping[str, str] | str = "",
+        plugins: tuple[str, ...] = (),
+        folder: Path | str | None = None,
+        server: Path | str | None = None,
+        schedulers: int = 2,
+    ) -> None:
+        self._schedulers = schedulers
+        self._server = Path(server) if server else rabbit_install.find()
+        self._config = config if isinstance(config, str) else _as_lines(config)
+        self._plugins = plugins
+        self._given = Path(folder).resolve() if folder else None
+        self._keeper: Keeper | None = None
+        self._lock = threading.RLock()
+        self.folder = self._given or Path()
+        self.name = self._kept_name() or f"rtmpump-{secrets.token_hex(4)}@localhost"
+        self._choose_ports()
+
+    @property
+    def url(self) -> str:
+        """The AMQP URL, with the user `guest` and the vhost `/`."""
+        return f"amqp://guest:guest@127.0.0.1:{self.port}/%2F"
+
+    @property
+    def pid(self) -> int:
+        """The process id of the Erlang machine; 0 while none runs."""
+        try:
+            # Only while it runs: after a crash the file stays, and the number may be another's.
+            return int(self._pid_file.read_text()) if self.running else 0
+        except (OSError, ValueError):
+            return 0
+
+    @property
+    def running(self) -> bool:
+        """Whether any process of the broker exists."""
+        return self._keeper is not None and self._keeper.alive("server")
+
+    @property
+    def logs(self) -> str:
+        """What the node wrote on its console since it was last started, and into its log."""
+        return _text(self._console) + _text(self.folder / "log" / "rabbit.log")
+
+    def start(self, timeout: float = 60.0) -> RabbitNode:
+        """Starts the node and returns it when its AMQP port answers a handshake.
+
+        Raises:
+            ServiceUnreachable: it ended, or did not answer within `timeout` seconds.
+        """
+        with self._lock:
+            if self.running:
+                return self
+            # Another process can be faster with one of our ports; only a first start may move.
+            moves = _MOVES if self._keeper is None else 0
+            while problem := self._launch(time.monotonic() + timeout):
+                self.kill()
+                if not moves or not self._port_was_taken(problem):
+                    raise ServiceUnreachable(_SERVICE, f"{problem}: {self._last_words()}")
+                moves -= 1
+                self._choose_ports()
+            return self
+
+    def stop(self) -> None:
+        """Stops the node in good order (what is durable is on disk); kills it when it hangs."""
+        with self._lock:
+            pid = self.pid
+            if pid:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
+                self._await_end(_STOP_SECONDS)
+            self.kill()
+            self._end_epmd()
+
+    def kill(self) -> None:
+        """Kills the node with SIGKILL, as a crash would; it can be started again."""
+        with self._lock:
+            if self._keeper is None:
+                return
+            self._keeper.signal("server", signal.SIGKILL)
+            self._await_end(_STOP_SECONDS)
+            self._end_epmd()
+
+    def restart(self, timeout: float = 60.0) -> None:
+        """`stop()`, then `start()` with the same data on the same ports."""
+        with self._lock:
+            self.stop()
+            self.start(timeout)
+
+    def close(self) -> None:
+        """Ends everything and removes the folder, unless it was given (then in good order)."""
+        with self._lock:
+            if self._given:
+                self.stop()
+            if self._keeper is not None:
+                self._keeper.end()
+                self._keeper = None
+
+    def ctl(self, *args: str, timeout: float = 60.0) -> str:
+        """What `rabbitmqctl --quiet ARGS` printed about this node.
+
+        Raises:
+            ServiceUnreachable: it failed; the detail is what it said.
+        """
+        tool = str(self._server.with_name("rabbitmqctl"))
+        if not self.running:
+            raise ServiceUnreachable(_SERVICE, "the node does not run")
+        try:
+            return subprocess.run(
+                [tool, "--quiet", "--node", self.name, *args],
+                env=self._environment() | _ctl_ports(),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+                check=True,
+            ).stdout
+        except subprocess.CalledProcessError as error:
+            detail = f"{error.stderr}{error.stdout}".strip()
+            raise ServiceUnreachable(f"rabbitmqctl {' '.join(args)}", detail) from error
+        except subprocess.TimeoutExpired as error:
+            detail = f"no answer in {timeout:.0f} s"
+            raise ServiceUnreachable(f"rabbitmqctl {' '.join(args)}", detail) from error
+
+    def __enter__(self) -> RabbitNode:
+        try:
+            return self.start()
+        except BaseException:
+            self.close()
+            raise
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _kept_name(self) -> str:
+        """The name under which the data of a given folder was written; data is bound to it."""
+        kept = self.folder / "node-name"
+        return kept.read_text().strip() if self._given and kept.exists() else ""
+
+    def _choose_ports(self) -> None:
+        self.port, self._dist_port, self._epmd_port = free_port(), free_port(), free_port()
+
+    def _launch(self, deadline: float) -> str:
+        """Starts epmd, then the node; "" when both answer, else what went wrong."""
+        self._prepare_folder()
+        if self._keeper is None:
+            self._keeper = Keeper("" if self._given else str(self.folder))
+        console = str(self._console)
+        epmd = [rabbit_install.epmd(), "-port", str(self._epmd_port), "-address", "127.0.0.1"]
+        self._keeper.run("epmd", epmd, self._environment(), console)
+        problem = self._await("epmd", partial(_answers_epmd, self._epmd_port), deadline)
+        if problem:
+            return problem
+        self._keeper.run("server", [str(self._server)], self._environment(), console)
+        return self._await("server", partial(_answers_amqp, self.port), deadline)
+
+    def _prepare_folder(self) -> None:
+        if not self._given and self._keeper is None:
+            self.folder = Path(tempfile.mkdtemp(prefix="rtmpump-rabbit-")).resolve()
+        for part in ("home", "log", "data"):
+            (self.folder / part).mkdir(parents=True, exist_ok=True)
+        self._write_cookie()
+        self._pid_file.unlink(missing_ok=True)
+        self._console.unlink(missing_ok=True)
+        (self.folder / "node-name").write_text(self.name)
+        (self.folder / "enabled_plugins").write_text(f"[{','.join(self._plugins)}].\n")
+        (self.folder / "rabbitmq.conf").write_text(self._settings())
+
+    def _write_cookie(self) -> None:
+        cookie = self.folder / "home" / ".erlang.cookie"
+        if not cookie.exists():
+            cookie.touch(mode=0o600)
+            cookie.write_text(secrets.token_hex(16))
+
+    def _settings(self) -> str:
+        ours = f"listeners.tcp.1 = 127.0.0.1:{self.port}\nlog.console = false\n"
+        return f"{ours}{self._config}\n"
+
+    def _environment(self) -> dict[str, str]:
+        theirs = {k: v for k, v in os.environ.items() if not k.startswith(_FOREIGN_SETTINGS)}
+        folder = self.folder
+        return theirs | {
+            "HOME": str(folder / "home"),
+            "LANG": "C.UTF-8",
+            "LC_ALL": "C.UTF-8",
+            "ERL_EPMD_PORT": str(self._epmd_port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            # No tool may start an epmd of its own, and no Erlang machine may listen on the network.
+            "ERL_ZFLAGS": "-start_epmd false -kernel inet_dist_use_interface {127,0,0,1}",
+            "ERL_CRASH_DUMP_BYTES": "0",
+            "RABBITMQ_NODENAME": self.name,
+            "RABBITMQ_DIST_PORT": str(self._dist_port),
+            "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
+            "RABBITMQ_CONFIG_FILES": str(folder / "conf.d"),
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(folder / "advanced.config"),
+            "RABBITMQ_CONF_ENV_FILE": str(folder / "rabbitmq-env.conf"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
+            "RABBITMQ_PLUGINS_EXPAND_DIR": str(folder / "data" / "plugins"),
+            "RABBITMQ_FEATURE_FLAGS_FILE": str(folder / "data" / "feature_flags"),
+            "RABBITMQ_MNESIA_BASE": str(folder / "data"),
+            "RABBITMQ_MNESIA_DIR": str(folder / "data" / "node"),
+            "RABBITMQ_LOG_BASE": str(folder / "log"),
+            "RABBITMQ_LOGS": str(folder / "log" / "rabbit.log"),
+            "RABBITMQ_PID_FILE": str(self._pid_file),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"+S {self._schedulers}",
+        }
+
+    @property
+    def _pid_file(self) -> Path:
+        return self.folder / "rabbit.pid"
+
+    @property
+    def _console(self) -> Path:
+        return self.folder / "console.log"
+
+    def _await(self, name: str, answers: Callable[[], bool], deadline: float) -> str:
+        """Waits for one of our processes; "" when it answers, else what went wrong."""
+        while time.monotonic() < deadline:
+            # In this order: what answers while ours has ended is somebody else's.
+            answered = answers()
+            if self._keeper is None or not self._keeper.alive(name):
+                return f"{name} ended while starting"
+            if answered:
+                return ""
+            time.sleep(_POLL)
+        return f"{name} did not answer in time"
+
+    def _await_end(self, timeout: float) -> bool:
+        deadline = time.monotonic() + timeout
+        while self.running:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_POLL)
+        return True
+
+    def _end_epmd(self) -> None:
+        if self._keeper is not None:
+            self._keeper.signal("epmd", signal.SIGKILL)
+            while self._keeper.alive("epmd"):
+                time.sleep(_POLL)
+
+    def _port_was_taken(self, problem: str) -> bool:
+        # epmd ends without a word, and for hardly any other reason.
+        said = _text(self._console)
+        return problem.startswith("epmd ended") or any(sign in said for sign in _PORT_TAKEN)
+
+    def _last_words(self) -> str:
+        """What it said about its end: the first errors, for the later ones are their echo."""
+        lines = [line.strip() for line in _text(self._console).splitlines() if line.strip()]
+        errors = [line.partition("[error]")[2].partition("> ")[2] for line in lines]
+        told = [error.strip() for error in errors if error.strip()][:6] or lines[-5:]
+        return " | ".join(told)[:600] or "it said nothing"
+
+
+def _text(file: Path) -> str:
+    return file.read_text(errors="replace") if file.exists() else ""
+
+
+def _as_lines(settings: Mapping[str, str]) -> str:
+    return "".join(f"{key} = {value}\n" for key, value in settings.items())
+
+
+def _ctl_ports() -> dict[str, str]:
+    """Ports of its own for one rabbitmqctl, so that many of them can run at once."""
+    first = free_port()
+    return {
+        "RABBITMQ_CTL_DIST_PORT_MIN": str(first),
+        "RABBITMQ_CTL_DIST_PORT_MAX": str(first + 9),
+    }
+
+
+def _answers_epmd(port: int) -> bool:
+    """Whether NAMES_REQ is answered with the port of epmd (Erlang's distribution protocol)."""
+    return _ask(port, _NAMES_REQ, 4) == port.to_bytes(4, "big")
+
+
+def _answers_amqp(port: int) -> bool:
+    """Whether the AMQP 0-9-1 header is answered with a method frame (`connection.start`)."""
+    return _ask(port, _AMQP_HEADER, 1) == _METHOD_FRAME
+
+
+def _ask(port: int, question: bytes, size: int) -> bytes:
+    """The first bytes of the answer on a port; b"" if there is none."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=2.0) as probe:
+            probe.sendall(question)
+            return probe.recv(size)
+    except OSError:
+        return b""
+
+
+if __name__ == "__main__":
+    sys.exit(rabbit_install.main(sys.argv[1:]))

@@ -1,0 +1,149 @@
+"""Where RabbitMQ's programs are on this machine, and how to get them where we may."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from rtmpump.errors import ServiceUnreachable
+
+# The programs that packages put on PATH are often wrappers that switch to the user `rabbitmq`; the
+# ones behind them run as anybody.
+_PLACES = (
+    "/usr/lib/rabbitmq/bin",
+    "/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin",
+    "/opt/rabbitmq/sbin",
+    "/usr/local/opt/rabbitmq/sbin",
+    "/opt/homebrew/opt/rabbitmq/sbin",
+)
+_WRAPPER_SIGN = "Only root or rabbitmq"
+_FIX = "install rabbitmq-server (https://www.rabbitmq.com/docs/download) or give --broker-url"
+_PACKAGE = "rabbitmq-server"
+
+# dpkg's maintainer scripts ask this file before they start a service; 101 means no.
+_POLICY = "/usr/sbin/policy-rc.d"
+# $1 is that file, $2 the package. A failed update (one bad source) need not matter.
+_INSTALL = """
+set -e
+policy=$1
+export DEBIAN_FRONTEND=noninteractive
+if [ ! -e "$policy" ]; then
+    trap 'rm -f "$policy"' EXIT
+    trap 'exit 1' HUP INT TERM
+    printf '#!/bin/sh\\nexit 101\\n' > "$policy"
+    chmod 755 "$policy"
+fi
+apt-get -o DPkg::Lock::Timeout=120 update || true
+apt-get -o DPkg::Lock::Timeout=120 install -y --no-install-recommends "$2"
+"""
+
+
+def find() -> Path:
+    """The `rabbitmq-server` to run directly; `rabbitmqctl` lies beside it.
+
+    Raises:
+        ServiceUnreachable: RabbitMQ or Erlang is not installed where we look.
+    """
+    server = _server()
+    if server is None:
+        raise ServiceUnreachable("RabbitMQ", "it is not installed", _FIX)
+    if shutil.which("erl") is None:
+        raise ServiceUnreachable("RabbitMQ", "Erlang's `erl` is not on PATH", _FIX)
+    return server
+
+
+def find_or_install(log: Callable[[str], None]) -> Path:
+    """`find()`, after installing Debian's package where that is allowed and needed.
+
+    `log` gets one line for each thing done. The packaged service is not started: a `policy-rc.d` is
+    put in place for the time of the installation, unless the machine has one of its own.
+
+    Raises:
+        ServiceUnreachable: there is none, and it can't be installed from here.
+    """
+    if _server() is None:
+        _install(log)
+    return find()
+
+
+def epmd() -> str:
+    """Erlang's port mapper.
+
+    Raises:
+        ServiceUnreachable: Erlang is not complete.
+    """
+    found = shutil.which("epmd")
+    if found:
+        return found
+    erl = Path(shutil.which("erl") or "/usr/bin/erl").resolve()
+    for candidate in (*erl.parent.glob("epmd"), *erl.parent.parent.glob("erts-*/bin/epmd")):
+        return str(candidate)
+    raise ServiceUnreachable("RabbitMQ", "Erlang's `epmd` was not found", _FIX)
+
+
+def main(arguments: list[str]) -> int:
+    """`--ensure`: finds or installs RabbitMQ, prints where it is, and returns an exit code."""
+    if arguments != ["--ensure"]:
+        print("usage: python -m rtmpump.sandbox.rabbit --ensure", file=sys.stderr)
+        return 2
+    try:
+        print(find_or_install(lambda line: print(line, file=sys.stderr, flush=True)))
+    except ServiceUnreachable as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def _server() -> Path | None:
+    for place in _PLACES:
+        for folder in sorted(Path("/").glob(place.lstrip("/")), reverse=True):
+            if os.access(folder / "rabbitmq-server", os.X_OK):
+                return folder / "rabbitmq-server"
+    on_path = shutil.which("rabbitmq-server", path=_search_path())
+    return _behind_wrapper(Path(on_path)) if on_path else None
+
+
+def _search_path() -> str:
+    return os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"))
+
+
+def _behind_wrapper(server: Path) -> Path | None:
+    """`server` with its links followed; None when it is a wrapper that wants another user."""
+    real = server.resolve()
+    return None if _WRAPPER_SIGN in real.read_text(errors="replace") else real
+
+
+def _install(log: Callable[[str], None]) -> None:
+    become_root = _way_to_root()
+    if become_root is None or shutil.which("apt-get") is None:
+        raise ServiceUnreachable("RabbitMQ", "it is not installed, and can't be from here", _FIX)
+    log(f"RabbitMQ is not installed: installing the package {_PACKAGE} with apt-get")
+    log("its service is not started now (at the next boot it is, unless you disable it)")
+    done = subprocess.run(
+        [*become_root, "/bin/sh", "-c", _INSTALL, "install", _POLICY, _PACKAGE],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        said = " | ".join((done.stderr or done.stdout).strip().splitlines()[-3:])
+        raise ServiceUnreachable("RabbitMQ", f"apt-get could not install it: {said}", _FIX)
+    log("RabbitMQ is installed")
+
+
+def _way_to_root() -> list[str] | None:
+    """What to put before a command that needs root; None when there is no way."""
+    if os.geteuid() == 0:
+        return []
+    sudo = shutil.which("sudo")
+    if sudo is None:
+        return None
+    asked = subprocess.run(
+        [sudo, "-n", "true"], stdin=subprocess.DEVNULL, capture_output=True, check=False
+    )
+    return [sudo, "-n"] if asked.returncode == 0 else None

@@ -1,0 +1,130 @@
+"""What Slack says over RTM: frames as dictionaries, made of frames. No socket, no state.
+
+Source: https://docs.slack.dev/legacy/legacy-rtm-api and the events' own pages. Slack has published
+no list of error codes; 1, 2, 4 and -1 were seen on the wire.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Container, Mapping
+from typing import Any, NamedTuple
+
+FRAME_LIMIT = 16 * 1024
+TEXT_LIMIT = 4000
+QUERY_LIMIT = 500
+CANNOT_PROCESS = (4, "cannot process message")
+TEXT_MISSING = (2, "message text is missing")
+TEXT_TOO_LONG = (4, "message text is too long")
+TOO_FAST = (-1, "slow down, too many messages...")
+
+Json = dict[str, Any]
+
+
+class Author(NamedTuple):
+    """Who speaks: user and team."""
+
+    user: str
+    team: str
+
+
+def as_bytes(event: Mapping[str, Any] | str | bytes) -> bytes:
+    """The body of a frame; a dictionary becomes compact JSON."""
+    if isinstance(event, bytes):
+        return event
+    if isinstance(event, str):
+        return event.encode()
+    return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def pong(ping: Json) -> Json:
+    """The answer to a ping: its id as `reply_to`, and its other scalars as they came."""
+    echoed = {k: v for k, v in ping.items() if k not in ("id", "type") and _is_scalar(v)}
+    return {"type": "pong", "reply_to": ping.get("id")} | echoed
+
+
+def problem(message: Json, channels: Container[object]) -> tuple[int, str] | None:
+    """Code and text of what Slack has against a message; `channels` are the known ids."""
+    text = message.get("text")
+    if not isinstance(text, str) or not text:
+        return TEXT_MISSING
+    if len(text) > TEXT_LIMIT:
+        return TEXT_TOO_LONG
+    return None if message.get("channel") in channels else CANNOT_PROCESS
+
+
+def reply(message: Json, ts: str) -> Json:
+    """The reply to a message that was accepted."""
+    return {"ok": True, "reply_to": message.get("id"), "ts": ts, "text": message["text"]}
+
+
+def refusal(frame: Json, code: int, msg: str) -> Json:
+    """The reply to a frame that was not accepted."""
+    return {"ok": False, "reply_to": frame.get("id"), "error": {"code": code, "msg": msg}}
+
+
+def error_event(code: int, msg: str) -> Json:
+    """An error that belongs to no frame."""
+    return {"type": "error", "error": {"code": code, "msg": msg}}
+
+
+def echo(message: Json, ts: str, author: Author) -> Json:
+    """The message as an event for its own sender, with `reply_to`."""
+    return message_event(message, ts, author) | {"reply_to": message.get("id")}
+
+
+def message_event(message: Json, ts: str, author: Author) -> Json:
+    """The message as an event for everybody else."""
+    event = {
+        "type": "message",
+        "channel": message["channel"],
+        "user": author.user,
+        "text": message["text"],
+        "ts": ts,
+        "event_ts": ts,
+        "team": author.team,
+    }
+    return event | ({"thread_ts": message["thread_ts"]} if message.get("thread_ts") else {})
+
+
+def message_events(message: Json, ts: str, author: Author) -> list[Json]:
+    """All events that one message makes: a reply that is broadcast makes one more."""
+    event = message_event(message, ts, author)
+    if message.get("thread_ts") and message.get("reply_broadcast"):
+        return [event, event | {"subtype": "thread_broadcast"}]
+    return [event]
+
+
+def typing_event(typing: Json, author: Author) -> Json:
+    """What others see when somebody types."""
+    event = {"type": "user_typing", "channel": typing.get("channel"), "user": author.user}
+    return event | ({"thread_ts": typing["thread_ts"]} if typing.get("thread_ts") else {})
+
+
+def presence_events(presence: Mapping[str, str], batch: bool) -> list[Json]:
+    """The presence of each user: an event for each, or with `batch` one for each kind."""
+    if not batch:
+        return [
+            {"type": "presence_change", "user": user, "presence": state}
+            for user, state in presence.items()
+        ]
+    return [
+        {
+            "type": "presence_change",
+            "users": [user for user, state in presence.items() if state == kind],
+            "presence": kind,
+        }
+        for kind in dict.fromkeys(presence.values())
+    ]
+
+
+def ids_of(frame: Json) -> list[str] | None:
+    """The user ids of a presence frame; None if they are no list of strings."""
+    ids = frame.get("ids")
+    if isinstance(ids, list) and all(isinstance(user, str) for user in ids):
+        return ids
+    return None
+
+
+def _is_scalar(value: object) -> bool:
+    return value is None or isinstance(value, str | int | float | bool)

@@ -1,0 +1,212 @@
+"""Slack's Web API methods that a client of RTM needs, as pure functions of a directory.
+
+Slack answers errors as HTTP 200 with `{"ok": false, "error": "…"}`; so does this.
+Source: https://docs.slack.dev/reference/methods, one page for each method.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from rtmpump.sandbox.http_wire import Request
+
+_DEFAULT_LIMIT = 100
+_TOP_LIMIT = 1000
+_TYPES = {"C": "public_channel", "G": "private_channel", "D": "im"}
+_ALL_TYPES = frozenset((*_TYPES.values(), "mpim"))
+_TRUE = ("1", "true", "True")
+
+
+@dataclass
+class Ticket:
+    """The right to open one WebSocket."""
+
+    issued: float
+    batch_presence: bool = False
+
+
+@dataclass
+class Directory:
+    """What the workspace knows: itself, its channels (name to id) and the tickets given out.
+
+    A channel's kind is told by the first letter of its id: C public, G private, D direct (its name
+    is the other user's id). `archived` holds ids.
+    """
+
+    team: str
+    bot: str
+    token: str
+    channels: dict[str, str]
+    page_size: int
+    archived: set[str] = field(default_factory=set)
+    tickets: dict[str, Ticket] = field(default_factory=dict)
+
+    def channel_id(self, channel: str) -> str | None:
+        """The id of a channel that is given as name or id; None if there is none."""
+        if channel in self.channels.values():
+            return channel
+        return self.channels.get(channel)
+
+    def issue(self, batch_presence: bool) -> str:
+        """A new ticket; old ones that nobody used are forgotten in time."""
+        now = time.monotonic()
+        for word in [word for word, t in self.tickets.items() if now - t.issued > 3600]:
+            del self.tickets[word]
+        ticket = secrets.token_urlsafe(16)
+        self.tickets[ticket] = Ticket(now, batch_presence)
+        return ticket
+
+    def redeem(self, ticket: str, ttl: float) -> Ticket | None:
+        """Uses a ticket up; None if it is unknown, used, or older than `ttl` seconds."""
+        found = self.tickets.pop(ticket, None)
+        return found if found and time.monotonic() - found.issued < ttl else None
+
+
+def call(
+    directory: Directory, method: str, request: Request, link: Callable[[str], str]
+) -> dict[str, Any]:
+    """The members of the answer to one call; `link` makes a WebSocket URL of a ticket."""
+    arguments = request.arguments
+    problem = _auth_problem(directory, request, arguments)
+    if method == "rtm.start":
+        return _error("method_deprecated")
+    if method not in _METHODS:
+        return _error("unknown_method")
+    if problem:
+        return _error(problem)
+    return _METHODS[method](directory, arguments, link)
+
+
+def token_of(request: Request, arguments: Mapping[str, str]) -> str:
+    """The token of a request: `Authorization: Bearer`, or the argument `token`."""
+    kind, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if kind.lower() == "bearer" else arguments.get("token", "")
+
+
+def _auth_problem(directory: Directory, request: Request, arguments: Mapping[str, str]) -> str:
+    token = token_of(request, arguments)
+    if not token:
+        return "not_authed"
+    same = hmac.compare_digest(token.encode(), directory.token.encode())
+    return "" if same else "invalid_auth"
+
+
+def _error(code: str) -> dict[str, Any]:
+    return {"ok": False, "error": code}
+
+
+_Link = Callable[[str], str]
+
+
+def _auth_test(directory: Directory, _: Mapping[str, str], __: _Link) -> dict[str, Any]:
+    return {
+        "ok": True,
+        "url": "https://sandbox.slack.com/",
+        "team": "Sandbox",
+        "user": "pump",
+        "team_id": directory.team,
+        "user_id": directory.bot,
+        "bot_id": directory.bot.replace("U", "B", 1),
+        "is_enterprise_install": False,
+    }
+
+
+def _rtm_connect(directory: Directory, arguments: Mapping[str, str], link: _Link) -> dict[str, Any]:
+    ticket = directory.issue(arguments.get("batch_presence_aware") in _TRUE)
+    return {
+        "ok": True,
+        "url": link(ticket),
+        "team": {"id": directory.team, "name": "Sandbox", "domain": "sandbox"},
+        "self": {"id": directory.bot, "name": "pump"},
+    }
+
+
+def _conversations_list(
+    directory: Directory, arguments: Mapping[str, str], _: _Link
+) -> dict[str, Any]:
+    types = frozenset(arguments.get("types", "public_channel").replace(" ", "").split(","))
+    if not types <= _ALL_TYPES:
+        return _error("invalid_types")
+    limit = _limit(arguments.get("limit", ""))
+    if limit is None:
+        return _error("invalid_limit")
+    start = _cursor_start(arguments.get("cursor", ""))
+    if start is None:
+        return _error("invalid_cursor")
+    found = _channels(directory, types, arguments.get("exclude_archived") in _TRUE)
+    end = start + min(limit, directory.page_size)
+    return {
+        "ok": True,
+        "channels": found[start:end],
+        "response_metadata": {"next_cursor": _cursor(end) if end < len(found) else ""},
+    }
+
+
+def _conversations_info(
+    directory: Directory, arguments: Mapping[str, str], _: _Link
+) -> dict[str, Any]:
+    for name, channel in directory.channels.items():
+        if channel == arguments.get("channel"):
+            return {"ok": True, "channel": _channel(directory, name, channel)}
+    return _error("channel_not_found")
+
+
+def _channels(directory: Directory, types: frozenset[str], active: bool) -> list[dict[str, Any]]:
+    return [
+        _channel(directory, name, channel)
+        for name, channel in list(directory.channels.items())
+        if _TYPES.get(channel[:1]) in types and not (active and channel in directory.archived)
+    ]
+
+
+def _channel(directory: Directory, name: str, channel: str) -> dict[str, Any]:
+    kind = channel[:1]
+    common = {"id": channel, "is_archived": channel in directory.archived}
+    if kind == "D":
+        return common | {"user": name, "is_im": True}
+    return common | {
+        "name": name,
+        "name_normalized": name,
+        "is_channel": kind == "C",
+        "is_group": kind == "G",
+        "is_im": False,
+        "is_private": kind == "G",
+        "is_member": True,
+    }
+
+
+def _limit(word: str) -> int | None:
+    if not word:
+        return _DEFAULT_LIMIT
+    number = int(word) if word.isdecimal() else 0
+    return number if 0 < number <= _TOP_LIMIT else None
+
+
+def _cursor(start: int) -> str:
+    return base64.b64encode(f"from:{start}".encode()).decode()
+
+
+def _cursor_start(cursor: str) -> int | None:
+    if not cursor:
+        return 0
+    try:
+        word = base64.b64decode(cursor, validate=True).decode()
+    except (binascii.Error, ValueError):
+        return None
+    number = word.removeprefix("from:")
+    return int(number) if number.isdecimal() else None
+
+
+_METHODS: dict[str, Callable[[Directory, Mapping[str, str], _Link], dict[str, Any]]] = {
+    "auth.test": _auth_test,
+    "rtm.connect": _rtm_connect,
+    "conversations.list": _conversations_list,
+    "conversations.info": _conversations_info,
+}

@@ -1,0 +1,288 @@
+"""A simulated Slack workspace on 127.0.0.1: Web API and RTM WebSocket on one port.
+
+It behaves as Slack documents it until its `faults` say otherwise; see `faults.py` for all that it
+can do wrong. `python -m rtmpump.sandbox.workspace --help` runs one in a process of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from types import TracebackType
+from typing import Any
+
+from rtmpump.sandbox import rtm
+from rtmpump.sandbox.connection import Connection
+from rtmpump.sandbox.faults import Faults
+from rtmpump.sandbox.front_desk import FrontDesk
+from rtmpump.sandbox.hub import Call, Hub, Sent
+from rtmpump.sandbox.webapi import Directory
+from rtmpump.sandbox.websocket import Opcode, encode, header
+
+__all__ = ["Call", "Faults", "Sent", "Workspace"]
+
+CHANNELS = {
+    "general": "C0GENERAL",
+    "random": "C0RANDOM",
+    "secret": "G0SECRET",
+    "U0ALICE": "D0ALICE",
+}
+_CHUNK_FRAMES = 256
+_CHUNKS_A_SECOND = 100
+
+
+class Workspace:
+    """One workspace, listening as soon as it is made; threads and sockets end with `stop()`.
+
+    `channels` maps names to ids (C public, G private, D direct: its name is the other user's id).
+    `port` 0 takes a free one. With `tls` it speaks https and wss. Times are in seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        team: str = "T0SANDBOX",
+        bot: str = "U0PUMP",
+        token: str = "xoxb-sandbox",  # noqa: S107 - opens nothing but this
+        channels: Mapping[str, str] = CHANNELS,
+        page_size: int = 100,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        directory = Directory(team, bot, token, dict(channels), page_size)
+        self._hub = Hub(directory)
+        self._desk = FrontDesk(self._hub, host, port, tls)
+        self.host = host
+        self.port = self._desk.port
+        self.api_url = f"{'https' if tls else 'http'}://{host}:{self.port}/api/"
+
+    @property
+    def team(self) -> str:
+        """The team id."""
+        return self._hub.directory.team
+
+    @property
+    def bot(self) -> str:
+        """The user id of the token's owner."""
+        return self._hub.directory.bot
+
+    @property
+    def token(self) -> str:
+        """The one token that is valid."""
+        return self._hub.directory.token
+
+    @token.setter
+    def token(self, token: str) -> None:
+        self._hub.directory.token = token
+
+    @property
+    def channels(self) -> dict[str, str]:
+        """Names and ids of the channels; may be changed."""
+        return self._hub.directory.channels
+
+    @property
+    def archived(self) -> set[str]:
+        """Ids of archived channels; may be changed."""
+        return self._hub.directory.archived
+
+    @property
+    def faults(self) -> Faults:
+        """The switches for everything that can go wrong."""
+        return self._hub.faults
+
+    @faults.setter
+    def faults(self, faults: Faults) -> None:
+        self._hub.faults = faults
+
+    @property
+    def sent(self) -> list[Sent]:
+        """The messages that were accepted from clients."""
+        return self._hub.sent
+
+    @property
+    def frames(self) -> list[dict[str, Any]]:
+        """Every JSON object that clients sent, pings included."""
+        return self._hub.frames
+
+    @property
+    def calls(self) -> list[Call]:
+        """Every call of the Web API, failed ones included."""
+        return self._hub.calls
+
+    @property
+    def pongs(self) -> list[bytes]:
+        """Payloads of the WebSocket pongs that clients sent."""
+        return self._hub.pongs
+
+    @property
+    def connections(self) -> int:
+        """How many WebSockets were ever opened."""
+        return self._hub.connections
+
+    @property
+    def live(self) -> int:
+        """How many connections said hello and get events: not closing, not played dead."""
+        return len(self._hub.live_peers())
+
+    def wait(self, predicate: Callable[[], object], timeout: float = 10.0) -> bool:
+        """Waits until `predicate()` is true, asked at each change; False after `timeout`."""
+        with self._hub.changed:
+            return bool(self._hub.changed.wait_for(predicate, timeout))
+
+    def wait_live(self, timeout: float = 10.0, count: int = 1) -> bool:
+        """Waits until at least `count` connections are live; False after `timeout`."""
+        return self.wait(lambda: self.live >= count, timeout)
+
+    def emit(self, event: Mapping[str, Any] | str | bytes, binary: bool = False) -> int:
+        """Sends an event to every live connection; returns to how many it was written.
+
+        A dictionary is sent as it is, with nothing added. Waits for peers that read slowly.
+        """
+        body, opcode = rtm.as_bytes(event), Opcode.BINARY if binary else Opcode.TEXT
+        return sum(peer.deliver(body, opcode) for peer in self._hub.live_peers())
+
+    def emit_many(
+        self, frames: Iterable[bytes], rate: float | None = None, *, hold: bool = False
+    ) -> int:
+        """Sends many bodies as fast as the peers take them, or at `rate` a second.
+
+        Returns how many were written to at least one connection. With `hold` it waits while nobody
+        is connected; else what comes then is lost, as at Slack. `stop()` ends it early.
+        """
+        written, started, seen = 0, time.monotonic(), 0
+        for data, count in _chunks(frames, _chunk_size(rate), self.faults.fragment):
+            if hold and not self._wait_for_somebody():
+                break
+            written += count if self._write_live(data) else 0
+            seen += count
+            due = started + seen / rate if rate else 0.0
+            if self._hub.stopping.wait(max(0.0, due - time.monotonic()) if rate else 0.0):
+                break
+        return written
+
+    def say(
+        self, channel: str, text: str, user: str = "U0ALICE", thread_ts: str | None = None
+    ) -> str:
+        """Somebody says something in a channel (name or id): a `message` event; returns its ts."""
+        ts = self._hub.next_ts()
+        message = {"channel": self._hub.directory.channel_id(channel) or channel, "text": text}
+        if thread_ts:
+            message["thread_ts"] = thread_ts
+        self.emit(rtm.message_event(message, ts, rtm.Author(user, self.team)))
+        return ts
+
+    def set_presence(self, user: str, presence: str) -> None:
+        """A user becomes "active" or "away"; connections that subscribed to it are told."""
+        with self._hub.changed:
+            self._hub.presence[user] = presence
+        for peer in self._hub.live_peers():
+            peer.presence({user})
+
+    def ping(self, payload: bytes = b"") -> None:
+        """Sends a WebSocket ping; the answers are in `pongs`."""
+        self.raw(encode(payload, Opcode.PING))
+
+    def goodbye(self, close_after: float | None = 0.1) -> None:
+        """Sends `goodbye`; the connections that got it are closed after so many seconds."""
+        peers = self._hub.live_peers()
+        for peer in peers:
+            peer.deliver(rtm.as_bytes({"type": "goodbye"}))
+        if close_after is not None:
+            self._hub.later(close_after, lambda: _each(Connection.close, peers, 1000))
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Begins the closing handshake on every open connection."""
+        _each(Connection.close, self._hub.open_peers(), code, reason)
+
+    def cut(self) -> None:
+        """Ends every open connection without a closing handshake (FIN)."""
+        _each(Connection.cut, self._hub.open_peers())
+
+    def reset(self) -> None:
+        """Resets every open connection (RST)."""
+        for peer in self._hub.open_peers():
+            peer.cut(reset=True)
+
+    def silence(self) -> None:
+        """Plays dead on every open connection: they stay, nothing is read or answered any more."""
+        _each(Connection.silence, self._hub.open_peers())
+
+    def raw(self, data: bytes) -> None:
+        """Writes bytes on every live connection as they are: half frames, impossible opcodes."""
+        self._write_live(data)
+
+    def down(self) -> None:
+        """Slack is gone: connections are reset, new ones refused, until `up()`."""
+        self._desk.close()
+        self.reset()
+        self._desk.end_all(reset=True)
+
+    def up(self) -> None:
+        """Listens again, on the same port."""
+        self._desk.open()
+
+    def stop(self) -> None:
+        """Ends everything; returns when all threads have ended and all sockets are closed."""
+        # First no new work can begin, then what is under way is interrupted, then it is awaited.
+        with self._hub.changed:
+            self._hub.stopping.set()
+            self._hub.changed.notify_all()
+        self._desk.close()
+        self._desk.end_all()
+        self._hub.join()
+
+    def __enter__(self) -> Workspace:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _write_live(self, data: bytes) -> int:
+        return sum(peer.write_live(data) for peer in self._hub.live_peers())
+
+    def _wait_for_somebody(self) -> bool:
+        with self._hub.changed:
+            self._hub.changed.wait_for(lambda: self.live or self._hub.stopping.is_set())
+        return not self._hub.stopping.is_set()
+
+
+def _each(do: Callable[..., None], peers: list[Connection], *args: object) -> None:
+    for peer in peers:
+        with contextlib.suppress(OSError):
+            do(peer, *args)
+
+
+def _chunk_size(rate: float | None) -> int:
+    return max(1, min(_CHUNK_FRAMES, int(rate / _CHUNKS_A_SECOND))) if rate else _CHUNK_FRAMES
+
+
+def _chunks(frames: Iterable[bytes], size: int, piece: int) -> Iterable[tuple[bytes, int]]:
+    """Encoded frames joined to buffers, with how many are in each."""
+    parts: list[bytes] = []
+    count = 0
+    for body in frames:
+        if piece:
+            parts.append(encode(body, piece=piece))
+        else:
+            parts += (header(len(body)), body)
+        count += 1
+        if count == size:
+            yield b"".join(parts), count
+            parts, count = [], 0
+    if count:
+        yield b"".join(parts), count
+
+
+if __name__ == "__main__":
+    from rtmpump.sandbox.flood import main
+
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""Real clients for the simulated workspace: slack_sdk for the Web API, websocket-client for RTM."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+from typing import Any
+
+import websocket
+from slack_sdk import WebClient
+
+from rtmpump.sandbox.workspace import Workspace
+
+
+def web_client(workspace: Workspace, tls: ssl.SSLContext | None = None) -> WebClient:
+    """A client with the right token, which does not try again by itself."""
+    return WebClient(
+        token=workspace.token, base_url=workspace.api_url, ssl=tls, timeout=10, retry_handlers=[]
+    )
+
+
+class RtmClient:
+    """A WebSocket of a fresh URL; what it gets is decoded JSON."""
+
+    def __init__(
+        self, workspace: Workspace, tls: ssl.SSLContext | None = None, *, batch: bool = False
+    ) -> None:
+        args = {"batch_presence_aware": "1"} if batch else {}
+        answer = web_client(workspace, tls).api_call("rtm.connect", data=args)
+        self.url: str = answer["url"]
+        options = {"context": tls} if tls else None
+        self.socket = websocket.create_connection(self.url, timeout=10, sslopt=options)
+
+    @property
+    def raw(self) -> socket.socket:
+        """The TCP socket under it."""
+        assert self.socket.sock is not None
+        return self.socket.sock
+
+    def send(self, frame: object) -> None:
+        """Sends a JSON frame."""
+        self.socket.send(json.dumps(frame))
+
+    def get(self) -> Any:
+        """The next frame."""
+        return json.loads(self.socket.recv())
+
+    def say(self, text: str, number: int = 1, channel: str = "C0GENERAL", **more: Any) -> None:
+        """Sends a message."""
+        self.send({"id": number, "type": "message", "channel": channel, "text": text} | more)
+
+    def end(self) -> str:
+        """Reads until the connection ends; how it ended: "close CODE", "closed" or "reset"."""
+        try:
+            while True:
+                opcode, data = self.socket.recv_data(control_frame=True)
+                if opcode == websocket.ABNF.OPCODE_CLOSE:
+                    return f"close {int.from_bytes(data[:2], 'big')}"
+        except websocket.WebSocketConnectionClosedException:
+            return "closed"
+        except ConnectionResetError:
+            return "reset"
+
+    def hear_nothing(self) -> bool:
+        """Whether nothing but the pong arrives before the answer to a ping."""
+        self.send({"id": 987654321, "type": "ping"})
+        return bool(self.get() == {"type": "pong", "reply_to": 987654321})
+
+    def close(self) -> None:
+        """Closes the socket at once; websocket-client has none any more after a cut."""
+        if self.socket.sock is not None:
+            self.socket.sock.close()
+
+    def __enter__(self) -> RtmClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def connect(workspace: Workspace, *, batch: bool = False) -> RtmClient:
+    """A client that has seen hello and gets events."""
+    before = workspace.live
+    client = RtmClient(workspace, batch=batch)
+    assert client.get()["type"] == "hello"
+    assert workspace.wait(lambda: workspace.live > before)
+    return client

@@ -1,0 +1,214 @@
+"""Facts about the private RabbitMQ node, with real brokers and pika."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pika
+import pytest
+
+from rtmpump.errors import ServiceUnreachable
+from rtmpump.sandbox.rabbit import RabbitNode
+
+QUEUE = "kept"
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[RabbitNode]:
+    """One node for the tests that leave it as they found it: running."""
+    with RabbitNode() as node:
+        yield node
+
+
+def put(node: RabbitNode, body: bytes) -> None:
+    """Publishes a persistent message to a durable queue, confirmed."""
+    with pika.BlockingConnection(pika.URLParameters(node.url)) as connection:
+        channel = connection.channel()
+        channel.confirm_delivery()
+        channel.queue_declare(QUEUE, durable=True, arguments={"x-queue-type": "quorum"})
+        properties = pika.BasicProperties(delivery_mode=2)
+        channel.basic_publish("", QUEUE, body, properties, mandatory=True)
+
+
+def take(node: RabbitNode) -> bytes | None:
+    """The next message of the queue, or None."""
+    with pika.BlockingConnection(pika.URLParameters(node.url)) as connection:
+        _, _, body = connection.channel().basic_get(QUEUE, auto_ack=True)
+        return body
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 30) -> bool:
+    """Whether `true` became so in time."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def processes_with(word: str) -> list[int]:
+    """Processes (no zombies) that have `word` in their environment."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdecimal() and word.encode() in (entry / "environ").read_bytes():
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+def listening(pid: int) -> list[tuple[str, int]]:
+    """Where a process listens for TCP, from /proc; other than 127.0.0.1 is told as "elsewhere"."""
+    files = [os.readlink(file) for file in Path(f"/proc/{pid}/fd").iterdir()]
+    rows = [
+        line.split()
+        for table in ("tcp", "tcp6")
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]
+    ]
+    local = [row[1] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in files]
+    return [
+        ("127.0.0.1" if host == "0100007F" else "elsewhere", int(port, 16))
+        for host, _, port in (address.partition(":") for address in local)
+    ]
+
+
+def test_a_started_node_takes_messages(node: RabbitNode) -> None:
+    """start() returns when it can be used, on the port of its URL."""
+    put(node, b"one")
+    assert take(node) == b"one"
+    assert node.running
+    assert str(node.port) in node.url
+
+
+def test_pid_is_the_erlang_machine(node: RabbitNode) -> None:
+    """It is the process to measure or to stop."""
+    assert "beam" in Path(f"/proc/{node.pid}/cmdline").read_text()
+
+
+def test_ctl_asks_this_node(node: RabbitNode) -> None:
+    """rabbitmqctl finds it by its own name, cookie and epmd."""
+    assert node.ctl("eval", "node().").strip().strip("'") == node.name
+    with pytest.raises(ServiceUnreachable, match="rabbitmqctl nonsense"):
+        node.ctl("nonsense")
+
+
+def test_it_listens_on_loopback_only(node: RabbitNode) -> None:
+    """No port of it is open to the network."""
+    addresses = listening(node.pid)
+    assert ("127.0.0.1", node.port) in addresses
+    assert {address for address, _ in addresses} == {"127.0.0.1"}
+
+
+def test_it_keeps_nothing_outside_its_folder(node: RabbitNode) -> None:
+    """Data, log, cookie and settings are all inside."""
+    inside = {path.name for path in node.folder.rglob("*")}
+    assert {".erlang.cookie", "rabbitmq.conf", "enabled_plugins", "rabbit.log"} <= inside
+    assert "Starting RabbitMQ" in node.logs
+
+
+def test_data_survives_a_restart(node: RabbitNode) -> None:
+    """stop() and start() keep messages and port."""
+    put(node, b"two")
+    port = node.port
+    node.restart()
+    assert node.port == port
+    assert take(node) == b"two"
+
+
+def test_confirmed_data_survives_a_kill(node: RabbitNode) -> None:
+    """kill() is a crash: the port is shut at once, and what was confirmed is there after it."""
+    put(node, b"three")
+    node.kill()
+    assert (node.running, node.pid) == (False, 0)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", node.port), timeout=10)
+    node.start()
+    assert take(node) == b"three"
+
+
+def test_a_frozen_node_can_be_killed(node: RabbitNode) -> None:
+    """A machine that was stopped with SIGSTOP answers nothing, and ends all the same."""
+    os.kill(node.pid, signal.SIGSTOP)
+    node.kill()
+    assert not node.running
+    node.start()
+
+
+def test_settings_and_neighbours(node: RabbitNode) -> None:
+    """A second node has its own ports and settings; close() leaves no process and no folder."""
+    with RabbitNode(config={"vm_memory_high_watermark.absolute": "123MB"}) as other:
+        assert len({node.port, other.port}) == 2
+        assert other.ctl("eval", "vm_memory_monitor:get_vm_memory_high_watermark().").strip() == (
+            '{absolute,"123MB"}'
+        )
+        folder = other.folder
+        assert processes_with(str(folder))
+    assert not folder.exists()
+    assert processes_with(str(folder)) == []
+    assert node.running
+
+
+def test_a_given_folder_is_kept_and_used_again(tmp_path: Path) -> None:
+    """Another object with the same folder finds the data; plugins are enabled."""
+    with RabbitNode(folder=tmp_path, plugins=("rabbitmq_event_exchange",)) as node:
+        put(node, b"four")
+        assert "rabbitmq_event_exchange" in node.ctl("status")
+        name = node.name
+    with RabbitNode(folder=tmp_path) as node:
+        assert node.name == name
+        assert take(node) == b"four"
+    assert processes_with(str(tmp_path)) == []
+
+
+def test_a_node_dies_with_its_parent() -> None:
+    """A parent that is killed with -9 leaves no process and no folder."""
+    program = (
+        "import os, signal\n"
+        "from rtmpump.sandbox.rabbit import RabbitNode\n"
+        "node = RabbitNode().start()\n"
+        "print(node.folder, flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL
+    folder = Path(done.stdout.decode().strip())
+    assert folder.is_absolute()
+    assert wait_until(lambda: not folder.exists() and not processes_with(str(folder)))
+
+
+def test_a_node_that_cannot_start_says_why() -> None:
+    """A setting that RabbitMQ refuses ends in one error with its own words, and nothing stays."""
+    node = RabbitNode(config="no.such.setting = 1")
+    with pytest.raises(ServiceUnreachable, match=r"no\.such\.setting"), node:
+        pass
+    assert not node.folder.exists()
+    assert not node.running
+
+
+@pytest.mark.parametrize("port", ["port", "_dist_port", "_epmd_port"])
+def test_a_port_that_was_taken_meanwhile_is_no_failure(port: str) -> None:
+    """At its first start a node moves to other ports when another process was faster."""
+    node = RabbitNode()
+    taken = getattr(node, port)
+    with socket.create_server(("127.0.0.1", taken)), node:
+        assert getattr(node, port) != taken
+
+
+def test_a_node_that_is_not_running_has_nothing_to_tell() -> None:
+    """Before the first start there is no process, no log, and rabbitmqctl is not tried."""
+    node = RabbitNode()
+    assert (node.running, node.pid, node.logs) == (False, 0, "")
+    with pytest.raises(ServiceUnreachable, match="does not run"):
+        node.ctl("status")
+    node.stop()
+    node.kill()
+    node.close()

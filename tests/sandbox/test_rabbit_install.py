@@ -1,0 +1,111 @@
+"""Facts about finding RabbitMQ, and about installing it: with a pretended apt-get alone."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rtmpump.errors import ServiceUnreachable
+from rtmpump.sandbox import rabbit_install
+
+WRAPPER = '#!/bin/sh\necho "Only root or rabbitmq should run ${SCRIPT}"\n'
+
+
+def program(folder: Path, name: str, text: str) -> Path:
+    """A script on disk."""
+    file = folder / name
+    file.write_text(text)
+    file.chmod(0o755)
+    return file
+
+
+def run_install(folder: Path, apt_get: str) -> tuple[int, str]:
+    """Runs the installation with `apt_get` in place of the real one: exit code and what it said."""
+    program(folder, "apt-get", f'#!/bin/sh\necho "$*"\n{apt_get}\n')
+    done = subprocess.run(
+        ["/bin/sh", "-c", rabbit_install._INSTALL, "install", folder / "policy", "some-package"],
+        env={"PATH": f"{folder}:{os.environ['PATH']}", "POLICY": str(folder / "policy")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+def test_the_server_found_is_no_wrapper() -> None:
+    """It can be run as anybody, and rabbitmqctl lies beside it."""
+    server = rabbit_install.find()
+    assert os.access(server, os.X_OK)
+    assert os.access(server.with_name("rabbitmqctl"), os.X_OK)
+    assert "Only root or rabbitmq" not in server.read_text()
+
+
+def test_nothing_is_installed_when_it_is_there() -> None:
+    """find_or_install then has nothing to tell."""
+    told: list[str] = []
+    assert rabbit_install.find_or_install(told.append) == rabbit_install.find()
+    assert told == []
+
+
+def test_ensure_prints_the_place() -> None:
+    """`python -m rtmpump.sandbox.rabbit --ensure` is what the Makefile calls; else it is usage."""
+    module = [sys.executable, "-m", "rtmpump.sandbox.rabbit"]
+    done = subprocess.run([*module, "--ensure"], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(rabbit_install.find())
+    wrong = subprocess.run([*module, "--nonsense"], capture_output=True, text=True, check=False)
+    assert (wrong.returncode, "--ensure" in wrong.stderr) == (2, True)
+
+
+def test_a_machine_without_it_gets_one_clear_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wrapper alone does not count; where there is no apt-get the error says what to do."""
+    program(tmp_path, "rabbitmq-server", WRAPPER)
+    monkeypatch.setattr(rabbit_install, "_PLACES", ())
+    monkeypatch.setattr(rabbit_install, "_search_path", lambda: str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ServiceUnreachable, match="--broker-url"):
+        rabbit_install.find()
+    with pytest.raises(ServiceUnreachable, match="--broker-url"):
+        rabbit_install.find_or_install(lambda line: None)
+
+
+def test_a_generic_layout_on_path_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link on PATH is followed to the folder where rabbitmqctl is."""
+    (tmp_path / "sbin").mkdir()
+    (tmp_path / "bin").mkdir()
+    real = program(tmp_path / "sbin", "rabbitmq-server", "#!/bin/sh\n")
+    (tmp_path / "bin" / "rabbitmq-server").symlink_to(real)
+    monkeypatch.setattr(rabbit_install, "_PLACES", ())
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    assert rabbit_install.find() == real
+
+
+def test_no_service_starts_while_installing(tmp_path: Path) -> None:
+    """The policy that forbids it (exit code 101) is there for that time, and gone after it."""
+    code, said = run_install(tmp_path, '"$POLICY"; echo "policy says $?"')
+    assert code == 0
+    assert said.count("policy says 101") == 2
+    assert "install -y --no-install-recommends some-package" in said
+    assert not (tmp_path / "policy").exists()
+
+
+def test_a_failed_installation_leaves_no_policy(tmp_path: Path) -> None:
+    """Its exit code is apt-get's; a failed update alone is no failure."""
+    code, _ = run_install(tmp_path, "exit 7")
+    assert code == 7
+    assert not (tmp_path / "policy").exists()
+    code, _ = run_install(tmp_path, 'case "$*" in *update) exit 7;; esac')
+    assert code == 0
+
+
+def test_a_policy_of_the_machine_stays(tmp_path: Path) -> None:
+    """One that is there is neither changed nor removed."""
+    policy = program(tmp_path, "policy", "#!/bin/sh\nexit 104\n")
+    code, said = run_install(tmp_path, '"$POLICY"; echo "policy says $?"')
+    assert (code, said.count("policy says 104")) == (0, 2)
+    assert policy.read_text() == "#!/bin/sh\nexit 104\n"
