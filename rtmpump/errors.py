@@ -33,7 +33,7 @@ class RtmpumpError(Exception):
 
 
 class ConfigError(RtmpumpError):
-    """The configuration is wrong: `key` as `section.key`, `where` a file or variable, `fix` what to do."""
+    """The configuration is wrong: `key` as `section.key`, `where` a file or variable."""
 
     exit_code = EXIT_CONFIG
 
@@ -83,7 +83,7 @@ class ServiceUnreachable(RtmpumpError):
 class LinkError(RtmpumpError):
     """A link to the outside (Slack or RabbitMQ) failed or ended; it is made anew.
 
-    `reason` is one short word for metrics (`goodbye`, `reset`, `ratelimited` …), `detail` the story,
+    `reason` is one short word for metrics (`goodbye`, `reset` …), `detail` the story,
     `retry_after` the seconds that the peer asked us to wait, `at_once` whether the first new try
     needs no wait, `held` for how many seconds the link had been up.
     """
@@ -121,7 +121,7 @@ class WriteFailed(LinkError):
 
 
 class CommandRejected(RtmpumpError):
-    """A command can never be carried out; `code` is of the contract, `field` the one at fault or ""."""
+    """A command can never be carried out; `code` is of the contract, `field` is at fault (or "")."""
 
     fate = Fate.REJECTED
 

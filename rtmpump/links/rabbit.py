@@ -1,0 +1,411 @@
+"""One AMQP connection with one channel in confirm mode, on the thread that calls `run`.
+
+Laws:
+
+- All of pika is here. What it raises is translated here, and above this file nobody sees it.
+- Only `call` may be used from another thread; it brings a function to the thread of `run`.
+- A channel that the broker closes ends the whole run, with the reason: both pumps then begin
+  again from what is certain (the spool, the queue), which is the path they know best.
+- An exception in a callback of ours is a fault of ours: it comes out of `run` as it is, and is
+  never taken for a broken connection.
+
+What must not live here: what is published, when, and what a confirm means.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Final, NamedTuple, Protocol
+
+import pika
+from pika import exceptions as amqp
+from pika.adapters.select_connection import IOLoop, SelectConnection
+from pika.adapters.utils import connection_workflow as workflow
+from pika.channel import Channel
+from pika.spec import Basic
+
+from rtmpump.config import Broker, Secret
+from rtmpump.errors import ConfigError, LinkError
+from rtmpump.links.topology import Binding, Exchange, Item, Queue
+
+Properties = pika.BasicProperties
+
+CONNECT_TIMEOUT: Final = 10.0
+_CLOSE_TIMEOUT: Final = 2.0
+_REASON_OF_CODE: Final = {
+    311: "content_too_large",
+    312: "no_route",
+    313: "no_consumers",
+    320: "closed_by_broker",
+    402: "invalid_path",
+    403: "access_refused",
+    404: "not_found",
+    405: "resource_locked",
+    406: "precondition_failed",
+    530: "not_allowed",
+    541: "internal_error",
+}
+
+
+class Delivery(NamedTuple):
+    """One message that a consumer was given; `redelivered` says that it was delivered before."""
+
+    tag: int
+    redelivered: bool
+    properties: Properties
+    body: bytes
+
+
+class Work(Protocol):
+    """What a pump does with its connection; all of it is called on the thread of `run`."""
+
+    def ready(self) -> None:
+        """The channel is open and confirms are on."""
+
+    def settled(self, tag: int, multiple: bool, ok: bool) -> None:
+        """The broker's `basic.ack` (`ok`) or `basic.nack` for publishes up to, or just, `tag`."""
+
+    def returned(self, properties: Properties) -> None:
+        """No queue took a mandatory message; this comes before its ack."""
+
+    def delivered(self, delivery: Delivery) -> None:
+        """A message for our consumer."""
+
+    def blocked(self, is_blocked: bool) -> None:
+        """The broker has an alarm and takes no publishes (`connection.blocked`), or is well."""
+
+
+class Rabbit:
+    """A connection to the first of the nodes that answers; made for one `run`."""
+
+    def __init__(self, link: str, broker: Broker, work: Work) -> None:
+        self._link = link
+        self._broker = broker
+        self._work = work
+        self._lock = threading.Lock()
+        self._loop: IOLoop | None = None
+        self._connection: SelectConnection | None = None
+        self._workflow: workflow.AbstractAMQPConnectionWorkflow | None = None
+        self._channel: Channel | None = None
+        self._closing = False
+        self._end: LinkError | None = None
+        self._crash: BaseException | None = None
+        self._ready_at: float | None = None
+        self.node = ""
+
+    def run(self) -> None:
+        """Connect and serve until `close` was called (returns) or the link ended (LinkError)."""
+        nodes = [parameters(url, self._broker, self._link) for url in self._broker.urls]
+        loop = IOLoop()
+        with self._lock:
+            if self._closing:
+                loop.close()
+                return
+            self._loop = loop
+        try:
+            self._workflow = SelectConnection.create_connection(
+                nodes, self._guarded(self._connected), custom_ioloop=loop
+            )
+            loop.start()
+        finally:
+            with self._lock:
+                self._loop = None
+            self._close_socket()
+            loop.close()
+        if self._crash is not None:
+            raise self._crash
+        if self._end is not None and not self._closing:
+            self._end.held = 0.0 if self._ready_at is None else time.monotonic() - self._ready_at
+            raise self._end
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Have `function` called soon on the thread of `run`; from any thread.
+
+        Nothing happens where no connection runs: each run begins by looking at all there is.
+        """
+        with self._lock:
+            if self._loop is not None:
+                self._loop.add_callback_threadsafe(self._guarded(function))
+
+    def later(self, delay: float, function: Callable[[], None]) -> Callable[[], None]:
+        """Have `function` called in `delay` seconds; gives a function that takes this back."""
+        loop = self._running()
+        handle = loop.call_later(delay, self._guarded(function))
+        return lambda: loop.remove_timeout(handle)
+
+    def close(self) -> None:
+        """End the run in order, within two seconds. On the thread of `run`."""
+        self._closing = True
+        self._running().call_later(_CLOSE_TIMEOUT, self._stop_loop)
+        if self._connection is not None and self._connection.is_open:
+            self._connection.close()
+        elif self._connection is None and self._workflow is not None:
+            self._workflow.abort()
+
+    def fail(self, reason: str, detail: str, *, at_once: bool = False) -> None:
+        """End the run with this reason, as if the connection had broken. On the thread of `run`."""
+        self._finish(LinkError(self._link, reason, detail, at_once=at_once))
+
+    def publish(
+        self, exchange: str, key: str, body: bytes, properties: Properties, mandatory: bool
+    ) -> None:
+        """Publish one message; its delivery tag is one higher than that of the one before."""
+        self._open_channel().basic_publish(exchange, key, body, properties, mandatory)
+
+    def declare(self, items: Iterable[Item], *, passive: bool, done: Callable[[], None]) -> None:
+        """Declare all in order, then call `done`; the broker's refusal ends the run.
+
+        `passive` only asks whether exchanges and queues are there; bindings can't be asked for.
+        """
+        channel = self._open_channel()
+        asked = [item for item in items if not (passive and isinstance(item, Binding))]
+        for item in asked[:-1]:
+            _declare(channel, item, passive, lambda _frame: None)
+        if asked:
+            _declare(channel, asked[-1], passive, self._guarded(lambda _frame: done()))
+        else:
+            done()
+
+    def consume(self, queue: str, prefetch: int) -> None:
+        """Begin to consume with manual acks; a cancel by the broker ends the run."""
+        channel = self._open_channel()
+        channel.add_on_cancel_callback(
+            self._guarded(
+                lambda _frame: self.fail("cancelled", f"the queue {queue} went away", at_once=True)
+            )
+        )
+        channel.basic_qos(prefetch_count=prefetch, global_qos=False)
+        channel.basic_consume(queue, self._guarded(self._delivered), consumer_tag=_consumer(queue))
+
+    def cancel(self, queue: str, done: Callable[[], None]) -> None:
+        """Take no more deliveries; those under way still come before `done`."""
+        self._open_channel().basic_cancel(_consumer(queue), self._guarded(lambda _frame: done()))
+
+    def ack(self, tag: int) -> None:
+        """Acknowledge one delivery."""
+        self._open_channel().basic_ack(tag)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether publishes and acks can be written now."""
+        return self._channel is not None and self._channel.is_open
+
+    def _running(self) -> IOLoop:
+        if self._loop is None:
+            raise RuntimeError("no connection runs")
+        return self._loop
+
+    def _open_channel(self) -> Channel:
+        if self._channel is None:
+            raise RuntimeError("no channel is open")
+        return self._channel
+
+    def _guarded(self, function: Callable[..., None]) -> Callable[..., None]:
+        """Keep what a callback raises from pika, which would take it for a broken connection."""
+
+        def guarded(*args: Any) -> None:
+            if self._crash is not None:
+                return
+            try:
+                function(*args)
+            except (amqp.ChannelWrongStateError, amqp.ConnectionWrongStateError) as error:
+                # The close came first; its own callback is on the way, with the reason.
+                self._finish(LinkError(self._link, "closed", str(error), at_once=True))
+            except LinkError as error:
+                self._finish(error)
+            except BaseException as error:
+                self._crash = error
+                self._stop_loop()
+
+        return guarded
+
+    def _finish(self, error: LinkError) -> None:
+        if self._end is None:
+            self._end = error
+        self._stop_loop()
+
+    def _stop_loop(self) -> None:
+        if self._loop is not None:
+            self._loop.stop()
+
+    def _connected(self, result: Any) -> None:
+        if not isinstance(result, SelectConnection):
+            self._finish(self._refused(result))
+            return
+        self._connection = connection = result
+        if self._closing:
+            connection.close()
+        self.node = f"{connection.params.host}:{connection.params.port}"
+        connection.add_on_close_callback(self._guarded(self._connection_closed))
+        connection.add_on_connection_blocked_callback(
+            self._guarded(lambda *_: self._work.blocked(True))
+        )
+        connection.add_on_connection_unblocked_callback(
+            self._guarded(lambda *_: self._work.blocked(False))
+        )
+        connection.channel(on_open_callback=self._guarded(self._channel_open))
+
+    def _channel_open(self, channel: Channel) -> None:
+        self._channel = channel
+        channel.add_on_close_callback(self._guarded(self._channel_closed))
+        channel.add_on_return_callback(
+            self._guarded(lambda _channel, _method, properties, _body: self._returned(properties))
+        )
+        channel.confirm_delivery(self._guarded(self._settled), self._guarded(self._confirming))
+
+    def _confirming(self, _frame: Any) -> None:
+        self._ready_at = time.monotonic()
+        self._work.ready()
+
+    def _returned(self, properties: Properties) -> None:
+        self._work.returned(properties)
+
+    def _settled(self, frame: Any) -> None:
+        method = frame.method
+        self._work.settled(method.delivery_tag, method.multiple, isinstance(method, Basic.Ack))
+
+    def _delivered(self, _channel: Any, method: Any, properties: Properties, body: bytes) -> None:
+        self._work.delivered(Delivery(method.delivery_tag, method.redelivered, properties, body))
+
+    def _channel_closed(self, _channel: Channel, error: BaseException) -> None:
+        if self._closing or isinstance(error, amqp.ChannelClosedByClient):
+            return
+        if isinstance(error, amqp.ChannelClosedByBroker):
+            self._finish(_closed_by_broker(self._link, error.reply_code, error.reply_text))
+
+    def _connection_closed(self, _connection: Any, error: BaseException) -> None:
+        self._finish(self._lost(error))
+
+    def _refused(self, error: BaseException) -> LinkError:
+        """Say why no node could be reached, each node in a few words."""
+        causes = getattr(error, "exceptions", None) or (error,)
+        lost = [self._lost(getattr(cause, "exception", cause)) for cause in causes]
+        nodes = [f"{url.host}:{url.port}" for url in map(_plain_parameters, self._broker.urls)]
+        details = list(dict.fromkeys(one.detail for one in lost))
+        told = f"{', '.join(nodes)}: {'; '.join(details)}"
+        return LinkError(self._link, lost[-1].reason, told)
+
+    def _lost(self, error: BaseException) -> LinkError:
+        return _translated(self._link, error)
+
+    def _close_socket(self) -> None:
+        """Free the socket of a peer that never answered our close; pika has no public way."""
+        connection = self._connection
+        if connection is None or connection.is_closed:
+            return
+        transport = getattr(connection, "_transport", None)
+        sock = getattr(transport, "_sock", None)
+        if isinstance(sock, socket.socket):
+            sock.close()
+
+
+def parameters(url: Secret, broker: Broker, name: str) -> pika.URLParameters:
+    """Make pika's parameters for one node; ConfigError for what only pika and TLS can check."""
+    node = _plain_parameters(url)
+    node.heartbeat = broker.heartbeat
+    node.socket_timeout = CONNECT_TIMEOUT
+    node.stack_timeout = CONNECT_TIMEOUT + 5
+    node.blocked_connection_timeout = None
+    node.connection_attempts = 1
+    node.client_properties = {"connection_name": f"rtmpump {name}", "product": "rtmpump"}
+    if node.ssl_options is not None:
+        node.ssl_options = pika.SSLOptions(_tls(broker), node.host)
+    if broker.auth == "external":
+        node.credentials = pika.credentials.ExternalCredentials()
+    return node
+
+
+def _plain_parameters(url: Secret) -> pika.URLParameters:
+    try:
+        return pika.URLParameters(url.reveal())
+    except Exception:
+        # What pika says may quote the URL, and with it the password.
+        raise ConfigError(
+            "is no AMQP URL", key="broker.url", fix="write amqp://user:password@host:5672/vhost"
+        ) from None
+
+
+def _tls(broker: Broker) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=broker.ca_file or None)
+        if broker.client_cert:
+            context.load_cert_chain(broker.client_cert, broker.client_key or None)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            f"can't be loaded: {error}",
+            key="broker.ca_file, client_cert or client_key",
+            fix="give PEM files that belong together",
+        ) from error
+    return context
+
+
+def _declare(channel: Channel, item: Item, passive: bool, done: Callable[..., None]) -> None:
+    match item:
+        case Exchange(name, kind, arguments):
+            channel.exchange_declare(
+                name,
+                kind,
+                passive=passive,
+                durable=True,
+                arguments=dict(arguments),
+                callback=done,
+            )
+        case Queue(name, arguments):
+            channel.queue_declare(
+                name, passive=passive, durable=True, arguments=dict(arguments), callback=done
+            )
+        case Binding(source, destination, "exchange", key):
+            channel.exchange_bind(destination, source, key, callback=done)
+        case Binding(source, destination, _, key):
+            channel.queue_bind(destination, source, key, callback=done)
+
+
+def _consumer(queue: str) -> str:
+    return f"rtmpump.{queue}"
+
+
+def _closed_by_broker(link: str, code: int, text: str) -> LinkError:
+    reason = _REASON_OF_CODE.get(code, f"code_{code}")
+    hint = ""
+    if code == 406 and "inequivalent arg" in text:
+        hint = '; delete it or make it alike, or set broker.declare = "passive"'
+    elif code == 404:
+        hint = '; it is made by broker.declare = "active"'
+    elif code == 403:
+        hint = "; give the RabbitMQ user this permission"
+    return LinkError(link, reason, f"{text}{hint}", at_once=code == 404)
+
+
+def _translated(link: str, error: BaseException) -> LinkError:
+    """Say in one word and one line what became of a connection."""
+    match error:
+        case amqp.ConnectionClosedByBroker() | amqp.ChannelClosedByBroker():
+            return _closed_by_broker(link, error.reply_code, error.reply_text)
+        case amqp.ProbableAuthenticationError() | amqp.AuthenticationError():
+            return LinkError(link, "auth", "the broker refused user and password")
+        case amqp.ProbableAccessDeniedError():
+            return LinkError(link, "not_allowed", "the broker refused the virtual host")
+        case amqp.AMQPHeartbeatTimeout():
+            return LinkError(link, "heartbeat", "the broker sent no heartbeat", at_once=True)
+        case workflow.AMQPConnectorPhaseErrorBase():
+            return _translated(link, error.exception)
+        case workflow.AMQPConnectionWorkflowFailed():
+            return _translated(link, error.exceptions[-1])
+        case ssl.SSLCertVerificationError():
+            return LinkError(link, "tls", f"the certificate is not good: {error.verify_message}")
+        case ssl.SSLError():
+            return LinkError(link, "tls", str(error))
+        case ConnectionRefusedError():
+            return LinkError(link, "refused", "connection refused")
+        case socket.gaierror():
+            return LinkError(link, "unreachable", f"no such host: {error.strerror}")
+        case TimeoutError() | workflow.AMQPConnectorStackTimeout():
+            return LinkError(link, "timeout", "no answer in time")
+        case amqp.StreamLostError() | amqp.AMQPConnectionError() | OSError():
+            told = str(error) or type(error).__name__
+            return LinkError(link, "lost", told, at_once=True)
+    return LinkError(link, "lost", repr(error), at_once=True)

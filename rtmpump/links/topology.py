@@ -1,0 +1,227 @@
+"""What is declared in RabbitMQ, as data: exchanges, queues and bindings in the order they need.
+
+Laws:
+
+- Nothing here connects: `rabbit` declares it, `rtmpump topology` prints it, and both say the same.
+- All of it is durable and nothing is auto-delete, internal or exclusive; so no field says so.
+- An argument that changes here closes the channel with 406 wherever the old one is declared: such
+  a change needs a line in the changelog that says what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from urllib.parse import unquote, urlsplit
+
+from rtmpump.config import Broker, Config, Events, Outbound
+from rtmpump.core.documented import TYPES
+
+TYPES_MAX: Final = 512
+"""How many type exchanges there may be; events of further types go to the events exchange alone."""
+
+_UNROUTED_MESSAGES: Final = 100_000
+_UNROUTED_TTL_MS: Final = 7 * 24 * 3600 * 1000
+# RabbitMQ 4 dead-letters from a quorum queue after 20 redeliveries unless told otherwise, and a
+# pump that is restarted often would lose commands to that; `outbound.max_attempts` decides.
+_NO_DELIVERY_LIMIT: Final = 1_000_000
+
+Arguments: TypeAlias = Mapping[str, str | int]
+
+
+class Exchange(NamedTuple):
+    """An exchange; `kind` is its AMQP type."""
+
+    name: str
+    kind: Literal["topic", "fanout"]
+    arguments: Arguments
+
+
+class Queue(NamedTuple):
+    """A queue; `x-queue-type` among its arguments says which kind."""
+
+    name: str
+    arguments: Arguments
+
+
+class Binding(NamedTuple):
+    """From the exchange `source` to a queue or another exchange; it has no arguments."""
+
+    source: str
+    destination: str
+    destination_kind: Literal["exchange", "queue"]
+    routing_key: str
+
+
+Item: TypeAlias = Exchange | Queue | Binding
+
+
+def events(events: Events) -> list[Item]:
+    """Return all that the events need; each item comes after those that it names."""
+    documented = (item for type in TYPES for item in for_type(events, type))
+    return [*_unrouted(events), _events_exchange(events), *_stream(events), *documented]
+
+
+def for_type(events: Events, type: str) -> list[Item]:
+    """Return the exchange of one event type, as `Route.type` has it, and its binding.
+
+    Nothing where there is to be none: `events.type_exchange` is "", or its name for this type is
+    that of another exchange of ours, or one that RabbitMQ keeps for itself ("amq.").
+    """
+    name = events.type_exchange.replace("{type}", type)
+    if name in ("", events.exchange, events.unrouted) or name.startswith("amq."):
+        return []
+    # No alternate exchange here: it would take each event that no queue is bound to by its type,
+    # even one that a queue bound to the events exchange already has. And since a binding to an
+    # exchange counts as a route, that of the events exchange is passed over for these types. So
+    # the pump publishes as mandatory and itself sends to `events.unrouted` what is returned.
+    return [
+        Exchange(name, "topic", {}),
+        Binding(events.exchange, name, "exchange", f"{type}.#"),
+    ]
+
+
+def outbound(outbound: Outbound) -> list[Item]:
+    """Return the queue of the commands and that of the dead ones, which must be there first."""
+    dead: Arguments = {"x-queue-type": "quorum", "x-delivery-limit": _NO_DELIVERY_LIMIT}
+    return [
+        Queue(outbound.dead_queue, dead),
+        Queue(
+            outbound.queue,
+            {
+                "x-queue-type": "quorum",
+                # RabbitMQ itself dead-letters only what expired; at-least-once, which asks for
+                # reject-publish, makes that survive a crash
+                # (https://www.rabbitmq.com/docs/quorum-queues#dead-lettering).
+                "x-dead-letter-exchange": "",
+                "x-dead-letter-routing-key": outbound.dead_queue,
+                "x-dead-letter-strategy": "at-least-once",
+                "x-overflow": "reject-publish",
+                "x-delivery-limit": _NO_DELIVERY_LIMIT,
+            },
+        ),
+    ]
+
+
+def definitions(config: Config) -> dict[str, Any]:
+    """Return what `rabbitmqctl import_definitions` takes (https://www.rabbitmq.com/docs/definitions).
+
+    All of it is in the vhost of the first broker URL, which must exist; no user, no password.
+    """
+    vhost = _vhost(config.broker)
+    items = _all(config)
+    return {
+        "exchanges": [_exchange_entry(item, vhost) for item in items if isinstance(item, Exchange)],
+        "queues": [_queue_entry(item, vhost) for item in items if isinstance(item, Queue)],
+        "bindings": [_binding_entry(item, vhost) for item in items if isinstance(item, Binding)],
+    }
+
+
+def describe(config: Config) -> list[str]:
+    """Return the same for people, one line each; the exchanges of event types share one line."""
+    of_types = [item for type in TYPES for item in for_type(config.events, type)]
+    lines = [f"vhost {_vhost(config.broker)}"]
+    lines += [_line(item) for item in _all(config) if item not in of_types]
+    return lines + _types_line(config.events, of_types)
+
+
+def _all(config: Config) -> list[Item]:
+    return events(config.events) + outbound(config.outbound)
+
+
+def _events_exchange(events: Events) -> Exchange:
+    alternate = {"alternate-exchange": events.unrouted} if events.unrouted else {}
+    return Exchange(events.exchange, "topic", alternate)
+
+
+def _unrouted(events: Events) -> Iterator[Item]:
+    """What no queue takes, kept for a while and never without bound."""
+    name = events.unrouted
+    if not name:
+        return
+    yield Exchange(name, "fanout", {})
+    yield Queue(
+        name,
+        {
+            "x-queue-type": "quorum",
+            "x-max-length": _UNROUTED_MESSAGES,
+            "x-overflow": "drop-head",
+            "x-message-ttl": _UNROUTED_TTL_MS,
+        },
+    )
+    yield Binding(name, name, "queue", "")
+
+
+def _stream(events: Events) -> Iterator[Item]:
+    """A stream that keeps all events; it takes each of them, so none is unrouted beside it."""
+    if not events.stream:
+        return
+    yield Queue(events.stream, {"x-queue-type": "stream", "x-max-age": events.stream_max_age})
+    yield Binding(events.exchange, events.stream, "queue", "#")
+
+
+def _vhost(broker: Broker) -> str:
+    url = broker.urls[0] if broker.urls else broker.url
+    return unquote(urlsplit(url.reveal()).path[1:]) or "/"
+
+
+def _exchange_entry(item: Exchange, vhost: str) -> dict[str, Any]:
+    return {
+        "name": item.name,
+        "vhost": vhost,
+        "type": item.kind,
+        "durable": True,
+        "auto_delete": False,
+        "internal": False,
+        "arguments": dict(item.arguments),
+    }
+
+
+def _queue_entry(item: Queue, vhost: str) -> dict[str, Any]:
+    return {
+        "name": item.name,
+        "vhost": vhost,
+        "durable": True,
+        "auto_delete": False,
+        "arguments": dict(item.arguments),
+    }
+
+
+def _binding_entry(item: Binding, vhost: str) -> dict[str, Any]:
+    return {
+        "source": item.source,
+        "vhost": vhost,
+        "destination": item.destination,
+        "destination_type": item.destination_kind,
+        "routing_key": item.routing_key,
+        "arguments": {},
+    }
+
+
+def _line(item: Item) -> str:
+    if isinstance(item, Binding):
+        to = f"{item.destination_kind} {item.destination}"
+        return f'binding {item.source} -> {to} with "{item.routing_key}"'
+    if isinstance(item, Exchange):
+        return f"exchange {item.name} {item.kind}{_told(item.arguments)}"
+    return f"queue {item.name}{_told(item.arguments)}"
+
+
+def _told(arguments: Arguments) -> str:
+    return "".join(f" {key}={_value(value)}" for key, value in arguments.items())
+
+
+def _value(value: str | int) -> str:
+    return '""' if value == "" else str(value)
+
+
+def _types_line(events: Events, of_types: list[Item]) -> list[str]:
+    count = sum(isinstance(item, Exchange) for item in of_types)
+    if not count:
+        return []
+    name = events.type_exchange.replace("{type}", "<type>")
+    source = events.exchange
+    return [
+        f"exchanges {name} topic, each bound to {source} with <type>.#: "
+        f"{count} documented types now, others before their first event, {TYPES_MAX} at most"
+    ]

@@ -1,0 +1,388 @@
+"""The counters of the pump, written where things happen and read when somebody asks.
+
+Laws:
+
+- No lock: each counter (each label of it) is written by one thread, and what reads may see one
+  event more or less. Whoever calls a method of `Metrics` from a second thread must use a label of
+  its own.
+- What comes from outside never makes the set of labels grow without bound, nor a label too long.
+- Reading costs the writers nothing; what has to be asked (the spool) is asked at that time.
+- prometheus_client is imported when the first scrape comes: the pump runs without it.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
+
+from rtmpump.errors import RtmpumpError
+
+if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric
+    from prometheus_client.registry import Collector
+
+LINKS: Final = ("slack", "broker_events", "broker_commands")
+TYPES_MAX: Final = 512
+OTHER: Final = "other"
+BOUNDS: Final = (
+    *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
+    *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 1800.0, 3600.0),
+)
+"""Upper bounds of the latency buckets in seconds; a backlog of an hour can still be told."""
+
+_T = TypeVar("_T")
+_Row: TypeAlias = tuple[tuple[str, ...], float]
+_UNKNOWN: Final = "unknown"
+_LABELS_MAX: Final = 64
+_LABEL_LENGTH: Final = 100
+
+
+class Measure(Protocol):
+    """What the gauges need to know of the spool; times in milliseconds since 1970."""
+
+    @property
+    def events(self) -> int:
+        """How many wait."""
+
+    @property
+    def bytes(self) -> int:
+        """What they take on disk."""
+
+    @property
+    def oldest_received_ms(self) -> int | None:
+        """When the oldest came; None for an empty spool."""
+
+
+class Metrics:
+    """All that the pump counts.
+
+    The supervisor sets `spool` and `commands_waiting`, which are called at each reading, from the
+    thread that reads; while they are None, or raise an RtmpumpError, their gauges are left out.
+    `now` gives seconds since 1970.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        self._now = now
+        self.spool: Callable[[], Measure] | None = None
+        self.commands_waiting: Callable[[], int] | None = None
+        self._received = _Counts(TYPES_MAX)
+        self._confirmed = 0
+        self._returned = 0
+        self._nacked = 0
+        self._dropped = _Counts(_LABELS_MAX)
+        self._confirm_latency = _Histogram()
+        self._commands = _Pairs()
+        self._command_latency = _Histogram()
+        self._links = dict.fromkeys(LINKS, False)
+        self._reconnects = _Pairs()
+        self._slack_rtt: float | None = None
+        self._blocked = False
+
+    def received(self, type: str, n: int = 1) -> None:
+        """`n` events of a type were accepted; "" counts as "unknown"."""
+        self._received.add(type or _UNKNOWN, n)
+
+    def confirmed(self, n: int = 1) -> None:
+        """The broker confirmed `n` events."""
+        self._confirmed += n
+
+    def returned(self, n: int = 1) -> None:
+        """The broker returned `n` events: no queue took them."""
+        self._returned += n
+
+    def nacked(self, n: int = 1) -> None:
+        """The broker refused `n` publishes."""
+        self._nacked += n
+
+    def dropped(self, reason: str, n: int = 1) -> None:
+        """`n` events are given up or were left out on purpose."""
+        self._dropped.add(reason, n)
+
+    def confirm_latency(self, seconds: float) -> None:
+        """One event took this long from its frame to the broker's confirm."""
+        self._confirm_latency.observe(seconds)
+
+    def confirm_latencies(self, seconds: Iterable[float]) -> None:
+        """Tell those of many events at once; cheaper for each."""
+        self._confirm_latency.observe_all(seconds)
+
+    def command(self, type: str, result: str) -> None:
+        """A command was settled: `result` is "ok" or an error code."""
+        self._commands.add(type or _UNKNOWN, result)
+
+    def command_latency(self, seconds: float) -> None:
+        """One command took this long from its delivery to its result."""
+        self._command_latency.observe(seconds)
+
+    def link(self, name: str, up: bool) -> None:
+        """Tell that a link (one of LINKS) came up or went down."""
+        self._links[name] = up
+
+    def reconnect(self, link: str, reason: str) -> None:
+        """Tell that a link is made anew; `reason` is that of the LinkError."""
+        self._reconnects.add(link, reason)
+
+    def slack_rtt(self, seconds: float) -> None:
+        """Tell how long Slack took to answer the last ping."""
+        self._slack_rtt = seconds
+
+    def blocked(self, blocked: bool) -> None:
+        """Tell whether the broker has blocked our publishing (connection.blocked)."""
+        self._blocked = blocked
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return all of it as plain values that JSON can hold; times in seconds, None = unknown."""
+        return {
+            "version": _version(),
+            "events": self._events_snapshot(),
+            "spool": self._spool_now(),
+            "confirm_latency": self._confirm_latency.snapshot(),
+            "commands": self._commands.copy(),
+            "commands_waiting": _asked(self.commands_waiting),
+            "command_latency": self._command_latency.snapshot(),
+            "links": self._links.copy(),
+            "reconnects": self._reconnects.copy(),
+            "slack_rtt_seconds": self._slack_rtt,
+            "broker_blocked": self._blocked,
+        }
+
+    def exposition(self) -> bytes:
+        """Return the page of `/metrics`, in Prometheus' text format 0.0.4."""
+        from prometheus_client import generate_latest
+
+        return generate_latest(self.collector())
+
+    def collector(self) -> Collector:
+        """Return a collector for a registry of prometheus_client."""
+        from prometheus_client.registry import Collector
+
+        families = self._families
+
+        class _Collector(Collector):
+            def collect(self) -> Iterable[Metric]:
+                return families()
+
+        return _Collector()
+
+    def _events_snapshot(self) -> dict[str, Any]:
+        by_type = self._received.copy()
+        return {
+            "received": sum(by_type.values()),
+            "received_by_type": by_type,
+            "confirmed": self._confirmed,
+            "returned": self._returned,
+            "nacked": self._nacked,
+            "dropped": self._dropped.copy(),
+        }
+
+    def _spool_now(self) -> dict[str, float] | None:
+        measure = _asked(self.spool)
+        if measure is None:
+            return None
+        oldest = measure.oldest_received_ms
+        # A clock that was set back must not make an age below zero.
+        age = 0.0 if oldest is None else max(0.0, self._now() - oldest / 1000)
+        return {"events": measure.events, "bytes": measure.bytes, "oldest_seconds": age}
+
+    def _families(self) -> Iterator[Metric]:
+        yield from self._event_families()
+        yield from self._spool_families()
+        yield from self._command_families()
+        yield from self._link_families()
+
+    def _event_families(self) -> Iterator[Metric]:
+        received, dropped = self._received.copy(), self._dropped.copy()
+        yield _counter(
+            "events_received", "Events that were written to the spool.", ("type",), _rows(received)
+        )
+        yield _counter(
+            "events_confirmed", "Events that the broker confirmed.", (), [((), self._confirmed)]
+        )
+        yield _counter("events_returned", "Events that no queue took.", (), [((), self._returned)])
+        yield _counter(
+            "events_nacked", "Publishes that the broker refused.", (), [((), self._nacked)]
+        )
+        yield _counter(
+            "events_dropped",
+            "Events that were given up, or left out on purpose.",
+            ("reason",),
+            _rows(dropped),
+        )
+        said = "From the frame received to the broker's confirm."
+        yield self._confirm_latency.family("confirm_latency_seconds", said)
+
+    def _spool_families(self) -> Iterator[Metric]:
+        spool = self._spool_now()
+        for key, said in (
+            ("events", "Events that wait on disk."),
+            ("bytes", "What the spool takes on disk."),
+            ("oldest_seconds", "Age of the oldest event that waits."),
+        ):
+            yield _gauge(f"spool_{key}", said, [((), spool[key])] if spool else [])
+
+    def _command_families(self) -> Iterator[Metric]:
+        rows = _pair_rows(self._commands)
+        waiting = _asked(self.commands_waiting)
+        yield _counter("commands", "Commands that were settled.", ("type", "result"), rows)
+        yield self._command_latency.family(
+            "command_latency_seconds", "From the delivery of a command to its result."
+        )
+        yield _gauge("commands_waiting", "Commands that wait in the pump.", _known(waiting))
+
+    def _link_families(self) -> Iterator[Metric]:
+        rows = [((link,), float(up)) for link, up in self._links.copy().items()]
+        reconnects = _pair_rows(self._reconnects)
+        yield _gauge("link_up", "Whether a link is up.", rows, ("link",))
+        yield _counter("reconnects", "Links that were made anew.", ("link", "reason"), reconnects)
+        yield _gauge(
+            "slack_rtt_seconds", "Time from the last ping to Slack's pong.", _known(self._slack_rtt)
+        )
+        yield _gauge(
+            "broker_blocked",
+            "Whether the broker has blocked our publishing.",
+            [((), self._blocked)],
+        )
+        yield _gauge("build_info", "The version that runs.", [((_version(),), 1)], ("version",))
+
+
+class _Counts:
+    """A counter for each value of a label; past `most` values the rest count as "other"."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._by: dict[str, int] = {}
+
+    def add(self, label: str, n: int = 1) -> None:
+        by = self._by
+        if label not in by:
+            label = _fit(label, by, self._most)
+        by[label] = by.get(label, 0) + n
+
+    def copy(self) -> dict[str, int]:
+        return self._by.copy()
+
+
+class _Pairs:
+    """A counter for each pair of labels, with a bound for the first and for each one's second."""
+
+    def __init__(self) -> None:
+        self._by: dict[str, _Counts] = {}
+
+    def add(self, first: str, second: str) -> None:
+        if first not in self._by:
+            first = _fit(first, self._by, _LABELS_MAX)
+        self._by.setdefault(first, _Counts(_LABELS_MAX)).add(second)
+
+    def copy(self) -> dict[str, dict[str, int]]:
+        return {first: counts.copy() for first, counts in self._by.copy().items()}
+
+
+class _Histogram:
+    """How often a time fell into each bucket, and the sum of them all; times in seconds."""
+
+    def __init__(self) -> None:
+        self._counts = [0] * (len(BOUNDS) + 1)
+        self._sum = 0.0
+
+    def observe(self, seconds: float) -> None:
+        # The time of day was set back; a sum must never fall.
+        if seconds < 0.0:
+            seconds = 0.0
+        self._counts[bisect_left(BOUNDS, seconds)] += 1
+        self._sum += seconds
+
+    def observe_all(self, many: Iterable[float]) -> None:
+        counts, total = self._counts, self._sum
+        for seconds in many:
+            if seconds < 0.0:
+                seconds = 0.0
+            counts[bisect_left(BOUNDS, seconds)] += 1
+            total += seconds
+        self._sum = total
+
+    def snapshot(self) -> dict[str, Any]:
+        """`p50` and `p99` are the bounds of their buckets; None past the last, or without any."""
+        counts = list(self._counts)
+        upto = list(accumulate(counts))
+        return {
+            "count": upto[-1],
+            "sum": self._sum,
+            "p50": _quantile(upto, 0.5),
+            "p99": _quantile(upto, 0.99),
+            "buckets": dict(zip(_bound_names(), upto, strict=True)),
+        }
+
+    def family(self, name: str, said: str) -> Metric:
+        from prometheus_client.core import HistogramMetricFamily
+
+        upto = accumulate(list(self._counts))
+        rows = [(name, float(count)) for name, count in zip(_bound_names(), upto, strict=True)]
+        return HistogramMetricFamily(f"rtmpump_{name}", said, buckets=rows, sum_value=self._sum)
+
+
+def _fit(label: str, known: Mapping[str, object], most: int) -> str:
+    # A lone surrogate, which JSON can carry, would make the whole page impossible to encode.
+    fit = label[:_LABEL_LENGTH].encode("utf-8", "replace").decode()
+    return fit if fit in known or len(known) < most else OTHER
+
+
+def _bound_names() -> list[str]:
+    return [str(bound) for bound in BOUNDS] + ["+Inf"]
+
+
+def _quantile(upto: list[int], part: float) -> float | None:
+    place = bisect_left(upto, upto[-1] * part)
+    return BOUNDS[place] if upto[-1] and place < len(BOUNDS) else None
+
+
+def _asked(ask: Callable[[], _T] | None) -> _T | None:
+    """One service that can't answer must not take the whole page with it."""
+    try:
+        return ask() if ask else None
+    except RtmpumpError:
+        return None
+
+
+def _version() -> str:
+    try:
+        return version("rtmpump")
+    except PackageNotFoundError:
+        return _UNKNOWN
+
+
+def _rows(counts: dict[str, int]) -> list[_Row]:
+    return [((label,), count) for label, count in counts.items()]
+
+
+def _pair_rows(pairs: _Pairs) -> list[_Row]:
+    return [
+        ((first, second), count)
+        for first, counts in pairs.copy().items()
+        for second, count in counts.items()
+    ]
+
+
+def _known(value: float | None) -> list[_Row]:
+    return [] if value is None else [((), value)]
+
+
+def _counter(name: str, said: str, labels: tuple[str, ...], rows: Sequence[_Row]) -> Metric:
+    from prometheus_client.core import CounterMetricFamily
+
+    family = CounterMetricFamily(f"rtmpump_{name}", said, labels=labels)
+    for values, value in rows:
+        family.add_metric(values, value)
+    return family
+
+
+def _gauge(name: str, said: str, rows: Sequence[_Row], labels: tuple[str, ...] = ()) -> Metric:
+    from prometheus_client.core import GaugeMetricFamily
+
+    family = GaugeMetricFamily(f"rtmpump_{name}", said, labels=labels)
+    for values, value in rows:
+        family.add_metric(values, value)
+    return family
