@@ -1,0 +1,358 @@
+"""The daemon: who runs, in which state, and in which order it all stops.
+
+Laws:
+
+- Nobody else starts or joins a thread of the daemon. Pumps know nothing of each other: what one
+  has to tell another goes through the wires that are laid here.
+- A signal handler does nothing; the signal's number comes through the wake-up pipe of the main
+  thread, which is the only one that decides.
+- The stop follows the data, with one deadline for all of it. What is left then stays on disk or in
+  RabbitMQ, and that is a success. A second signal stops at once.
+- A thread that ends although nobody asked it to ends the daemon, and the log says which and why.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime
+from types import FrameType
+from typing import Any, Final
+
+from rtmpump import log
+from rtmpump.config import Config
+from rtmpump.core.frames import Reply
+from rtmpump.core.session import MessageIds
+from rtmpump.errors import EXIT_DONE, EXIT_FAILED, LinkError, RtmpumpError, TokenRefused
+from rtmpump.links.retry import Retry
+from rtmpump.links.rtm import RtmSocket
+from rtmpump.links.slack_api import SlackApi
+from rtmpump.metrics import Metrics
+from rtmpump.pumps import publisher as publishing
+from rtmpump.pumps import reader as reading
+from rtmpump.pumps import sender as sending
+from rtmpump.pumps.directory import Directory
+from rtmpump.spool import Spool
+
+STOP_DEADLINE: Final = 20.0
+_CHANGES_KEPT: Final = 50
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+_log = log.get("supervisor")
+
+
+class StopNow(Exception):
+    """A second signal came."""
+
+
+class Supervisor:
+    """One workspace, one process; `run` belongs to the main thread."""
+
+    def __init__(self, config: Config) -> None:
+        """Open the spool and lay the wires; raises SpoolError and ConfigError."""
+        self._stop_publisher = threading.Event()
+        self._stop_sender = threading.Event()
+        self._stop_reader = threading.Event()
+        self._stop_directory = threading.Event()
+        self.metrics = Metrics()
+        self.links = Links(self.metrics)
+        self.spool = _open_spool(config)
+        self.metrics.spool = self.spool.measure
+        self._alarm = _Alarm()
+        api = SlackApi(config.slack)
+        ids = MessageIds()
+        self._socket = RtmSocket(config.slack)
+        self._directory = Directory(api, policy=config.retry, stop=self._stop_directory)
+        up, down = self.links.up, self.links.down
+        self._publisher = publishing.Publisher(
+            config, self.spool, self.metrics, stop=self._stop_publisher, up=up, down=down
+        )
+        self._sender = sending.Sender(
+            config,
+            self.metrics,
+            send=lambda frame, connection: self._socket.send(frame, connection=connection),
+            lookup=self._directory.lookup,
+            ids=ids,
+            stop=self._stop_sender,
+            up=up,
+            down=down,
+        )
+        self.metrics.commands_waiting = lambda: self._sender.waiting
+        self._reader = reading.Reader(
+            config,
+            api,
+            self._socket,
+            self.spool,
+            self.metrics,
+            ids=ids,
+            stop=self._stop_reader,
+            hearers=_Wires(self._publisher, self._sender, self._directory),
+            up=up,
+            down=down,
+        )
+        # In the order of the start: who receives runs before who brings.
+        self._threads = {
+            "publisher": _Thread("publisher", self._publisher.run, self._alarm),
+            "directory": _Thread("directory", self._directory.run, self._alarm),
+            "sender": _Thread("sender", self._sender.run, self._alarm),
+            "reader": _Thread("reader", self._reader.run, self._alarm),
+        }
+
+    def run(self) -> int:
+        """Run until a signal or a dead thread; gives the exit code of the program."""
+        with self._alarm.listening():
+            started = time.monotonic()
+            _log.info("started", pid=os.getpid())
+            for thread in self._threads.values():
+                thread.start()
+            try:
+                self._wait_for_an_end()
+                self._stop_in_order()
+            except StopNow:
+                _log.warning("stopped_at_once", note="what was not done stays in spool and queue")
+                return EXIT_FAILED
+            return self._farewell(time.monotonic() - started)
+
+    def alive(self) -> list[str]:
+        """The names of the threads that still run."""
+        return [name for name, thread in self._threads.items() if thread.is_alive()]
+
+    def _wait_for_an_end(self) -> None:
+        while all(thread.is_alive() for thread in self._threads.values()):
+            if self._alarm.wait(None):
+                _log.info("stopping", why="signal", deadline=STOP_DEADLINE)
+                return
+        for name, thread in self._threads.items():
+            if not thread.is_alive():
+                _tell_death(name, thread.error)
+
+    def _stop_in_order(self) -> None:
+        began = time.monotonic()
+
+        def part(of_the_deadline: float) -> float:
+            return began + of_the_deadline * STOP_DEADLINE
+
+        # Commands first: those that were written are owed a reply, and that needs the WebSocket.
+        self._sender.tell(sending.Finish())
+        self._join("sender", part(0.25))
+        # Now nobody needs the WebSocket, and what it still brings is all that the spool will hold.
+        self._reader.stop()
+        self._join("reader", part(0.5))
+        # So the spool can be emptied, as far as the broker lets us.
+        self._publisher.finish()
+        self._join("publisher", part(0.75))
+        # Whoever still runs waits for somebody who does not answer.
+        self._end_all()
+        for name in self._threads:
+            self._join(name, part(1.0))
+
+    def _end_all(self) -> None:
+        for stop in (self._stop_publisher, self._stop_sender, self._stop_directory):
+            stop.set()
+        self._publisher.wake()
+        self._sender.tell(sending.Close())
+        self._directory.wake()
+
+    def _join(self, name: str, until: float) -> None:
+        if name == "sender" and not self.links.is_up(sending.LINK):
+            self._stop_sender.set()
+        thread = self._threads[name]
+        while thread.is_alive() and (left := until - time.monotonic()) > 0:
+            if self._alarm.wait(left):
+                raise StopNow
+
+    def _farewell(self, seconds: float) -> int:
+        left = self.spool.measure().events
+        late = self.alive()
+        if not late:
+            self.spool.close()
+            self._socket.close()
+        errors = [thread.error for thread in self._threads.values() if thread.error is not None]
+        code = _exit_code(errors)
+        _log.info(
+            "stopped", seconds=round(seconds, 1), left_in_spool=left, unfinished=late, exit=code
+        )
+        return code
+
+
+class Links:
+    """Which links are up, since when, and what ended them last; every change is one log line."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._lock = threading.Lock()
+        self._states: dict[str, dict[str, Any]] = {}
+        self._changes: deque[dict[str, Any]] = deque(maxlen=_CHANGES_KEPT)
+
+    def up(self, link: str, where: str) -> None:
+        """A link was made."""
+        with self._lock:
+            self._change(link, True, where)
+        _log.info(f"{link}.connected", where=where)
+
+    def down(self, retry: Retry) -> None:
+        """A link ended, or could not be made, and will be tried again."""
+        with self._lock:
+            was_up = self._states.get(retry.link, {}).get("up", False)
+            self._change(retry.link, False, retry.reason)
+            self._states[retry.link]["last_error"] = f"{retry.reason}: {retry.detail}"
+        self._metrics.reconnect(retry.link, retry.reason)
+        _log.warning(
+            f"{retry.link}.disconnected" if was_up else f"{retry.link}.unreachable",
+            reason=retry.reason,
+            detail=retry.detail,
+            attempt=retry.attempt,
+            next_try_in=round(retry.wait, 2),
+        )
+
+    def is_up(self, link: str) -> bool:
+        """Whether the link is up as far as we know."""
+        with self._lock:
+            return bool(self._states.get(link, {}).get("up", False))
+
+    def snapshot(self) -> dict[str, Any]:
+        """The states and the last changes, for the status."""
+        with self._lock:
+            states = {link: dict(state) for link, state in self._states.items()}
+            return {"links": states, "changes": list(self._changes)}
+
+    def _change(self, link: str, up: bool, why: str) -> None:
+        state = self._states.setdefault(link, {"up": None, "since": "", "last_error": ""})
+        if state["up"] is not up:
+            now = datetime.now(UTC).isoformat(timespec="milliseconds")
+            state["up"], state["since"] = up, now
+            self._changes.append({"at": now, "link": link, "up": up, "why": why})
+
+
+class _Wires:
+    """What the reader meets, brought to whom it concerns."""
+
+    def __init__(
+        self,
+        publisher: publishing.Publisher,
+        sender: sending.Sender,
+        directory: Directory,
+    ) -> None:
+        self._publisher = publisher
+        self._sender = sender
+        self._directory = directory
+
+    def stored(self) -> None:
+        self._publisher.wake()
+
+    def replied(self, reply: Reply) -> None:
+        self._sender.tell(reply)
+
+    def connected(self, connection: int) -> None:
+        # What changed while nobody listened is not known.
+        self._directory.changed()
+        self._sender.tell(sending.LinkUp(connection))
+
+    def disconnected(self) -> None:
+        self._sender.tell(sending.LinkDown())
+
+    def channels_changed(self) -> None:
+        self._directory.changed()
+
+
+class _Alarm:
+    """What the main thread waits for: a signal, or the end of a thread."""
+
+    def __init__(self) -> None:
+        self._hears, self._rings = socket.socketpair()
+        self._hears.setblocking(False)
+        self._rings.setblocking(False)
+        self._before: dict[signal.Signals, Any] = {}
+
+    def listening(self) -> _Alarm:
+        return self
+
+    def __enter__(self) -> _Alarm:
+        signal.set_wakeup_fd(self._rings.fileno(), warn_on_full_buffer=False)
+        self._before = {one: signal.signal(one, _nothing) for one in _SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.set_wakeup_fd(-1)
+        for one, handler in self._before.items():
+            signal.signal(one, handler)
+
+    def ring(self) -> None:
+        """A thread ended. From any thread."""
+        try:
+            self._rings.send(b"\0")
+        except OSError:
+            return
+
+    def wait(self, seconds: float | None) -> bool:
+        """Wait for a ring; True if it was a signal that asks us to stop."""
+        select.select([self._hears], [], [], seconds)
+        try:
+            heard = self._hears.recv(64)
+        except BlockingIOError:
+            return False
+        return any(number in heard for number in _SIGNALS)
+
+
+class _Thread(threading.Thread):
+    """A pump's thread; `error` is what ended it against its will."""
+
+    def __init__(self, name: str, body: Callable[[], None], alarm: _Alarm) -> None:
+        super().__init__(name=name, daemon=True)
+        self._body = body
+        self._alarm = alarm
+        self.error: BaseException | None = None
+        self._over = False
+
+    def run(self) -> None:
+        try:
+            self._body()
+        except BaseException as error:
+            self.error = error
+        finally:
+            self._over = True
+            self._alarm.ring()
+
+    def is_alive(self) -> bool:
+        """Over a moment before the thread is really gone, so that a ring is never missed."""
+        return not self._over
+
+
+def _nothing(_number: int, _frame: FrameType | None) -> None:
+    """The wake-up pipe has the number already."""
+
+
+def _open_spool(config: Config) -> Spool:
+    spool = config.spool
+
+    def told(event: str, fields: dict[str, Any]) -> None:
+        _log.warning(event, **fields)
+
+    return Spool.open(
+        spool.path,
+        max_bytes=spool.max_bytes,
+        when_full=spool.when_full,
+        sync=spool.sync,
+        told=told,
+    )
+
+
+def _tell_death(name: str, error: BaseException | None) -> None:
+    if isinstance(error, TokenRefused):
+        _log.error("token.refused", code=error.code, fix=error.fix)
+    else:
+        why = "it ended" if error is None else f"{type(error).__name__}: {error}"
+        _log.error("thread.died", thread=name, why=why, exc_info=error)
+
+
+def _exit_code(errors: list[BaseException]) -> int:
+    if not errors:
+        return EXIT_DONE
+    told = [error for error in errors if isinstance(error, RtmpumpError)]
+    fatal = [error for error in told if not isinstance(error, LinkError)]
+    return fatal[0].exit_code if len(fatal) == len(errors) else EXIT_FAILED
