@@ -1,0 +1,379 @@
+"""The file of the spool: its lock, its tables, its checksums, and what SQLite's errors mean.
+
+Laws:
+- Whoever opens the file holds `path.lock` first. That file is never renamed, so the lock holds on
+  while a damaged spool is being replaced; SQLite's own lock goes with the inode and would not.
+- A connection is handed out only if the file is ours, of a version we know, and `quick_check` finds
+  it sound.
+- SQLite's errors are translated here: a disk that refused is SpoolFailed, a file that can't be
+  right is SpoolCorrupt. Nothing here repairs; `spool_repair` does.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import sqlite3
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rtmpump.errors import SpoolCorrupt, SpoolError, SpoolFailed, SpoolLocked
+
+READ = "SELECT seq, received_ms, origin, crc, body FROM events WHERE seq > ? ORDER BY seq"
+INSERT = "INSERT INTO events (seq, received_ms, origin, crc, body) VALUES (?, ?, ?, ?, ?)"
+PAGE = 4096
+
+_APPLICATION_ID = 0x72746D70  # "rtmp"
+_VERSION = 1
+_SHRINK_PAGES = 1024
+_CHECKPOINT_PAGES = 512
+# Appends stop short of a full disk: deletes and checkpoints must still find room on it.
+_HEADROOM = 8 << 20
+_PRAGMAS = (
+    "locking_mode=EXCLUSIVE",
+    "cache_size=-8192",
+    "mmap_size=0",
+    # Debian builds SQLite with secure_delete on.
+    "secure_delete=OFF",
+    # Of use on macOS only, where fsync alone does not reach the disk.
+    "fullfsync=ON",
+    "checkpoint_fullfsync=ON",
+    f"wal_autocheckpoint={_CHECKPOINT_PAGES}",
+    f"journal_size_limit={_CHECKPOINT_PAGES * PAGE}",
+)
+_SCHEMA = (
+    "CREATE TABLE state (one INTEGER PRIMARY KEY, epoch TEXT, last_seq INTEGER,"
+    " last_received_ms INTEGER, trimmed INTEGER, crc INTEGER)",
+    "CREATE TABLE origins (id INTEGER PRIMARY KEY, team TEXT, bot TEXT, epoch TEXT, crc INTEGER)",
+    "CREATE TABLE events (seq INTEGER PRIMARY KEY, received_ms INTEGER, origin INTEGER,"
+    " crc INTEGER, body BLOB)",
+    f"PRAGMA application_id={_APPLICATION_ID}",
+    f"PRAGMA user_version={_VERSION}",
+)
+_DAMAGE = {
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
+    # Our statements are right: no such table, a seq twice and the like mean a wrong file.
+    sqlite3.SQLITE_ERROR,
+    sqlite3.SQLITE_CONSTRAINT,
+}
+_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+
+
+class Origin(NamedTuple):
+    """Where an event came from: team id, own user id, and the epoch that its `seq` belongs to."""
+
+    team: str
+    bot: str
+    epoch: str
+
+
+class Row(NamedTuple):
+    """One event; `received_ms` is Unix time in milliseconds, `body` the frame as it came."""
+
+    seq: int
+    received_ms: int
+    body: bytes
+    origin: Origin
+
+
+class State(NamedTuple):
+    """The one row that outlives trimming: `trimmed` is the greatest seq that was deleted."""
+
+    epoch: str
+    last_seq: int
+    last_received_ms: int | None
+    trimmed: int
+
+
+def new_epoch() -> str:
+    """A random name for one life of a spool file: 16 hex digits."""
+    return secrets.token_hex(8)
+
+
+def event_crc(seq: int, received_ms: int, origin: int, body: bytes) -> int:
+    """CRC-32 of the body, begun with the numbers beside it: a row vouches for all of itself."""
+    return zlib.crc32(body, (seq + received_ms * 31 + origin * 1009) % 4294967291)
+
+
+def is_sound(seq: Any, received_ms: Any, origin: Any, crc: Any, body: Any) -> bool:
+    """Whether a row is what was written; values of any type may come out of a damaged file."""
+    try:
+        return bool(event_crc(seq, received_ms, origin, body) == crc)
+    except (TypeError, ValueError, OverflowError):
+        return False
+
+
+def row_crc(*values: object) -> int:
+    """CRC-32 of the few values of a state or origin row."""
+    return zlib.crc32(repr(values).encode())
+
+
+def beside(path: Path, suffix: str) -> Path:
+    """The file of that name plus a suffix, as SQLite names its own (`-wal`)."""
+    return path.with_name(path.name + suffix)
+
+
+def file_size(path: Path) -> int:
+    """Bytes, 0 if there is no such file."""
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return 0
+
+
+def is_empty(path: Path) -> bool:
+    """Whether SQLite takes the file for empty; one byte is nothing to it (`unixFileSize`)."""
+    return file_size(path) <= 1
+
+
+def require_free(db: sqlite3.Connection, path: Path, size: int) -> None:
+    """Raise SpoolFailed unless disk and free pages have room for `size` bytes and a reserve."""
+    disk = os.statvfs(path.parent)
+    free = disk.f_bavail * disk.f_frsize
+    needed = size + _HEADROOM - number(db, "freelist_count") * PAGE
+    if free < needed:
+        problem = f"the disk is full ({free} bytes are free, {needed} are needed)"
+        raise SpoolFailed(str(path), problem, "free some space")
+
+
+def sync_path(path: Path) -> None:
+    """fsync a file, or a folder (after a rename or a new file in it)."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+@contextmanager
+def faults(path: Path) -> Iterator[None]:
+    """Translate what SQLite and the file system raise into SpoolError and its kinds."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise _translated(str(path), error) from error
+    except OSError as error:
+        raise SpoolFailed(str(path), error.strerror or str(error)) from error
+
+
+@contextmanager
+def transaction(db: sqlite3.Connection, path: Path) -> Iterator[None]:
+    """All or nothing, for a write. Where COMMIT fails SQLite mostly has rolled back already."""
+    with faults(path):
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+
+
+def _translated(path: str, error: sqlite3.DatabaseError) -> SpoolError:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in _BUSY:
+        return SpoolLocked(path, "another program has it open", "close that program first")
+    if is_damage(error):
+        return SpoolCorrupt(path, str(error), "the next start sets it aside")
+    if isinstance(error, sqlite3.ProgrammingError):
+        return SpoolError(path, str(error))
+    return SpoolFailed(path, str(error), "see that the disk has room and is sound")
+
+
+def is_damage(error: sqlite3.DatabaseError) -> bool:
+    """Whether SQLite says that the file is wrong, and not that the disk refused."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGE
+
+
+def hold(path: Path) -> int:
+    """Take `path.lock` for this process; the open file descriptor is the lock.
+
+    Raises SpoolLocked, and SpoolError where the folder is missing or not writable.
+    """
+    folder = path.parent
+    if not folder.is_dir():
+        raise SpoolError(str(path), f"there is no folder {folder}", "create it or set spool.path")
+    lock = _open_for_writing(path, beside(path, ".lock"))
+    try:
+        _flock(path, lock)
+        # SQLite would open a file that it can't write for reading only. Only now that the lock is
+        # ours: closing any descriptor of a file drops the POSIX locks that this process has on it.
+        os.close(_open_for_writing(path, path))
+    except BaseException:
+        os.close(lock)
+        raise
+    return lock
+
+
+def _open_for_writing(path: Path, target: Path) -> int:
+    try:
+        return os.open(target, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        problem = f"can't write {target} ({error.strerror})"
+        raise SpoolError(str(path), problem, "see the owner and mode of file and folder") from error
+
+
+def _flock(path: Path, lock: int) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        fix = "one spool serves one rtmpump: stop the other or set spool.path"
+        raise SpoolLocked(str(path), "another process holds it", fix) from error
+    except OSError as error:
+        raise SpoolError(str(path), f"can't be locked ({error.strerror})") from error
+
+
+def connect(path: Path, sync: str) -> sqlite3.Connection:
+    """The one connection, to a sound spool of our version; an empty file becomes a new one.
+
+    Raises SpoolCorrupt for damage or a foreign file, SpoolError for a newer version, SpoolLocked if
+    a program that knows nothing of `path.lock` has it open, SpoolFailed for a disk error.
+    """
+    with faults(path):
+        if is_empty(path) and file_size(beside(path, "-wal")) > 0:
+            # Before SQLite sees it: it would delete the log.
+            raise SpoolCorrupt(str(path), "the file is empty but has a write-ahead log")
+        db = raw(path)
+        try:
+            _prepare(db, path)
+            db.execute(f"PRAGMA synchronous={'FULL' if sync == 'full' else 'NORMAL'}")
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+
+def raw(path: Path, *pragmas: str) -> sqlite3.Connection:
+    """A connection with our settings, and `pragmas` before them; nothing is checked."""
+    db = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+    try:
+        # In a damaged file any bytes may pass for text; sqlite3 would call it operational.
+        db.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
+        for pragma in (*pragmas, *_PRAGMAS):
+            db.execute(f"PRAGMA {pragma}").fetchall()
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _prepare(db: sqlite3.Connection, path: Path) -> None:
+    if _is_blank(db):
+        db.execute(f"PRAGMA page_size={PAGE}")
+        db.execute("PRAGMA journal_mode=WAL").fetchall()
+        create(db, State(new_epoch(), 0, None, 0))
+        sync_path(path.parent)
+    check(db, path)
+    db.execute("PRAGMA journal_mode=WAL").fetchall()
+    _shrink(db)
+
+
+def _is_blank(db: sqlite3.Connection) -> bool:
+    (tables,) = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    return not tables and not number(db, "application_id") and not number(db, "user_version")
+
+
+def number(db: sqlite3.Connection, pragma: str) -> int:
+    """The value of a PRAGMA that is a number."""
+    (value,) = db.execute(f"PRAGMA {pragma}").fetchone()
+    return int(value)
+
+
+def create(db: sqlite3.Connection, state: State) -> None:
+    """Make tables and state in one transaction, so that a half-made spool is a blank file."""
+    db.execute("BEGIN IMMEDIATE")
+    for statement in _SCHEMA:
+        db.execute(statement)
+    values = "INSERT INTO state (one, epoch, last_seq, last_received_ms, trimmed, crc)"
+    db.execute(f"{values} VALUES (1, ?, ?, ?, ?, ?)", (*state, row_crc(*state)))
+    db.execute("COMMIT")
+
+
+def check(db: sqlite3.Connection, path: Path) -> None:
+    """Raise SpoolCorrupt or SpoolError unless this is a sound spool; takes a second per GiB."""
+    if number(db, "application_id") != _APPLICATION_ID:
+        raise SpoolCorrupt(str(path), "it is not a spool of rtmpump")
+    version = number(db, "user_version")
+    if version > _VERSION:
+        problem = f"made by a newer rtmpump (format {version}, this one knows {_VERSION})"
+        raise SpoolError(str(path), problem, "run that version, or drain the spool with it first")
+    if version < _VERSION:
+        raise SpoolCorrupt(str(path), f"there never was a format {version}")
+    (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        raise SpoolCorrupt(str(path), str(verdict))
+    try:
+        db.execute("DELETE FROM events WHERE seq < 0")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_READONLY:
+            raise
+        # We may write the file, so it is its header that says otherwise.
+        raise SpoolCorrupt(str(path), str(error)) from error
+    read_state(db, path)
+    (written,) = db.execute("SELECT count(*) FROM origins").fetchone()
+    if len(read_origins(db)) != written:
+        raise SpoolCorrupt(str(path), "the checksum of an origin is wrong")
+
+
+def _shrink(db: sqlite3.Connection) -> None:
+    """Give the disk back what an outage took, at a start with nothing left to deliver."""
+    if db.execute("SELECT 1 FROM events LIMIT 1").fetchone():
+        return
+    if number(db, "freelist_count") > _SHRINK_PAGES:
+        with suppress(sqlite3.OperationalError):
+            db.execute("VACUUM")
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def read_state(db: sqlite3.Connection, path: Path) -> State:
+    """The state row. Raises SpoolCorrupt if it is missing or its checksum is wrong."""
+    columns = "SELECT epoch, last_seq, last_received_ms, trimmed, crc FROM state"
+    row = db.execute(columns).fetchone()
+    if row is None or row_crc(*row[:4]) != row[4]:
+        raise SpoolCorrupt(str(path), "the checksum of its state is wrong")
+    return State(*row[:4])
+
+
+def write_state(db: sqlite3.Connection, state: State) -> None:
+    """Replace the state row, in the transaction that is open."""
+    db.execute(
+        "UPDATE state SET epoch = ?, last_seq = ?, last_received_ms = ?, trimmed = ?, crc = ?",
+        (*state, row_crc(*state)),
+    )
+
+
+def read_origins(db: sqlite3.Connection) -> dict[int, Origin]:
+    """The origins by id, without those whose checksum is wrong."""
+    rows = db.execute("SELECT id, team, bot, epoch, crc FROM origins").fetchall()
+    return {row[0]: Origin(*row[1:4]) for row in rows if row_crc(*row[:4]) == row[4]}
+
+
+def write_origin(db: sqlite3.Connection, origin_id: int, origin: Origin) -> None:
+    """Add an origin, in the transaction that is open."""
+    insert = "INSERT INTO origins (id, team, bot, epoch, crc) VALUES (?, ?, ?, ?, ?)"
+    db.execute(insert, (origin_id, *origin, row_crc(origin_id, *origin)))
+
+
+def find_problems(db: sqlite3.Connection) -> Iterator[str]:
+    """What is wrong with the file, one line each; reads all of it."""
+    for (line,) in db.execute("PRAGMA integrity_check"):
+        if line != "ok":
+            yield str(line)
+    origins, previous = read_origins(db), 0
+    for seq, received_ms, origin_id, crc, body in db.execute(READ, (-1,)):
+        if seq <= previous:
+            yield f"event {seq} comes after event {previous}"
+        if origin_id not in origins:
+            yield f"event {seq} has no origin"
+        if not is_sound(seq, received_ms, origin_id, crc, body):
+            yield f"the checksum of event {seq} is wrong"
+        previous = seq
+    (last,) = db.execute("SELECT last_seq FROM state").fetchone()
+    if previous > last:
+        yield f"event {previous} is newer than the last one, {last}"

@@ -1,0 +1,201 @@
+"""What the tests of the spool share."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rtmpump.errors import SpoolError
+from rtmpump.spool import Row, Spool
+
+ROOT = Path(__file__).parents[1]
+PAGE = 4096
+MIB = 1 << 20
+START_MS = 1_700_000_000_000
+
+
+def opened(path: Path, **options: Any) -> Spool:
+    """A spool of 64 MiB that blocks and does not fsync, unless told otherwise."""
+    settings: dict[str, Any] = {"max_bytes": 64 * MIB, "when_full": "block", "sync": "normal"}
+    return Spool.open(path, **(settings | options))
+
+
+def body(number: int, size: int = 300) -> bytes:
+    """A body that says which event it is."""
+    return b'{"n":%d}' % number + b" " * (size - 8)
+
+
+def put(spool: Spool, count: int, *, size: int = 300, batch: int = 256) -> int:
+    """Append events whose number is their seq; give the last seq."""
+    last = spool.measure().last_seq
+    goal = last + count
+    while last < goal:
+        numbers = range(last + 1, min(last + batch, goal) + 1)
+        items = [(START_MS + number, body(number, size)) for number in numbers]
+        last = spool.append(items, team="T1", bot="U1").last_seq
+    return last
+
+
+def put_until(error: type[SpoolError], spool: Spool, **options: int) -> int:
+    """Append until `error` comes; the last seq before it."""
+    last = spool.measure().last_seq
+    try:
+        while True:
+            last = put(spool, options.get("batch", 256), **options)
+            assert disk_bytes(spool._path) <= spool.measure().max_bytes
+    except error:
+        return last
+
+
+def rows(spool: Spool, after: int = 0) -> Iterator[Row]:
+    """All events after `after`, read in batches."""
+    while batch := spool.read(after, 512):
+        after = batch[-1].seq
+        yield from batch
+
+
+def seqs(spool: Spool, after: int = 0) -> list[int]:
+    """The seqs of all that waits; each row must be as `put` made it."""
+    found = []
+    for row in rows(spool, after):
+        assert (row.received_ms, row.body.rstrip()) == (START_MS + row.seq, body(row.seq, 0))
+        found.append(row.seq)
+    return found
+
+
+def image(path: Path, folder: Path) -> Path:
+    """The files as a crash at this moment would leave them, in another folder."""
+    folder.mkdir()
+    for suffix in ("", "-wal"):
+        if path.with_name(path.name + suffix).exists():
+            shutil.copy(path.with_name(path.name + suffix), folder)
+    return folder / path.name
+
+
+def disk_bytes(path: Path) -> int:
+    """Bytes of the file and its write-ahead log."""
+    return sum(file.stat().st_size for file in path.parent.glob(path.name + "*"))
+
+
+def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait for a condition; fail if it does not come."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.005)
+
+
+@contextmanager
+def child(script: str, *args: object, **env: str) -> Iterator[subprocess.Popen[str]]:
+    """A Python process with `tests.spool_help` in reach; killed at the end if it still runs."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, *map(str, args)],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | env,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def line(process: subprocess.Popen[str]) -> str:
+    """The next line a child prints."""
+    assert process.stdout is not None
+    text = process.stdout.readline()
+    assert text, "the child ended"
+    return text.strip()
+
+
+def say(process: subprocess.Popen[str], text: str = "go") -> None:
+    """Send a child one line."""
+    assert process.stdin is not None
+    process.stdin.write(text + "\n")
+    process.stdin.flush()
+
+
+def finished(process: subprocess.Popen[str]) -> str:
+    """All the rest that a child prints; it must end well."""
+    output, _ = process.communicate(timeout=100)
+    assert process.returncode == 0
+    return output
+
+
+class Told(list[tuple[str, dict[str, Any]]]):
+    """Keeps what the spool tells."""
+
+    def __call__(self, name: str, fields: dict[str, Any]) -> None:
+        """Keep it."""
+        self.append((name, fields))
+
+    def one(self, name: str) -> dict[str, Any]:
+        """The fields of the one thing that was told."""
+        assert [told for told, _ in self] == [name]
+        return self[0][1]
+
+
+def made(path: Path, count: int, *, confirmed: int = 0) -> str:
+    """A closed spool of `count` events; its epoch."""
+    spool = opened(path)
+    put(spool, count)
+    spool.confirm(confirmed)
+    spool.close()
+    return spool.epoch
+
+
+def scribble(path: Path, offset: int, data: bytes) -> None:
+    """Overwrite bytes behind SQLite's back."""
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(data)
+
+
+def leaves(path: Path, low: int, high: int) -> list[int]:
+    """The numbers of pages that hold events `low` to `high`, found by their bodies."""
+    data = path.read_bytes()
+    numbers = range(0, len(data), PAGE)
+    marks = [body(seq, 0) for seq in range(low, high + 1)]
+    return [at // PAGE for at in numbers if any(m in data[at : at + PAGE] for m in marks)]
+
+
+def goes_on(spool: Spool, old_epoch: str, after: int) -> None:
+    """New events get a new epoch and seqs beyond all that were ever given."""
+    assert spool.epoch != old_epoch
+    assert all(row.origin.epoch == old_epoch for row in rows(spool))
+    assert all(row.origin[:2] == ("T1", "U1") for row in rows(spool))
+    last = put(spool, 3)
+    assert last == after + 3
+    assert [row.origin.epoch for row in rows(spool, after)] == [spool.epoch] * 3
+    assert spool.verify() == []
+    spool.close()
+
+
+@contextmanager
+def small_disk(folder: Path, size: int) -> Iterator[Path]:
+    """A file system of `size` bytes, mounted in `folder`; skips where that is not allowed."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    try:
+        made = subprocess.run(mount, capture_output=True, check=False, text=True)
+    except FileNotFoundError:
+        pytest.skip("there is no mount program")
+    if made.returncode:
+        pytest.skip(f"mounting a tmpfs is not allowed here: {made.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        # Lazily: a test that failed may have left its spool open.
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)

@@ -1,0 +1,311 @@
+"""What a spool still gives after damage of any kind, and what it never gives."""
+
+from __future__ import annotations
+
+import os
+import random
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from rtmpump.errors import SpoolError
+from tests.spool_help import (
+    PAGE,
+    START_MS,
+    Told,
+    body,
+    goes_on,
+    image,
+    leaves,
+    made,
+    opened,
+    put,
+    rows,
+    scribble,
+    seqs,
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the spool is."""
+    return tmp_path / "spool.db"
+
+
+@pytest.fixture
+def told() -> Told:
+    """Keeps what the spool tells."""
+    return Told()
+
+
+def test_scribbled_leaf(path: Path, told: Told) -> None:
+    """A page of events that was overwritten costs its events only; the rest keep seq and origin."""
+    epoch = made(path, 3000, confirmed=100)
+    bad = leaves(path, 1500, 1500)[0]
+    scribble(path, bad * PAGE, b"\xa5" * PAGE)
+    size = path.stat().st_size
+    spool = opened(path, told=told)
+    found = seqs(spool)
+    lost = sorted(set(range(101, 3001)) - set(found))
+    assert found == sorted(found)
+    assert 5 < len(lost) < 15
+    assert 1500 in lost
+    fields = told.one("spool.set_aside")
+    assert (fields["salvaged"], fields["lost"]) == (len(found), len(lost))
+    assert spool.measure()[:1] + spool.measure()[3:5] == (len(found), 101, 3000)
+    assert spool.last_received_ms == START_MS + 3000
+    assert spool.set_aside is not None
+    assert spool.set_aside.stat().st_size == size
+    goes_on(spool, epoch, 3000)
+
+
+def test_every_other_leaf(path: Path) -> None:
+    """Good pages between damaged ones are all found, however small they are."""
+    made(path, 3000)
+    pages, chance, lost = leaves(path, 1000, 2500), random.Random(10), set[int]()
+    data = path.read_bytes()
+    for page in chance.sample(pages, len(pages) // 2):
+        content = data[page * PAGE : (page + 1) * PAGE]
+        lost |= {seq for seq in range(900, 2600) if body(seq, 0) in content}
+        scribble(path, page * PAGE, b"\xa5" * PAGE)
+    spool = opened(path)
+    assert seqs(spool) == [seq for seq in range(1, 3001) if seq not in lost]
+    assert len(lost) > 500
+    spool.close()
+
+
+def test_page_that_is_in_two_places(path: Path) -> None:
+    """Where a broken pointer leads back to older events, they are not taken a second time."""
+    made(path, 3000)
+    db = sqlite3.connect(path)
+    (page,) = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'events'").fetchone()
+    db.close()
+    root = (page - 1) * PAGE
+    data = path.read_bytes()
+    early, late = (int.from_bytes(data[root + at : root + at + 2], "big") for at in (20, 120))
+    scribble(path, root + late, data[root + early : root + early + 4])
+    spool = opened(path)
+    found = seqs(spool)
+    assert found == sorted(set(found))
+    assert 2950 < len(found) < 3000
+    spool.close()
+
+
+def test_salvaged_spool_drains(path: Path) -> None:
+    """The holes that damage left do not confuse counting, confirming, restarting, being emptied."""
+    made(path, 3000)
+    for seq in (1000, 2000, 3000):
+        scribble(path, leaves(path, seq, seq)[0] * PAGE, b"\xa5" * PAGE)
+    spool = opened(path)
+    found = seqs(spool)
+    assert found[-1] < 3000
+    for at in (0, len(found) // 2, len(found) - 2, len(found) - 1):
+        spool.confirm(found[at])
+        assert spool.measure().events == len(found) - at - 1
+        assert seqs(spool) == found[at + 1 :]
+        spool.close()
+        spool = opened(path)
+        assert spool.measure().events == len(found) - at - 1
+    assert put(spool, 5) == 3005
+    assert spool.measure()[:1] + spool.measure()[3:5] == (5, 3001, 3005)
+    assert spool.set_aside is None
+    spool.close()
+
+
+def test_lost_origins_and_state(path: Path, told: Told) -> None:
+    """Without the pages that say where events are from and how many, they are still saved."""
+    made(path, 500)
+    db = sqlite3.connect(path)
+    roots = db.execute("SELECT rootpage FROM sqlite_schema WHERE name != 'events'").fetchall()
+    db.close()
+    for (page,) in roots:
+        scribble(path, (page - 1) * PAGE, b"\xa5" * PAGE)
+    spool = opened(path, told=told)
+    assert seqs(spool) == list(range(1, 501))
+    assert {row.origin for row in rows(spool)} == {("", "", spool.epoch)}
+    assert told.one("spool.set_aside")["lost"] is None
+    assert spool.last_received_ms == START_MS + 500
+    assert put(spool, 1) == 501
+    spool.close()
+
+
+@pytest.mark.parametrize(
+    "change", ["UPDATE state SET last_seq = 7", "UPDATE origins SET bot = 'U9'"]
+)
+def test_wrong_state_or_origin(path: Path, change: str) -> None:
+    """A state or origin row whose checksum is wrong is damage, though SQLite sees none."""
+    epoch = made(path, 500)
+    with sqlite3.connect(path) as db:
+        db.execute(change)
+    db.close()
+    spool = opened(path)
+    assert spool.set_aside is not None
+    assert seqs(spool) == list(range(1, 501))
+    assert spool.epoch != epoch
+    assert put(spool, 1) == 501
+    spool.close()
+
+
+def torn(path: Path, epoch: str, count: int) -> int:
+    """Open what damage left: rows that were written, rising, each once; how many there are."""
+    spool = opened(path)
+    found = seqs(spool)
+    assert found == sorted(set(found))
+    assert not found or 1 <= found[0] <= found[-1] <= count
+    last = spool.measure().last_seq
+    assert last >= (found[-1] if found else 0)
+    assert {row.origin.epoch for row in rows(spool)} <= {epoch, spool.epoch}
+    assert put(spool, 5) == last + 5
+    assert seqs(spool) == [*found, *range(last + 1, last + 6)]
+    spool.close()
+    again = opened(path)
+    assert again.set_aside is None
+    assert seqs(again)[: len(found)] == found
+    # A cut within the last page looks sound to SQLite: only the checksum of one event tells.
+    assert len(again.verify()) <= (0 if spool.set_aside else 1)
+    again.close()
+    return len(found)
+
+
+@pytest.mark.parametrize("log", [False, True], ids=["closed", "killed"])
+def test_torn_file(tmp_path: Path, log: bool) -> None:
+    """Cut off at any place, with or without a log, what is readable comes out and nothing else."""
+    spool = opened(tmp_path / "spool.db")
+    put(spool, 4000)
+    whole = spool._path
+    if log:
+        whole = image(whole, tmp_path / "whole")
+        assert (tmp_path / "whole" / "spool.db-wal").stat().st_size > 100 * PAGE
+    spool.close()
+    chance, size, saved = random.Random(5), whole.stat().st_size, 0
+    cuts = [0, 1, 100, PAGE, PAGE + 1, size - 1, *(chance.randrange(size) for _ in range(14))]
+    for number, cut in enumerate(cuts):
+        copy = image(whole, tmp_path / str(number))
+        os.truncate(copy, cut)
+        saved += torn(copy, spool.epoch, 4000)
+    assert saved > 4000
+
+
+def test_torn_log(tmp_path: Path) -> None:
+    """A log that was cut off costs the newest events only, and no event is ever out of order."""
+    spool = opened(tmp_path / "spool.db")
+    put(spool, 4000, batch=20)
+    chance = random.Random(6)
+    for number in range(12):
+        copy = image(spool._path, tmp_path / str(number))
+        log = copy.with_name("spool.db-wal")
+        os.truncate(log, chance.randrange(log.stat().st_size))
+        other = opened(copy)
+        found = seqs(other)
+        assert found == list(range(1, len(found) + 1))
+        assert other.verify() == []
+        other.close()
+    spool.close()
+
+
+@pytest.mark.parametrize("size", [0, 1])
+def test_empty_file_with_a_log(tmp_path: Path, told: Told, size: int) -> None:
+    """A file that lost all its bytes is read from its log; SQLite alone would delete that."""
+    spool = opened(tmp_path / "spool.db")
+    put(spool, 700)
+    copy = image(spool._path, tmp_path / "crash")
+    spool.close()
+    os.truncate(copy, size)
+    other = opened(copy, told=told)
+    assert seqs(other) == list(range(1, 701))
+    assert told.one("spool.set_aside")["lost"] == 0
+    goes_on(other, spool.epoch, 700)
+
+
+def test_random_scribbles(tmp_path: Path) -> None:
+    """Whatever bytes are overwritten, the spool opens, and gives no event that was not accepted."""
+    whole = tmp_path / "spool.db"
+    epoch, size = made(whole, 4000, confirmed=50), whole.stat().st_size
+    chance, saved = random.Random(8), 0
+    for number in range(40):
+        copy = image(whole, tmp_path / str(number))
+        for _ in range(chance.randrange(1, 6)):
+            at = chance.choice([chance.randrange(size), chance.randrange(6 * PAGE)])
+            scribble(copy, at, chance.randbytes(chance.choice([1, 8, 500, 5000])))
+        spool = opened(copy)
+        found = seqs(spool)
+        assert found == sorted(set(found))
+        assert not found or 1 <= found[0] <= found[-1] <= 4000
+        assert {row.origin.epoch for row in rows(spool)} <= {epoch, spool.epoch}
+        spool.close()
+        again = opened(copy)
+        assert (seqs(again), again.set_aside) == (found, None)
+        again.close()
+        saved += len(found)
+    assert saved > 40 * 1000
+
+
+def version(path: Path) -> int:
+    """The `user_version` in the header."""
+    return int.from_bytes(path.read_bytes()[60:64], "big", signed=True)
+
+
+@pytest.mark.parametrize("value", [0x00, 0x07, 0xFF])
+def test_wrong_header(tmp_path: Path, value: int) -> None:
+    """Any wrong byte of the header costs no event; in the version it reads as a newer rtmpump."""
+    whole = tmp_path / "spool.db"
+    epoch = made(whole, 300, confirmed=7)
+    for at in range(100):
+        copy = image(whole, tmp_path / str(at))
+        scribble(copy, at, bytes([value]))
+        if 60 <= at < 64 and version(copy) > 1:
+            with pytest.raises(SpoolError, match="newer"):
+                opened(copy)
+            continue
+        spool = opened(copy)
+        assert seqs(spool) == list(range(8, 301)), at
+        assert {row.origin.epoch for row in rows(spool)} == {epoch}
+        assert put(spool, 1) == 301
+        spool.close()
+
+
+def test_lost_first_page(path: Path, told: Told) -> None:
+    """With the first page gone every event is still found, and the file is kept as it was."""
+    epoch = made(path, 10_000, confirmed=5000)
+    scribble(path, 0, b"\xa5" * PAGE)
+    damaged = path.read_bytes()
+    spool = opened(path, told=told)
+    assert seqs(spool) == list(range(5001, 10_001))
+    assert told.one("spool.set_aside")["lost"] == 0
+    assert spool.set_aside is not None
+    assert spool.set_aside.read_bytes() == damaged
+    names = {"spool.db", "spool.db-wal", "spool.db.lock", spool.set_aside.name}
+    assert {file.name for file in path.parent.iterdir()} == names
+    goes_on(spool, epoch, 10_000)
+
+
+def test_lost_first_page_of_a_killed_spool(tmp_path: Path) -> None:
+    """The same where the newest events are in the log only."""
+    spool = opened(tmp_path / "spool.db")
+    put(spool, 10_000)
+    copy = image(spool._path, tmp_path / "crash")
+    spool.close()
+    scribble(copy, 0, b"\xa5" * PAGE)
+    other = opened(copy)
+    assert seqs(other) == list(range(1, 10_001))
+    other.close()
+
+
+def test_lost_state_and_oldest_events(path: Path) -> None:
+    """Though nobody knows where the events begin, those beyond the damage are found."""
+    spool = opened(path)
+    for _ in range(40):
+        spool.confirm(put(spool, 10_000, size=10, batch=5000))
+    spool.flush()
+    put(spool, 5000)
+    spool.close()
+    with sqlite3.connect(path) as db:
+        db.execute("DELETE FROM state")
+    db.close()
+    scribble(path, leaves(path, 400_001, 400_001)[0] * PAGE, b"\xa5" * PAGE)
+    spool = opened(path)
+    found = seqs(spool)
+    assert 400_001 < found[0] < 400_020
+    assert found == list(range(found[0], 405_001))
+    spool.close()
