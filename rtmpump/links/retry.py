@@ -1,0 +1,118 @@
+"""How a link is made again and again: tenacity lives here alone.
+
+Laws: every wait ends as soon as `stop` is set; what is retried is a LinkError and nothing else; the
+time that a peer asked us to wait is never cut short.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    sleep_using_event,
+    stop_when_event_set,
+    wait_exponential,
+    wait_random_exponential,
+)
+
+from rtmpump import config
+from rtmpump.core.bucket import Bucket
+from rtmpump.errors import LinkError
+
+
+class Retry(NamedTuple):
+    """A link ended, the `attempt`th time in a row; it will be made anew in `wait` seconds."""
+
+    link: str
+    reason: str
+    detail: str
+    attempt: int
+    wait: float
+
+
+def hold(
+    make: Callable[[], None],
+    *,
+    policy: config.Retry,
+    stop: threading.Event,
+    told: Callable[[Retry], None],
+) -> None:
+    """Call `make` again each time that it raises LinkError, until it returns or `stop` is set.
+
+    `told` hears of each wait before it begins. Any other exception of `make` goes through at once.
+    """
+    ends = _Ends(policy, told)
+
+    def make_unless_stopped() -> None:
+        # tenacity calls once more after a sleep that was cut short by the stop.
+        if not stop.is_set():
+            make()
+
+    Retrying(
+        retry=retry_if_exception_type(LinkError),
+        wait=ends.wait,
+        stop=stop_when_event_set(stop),
+        sleep=sleep_using_event(stop),
+        before_sleep=ends.tell,
+        retry_error_callback=lambda _: None,
+    )(make_unless_stopped)
+
+
+class _Ends:
+    """Counts the ends of one link and says how long to wait after each."""
+
+    def __init__(self, policy: config.Retry, told: Callable[[Retry], None]) -> None:
+        # Exponential, and full jitter as AWS's "Exponential Backoff And Jitter" has it.
+        growing = wait_exponential if policy.jitter == "none" else wait_random_exponential
+        self._backoff = growing(multiplier=policy.initial, max=policy.max)
+        self._healthy_after = policy.healthy_after
+        self._told = told
+
+    def wait(self, state: RetryCallState) -> float:
+        error = _link_error(state)
+        if error.held >= self._healthy_after:
+            state.attempt_number = 1
+        if error.retry_after is not None:
+            return max(error.retry_after, self._backoff(state))
+        if error.at_once and state.attempt_number == 1:
+            return 0.0
+        return self._backoff(state)
+
+    def tell(self, state: RetryCallState) -> None:
+        error = _link_error(state)
+        wait = state.upcoming_sleep
+        self._told(Retry(error.link, error.reason, error.detail, state.attempt_number, wait))
+
+
+def _link_error(state: RetryCallState) -> LinkError:
+    error = state.outcome.exception() if state.outcome else None
+    if not isinstance(error, LinkError):
+        raise TypeError("only a LinkError is retried")
+    return error
+
+
+class CallBudget:
+    """Allows `calls` calls at once and then one in each `span / calls` seconds, whatever happens.
+
+    For rtm.connect, of which Slack allows about one a minute for ever and few more in a row
+    (https://docs.slack.dev/apis/web-api/rate-limits, Tier 1).
+    """
+
+    def __init__(self, calls: int, span: float) -> None:
+        self._bucket = Bucket(calls / span, calls)
+        self._lock = threading.Lock()
+
+    def wait(self, stop: threading.Event) -> None:
+        """Return when a call is allowed, which it then uses up, or when `stop` is set."""
+        while not stop.is_set() and (seconds := self._take()) > 0:
+            stop.wait(seconds)
+
+    def _take(self) -> float:
+        with self._lock:
+            return self._bucket.take("", time.monotonic())

@@ -1,0 +1,228 @@
+"""The WebSocket of Slack RTM: one reader, writers of any thread, and every end has its reason.
+
+Its laws:
+- One `read` at a time; `send`, `say_goodbye`, `wake` and `close` may be called from any thread.
+- A connection has a number, and who writes names it: a frame made for the old connection never
+  goes out on the new one.
+- `read` gives every frame that arrived before it tells the end.
+- Frames are bytes here; what they mean is `core.frames`' affair.
+- What goes wrong with websocket-client is translated here; how to connect is `rtm_connect`'s.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from typing import Any, cast
+
+import websocket
+from websocket import ABNF
+
+from rtmpump.config import Slack
+from rtmpump.errors import LinkError, NotConnected, WriteFailed
+from rtmpump.links.rtm_connect import connect
+from rtmpump.links.rtm_wire import Ending, UnwritableError, Wire, story
+
+_LINK = "slack"
+_MOST_FRAMES = 512
+_MOST_BYTES = 1 << 20
+_LARGEST_MESSAGE = 16 << 20
+_LARGEST_HEADER = 14
+_DATA = (ABNF.OPCODE_TEXT, ABNF.OPCODE_BINARY)
+_NO_STATUS = 1005
+
+
+class RtmSocket:
+    """The one WebSocket of the process; connections follow each other, numbered 1, 2, 3 …
+
+    A connection that has ended keeps its socket until `close` or the next `open`.
+    """
+
+    def __init__(self, slack: Slack) -> None:
+        self._slack = slack
+        self._guard = threading.Lock()
+        self._link: _Link | None = None
+        self._number = 0
+
+    @property
+    def current(self) -> int | None:
+        """The number of the connection that takes frames now."""
+        link = self._link
+        return link.number if link is not None and link.wire.writable else None
+
+    def open(self, url: str) -> int:
+        """Connect to a URL of `rtm.connect`; return the number of the connection.
+
+        What was open is closed first. Each step (TCP, proxy, TLS, upgrade) has 10 s.
+
+        Raises:
+            LinkError: `expired_url` (HTTP 4xx; `at_once`), `ratelimited` (429), `handshake` (any
+                other answer), `unreachable`, `proxy`, `tls`, `timeout`, `reset` or `bad_url`.
+        """
+        self.close()
+        client = connect(url, self._slack)
+        try:
+            link = _Link(self._number + 1, client)
+        except OSError as error:  # no file descriptor is left, or the peer has gone already
+            raise LinkError(_LINK, "reset", story(error)) from error
+        with self._guard:
+            self._number, self._link = link.number, link
+        return link.number
+
+    def read(self, wait: float) -> list[bytes]:
+        """Give the payloads of the text and binary messages that are ready, in order.
+
+        Waits `wait` seconds at most for the first bytes. The list is empty when none came, when no
+        message is whole yet, for control frames, and after `wake`. At most 512 messages, or those
+        that fill 1 MiB.
+
+        Raises:
+            LinkError: the end, `at_once`, after all that came before it: `closed`, `eof`, `reset`
+                (over TLS, CPython 3.11 tells it as `eof`), `protocol` (RFC 6455 or TLS was broken),
+                `too_large` (a message over 16 MiB, headers included while it is not whole).
+            NotConnected: nothing is open.
+        """
+        link = self._link
+        if link is None:
+            raise _not_connected("nothing is open")
+        return link.read(wait)
+
+    def send(self, frame: bytes, *, connection: int) -> None:
+        """Write one text frame, whole, on the connection of that number. Any thread.
+
+        Raises:
+            NotConnected: that connection takes no frames; nothing was written.
+            WriteFailed: it broke on the way, or the peer took nothing for 5 s; it is shut down.
+        """
+        link = self._link
+        if link is None or link.number != connection:
+            raise _not_connected(f"connection {connection} is over")
+        link.send(frame)
+
+    def say_goodbye(self) -> None:
+        """Send a close frame (1000) if the connection takes one; never raises. Any thread.
+
+        `read` goes on until the peer's answer. No other frame can follow.
+        """
+        link = self._link
+        if link is not None:
+            with contextlib.suppress(OSError, websocket.WebSocketException):
+                link.client.send_close()
+
+    def wake(self) -> None:
+        """Make a `read` that waits return at once, or the next that would wait. Any thread."""
+        with self._guard:
+            if self._link is not None:
+                self._link.wire.wake()
+
+    def close(self) -> None:
+        """End and free the connection; waits of other threads end at once. Any thread."""
+        with self._guard:
+            link, self._link = self._link, None
+        if link is not None:
+            link.close()
+
+
+class _Link:
+    """One connection, from its upgrade to its end."""
+
+    def __init__(self, number: int, client: websocket.WebSocket) -> None:
+        if client.sock is None:
+            raise _not_connected("the connection is gone")
+        self.number = number
+        self.client = client
+        self.wire = Wire(client.sock)
+        client.sock = cast("Any", self.wire)
+        self._reading = threading.Lock()
+        self._opened = time.monotonic()
+        self._ending: Ending | None = None
+        self._half = 0
+
+    def read(self, wait: float) -> list[bytes]:
+        with self._reading:
+            messages = self._next(wait) if self._ending is None else []
+            if self._ending is not None and not messages:
+                raise self._error(self._ending)
+            return messages
+
+    def send(self, frame: bytes) -> None:
+        try:
+            self.client.send(frame)
+        except UnwritableError:
+            raise _not_connected(f"connection {self.number} takes no more frames") from None
+        except OSError as error:
+            raise WriteFailed(_LINK, "write_failed", story(error), at_once=True) from error
+        except websocket.WebSocketException as error:
+            raise WriteFailed(_LINK, "write_failed", "timed out", at_once=True) from error
+
+    def close(self) -> None:
+        self.wire.shut()
+        with self._reading, self.client.lock:
+            self.wire.free()
+
+    def _next(self, wait: float) -> list[bytes]:
+        # Bytes are left when the last read stopped at its limit: there is no need to wait.
+        if not self.wire.left:
+            self.wire.fill(wait)
+        # What the reader writes meanwhile are answers; a `send` of the same thread is none.
+        self.wire.answering = threading.get_ident()
+        try:
+            return self._take()
+        finally:
+            self.wire.answering = None
+
+    def _take(self) -> list[bytes]:
+        """The messages in the buffer; sets `_ending` when they are the last."""
+        wire, receive = self.wire, self.client.recv_data_frame
+        messages: list[bytes] = []
+        room, whole = _MOST_BYTES, wire.at
+        try:
+            while room > 0 and len(messages) < _MOST_FRAMES:
+                opcode, frame = receive(True)
+                if opcode in _DATA:
+                    messages.append(frame.data)
+                    room -= len(frame.data)
+                    whole = wire.at
+                elif opcode == ABNF.OPCODE_CLOSE:
+                    self._ending = _closing(frame.data)
+                    return messages
+                else:  # a ping or pong may stand between two fragments: no part of the message
+                    whole += len(frame.data) + 2
+        except websocket.WebSocketTimeoutException:
+            self._ending = wire.ending
+        except websocket.WebSocketException as error:
+            self._fail(Ending("protocol", str(error)), websocket.STATUS_PROTOCOL_ERROR)
+            return messages
+        self._half = wire.at - whole + (0 if messages else self._half)
+        return self._check_size(messages)
+
+    def _check_size(self, messages: list[bytes]) -> list[bytes]:
+        """Refuse a message that is too large, half or whole; it can only be the last."""
+        whole_is_too_large = bool(messages) and len(messages[-1]) > _LARGEST_MESSAGE
+        if whole_is_too_large or self._half > _LARGEST_MESSAGE + _LARGEST_HEADER:
+            self._fail(
+                Ending("too_large", "a message over 16 MiB"), websocket.STATUS_MESSAGE_TOO_BIG
+            )
+        return messages[:-1] if whole_is_too_large else messages
+
+    def _fail(self, ending: Ending, code: int) -> None:
+        """End it from our side (RFC 6455 §7.1.7); a write of the reader never raises."""
+        self._ending = ending
+        self.client.send_close(code)
+
+    def _error(self, ending: Ending) -> LinkError:
+        held = time.monotonic() - self._opened
+        return LinkError(_LINK, ending.reason, ending.detail, at_once=True, held=held)
+
+
+def _closing(body: bytes) -> Ending:
+    """The peer's close frame as an ending: code, and reason text with nothing unprintable."""
+    code = int.from_bytes(body[:2], "big") if body else _NO_STATUS
+    text = body[2:].decode("utf-8", "replace")
+    clean = "".join(char if char.isprintable() else " " for char in text).strip()
+    return Ending("closed", f"{code} {clean}".rstrip())
+
+
+def _not_connected(detail: str) -> NotConnected:
+    return NotConnected(_LINK, "not_connected", detail)

@@ -1,0 +1,123 @@
+"""What the tests of the WebSocket share."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from rtmpump.errors import LinkError
+from rtmpump.links.rtm import RtmSocket
+from rtmpump.sandbox.workspace import Workspace
+from tests.sandbox.clients import web_client
+
+SECONDS = 30.0
+MIB = 1 << 20
+
+
+def url_of(workspace: Workspace, tls: ssl.SSLContext | None = None) -> str:
+    """A fresh URL."""
+    return str(web_client(workspace, tls).api_call("rtm.connect")["url"])
+
+
+def collect(rtm: RtmSocket, count: int) -> list[bytes]:
+    """Reads until `count` messages have come; what is there after a deadline."""
+    got: list[bytes] = []
+    deadline = time.monotonic() + SECONDS
+    while len(got) < count and time.monotonic() < deadline:
+        got += rtm.read(0.5)
+    return got
+
+
+def live(rtm: RtmSocket, workspace: Workspace, tls: ssl.SSLContext | None = None) -> int:
+    """Connects and reads hello; returns the number of the connection."""
+    before = workspace.connections
+    number = rtm.open(url_of(workspace, tls))
+    (hello,) = collect(rtm, 1)
+    assert json.loads(hello)["type"] == "hello"
+    assert workspace.wait(lambda: workspace.connections > before and workspace.live)
+    return number
+
+
+def the_end(rtm: RtmSocket) -> tuple[list[bytes], LinkError]:
+    """Reads to the end: what came before it, and the error."""
+    got: list[bytes] = []
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        try:
+            got += rtm.read(0.5)
+        except LinkError as error:
+            return got, error
+    raise AssertionError("the connection did not end")
+
+
+@contextmanager
+def running(*jobs: Callable[[], object]) -> Iterator[None]:
+    """Runs each job in a thread; waits for all, and none may fail."""
+    failures: list[BaseException] = []
+
+    def run(job: Callable[[], object]) -> None:
+        try:
+            job()
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=run, args=(job,)) for job in jobs]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        for thread in threads:
+            thread.join(SECONDS)
+    assert not failures
+    assert not any(thread.is_alive() for thread in threads)
+
+
+def say(number: int, who: str = "a", text: str = "x") -> bytes:
+    """A frame that the workspace records and answers shortly."""
+    return json.dumps({"id": number, "type": "typing", "who": who, "text": text}).encode()
+
+
+def send_many(
+    rtm: RtmSocket, connection: int, count: int, size: int = 1, written: list[int] | None = None
+) -> None:
+    """Writes numbered frames with texts of `size`; notes those that were written."""
+    for number in range(count):
+        rtm.send(say(number, text="x" * size), connection=connection)
+        if written is not None:
+            written.append(number)
+
+
+def ping_many(workspace: Workspace, payloads: list[bytes]) -> None:
+    """Sends a WebSocket ping for each payload."""
+    for payload in payloads:
+        workspace.ping(payload)
+
+
+class Pair(NamedTuple):
+    """The server's side of TLS, and the file with the authority that signed for it."""
+
+    server: ssl.SSLContext
+    ca_file: str
+
+
+def make_pair(folder: Path, host: str) -> Pair:
+    """A certificate for one host, signed by itself."""
+    key, certificate = folder / "key.pem", folder / "cert.pem"
+    made = subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+         "-keyout", key, "-out", certificate, "-subj", "/CN=sandbox",
+         "-addext", f"subjectAltName={host}"],
+        capture_output=True, check=False,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(certificate, key)
+    return Pair(server, str(certificate))

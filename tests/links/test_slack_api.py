@@ -1,0 +1,416 @@
+"""Facts about Slack's Web API, its errors and our words for them, over real sockets."""
+
+from __future__ import annotations
+
+import ssl
+import subprocess
+import sys
+import threading
+import traceback
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rtmpump import config
+from rtmpump.errors import ConfigError, Fate, LinkError, RtmpumpError, TokenRefused
+from rtmpump.links import slack_api
+from rtmpump.links.slack_api import ChannelsRefused, Connected, SlackApi
+from rtmpump.sandbox.faults import Hang, HttpAnswer, Reset
+from rtmpump.sandbox.ports import free_port
+from rtmpump.sandbox.workspace import Workspace
+
+LIST = "conversations.list"
+FATAL = [
+    "not_authed", "invalid_auth", "account_inactive", "token_revoked", "token_expired",
+    "not_allowed_token_type", "missing_scope", "no_permission", "org_login_required",
+    "access_denied", "accesslimited", "two_factor_setup_required", "enterprise_is_restricted",
+    "ekm_access_denied", "is_bot", "method_deprecated", "unknown_method", "invalid_arguments",
+]  # fmt: skip
+MIGRATIONS = ["migration_in_progress", "team_added_to_org"]
+TRANSIENT = ["request_timeout", "service_unavailable", "fatal_error", "internal_error"]
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.fixture
+def workspace() -> Iterator[Workspace]:
+    """One workspace."""
+    with Workspace() as workspace:
+        yield workspace
+
+
+def settings(workspace: Workspace, **keys: Any) -> config.Slack:
+    """The configuration for a workspace."""
+    right: dict[str, Any] = {"token": config.Secret(workspace.token), "api_url": workspace.api_url}
+    return config.Slack(**(right | keys))
+
+
+def api_of(workspace: Workspace, **keys: Any) -> SlackApi:
+    """The API of a workspace."""
+    return SlackApi(settings(workspace, **keys))
+
+
+def failing(workspace: Workspace, *faults: Any, method: str = "rtm.connect") -> SlackApi:
+    """The API whose next calls of `method` meet `faults`."""
+    workspace.faults.api_errors[method] = deque(faults)
+    return api_of(workspace)
+
+
+def link_error(api: SlackApi) -> LinkError:
+    """What `connect` raises."""
+    with pytest.raises(LinkError) as caught:
+        api.connect()
+    return caught.value
+
+
+def test_connect_tells_url_and_names(workspace: Workspace) -> None:
+    """The URL with its query, the ids and names of workspace and bot."""
+    answer = api_of(workspace).connect()
+    assert answer == Connected(answer.url, workspace.team, workspace.bot, "Sandbox", "pump")
+    assert answer.url.startswith(f"ws://127.0.0.1:{workspace.port}/link/?ticket=")
+
+
+@pytest.mark.parametrize(("aware", "sent"), [(True, "1"), (False, None)])
+def test_batch_presence_is_asked_for_when_set(
+    workspace: Workspace, aware: bool, sent: str | None
+) -> None:
+    """batch_presence_aware is 1 or left out."""
+    api_of(workspace, batch_presence_aware=aware).connect()
+    assert workspace.calls[0].args.get("batch_presence_aware") == sent
+
+
+def test_auth_test_tells_who_the_token_is(workspace: Workspace) -> None:
+    """The members of auth.test, and a wrong token is refused."""
+    assert api_of(workspace).auth_test()["user_id"] == workspace.bot
+    with pytest.raises(TokenRefused):
+        api_of(workspace, token=config.Secret("xoxb-other")).auth_test()
+
+
+def test_channels_come_from_all_pages() -> None:
+    """Public and private ones by name, archived and direct ones left out."""
+    channels = {f"c{number}": f"C{number}" for number in range(25)} | {"g": "G1", "U1": "D1"}
+    with Workspace(channels=channels, page_size=10) as workspace:
+        workspace.archived.add("C7")
+        found = api_of(workspace).channels()
+        assert found == {k: v for k, v in channels.items() if v not in ("C7", "D1")}
+        assert [call.args["limit"] for call in workspace.calls] == ["200"] * 3
+
+
+def test_a_long_list_goes_on_where_the_rate_limit_cut_it() -> None:
+    """The pages before the 429 are not asked for again; a list that is done begins anew."""
+    channels = {f"c{number}": f"C{number}" for number in range(30)}
+    with Workspace(channels=channels, page_size=10) as workspace:
+        api = failing(workspace, {"ok": True, "channels": [], "response_metadata": {}}, method=LIST)
+        assert api.channels() == {}
+        first = {"ok": True, "channels": [{"name": "x", "id": "C99"}]}
+        first["response_metadata"] = {"next_cursor": "ZnJvbToxMA=="}
+        workspace.faults.api_errors[LIST] = deque([first, "ratelimited"])
+        with pytest.raises(LinkError, match="ratelimited"):
+            api.channels()
+        assert set(api.channels()) == {"x", *(f"c{number}" for number in range(10, 30))}
+        assert api.channels() == channels
+
+
+def test_public_channels_are_enough(workspace: Workspace) -> None:
+    """Without the scope for private channels the public ones are listed."""
+    found = failing(workspace, "missing_scope", method=LIST).channels()
+    assert found == {"general": "C0GENERAL", "random": "C0RANDOM"}
+    assert [call.args["types"] for call in workspace.calls] == [
+        "public_channel,private_channel",
+        "public_channel",
+    ]
+
+
+def test_a_list_that_is_refused_says_so(workspace: Workspace) -> None:
+    """No scope at all: ChannelsRefused, which names the scope; never TokenRefused."""
+    refusal = {"ok": False, "error": "missing_scope", "needed": "channels:read"}
+    with pytest.raises(ChannelsRefused, match="channels:read") as caught:
+        failing(workspace, refusal, refusal, method=LIST).channels()
+    assert (caught.value.reason, caught.value.fate) == ("missing_scope", Fate.REJECTED)
+    with pytest.raises(ChannelsRefused, match="unknown_method"):
+        failing(workspace, "unknown_method", method=LIST).channels()
+
+
+def test_a_bad_token_is_for_connect_to_find(workspace: Workspace) -> None:
+    """In a list of channels it is a LinkError to be retried: another token may come."""
+    with pytest.raises(LinkError, match="token_revoked") as caught:
+        failing(workspace, "token_revoked", method=LIST).channels()
+    assert not isinstance(caught.value, ChannelsRefused)
+
+
+def test_a_stop_ends_a_list_between_pages() -> None:
+    """No further page is asked for."""
+    stop = threading.Event()
+    stop.set()
+    with Workspace(page_size=1) as workspace:
+        with pytest.raises(LinkError, match="stopped"):
+            api_of(workspace).channels(stop)
+        assert len(workspace.calls) == 1
+
+
+ENDLESS = {"ok": True, "channels": [], "response_metadata": {"next_cursor": "ZnJvbTow"}}
+
+
+@pytest.mark.parametrize("page", [{"ok": True}, {"ok": True, "channels": {}}, ENDLESS])
+def test_a_list_without_an_end_is_a_bad_answer(workspace: Workspace, page: Any) -> None:
+    """No channels, or a cursor that comes again: an error and no endless loop."""
+    with pytest.raises(LinkError, match="bad_answer"):
+        failing(workspace, *[page] * 5, method=LIST).channels()
+
+
+def test_odd_channels_are_passed_over(workspace: Workspace) -> None:
+    """What has no name or id as text is no channel."""
+    odd = [None, 1, {}, {"name": "a"}, {"name": 1, "id": "C1"}, {"name": "ok", "id": "C2"}]
+    page = {"ok": True, "channels": odd, "response_metadata": None}
+    assert failing(workspace, page, method=LIST).channels() == {"ok": "C2"}
+
+
+@pytest.mark.parametrize("code", FATAL)
+def test_fatal_codes_refuse_the_token(workspace: Workspace, code: str) -> None:
+    """Slack's word and a fix, and the exit code of a bad configuration."""
+    with pytest.raises(TokenRefused) as caught:
+        failing(workspace, code).connect()
+    assert (caught.value.code, caught.value.exit_code) == (code, 78)
+    assert ("classic app" if code == "not_allowed_token_type" else " ") in caught.value.fix
+
+
+@pytest.mark.parametrize("code", MIGRATIONS + TRANSIENT)
+def test_listed_codes_are_retried(workspace: Workspace, code: str) -> None:
+    """Their code is the reason; a migration asks for a longer wait."""
+    error = link_error(failing(workspace, code))
+    assert (error.link, error.reason, error.at_once) == ("slack", code, False)
+    assert error.retry_after == (30.0 if code in MIGRATIONS else None)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [("new_trouble", "new_trouble"), ("New.Trouble-é", "new_trouble__"), ("x" * 99, "x" * 50)],
+)
+def test_unknown_codes_are_retried_and_cleaned(
+    workspace: Workspace, code: str, reason: str
+) -> None:
+    """A code that nobody listed becomes a word for metrics, and the detail says it is unknown."""
+    error = link_error(failing(workspace, code))
+    assert error.reason == reason
+    assert "not a known error" in error.detail
+
+
+DATE = "Wed, 21 Oct 2026 07:28:00 GMT"
+ODD = [{}, *({"Retry-After": word} for word in ("soon", "-1", "99999999999", DATE))]
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"Retry-After": "7"}, 7.0),
+        ({"retry-after": "7"}, 7.0),
+        ({"Retry-After": "0"}, 0.0),
+        *((headers, 30.0) for headers in ODD),
+    ],
+)
+@pytest.mark.parametrize("body", ['{"ok": false, "error": "ratelimited"}', "<html>slow down"])
+def test_a_429_tells_how_long_to_wait(
+    workspace: Workspace, headers: dict[str, str], seconds: float, body: str
+) -> None:
+    """Retry-After in seconds, 30 where it is missing or odd, whatever the body."""
+    error = link_error(failing(workspace, HttpAnswer(429, headers, body)))
+    assert (error.reason, error.retry_after) == ("ratelimited", seconds)
+
+
+def test_ratelimited_may_come_as_200(workspace: Workspace) -> None:
+    """Without a header the wait is 30 seconds."""
+    assert link_error(failing(workspace, "ratelimited")).retry_after == 30.0
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (HttpAnswer(500, {}, "<html>oops"), "http_500"),
+        (HttpAnswer(503, {}, ""), "http_503"),
+        (HttpAnswer(503, JSON, '{"ok": false, "error": "service_unavailable"}'),
+         "service_unavailable"),
+        (HttpAnswer(500, JSON, '{"ok": false, "error": "invalid_auth"}'), "invalid_auth"),
+        (HttpAnswer(404, {}, "<html>"), "http_404"),
+        (HttpAnswer(200, {}, "<html>portal"), "bad_answer"),
+        (HttpAnswer(200, {}, ""), "bad_answer"),
+        (HttpAnswer(200, JSON, "[]"), "bad_answer"),
+        (HttpAnswer(200, JSON, "[1]"), "bad_answer"),
+        (HttpAnswer(200, JSON, '"text"'), "bad_answer"),
+        (HttpAnswer(200, JSON, "null"), "bad_answer"),
+        (HttpAnswer(200, JSON, "{}"), "bad_answer"),
+        (HttpAnswer(200, JSON, '{"ok": true}'), "bad_url"),
+        (HttpAnswer(200, JSON, '{"ok": false, "error": {"code": 1}}'), "bad_answer"),
+        (HttpAnswer(200, JSON, b"\xff\xfe"), "bad_answer"),
+        (HttpAnswer(200, {"Content-Type": "text/html; charset=klingon"}, "{}"), "bad_answer"),
+        (HttpAnswer(500, {"Content-Type": "text/html; charset=klingon"}, "{}"), "bad_answer"),
+        (HttpAnswer(200, {"Content-Type": "application/gzip"}, b"\x1f\x8b"), "bad_answer"),
+        (HttpAnswer(200, JSON, "[" * 100_000), "bad_answer"),
+        (HttpAnswer(200, {"Content-Length": "99"}, "{}"), "unreachable"),
+        (HttpAnswer(200, JSON, '{"ok": true, "url": "ws://127.0.0.1/", "team": [], "self": {}}'),
+         "bad_answer"),
+    ],
+)  # fmt: skip
+def test_answers_that_are_not_slacks_are_retried(
+    workspace: Workspace, answer: HttpAnswer, reason: str
+) -> None:
+    """HTML, half bodies, odd JSON, odd charsets: a LinkError, never a crash, never fatal."""
+    assert link_error(failing(workspace, answer)).reason == reason
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://x/", "wss://", "wss://[", "ws://h:99999/", "//host/", "ws:host", 7, None, {}, ""],
+)
+def test_only_websocket_urls_are_taken(workspace: Workspace, url: object) -> None:
+    """Anything else is bad_url, and the URL is not quoted."""
+    answer = {"ok": True, "url": url, "team": {"id": "T1"}, "self": {"id": "U1"}}
+    error = link_error(failing(workspace, answer))
+    assert error.reason == "bad_url"
+    assert not url or str(url) not in str(error)
+
+
+def test_a_connection_that_fails_is_unreachable(workspace: Workspace) -> None:
+    """Nobody listens, or the connection is reset: the host is named."""
+    api = SlackApi(config.Slack(api_url=f"http://127.0.0.1:{free_port()}/api/"))
+    assert str(link_error(api)) == "slack: unreachable (127.0.0.1: Connection refused)"
+    assert link_error(failing(workspace, Reset())).reason == "unreachable"
+
+
+def test_silence_is_a_timeout(workspace: Workspace) -> None:
+    """No answer within the time."""
+    workspace.faults.api_errors["rtm.connect"].append(Hang(60))
+    assert link_error(SlackApi(settings(workspace), timeout=1)).reason == "timeout"
+
+
+def certificate(folder: Path, names: str) -> tuple[ssl.SSLContext, str]:
+    """TLS for a server with these names, and the file to trust."""
+    key, cert = folder / "key.pem", folder / "cert.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+         "-keyout", key, "-out", cert, "-subj", "/CN=test", "-addext", f"subjectAltName={names}"],
+        capture_output=True, check=True,
+    )  # fmt: skip
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(cert, key)
+    return server, str(cert)
+
+
+def test_tls_trusts_the_ca_file_alone(tmp_path: Path) -> None:
+    """With it all works; without it the error is tls and names the host."""
+    server, ca_file = certificate(tmp_path, "IP:127.0.0.1")
+    with Workspace(tls=server) as workspace:
+        assert api_of(workspace, ca_file=ca_file).connect().url.startswith("wss://")
+        error = link_error(api_of(workspace))
+        assert error.reason == "tls"
+        assert error.detail.startswith("127.0.0.1: self")
+
+
+def test_tls_checks_the_host_name(tmp_path: Path) -> None:
+    """A trusted certificate of another host is refused."""
+    server, ca_file = certificate(tmp_path, "DNS:other.example")
+    with Workspace(tls=server) as workspace:
+        error = link_error(api_of(workspace, ca_file=ca_file))
+        assert (error.reason, "127.0.0.1" in error.detail) == ("tls", True)
+
+
+def test_an_https_api_gives_no_plain_url_to_elsewhere(tmp_path: Path) -> None:
+    """ws:// is for loopback, where nobody listens in."""
+    server, ca_file = certificate(tmp_path, "IP:127.0.0.1")
+    with Workspace(tls=server) as workspace:
+        api = api_of(workspace, ca_file=ca_file)
+        workspace.faults.connect_url = "ws://slack.example/x"
+        assert link_error(api).reason == "bad_url"
+        for url in ("ws://127.0.0.1/x", "ws://[::1]/", "ws://localhost/", "wss://slack.example/"):
+            workspace.faults.connect_url = url
+            assert api.connect().url == url
+
+
+def test_a_ca_file_without_certificates_is_a_config_error(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    """It names the key."""
+    (tmp_path / "ca.pem").write_text("nothing")
+    for name in ("ca.pem", "missing.pem"):
+        with pytest.raises(ConfigError) as caught:
+            api_of(workspace, ca_file=str(tmp_path / name)).connect()
+        assert caught.value.key == "slack.ca_file"
+
+
+def test_the_proxy_is_used(workspace: Workspace) -> None:
+    """The workspace plays the proxy for a host that isn't there."""
+    proxy = config.Secret(f"http://user:pass@127.0.0.1:{workspace.port}")
+    away = f"http://127.0.0.1:{free_port()}/api/"
+    assert api_of(workspace, api_url=away, proxy=proxy).connect().team == workspace.team
+
+
+def test_proxies_of_the_environment_follow_the_usual_rules(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """https_proxy is for https URLs alone, http_proxy for http ones, no_proxy wins."""
+    dead = f"http://127.0.0.1:{free_port()}"
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.setenv("HTTPS_PROXY", dead)
+    assert api_of(workspace).connect()
+    monkeypatch.setenv("http_proxy", dead)
+    assert link_error(api_of(workspace)).reason == "unreachable"
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    assert api_of(workspace).connect()
+
+
+TOKEN = "xoxb-1234-very-secret"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"ok": False, "error": TOKEN},
+        {"ok": False, "error": "missing_scope", "needed": TOKEN},
+        {"ok": False, "error": "ratelimited", "hint": TOKEN},
+        {"ok": True, "url": f"https://x/{TOKEN}"},
+        HttpAnswer(500, {}, f"<html>Bearer {TOKEN}"),
+        HttpAnswer(200, {}, f"<html>Bearer {TOKEN}"),
+        HttpAnswer(429, {"Retry-After": TOKEN}, TOKEN),
+        HttpAnswer(200, {"Content-Type": f"text/html; charset={TOKEN}"}, "{}"),
+        Reset(),
+        "invalid_auth",
+    ],
+)
+def test_no_text_of_an_error_holds_the_token(
+    fault: Any, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Even where the peer quotes it: not in str, repr, arguments, traceback or any log line."""
+    caplog.set_level(0)
+    with Workspace(token=TOKEN) as workspace:
+        with pytest.raises(RtmpumpError) as caught:
+            failing(workspace, fault).connect()
+        error = caught.value
+        lines = [str(error), repr(error), repr(error.args), repr(vars(error))]
+        lines += traceback.format_exception(error)
+        lines += [caplog.text, *capfd.readouterr()]
+        text = "\n".join(lines).lower()
+        assert TOKEN not in text
+        assert TOKEN.replace("-", "_") not in text
+
+
+def test_a_token_that_no_header_can_hold_is_not_told() -> None:
+    """http.client quotes a header that it refuses; we don't."""
+    with Workspace() as workspace, pytest.raises(LinkError) as caught:
+        api_of(workspace, token=config.Secret(f"{TOKEN}\nx")).connect()
+    assert TOKEN not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("response", [{"ok": False, "error": "invalid_auth"}, "invalid_auth"])
+def test_a_response_may_be_a_dict_or_text(response: object) -> None:
+    """slack_sdk's own type says so; a dict is read, text is no code."""
+    answer = slack_api._answer(response)
+    assert answer.status == 200
+    assert answer.data == (response if isinstance(response, dict) else {})
+
+
+def test_slack_sdk_is_imported_at_the_first_call() -> None:
+    """It is slow, and most commands of the program never call Slack."""
+    code = "import sys, rtmpump.links.slack_api; sys.exit('slack_sdk' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,214 @@
+"""Facts about the directory of channel names, against a simulated workspace over sockets."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from rtmpump import config
+from rtmpump.links.slack_api import SlackApi
+from rtmpump.pumps.directory import Directory
+from rtmpump.sandbox.faults import HttpAnswer, Reset
+from rtmpump.sandbox.workspace import Workspace
+
+LIST = "conversations.list"
+PATIENCE = 20.0
+
+
+class Office:
+    """A workspace, a running directory, and the answers that it gave."""
+
+    def __init__(self, workspace: Workspace, fresh_for: float = 3600.0) -> None:
+        self.workspace = workspace
+        self.stop = threading.Event()
+        slack = config.Slack(token=config.Secret(workspace.token), api_url=workspace.api_url)
+        self.directory = Directory(
+            SlackApi(slack),
+            policy=config.Retry(initial=0.01, max=0.05, jitter="none"),
+            stop=self.stop,
+            fresh_for=fresh_for,
+        )
+        self.answers: queue.Queue[tuple[str, str | None, str]] = queue.Queue()
+        self.threads: set[threading.Thread] = set()
+        self.thread = threading.Thread(target=self.directory.run, daemon=True)
+        self.thread.start()
+
+    def look(self, name: str) -> str | None:
+        """Look a name up; a later answer goes to `answers`."""
+
+        def answer(found: str | None, why: str) -> None:
+            self.threads.add(threading.current_thread())
+            self.answers.put((name, found, why))
+
+        return self.directory.lookup(name, answer)
+
+    def ask(self, name: str) -> tuple[str | None, str]:
+        """Look a name up that isn't known at once; the answer to it."""
+        assert self.look(name) is None
+        told, found, why = self.answers.get(timeout=PATIENCE)
+        assert told == name
+        return found, why
+
+    @property
+    def asked(self) -> int:
+        """How often Slack was asked for a list."""
+        return sum(call.method == LIST for call in self.workspace.calls)
+
+    def faults(self, *faults: Any) -> None:
+        """What the next calls meet."""
+        self.workspace.faults.api_errors[LIST] = deque(faults)
+
+    def close(self) -> None:
+        """Stop it; it has to end."""
+        self.stop.set()
+        self.directory.wake()
+        self.thread.join(PATIENCE)
+        assert not self.thread.is_alive()
+
+
+@pytest.fixture
+def workspace() -> Iterator[Workspace]:
+    """One workspace."""
+    with Workspace() as workspace:
+        yield workspace
+
+
+@pytest.fixture
+def office(workspace: Workspace) -> Iterator[Office]:
+    """A directory of it."""
+    office = Office(workspace)
+    yield office
+    office.close()
+
+
+def test_the_first_lookup_asks_slack(office: Office) -> None:
+    """None at once, the id later from the directory's thread; from then on at once."""
+    assert office.ask("general") == ("C0GENERAL", "")
+    assert office.threads == {office.thread}
+    assert (office.look("general"), office.look("secret")) == ("C0GENERAL", "G0SECRET")
+    assert office.asked == 1
+
+
+def test_a_name_that_is_not_there_is_answered_not_found(office: Office) -> None:
+    """With a sentence that names it; asked again soon, Slack isn't bothered."""
+    found, why = office.ask("nowhere")
+    assert (found, why) == (None, "there is no channel 'nowhere' that this token can see")
+    assert office.ask("nowhere")[0] is None
+    assert office.ask("elsewhere")[0] is None
+    assert office.asked == 1
+
+
+def test_an_old_list_is_not_trusted_with_a_missing_name(workspace: Workspace) -> None:
+    """A channel may be new: the list is asked for again, and known names stay at once."""
+    office = Office(workspace, fresh_for=0)
+    assert office.ask("new") == (None, "there is no channel 'new' that this token can see")
+    workspace.channels["new"] = "C0NEW"
+    assert office.look("general") == "C0GENERAL"
+    assert office.ask("new") == ("C0NEW", "")
+    assert office.asked == 2
+    office.close()
+
+
+def test_many_lookups_share_one_refresh(office: Office) -> None:
+    """Those that come while Slack is being asked are answered by the same list, each once."""
+    office.workspace.down()
+    names = ["general", "random", "nowhere", "general"] * 50
+    assert {office.look(name) for name in names} == {None}
+    office.workspace.up()
+    told = [office.answers.get(timeout=PATIENCE) for _ in names]
+    assert sorted(name for name, _, _ in told) == sorted(names)
+    ids = {"general": "C0GENERAL", "random": "C0RANDOM", "nowhere": None}
+    assert all(found == ids[name] for name, found, _ in told)
+    assert office.asked == 1
+    assert office.answers.empty()
+
+
+def test_a_change_makes_the_list_stale(office: Office) -> None:
+    """A renamed channel is found under its new name, and no more under the old one."""
+    office.ask("general")
+    office.workspace.channels["main"] = office.workspace.channels.pop("general")
+    office.directory.changed()
+    assert office.ask("general")[0] is None
+    assert office.look("main") == "C0GENERAL"
+    assert office.asked == 2
+
+
+def test_a_change_during_a_refresh_counts(office: Office) -> None:
+    """The list that was under way may be of before: the next lookup asks again."""
+    office.faults(*[Reset()] * 1000)
+    assert office.look("general") is None
+    assert office.workspace.wait(lambda: office.asked, PATIENCE)
+    office.directory.changed()
+    office.faults()
+    assert office.answers.get(timeout=PATIENCE)[1] == "C0GENERAL"
+    asked = office.asked
+    assert office.ask("general") == ("C0GENERAL", "")
+    assert office.asked == asked + 1
+
+
+def test_transient_errors_keep_lookups_waiting(office: Office) -> None:
+    """Resets, HTML, rate limits and a bad token: none is lost, one answer at the end."""
+    slow = HttpAnswer(429, {"Retry-After": "1"})
+    office.faults(Reset(), HttpAnswer(500), "internal_error", "odd_code", "invalid_auth", slow)
+    assert office.ask("general") == ("C0GENERAL", "")
+    assert office.asked == 7
+    assert office.answers.empty()
+    times = [call.time for call in office.workspace.calls]
+    assert times[-1] - times[-2] >= 0.9
+
+
+@pytest.mark.parametrize("code", ["missing_scope", "unknown_method", "access_denied"])
+def test_a_refused_list_answers_all_with_its_code(office: Office, code: str) -> None:
+    """What no try can mend is told to everybody who waits, and not asked for again at once."""
+    office.faults(code, "missing_scope")
+    found, why = office.ask("general")
+    assert (found, code in why) == (None, True)
+    asked = office.asked
+    assert code in office.ask("random")[1]
+    assert office.asked == asked
+    office.faults()
+    office.directory.changed()
+    assert office.ask("general") == ("C0GENERAL", "")
+
+
+def test_a_stop_leaves_who_waits_unanswered(office: Office) -> None:
+    """While Slack is away it ends promptly, and nobody is told "not found"."""
+    office.workspace.down()
+    assert office.look("general") is None
+    office.close()
+    assert office.answers.empty()
+
+
+def test_nothing_is_answered_after_a_stop(office: Office) -> None:
+    """Not even what the list that is there could answer: the end comes first."""
+    assert office.ask("nowhere")[0] is None
+    office.close()
+    assert office.look("nowhere") is None
+    office.directory.run()
+    assert office.answers.empty()
+
+
+def test_a_stop_is_noticed_without_a_wake(office: Office) -> None:
+    """Nobody has to call wake(), it is only faster."""
+    office.stop.set()
+    office.thread.join(PATIENCE)
+    assert not office.thread.is_alive()
+
+
+def test_bugs_go_through(workspace: Workspace) -> None:
+    """An answer that raises ends the thread's work with its error: nothing is swallowed."""
+    stop = threading.Event()
+    slack = config.Slack(token=config.Secret(workspace.token), api_url=workspace.api_url)
+    directory = Directory(SlackApi(slack), policy=config.Retry(), stop=stop)
+
+    def answer(_found: str | None, _why: str) -> None:
+        raise KeyError("bug")
+
+    assert directory.lookup("general", answer) is None
+    with pytest.raises(KeyError, match="bug"):
+        directory.run()
