@@ -1,6 +1,7 @@
 # make demo     the whole thing, with no account and no setup; ARGS="--chaos" and the like go to it
 # make test     all tests; ARGS="-k frames" and the like go to pytest
 # make lint     style, types and the arrows between the rooms
+# make bench    the pump against the obvious script; ARGS=backlog and ARGS=idle for the others
 # make format   puts the code into the one form
 # make clean    removes all that these made
 #
@@ -13,7 +14,7 @@ bin := .venv/bin
 ready := .venv/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint format clean rabbitmq
+.PHONY: demo test bench lint format clean rabbitmq
 .DELETE_ON_ERROR:
 
 demo: $(ready) rabbitmq
@@ -21,6 +22,9 @@ demo: $(ready) rabbitmq
 
 test: $(ready) rabbitmq
 	@$(bin)/python -m pytest $(ARGS)
+
+bench: $(ready) rabbitmq
+	@$(bin)/python tests/bench $(ARGS)
 
 lint: $(ready)
 	$(bin)/ruff check .

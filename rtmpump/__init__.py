@@ -1,0 +1,24 @@
+"""rtmpump: a Slack workspace as RabbitMQ exchanges, a RabbitMQ queue as Slack messages.
+
+The inbound trip:
+
+1. `links/slack_api.py` asks Slack for a WebSocket (`rtm.connect`), `links/rtm.py` opens it.
+2. `pumps/reader.py` takes all frames that are ready; `core/frames.py` says what each one is and
+   `core/session.py` what it means for the connection.
+3. `spool.py` commits them to the disk: from here on they cannot be lost.
+4. `pumps/publisher.py` reads the spool, `core/routes.py` names each event, and `links/rabbit.py`
+   publishes it, many in flight; `core/window.py` keeps count.
+5. The broker confirms, and the confirmed ones leave the spool.
+
+The outbound trip:
+
+1. `pumps/sender.py` is given a message of the queue `rtm.outbound`; `core/commands.py` makes a
+   command of it, or a rejection.
+2. `pumps/directory.py` turns the channel's name into its id.
+3. `core/lanes.py` lets it wait for its turn and for the rate limit of its channel.
+4. `links/rtm.py` writes it to the same WebSocket; the reader brings Slack's reply back.
+5. `links/answers.py` publishes the result, or the dead letter, and only then acknowledges.
+
+`supervisor.py` runs all of it, and stops it in the order of the data. `links/topology.py` says what
+is declared in RabbitMQ, `sandbox/` simulates the outside for the demo and the tests.
+"""
