@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import ssl
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import NamedTuple
 
 from rtmpump.errors import LinkError
 from rtmpump.links.rtm import RtmSocket
@@ -99,25 +96,3 @@ def ping_many(workspace: Workspace, payloads: list[bytes]) -> None:
     """Sends a WebSocket ping for each payload."""
     for payload in payloads:
         workspace.ping(payload)
-
-
-class Pair(NamedTuple):
-    """The server's side of TLS, and the file with the authority that signed for it."""
-
-    server: ssl.SSLContext
-    ca_file: str
-
-
-def make_pair(folder: Path, host: str) -> Pair:
-    """A certificate for one host, signed by itself."""
-    key, certificate = folder / "key.pem", folder / "cert.pem"
-    made = subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
-         "-keyout", key, "-out", certificate, "-subj", "/CN=sandbox",
-         "-addext", f"subjectAltName={host}"],
-        capture_output=True, check=False,
-    )  # fmt: skip
-    assert made.returncode == 0, made.stderr
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(certificate, key)
-    return Pair(server, str(certificate))

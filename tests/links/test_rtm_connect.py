@@ -22,13 +22,12 @@ from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.workspace import Workspace
 from tests.links.rtm_help import (
     SECONDS,
-    Pair,
     collect,
     live,
-    make_pair,
     running,
     url_of,
 )
+from tests.tls_help import Pair, make_pair
 
 PASSWORD = "hunter2 & co"
 
@@ -132,13 +131,13 @@ def test_an_upgrade_without_an_answer_times_out(
 @pytest.fixture(scope="session")
 def right(tmp_path_factory: pytest.TempPathFactory) -> Pair:
     """A certificate for 127.0.0.1."""
-    return make_pair(tmp_path_factory.mktemp("right"), "IP:127.0.0.1")
+    return make_pair(tmp_path_factory.mktemp("right"), "127.0.0.1")
 
 
 @pytest.fixture(scope="session")
 def wrong(tmp_path_factory: pytest.TempPathFactory) -> Pair:
     """A certificate for another host."""
-    return make_pair(tmp_path_factory.mktemp("wrong"), "DNS:elsewhere.example")
+    return make_pair(tmp_path_factory.mktemp("wrong"), "elsewhere.example")
 
 
 # TLS
@@ -154,7 +153,7 @@ def test_a_certificate_of_a_stranger_is_refused(right: Pair, wrong: Pair) -> Non
     with Workspace(tls=right.server) as workspace:
         for ca_file in ("", wrong.ca_file):
             error = refused(RtmSocket(Slack(ca_file=ca_file)), tls_url(workspace))
-            assert (error.reason, "self" in error.detail) == ("tls", True)
+            assert (error.reason, "issuer" in error.detail) == ("tls", True)
 
 
 def test_a_certificate_for_another_host_is_refused(wrong: Pair) -> None:

@@ -14,21 +14,20 @@ from rtmpump.links.rtm import RtmSocket
 from rtmpump.sandbox.workspace import Workspace
 from tests.links.rtm_help import (
     SECONDS,
-    Pair,
     collect,
     live,
-    make_pair,
     ping_many,
     running,
     send_many,
     the_end,
 )
+from tests.tls_help import Pair, make_pair
 
 
 @pytest.fixture(scope="session")
 def right(tmp_path_factory: pytest.TempPathFactory) -> Pair:
     """A certificate for 127.0.0.1."""
-    return make_pair(tmp_path_factory.mktemp("right"), "IP:127.0.0.1")
+    return make_pair(tmp_path_factory.mktemp("right"), "127.0.0.1")
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 import subprocess
 import sys
 import threading
@@ -21,6 +20,7 @@ from rtmpump.links.slack_api import ChannelsRefused, Connected, SlackApi
 from rtmpump.sandbox.faults import Hang, HttpAnswer, Reset
 from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.workspace import Workspace
+from tests.tls_help import make_pair
 
 LIST = "conversations.list"
 FATAL = [
@@ -284,32 +284,19 @@ def test_silence_is_a_timeout(workspace: Workspace) -> None:
     assert link_error(SlackApi(settings(workspace), timeout=1)).reason == "timeout"
 
 
-def certificate(folder: Path, names: str) -> tuple[ssl.SSLContext, str]:
-    """TLS for a server with these names, and the file to trust."""
-    key, cert = folder / "key.pem", folder / "cert.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
-         "-keyout", key, "-out", cert, "-subj", "/CN=test", "-addext", f"subjectAltName={names}"],
-        capture_output=True, check=True,
-    )  # fmt: skip
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(cert, key)
-    return server, str(cert)
-
-
 def test_tls_trusts_the_ca_file_alone(tmp_path: Path) -> None:
     """With it all works; without it the error is tls and names the host."""
-    server, ca_file = certificate(tmp_path, "IP:127.0.0.1")
+    server, ca_file = make_pair(tmp_path, "127.0.0.1")
     with Workspace(tls=server) as workspace:
         assert api_of(workspace, ca_file=ca_file).connect().url.startswith("wss://")
         error = link_error(api_of(workspace))
         assert error.reason == "tls"
-        assert error.detail.startswith("127.0.0.1: self")
+        assert error.detail.startswith("127.0.0.1: unable to get local issuer")
 
 
 def test_tls_checks_the_host_name(tmp_path: Path) -> None:
     """A trusted certificate of another host is refused."""
-    server, ca_file = certificate(tmp_path, "DNS:other.example")
+    server, ca_file = make_pair(tmp_path, "other.example")
     with Workspace(tls=server) as workspace:
         error = link_error(api_of(workspace, ca_file=ca_file))
         assert (error.reason, "127.0.0.1" in error.detail) == ("tls", True)
@@ -317,7 +304,7 @@ def test_tls_checks_the_host_name(tmp_path: Path) -> None:
 
 def test_an_https_api_gives_no_plain_url_to_elsewhere(tmp_path: Path) -> None:
     """ws:// is for loopback, where nobody listens in."""
-    server, ca_file = certificate(tmp_path, "IP:127.0.0.1")
+    server, ca_file = make_pair(tmp_path, "127.0.0.1")
     with Workspace(tls=server) as workspace:
         api = api_of(workspace, ca_file=ca_file)
         workspace.faults.connect_url = "ws://slack.example/x"

@@ -6,16 +6,15 @@ import gc
 import json
 import os
 import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import websocket
 
 from rtmpump.sandbox.workspace import Workspace
 from tests.sandbox.clients import RtmClient, connect, web_client
+from tests.tls_help import make_pair
 
 
 @pytest.fixture
@@ -242,18 +241,8 @@ def test_waiting_has_an_end(workspace: Workspace) -> None:
 @pytest.fixture(scope="module")
 def contexts(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     """TLS for server and client, with a certificate made for this run."""
-    folder: Path = tmp_path_factory.mktemp("tls")
-    key, certificate = folder / "key.pem", folder / "cert.pem"
-    made = subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
-         "-keyout", key, "-out", certificate, "-subj", "/CN=127.0.0.1",
-         "-addext", "subjectAltName=IP:127.0.0.1"],
-        capture_output=True, check=False,
-    )  # fmt: skip
-    assert made.returncode == 0, made.stderr
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(certificate, key)
-    return server, ssl.create_default_context(cafile=str(certificate))
+    server, ca_file = make_pair(tmp_path_factory.mktemp("tls"), "127.0.0.1")
+    return server, ssl.create_default_context(cafile=ca_file)
 
 
 def test_everything_works_over_tls(contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
