@@ -112,14 +112,15 @@ class Sender:
         return len(self._jobs)
 
     def _session(self) -> None:
-        if self._stop.is_set() or self._finishing:
-            return
         self.beat = time.monotonic()
         self._timer = None
         self._rabbit = Rabbit(LINK, self._config.broker, self)
         self._answers.begin(self._rabbit)
         with self._inbox_lock:
             self._woken = False
+        # After these lines `tell` reaches the new connection; what was told before is seen here.
+        if self._stop.is_set() or self._finishing:
+            return
         try:
             self._rabbit.run()
         finally:
