@@ -80,6 +80,19 @@ class ServiceUnreachable(RtmpumpError):
         return f"{line}; {self.fix}" if self.fix else line
 
 
+class PortRefused(RtmpumpError):
+    """The HTTP port can't be had: `listen` is what http.listen says."""
+
+    def __init__(self, listen: str, problem: str) -> None:
+        super().__init__(listen, problem)
+        self.listen = listen
+        self.problem = problem
+
+    def __str__(self) -> str:
+        fix = 'take another port, or set http.listen = "" to have none'
+        return f"http.listen: can't listen on {self.listen}: {self.problem}; {fix}"
+
+
 class LinkError(RtmpumpError):
     """A link to the outside (Slack or RabbitMQ) failed or ended; it is made anew.
 
@@ -121,7 +134,7 @@ class WriteFailed(LinkError):
 
 
 class CommandRejected(RtmpumpError):
-    """A command can never be carried out; `code` is of the contract, `field` is at fault (or "")."""
+    """A command can never be carried out; `code` is of the contract, `field` at fault (or "")."""
 
     fate = Fate.REJECTED
 

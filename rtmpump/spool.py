@@ -96,7 +96,7 @@ class Spool:
     """The file of events. `append` belongs to the reader, `read` and `confirm` to the publisher.
 
     All methods may be called from any thread. `epoch` is random and made with the file,
-    `last_received_ms` is the time of the newest event ever accepted (it survives trimming),
+    `complete_until_ms` is what the newest `append` said (it survives trimming and restarts),
     `set_aside` names where a damaged file was moved at open.
     """
 
@@ -154,7 +154,7 @@ class Spool:
             self._load()
 
     def _load(self) -> None:
-        self.epoch, self._last, self.last_received_ms, _ = read_state(self._db, self._path)
+        self.epoch, self._last, self.complete_until_ms, _ = read_state(self._db, self._path)
         self._origins = read_origins(self._db)
         first, count = self._db.execute("SELECT min(seq), count(*) FROM events").fetchone()
         self._trimmed = self._confirmed = self._last if first is None else first - 1
@@ -171,8 +171,13 @@ class Spool:
         finally:
             self._lock.release()
 
-    def append(self, items: _Items, *, team: str, bot: str) -> Appended:
+    def append(
+        self, items: _Items, *, team: str, bot: str, complete_until_ms: int | None = None
+    ) -> Appended:
         """Accept a batch of (received_ms, body) in one transaction; on return it is committed.
+
+        `complete_until_ms`: all that Slack sent up to then is in the spool once this batch is;
+        if nobody says so, the time of the newest event stands for it.
 
         An empty spool takes a batch of any size, so that one giant frame can't block for ever.
         Raises SpoolFull (policy `block`), SpoolFailed (disk error) or SpoolCorrupt; then nothing of
@@ -183,13 +188,18 @@ class Spool:
         size = sum(len(body) for _, body in items) + len(items) * _ROW_OVERHEAD
         with self._turn():
             self._check_disk(size)
-            return self._append_with_room(items, size, Origin(team, bot, self.epoch))
+            if complete_until_ms is None:
+                complete_until_ms = items[-1][0]
+            origin = Origin(team, bot, self.epoch)
+            return self._append_with_room(items, size, origin, complete_until_ms)
 
-    def _append_with_room(self, items: _Items, size: int, origin: Origin) -> Appended:
+    def _append_with_room(
+        self, items: _Items, size: int, origin: Origin, complete_until_ms: int
+    ) -> Appended:
         drop = 0
         while True:
             try:
-                return self._append(items, size, origin, drop)
+                return self._append(items, size, origin, complete_until_ms, drop)
             except SpoolFull:
                 if self._trimmed < self._confirmed:
                     self._trim()
@@ -200,7 +210,9 @@ class Spool:
                     self._refused_at = self._trimmed
                     raise
 
-    def _append(self, items: _Items, size: int, origin: Origin, drop: int) -> Appended:
+    def _append(
+        self, items: _Items, size: int, origin: Origin, complete_until_ms: int, drop: int
+    ) -> Appended:
         trimmed = self._trim_target()
         with transaction(self._db, self._path):
             self._delete(trimmed)
@@ -209,10 +221,10 @@ class Spool:
             self._insert(items, origin_id)
             if trimmed < self._last and self._in_use() > self._budget(size):
                 raise SpoolFull(str(self._path), f"spool.max_bytes ({self._max_bytes}) is reached")
-            last, newest = self._last + len(items), items[-1][0]
-            write_state(self._db, State(self.epoch, last, newest, trimmed))
+            last = self._last + len(items)
+            write_state(self._db, State(self.epoch, last, complete_until_ms, trimmed))
         self._origins[origin_id] = origin
-        self._last, self.last_received_ms, self._trimmed = last, newest, trimmed
+        self._last, self.complete_until_ms, self._trimmed = last, complete_until_ms, trimmed
         self._refused_at = -1
         self._raise_confirmed(trimmed)
         return Appended(last, dropped)
@@ -350,7 +362,7 @@ class Spool:
         target = self._trim_target()
         with transaction(self._db, self._path):
             self._delete(target)
-            write_state(self._db, State(self.epoch, self._last, self.last_received_ms, target))
+            write_state(self._db, State(self.epoch, self._last, self.complete_until_ms, target))
         self._trimmed = target
 
     def _trim_target(self) -> int:

@@ -47,7 +47,7 @@ _PRAGMAS = (
 )
 _SCHEMA = (
     "CREATE TABLE state (one INTEGER PRIMARY KEY, epoch TEXT, last_seq INTEGER,"
-    " last_received_ms INTEGER, trimmed INTEGER, crc INTEGER)",
+    " complete_until_ms INTEGER, trimmed INTEGER, crc INTEGER)",
     "CREATE TABLE origins (id INTEGER PRIMARY KEY, team TEXT, bot TEXT, epoch TEXT, crc INTEGER)",
     "CREATE TABLE events (seq INTEGER PRIMARY KEY, received_ms INTEGER, origin INTEGER,"
     " crc INTEGER, body BLOB)",
@@ -86,7 +86,7 @@ class State(NamedTuple):
 
     epoch: str
     last_seq: int
-    last_received_ms: int | None
+    complete_until_ms: int | None
     trimmed: int
 
 
@@ -290,7 +290,7 @@ def create(db: sqlite3.Connection, state: State) -> None:
     db.execute("BEGIN IMMEDIATE")
     for statement in _SCHEMA:
         db.execute(statement)
-    values = "INSERT INTO state (one, epoch, last_seq, last_received_ms, trimmed, crc)"
+    values = "INSERT INTO state (one, epoch, last_seq, complete_until_ms, trimmed, crc)"
     db.execute(f"{values} VALUES (1, ?, ?, ?, ?, ?)", (*state, row_crc(*state)))
     db.execute("COMMIT")
 
@@ -333,7 +333,7 @@ def _shrink(db: sqlite3.Connection) -> None:
 
 def read_state(db: sqlite3.Connection, path: Path) -> State:
     """The state row. Raises SpoolCorrupt if it is missing or its checksum is wrong."""
-    columns = "SELECT epoch, last_seq, last_received_ms, trimmed, crc FROM state"
+    columns = "SELECT epoch, last_seq, complete_until_ms, trimmed, crc FROM state"
     row = db.execute(columns).fetchone()
     if row is None or row_crc(*row[:4]) != row[4]:
         raise SpoolCorrupt(str(path), "the checksum of its state is wrong")
@@ -343,7 +343,7 @@ def read_state(db: sqlite3.Connection, path: Path) -> State:
 def write_state(db: sqlite3.Connection, state: State) -> None:
     """Replace the state row, in the transaction that is open."""
     db.execute(
-        "UPDATE state SET epoch = ?, last_seq = ?, last_received_ms = ?, trimmed = ?, crc = ?",
+        "UPDATE state SET epoch = ?, last_seq = ?, complete_until_ms = ?, trimmed = ?, crc = ?",
         (*state, row_crc(*state)),
     )
 

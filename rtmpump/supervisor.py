@@ -19,20 +19,26 @@ import signal
 import socket
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
-from datetime import UTC, datetime
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from rtmpump import log
+from rtmpump import health, log
 from rtmpump.config import Config
 from rtmpump.core.frames import Reply
 from rtmpump.core.session import MessageIds
-from rtmpump.errors import EXIT_DONE, EXIT_FAILED, LinkError, RtmpumpError, TokenRefused
+from rtmpump.errors import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    LinkError,
+    RtmpumpError,
+    SpoolError,
+    TokenRefused,
+)
 from rtmpump.links.retry import Retry
 from rtmpump.links.rtm import RtmSocket
 from rtmpump.links.slack_api import SlackApi
+from rtmpump.links_state import Links
 from rtmpump.metrics import Metrics
 from rtmpump.pumps import publisher as publishing
 from rtmpump.pumps import reader as reading
@@ -41,7 +47,9 @@ from rtmpump.pumps.directory import Directory
 from rtmpump.spool import Spool
 
 STOP_DEADLINE: Final = 20.0
-_CHANGES_KEPT: Final = 50
+# A loop that makes no round in this time hangs; a node that does not answer takes its part of it.
+_STALLED_AFTER: Final = 60.0
+_NODE_TIMEOUT: Final = 15.0
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _log = log.get("supervisor")
 
@@ -54,7 +62,7 @@ class Supervisor:
     """One workspace, one process; `run` belongs to the main thread."""
 
     def __init__(self, config: Config) -> None:
-        """Open the spool and lay the wires; raises SpoolError and ConfigError."""
+        """Open spool and port, lay the wires; raises SpoolError, PortRefused and ConfigError."""
         self._stop_publisher = threading.Event()
         self._stop_sender = threading.Event()
         self._stop_reader = threading.Event()
@@ -62,13 +70,15 @@ class Supervisor:
         self.metrics = Metrics()
         self.links = Links(self.metrics)
         self.spool = _open_spool(config)
+        self._port = self._open_port(config)
+        self._stalled_after = _STALLED_AFTER + _NODE_TIMEOUT * len(config.broker.urls)
         self.metrics.spool = self.spool.measure
         self._alarm = _Alarm()
         api = SlackApi(config.slack)
         ids = MessageIds()
         self._socket = RtmSocket(config.slack)
         self._directory = Directory(api, policy=config.retry, stop=self._stop_directory)
-        up, down = self.links.up, self.links.down
+        up, down = self.links.up, self._down
         self._publisher = publishing.Publisher(
             config, self.spool, self.metrics, stop=self._stop_publisher, up=up, down=down
         )
@@ -96,20 +106,22 @@ class Supervisor:
             down=down,
         )
         # In the order of the start: who receives runs before who brings.
+        self._pumps: dict[str, _Pump] = {
+            "publisher": self._publisher,
+            "directory": self._directory,
+            "sender": self._sender,
+            "reader": self._reader,
+        }
         self._threads = {
-            "publisher": _Thread("publisher", self._publisher.run, self._alarm),
-            "directory": _Thread("directory", self._directory.run, self._alarm),
-            "sender": _Thread("sender", self._sender.run, self._alarm),
-            "reader": _Thread("reader", self._reader.run, self._alarm),
+            name: _Thread(name, pump.run, self._alarm) for name, pump in self._pumps.items()
         }
 
     def run(self) -> int:
         """Run until a signal or a dead thread; gives the exit code of the program."""
-        with self._alarm.listening():
+        with self._alarm:
             started = time.monotonic()
             _log.info("started", pid=os.getpid())
-            for thread in self._threads.values():
-                thread.start()
+            self._start()
             try:
                 self._wait_for_an_end()
                 self._stop_in_order()
@@ -120,15 +132,42 @@ class Supervisor:
 
     def alive(self) -> list[str]:
         """The names of the threads that still run."""
-        return [name for name, thread in self._threads.items() if thread.is_alive()]
+        return [name for name, thread in self._threads.items() if not thread.is_over]
+
+    def stalled(self) -> list[str]:
+        """The names of the threads that run and make no progress."""
+        since = time.monotonic() - self._stalled_after
+        return [name for name in self.alive() if self._pumps[name].beat < since]
+
+    def _open_port(self, config: Config) -> health.Port | None:
+        if config.http.address is None:
+            return None
+        try:
+            return health.Port(config.http.address)
+        except BaseException:
+            self.spool.close()
+            raise
+
+    def _start(self) -> None:
+        if self._port is not None:
+            self._port.start(health.Sources(self.links.snapshot, self.stalled, self.metrics))
+            host, port = self._port.address
+            _log.info("http.listening", host=host, port=port)
+        for thread in self._threads.values():
+            thread.start()
+
+    def _down(self, retry: Retry) -> None:
+        """A link ended; its thread, which calls this, now rests."""
+        self._pumps[_PUMP_OF[retry.link]].beat = time.monotonic() + retry.wait
+        self.links.down(retry)
 
     def _wait_for_an_end(self) -> None:
-        while all(thread.is_alive() for thread in self._threads.values()):
+        while len(self.alive()) == len(self._threads):
             if self._alarm.wait(None):
                 _log.info("stopping", why="signal", deadline=STOP_DEADLINE)
                 return
         for name, thread in self._threads.items():
-            if not thread.is_alive():
+            if thread.is_over:
                 _tell_death(name, thread.error)
 
     def _stop_in_order(self) -> None:
@@ -144,12 +183,21 @@ class Supervisor:
         self._reader.stop()
         self._join("reader", part(0.5))
         # So the spool can be emptied, as far as the broker lets us.
-        self._publisher.finish()
+        self._finish_publishing()
         self._join("publisher", part(0.75))
         # Whoever still runs waits for somebody who does not answer.
         self._end_all()
         for name in self._threads:
             self._join(name, part(1.0))
+
+    def _finish_publishing(self) -> None:
+        try:
+            self._publisher.finish()
+        except SpoolError as error:
+            # A spool that can't be asked can't be emptied either.
+            _log.error("spool.unreadable", problem=str(error))
+            self._stop_publisher.set()
+            self._publisher.wake()
 
     def _end_all(self) -> None:
         for stop in (self._stop_publisher, self._stop_sender, self._stop_directory):
@@ -162,13 +210,14 @@ class Supervisor:
         if name == "sender" and not self.links.is_up(sending.LINK):
             self._stop_sender.set()
         thread = self._threads[name]
-        while thread.is_alive() and (left := until - time.monotonic()) > 0:
+        while not thread.is_over and (left := until - time.monotonic()) > 0:
             if self._alarm.wait(left):
                 raise StopNow
 
     def _farewell(self, seconds: float) -> int:
-        left = self.spool.measure().events
-        late = self.alive()
+        left, late = self._left_in_spool(), self.alive()
+        if self._port is not None:
+            self._port.stop()
         if not late:
             self.spool.close()
             self._socket.close()
@@ -179,54 +228,28 @@ class Supervisor:
         )
         return code
 
+    def _left_in_spool(self) -> int | None:
+        try:
+            return self.spool.measure().events
+        except SpoolError:
+            return None
 
-class Links:
-    """Which links are up, since when, and what ended them last; every change is one log line."""
 
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-        self._lock = threading.Lock()
-        self._states: dict[str, dict[str, Any]] = {}
-        self._changes: deque[dict[str, Any]] = deque(maxlen=_CHANGES_KEPT)
+class _Pump(Protocol):
+    """What the supervisor needs of each pump: the body of its thread, and a sign of progress."""
 
-    def up(self, link: str, where: str) -> None:
-        """A link was made."""
-        with self._lock:
-            self._change(link, True, where)
-        _log.info(f"{link}.connected", where=where)
+    beat: float
+    """When its loop last went round (seconds, monotonic), or the end of a rest that it takes."""
 
-    def down(self, retry: Retry) -> None:
-        """A link ended, or could not be made, and will be tried again."""
-        with self._lock:
-            was_up = self._states.get(retry.link, {}).get("up", False)
-            self._change(retry.link, False, retry.reason)
-            self._states[retry.link]["last_error"] = f"{retry.reason}: {retry.detail}"
-        self._metrics.reconnect(retry.link, retry.reason)
-        _log.warning(
-            f"{retry.link}.disconnected" if was_up else f"{retry.link}.unreachable",
-            reason=retry.reason,
-            detail=retry.detail,
-            attempt=retry.attempt,
-            next_try_in=round(retry.wait, 2),
-        )
+    def run(self) -> None:
+        """Work until it is stopped."""
 
-    def is_up(self, link: str) -> bool:
-        """Whether the link is up as far as we know."""
-        with self._lock:
-            return bool(self._states.get(link, {}).get("up", False))
 
-    def snapshot(self) -> dict[str, Any]:
-        """The states and the last changes, for the status."""
-        with self._lock:
-            states = {link: dict(state) for link, state in self._states.items()}
-            return {"links": states, "changes": list(self._changes)}
-
-    def _change(self, link: str, up: bool, why: str) -> None:
-        state = self._states.setdefault(link, {"up": None, "since": "", "last_error": ""})
-        if state["up"] is not up:
-            now = datetime.now(UTC).isoformat(timespec="milliseconds")
-            state["up"], state["since"] = up, now
-            self._changes.append({"at": now, "link": link, "up": up, "why": why})
+_PUMP_OF: Final = {
+    reading.LINK: "reader",
+    publishing.LINK: "publisher",
+    sending.LINK: "sender",
+}
 
 
 class _Wires:
@@ -269,9 +292,6 @@ class _Alarm:
         self._rings.setblocking(False)
         self._before: dict[signal.Signals, Any] = {}
 
-    def listening(self) -> _Alarm:
-        return self
-
     def __enter__(self) -> _Alarm:
         signal.set_wakeup_fd(self._rings.fileno(), warn_on_full_buffer=False)
         self._before = {one: signal.signal(one, _nothing) for one in _SIGNALS}
@@ -281,6 +301,8 @@ class _Alarm:
         signal.set_wakeup_fd(-1)
         for one, handler in self._before.items():
             signal.signal(one, handler)
+        self._hears.close()
+        self._rings.close()
 
     def ring(self) -> None:
         """A thread ended. From any thread."""
@@ -300,14 +322,17 @@ class _Alarm:
 
 
 class _Thread(threading.Thread):
-    """A pump's thread; `error` is what ended it against its will."""
+    """A pump's thread; `error` is what ended it against its will.
+
+    `is_over` is set before the ring, so that who hears the ring sees it (`is_alive` would not do).
+    """
 
     def __init__(self, name: str, body: Callable[[], None], alarm: _Alarm) -> None:
         super().__init__(name=name, daemon=True)
         self._body = body
         self._alarm = alarm
         self.error: BaseException | None = None
-        self._over = False
+        self.is_over = False
 
     def run(self) -> None:
         try:
@@ -315,12 +340,8 @@ class _Thread(threading.Thread):
         except BaseException as error:
             self.error = error
         finally:
-            self._over = True
+            self.is_over = True
             self._alarm.ring()
-
-    def is_alive(self) -> bool:
-        """Over a moment before the thread is really gone, so that a ring is never missed."""
-        return not self._over
 
 
 def _nothing(_number: int, _frame: FrameType | None) -> None:

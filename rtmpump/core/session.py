@@ -23,9 +23,11 @@ from typing import NamedTuple
 
 from rtmpump.core.frames import Error, Event, Frame, Goodbye, Hello, Pong, ping
 
+MIGRATION = "team_migration_started"
+"""The type of the one plain event that moves a session."""
+
 _FIRST_ID_MAX = 2**30
 _URL_EXPIRED = 1
-_MIGRATION_TYPE = "team_migration_started"
 
 
 class State(Enum):
@@ -165,7 +167,7 @@ class Session:
                 self._leave(Signal.GOODBYE, "Slack said goodbye", now)
             case Error():
                 self._error(frame)
-            case Event(type=kind) if kind == _MIGRATION_TYPE:
+            case Event(type=kind) if kind == MIGRATION:
                 self._leave(Signal.MIGRATION, "Slack moves the workspace to another server", now)
             case Pong():
                 self._pong(frame, now)

@@ -88,6 +88,12 @@ class RtmSocket:
             raise _not_connected("nothing is open")
         return link.read(wait)
 
+    @property
+    def took_all(self) -> bool:
+        """Whether the last `read` gave all that had arrived when it was called."""
+        link = self._link
+        return link is not None and link.took_all
+
     def send(self, frame: bytes, *, connection: int) -> None:
         """Write one text frame, whole, on the connection of that number. Any thread.
 
@@ -138,6 +144,7 @@ class _Link:
         self._opened = time.monotonic()
         self._ending: Ending | None = None
         self._half = 0
+        self.took_all = False
 
     def read(self, wait: float) -> list[bytes]:
         with self._reading:
@@ -163,7 +170,8 @@ class _Link:
 
     def _next(self, wait: float) -> list[bytes]:
         # Bytes are left when the last read stopped at its limit: there is no need to wait.
-        if not self.wire.left:
+        is_new = not self.wire.left
+        if is_new:
             self.wire.fill(wait)
         # What the reader writes meanwhile are answers; a `send` of the same thread is none.
         self.wire.answering = threading.get_ident()
@@ -171,6 +179,7 @@ class _Link:
             return self._take()
         finally:
             self.wire.answering = None
+            self.took_all = is_new and self.wire.is_dry and not (self.wire.left or self._half)
 
     def _take(self) -> list[bytes]:
         """The messages in the buffer; sets `_ending` when they are the last."""

@@ -61,6 +61,7 @@ class Wire:
         self._space = memoryview(bytearray(_BUFFER))
         self._buffer = b""
         self.at = 0
+        self.is_dry = True
         self.ending: Ending | None = None
         self.answering: int | None = None
         self._wanted = select.POLLIN
@@ -144,6 +145,7 @@ class Wire:
             size += count
         self._buffer = bytes(self._space[:size])
         self.at = 0
+        self.is_dry = size < _BUFFER
 
     def _receive_into(self, space: memoryview) -> int | None:
         """How many bytes came; None when no more can come now, or ever."""

@@ -330,7 +330,8 @@ def _member(answer: dict[str, Any], key: str) -> dict[str, Any]:
 
 def _text(members: dict[str, Any], key: str) -> str:
     value = members.get(key)
-    return value if isinstance(value, str) else ""
+    # Half a surrogate pair, which JSON can write, could not be stored nor published.
+    return value if isinstance(value, str) and value.isprintable() else ""
 
 
 def _split(url: object) -> SplitResult | None:

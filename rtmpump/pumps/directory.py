@@ -21,6 +21,8 @@ Answer = Callable[[str | None, str], None]
 
 # How late a stop is noticed when nobody calls wake().
 _STOP_NOTICED: Final = 1.0
+# A list of many pages takes its time, and the library below gives no sign in between.
+_LISTING: Final = 600.0
 _log = log.get("directory")
 
 
@@ -64,6 +66,8 @@ class Directory:
         self._version = 0
         self._list = _List({}, "", -1, -math.inf)
         self._waiting: list[_Lookup] = []
+        self.beat = time.monotonic()
+        """When the loop last went round; ahead of now while it rests on purpose."""
 
     def lookup(self, name: str, answer: Answer) -> str | None:
         """Return the id at once if it is known; else None, and `answer(id, why)` comes later.
@@ -99,6 +103,7 @@ class Directory:
         """Wait for lookups and take them all; none at a stop."""
         with self._changed:
             while not self._waiting and not self._stop.is_set():
+                self.beat = time.monotonic()
                 self._changed.wait(_STOP_NOTICED)
             taken, self._waiting = self._waiting, []
         return [] if self._stop.is_set() else taken
@@ -129,16 +134,17 @@ class Directory:
                 self._list = _List(ids, refusal, version, time.monotonic())
             answered.set()
 
-        hold(ask, policy=self._policy, stop=self._stop, told=_tell)
+        hold(ask, policy=self._policy, stop=self._stop, told=self._tell)
         return answered.is_set()
 
     def _ask(self) -> tuple[dict[str, str], str]:
+        self.beat = time.monotonic() + _LISTING
         try:
             return self._api.channels(self._stop), ""
         except ChannelsRefused as refused:
             _log.error("slack.channels_refused", reason=refused.reason, fix=refused.detail)
             return {}, f"Slack does not list the channels: {refused.reason}; {refused.detail}"
 
-
-def _tell(retry: Retry) -> None:
-    _log.warning("slack.channels_retry", **retry._asdict())
+    def _tell(self, retry: Retry) -> None:
+        self.beat = time.monotonic() + retry.wait
+        _log.warning("slack.channels_retry", **retry._asdict())

@@ -3,9 +3,11 @@
 Laws:
 
 - What was read is in the spool before anything else happens to it. Is the spool full or the disk
-  refusing, then nothing more is read: the pressure goes back to Slack, and it is told.
+  refusing, then nothing more is read: the pressure goes back to Slack, and it is told. No command
+  may go out meanwhile, for its reply would not be read and it would be sent again.
 - `rtmpump.gap` covers all that Slack may have sent while nobody read: from the last time that the
   connection was known to be good (or, after a restart, the newest event in the spool) to the hello.
+  So no time that is newer than that may enter the spool when a connection has ended.
 - One new try at once after a goodbye, a cut or an expired URL; then backoff, and never more
   rtm.connect calls than the budget allows.
 
@@ -23,10 +25,17 @@ from typing import Final, Protocol
 from rtmpump import log
 from rtmpump.config import Config
 from rtmpump.core import own
-from rtmpump.core.frames import Event, Hello, Reply, parse
+from rtmpump.core.frames import Event, Frame, Reply, parse
 from rtmpump.core.routes import UNKNOWN, clean, ignored
-from rtmpump.core.session import Ended, MessageIds, Session, State
-from rtmpump.errors import LinkError, NotConnected, SpoolFailed, SpoolFull, WriteFailed
+from rtmpump.core.session import MIGRATION, Ended, MessageIds, Session, State
+from rtmpump.errors import (
+    LinkError,
+    NotConnected,
+    SpoolError,
+    SpoolFailed,
+    SpoolFull,
+    WriteFailed,
+)
 from rtmpump.links.retry import CallBudget, Retry, hold
 from rtmpump.links.rtm import RtmSocket
 from rtmpump.links.slack_api import Connected, SlackApi
@@ -38,7 +47,10 @@ _CONNECT_CALLS: Final = 4
 _DISK_PAUSE: Final = 1.0
 _FULL_PAUSE: Final = 0.5
 _CLOSING: Final = 1.0
+_LONGEST_READ: Final = 5.0
 _LIST_CHANGES: Final = ("channel_", "group_")
+# What somebody has read changes no channel, and comes often.
+_NO_LIST_CHANGES: Final = ("_marked", "_history_changed")
 
 _log = log.get("reader")
 
@@ -91,10 +103,14 @@ class Reader:
         self._down = down
         self._budget = CallBudget(_CONNECT_CALLS, config.retry.max)
         self._answer = Connected("", "", "", "", "")
-        self._good_until_ms = spool.last_received_ms
+        self._good_until_ms = spool.complete_until_ms
         self._ended = Ended("restart", "the pump was not running", at_once=True)
         self._live_since: float | None = None
         self._connection = 0
+        self._refusing = ""
+        self._gave_up = False
+        self.beat = time.monotonic()
+        """When the loop last went round; ahead of now while it rests on purpose."""
 
     def run(self) -> None:
         """Read until `stop` is called; TokenRefused if Slack says that there is no point."""
@@ -106,11 +122,19 @@ class Reader:
         self._socket.wake()
 
     def _session(self) -> None:
+        self.beat = time.monotonic() + self._config.retry.max / _CONNECT_CALLS
         self._budget.wait(self._stop)
-        if self._stop.is_set():
-            return
         self._live_since = None
-        self._answer = self._api.connect()
+        if not self._stop.is_set():
+            self.beat = time.monotonic()
+            self._answer = self._api.connect()
+        # A stop during that call: nobody needs the URL any more.
+        if not self._stop.is_set():
+            self._hold_connection()
+
+    def _hold_connection(self) -> None:
+        """Connect and read to the end; LinkError unless that was a stop."""
+        self.beat = time.monotonic()
         self._connection = self._socket.open(self._answer.url)
         try:
             ended = self._converse(self._begin())
@@ -145,77 +169,103 @@ class Reader:
 
     def _turn(self, session: Session, wait: float) -> None:
         """Take in all that is ready, then do what is due."""
+        self.beat, before_ms = time.monotonic(), _now_ms()
         try:
-            bodies = self._socket.read(wait)
+            bodies = self._socket.read(min(wait, _LONGEST_READ))
         except LinkError as end:
+            if end.reason == "closed":
+                # A close frame comes after all that the peer had to say.
+                self._was_good(_now_ms())
             session.closed(end.reason, end.detail, time.monotonic())
             return
         if bodies:
-            self._take_in(session, bodies)
+            self._take_in(session, bodies, before_ms)
         self._ping_if_due(session)
 
     def _ping_if_due(self, session: Session) -> None:
         frame = session.due(time.monotonic())
-        if frame is None:
-            return
-        try:
-            self._socket.send(frame, connection=self._connection)
-        except (NotConnected, WriteFailed) as broken:
-            session.closed(broken.reason, broken.detail, time.monotonic())
+        if frame is not None:
+            # What came before the break is still to be read, and then the read tells the end.
+            with suppress(NotConnected, WriteFailed):
+                self._socket.send(frame, connection=self._connection)
 
-    def _take_in(self, session: Session, bodies: list[bytes]) -> None:
-        now, now_ms = time.monotonic(), time.time_ns() // 1_000_000
-        ignore = self._config.events.ignore
-        events: list[tuple[int, bytes]] = []
-        types: dict[str, int] = {}
-        replies: list[Reply] = []
-        greeted = False
+    def _take_in(self, session: Session, bodies: list[bytes], before_ms: int) -> None:
+        batch = _Batch(_now_ms(), self._config.events.ignore)
+        session.heard(time.monotonic())
         for body in bodies:
             frame = parse(body)
-            session.received(frame, now)
-            event = frame if isinstance(frame, Event) else None
-            if isinstance(frame, Reply):
-                replies.append(frame)
-                event = frame.event
-            if event is None:
-                continue
-            types[event.type] = types.get(event.type, 0) + 1
-            if not (ignore and ignored(event.type, event.subtype, ignore)):
-                events.append((now_ms, body))
-            if isinstance(event, Hello):
-                greeted = True
-                events.extend((now_ms, one) for one in self._greeting(now_ms))
-        self._store(session, events)
-        if session.state in (State.LIVE, State.LEAVING):
-            self._good_until_ms = now_ms
-        self._pass_on(session, types, replies, greeted)
+            # Nearly all are plain events, which mean nothing to the session.
+            if type(frame) is Event and frame.type != MIGRATION:
+                batch.take(frame, body)
+            else:
+                self._take_special(session, batch, frame, body)
+        good_until_ms = self._good_after(batch, before_ms)
+        if self._store(session, batch.events, good_until_ms):
+            self._good_until_ms = good_until_ms
+        else:
+            batch.greeted = False
+        self._pass_on(session, batch)
+
+    def _good_after(self, batch: _Batch, before_ms: int) -> int | None:
+        """Up to when all that Slack sent is in the spool, once this batch is."""
+        if self._gave_up:
+            return self._good_until_ms
+        if batch.greeted:
+            return batch.now_ms
+        if self._live_since is not None and self._socket.took_all:
+            # Not the time after the read: what came since is not in it.
+            return before_ms
+        return self._good_until_ms
+
+    def _was_good(self, at_ms: int) -> None:
+        """All that Slack sent up to then is in the spool, if this connection ever said hello."""
+        if self._live_since is not None and not self._gave_up:
+            self._good_until_ms = at_ms
+
+    def _take_special(self, session: Session, batch: _Batch, frame: Frame, body: bytes) -> None:
+        """Take in what may be more than an event, or none."""
+        before = session.state
+        session.received(frame, time.monotonic())
+        event: Frame | None = frame
+        if isinstance(frame, Reply):
+            batch.replies.append(frame)
+            event = frame.event
+        if isinstance(event, Event):
+            batch.take(event, body)
+        if before is State.AWAITING_HELLO and session.state is State.LIVE:
+            batch.greeted = True
+            batch.events.extend((batch.now_ms, one) for one in self._greeting(batch.now_ms))
 
     def _greeting(self, now_ms: int) -> list[bytes]:
         """The pump's own events at a hello."""
-        answer = self._answer
+        answer, since = self._answer, self._good_until_ms
         events = [own.connected(team=answer.team, bot=answer.bot, connection=self._connection)]
-        if self._good_until_ms is not None:
-            since, why = self._good_until_ms, self._ended.reason
+        if since is not None:
+            # The time of day may have been set back meanwhile.
+            since, why = min(since, now_ms), self._ended.reason
             events.append(own.gap(from_ms=since, to_ms=now_ms, reason=why))
         return events
 
-    def _pass_on(
-        self, session: Session, types: dict[str, int], replies: list[Reply], greeted: bool
-    ) -> None:
+    def _pass_on(self, session: Session, batch: _Batch) -> None:
         """Tell those who have to know, now that all of it is in the spool."""
-        if types:
+        if batch.events:
             self._hearers.stored()
-        if greeted:
+        if batch.greeted:
             self._live_since = time.monotonic()
             self._metrics.link(LINK, True)
             self._up(LINK, f"team {self._answer.team}, bot {self._answer.bot}")
             self._hearers.connected(self._connection)
-        for reply in replies:
+        for reply in batch.replies:
             self._hearers.replied(reply)
-        for type, count in types.items():
+        if any(map(_changes_list, batch.types)):
+            self._hearers.channels_changed()
+        self._count(session, batch)
+
+    def _count(self, session: Session, batch: _Batch) -> None:
+        for type, count in batch.types.items():
             self._metrics.received(clean(type) or UNKNOWN, count)
-            if type.startswith(_LIST_CHANGES):
-                self._hearers.channels_changed()
+        if batch.ignored:
+            self._metrics.dropped("ignored", batch.ignored)
         if session.rtt is not None:
             self._metrics.slack_rtt(session.rtt)
 
@@ -223,63 +273,110 @@ class Reader:
         self._hearers.disconnected()
         self._ended = ended or Ended("stopped", "the pump was stopped", at_once=True)
         event = own.disconnected(self._ended.reason, self._ended.detail)
-        self._store(None, [(time.time_ns() // 1_000_000, event)])
+        self._store(None, [(_now_ms(), event)], self._good_until_ms)
         self._hearers.stored()
 
     def _close_in_order(self, session: Session) -> None:
         """Say goodbye, and take in what Slack had sent before it hears of it."""
         self._socket.say_goodbye()
         until = time.monotonic() + _CLOSING
-        while session.ended is None and (left := until - time.monotonic()) > 0:
+        # Nothing may be stored behind events that were given up: it would hide the gap.
+        while (left := until - time.monotonic()) > 0 and not self._gave_up:
+            if session.ended is not None:
+                return
             self._turn(session, left)
 
-    def _store(self, session: Session | None, items: list[tuple[int, bytes]]) -> None:
-        """Put events into the spool, however long that takes; only a stop ends the waiting."""
-        told = ""
-        while items:
-            try:
-                appended = self._append(items)
-            except (SpoolFull, SpoolFailed) as refused:
-                told = self._refused(refused, told)
-                if self._gives_up(refused, len(items)):
-                    return
-            else:
-                if told:
-                    _log.info("spool.accepts_again")
-                if appended.dropped is not None:
-                    self._tell_dropped(appended.dropped)
-                return
-            if session is not None:
-                session.paused(time.monotonic())
-                self._ping_if_due(session)
+    def _store(
+        self, session: Session | None, items: list[tuple[int, bytes]], good_until_ms: int | None
+    ) -> bool:
+        """Put events into the spool, however long that takes; False if a stop came before."""
+        if not items:
+            return True
+        appended, refusals = self._append(items, good_until_ms), 0
+        while isinstance(appended, SpoolError):
+            if self._stop.is_set():
+                self._gave_up = True
+                self._metrics.dropped("not_stored", len(items))
+                _log.error("events.not_stored", count=len(items), problem=str(appended))
+                return False
+            if not refusals:
+                # While nothing is read no reply is either, and each command would seem unanswered.
+                self._hearers.disconnected()
+            refusals += 1
+            self._pause(session, appended)
+            appended = self._append(items, good_until_ms)
+        self._accepted(session, refusals)
+        if appended.dropped is not None:
+            self._tell_dropped(session, appended.dropped)
+        return True
 
-    def _append(self, items: list[tuple[int, bytes]]) -> Appended:
-        return self._spool.append(items, team=self._answer.team, bot=self._answer.bot)
+    def _append(
+        self, items: list[tuple[int, bytes]], good_until_ms: int | None
+    ) -> Appended | SpoolFull | SpoolFailed:
+        team, bot = self._answer.team, self._answer.bot
+        try:
+            return self._spool.append(items, team=team, bot=bot, complete_until_ms=good_until_ms)
+        except (SpoolFull, SpoolFailed) as refused:
+            return refused
 
-    def _refused(self, refused: SpoolFull | SpoolFailed, told: str) -> str:
-        """Tell it once, and wait until it is worth another try."""
-        if refused.problem != told:
+    def _pause(self, session: Session | None, refused: SpoolFull | SpoolFailed) -> None:
+        """Tell the refusal once, and wait until it is worth another try."""
+        if refused.problem != self._refusing:
+            self._refusing = refused.problem
             _log.error("spool.refuses", problem=str(refused))
         if isinstance(refused, SpoolFull):
             self._spool.wait_room(_FULL_PAUSE)
         else:
             self._stop.wait(_DISK_PAUSE)
-        return refused.problem
+        self.beat = now = time.monotonic()
+        if session is not None:
+            session.paused(now)
+            self._ping_if_due(session)
 
-    def _gives_up(self, refused: SpoolFull | SpoolFailed, count: int) -> bool:
-        """Whether these events can never be stored: at a stop, or if an empty spool has no room."""
-        if not self._stop.is_set():
-            self._spool.flush()
-            if isinstance(refused, SpoolFailed) or self._spool.measure().events:
-                return False
-        self._metrics.dropped("not_stored", count)
-        _log.error("events.not_stored", count=count, problem=str(refused))
-        return True
+    def _accepted(self, session: Session | None, refusals: int) -> None:
+        """Go on after refusals; they are over when a batch is accepted at its first try."""
+        if not refusals:
+            if self._refusing:
+                _log.info("spool.accepts_again")
+            self._refusing = ""
+        elif session is not None and session.ended is None and self._live_since is not None:
+            self._hearers.connected(self._connection)
 
-    def _tell_dropped(self, dropped: Dropped) -> None:
+    def _tell_dropped(self, session: Session | None, dropped: Dropped) -> None:
         """`when_full = "drop_oldest"` gave up accepted events: that is a gap like any other."""
         self._metrics.dropped("spool_full", dropped.count)
         _log.warning("spool.dropped_oldest", count=dropped.count)
         event = own.gap(from_ms=dropped.from_ms, to_ms=dropped.to_ms, reason="spool_full")
-        with suppress(SpoolFull, SpoolFailed):
-            self._append([(time.time_ns() // 1_000_000, event)])
+        self._store(session, [(_now_ms(), event)], self._good_until_ms)
+
+
+class _Batch:
+    """What was read in one turn: `events` in order, for the spool, and who else has to know."""
+
+    __slots__ = ("_ignore", "events", "greeted", "ignored", "now_ms", "replies", "types")
+
+    def __init__(self, now_ms: int, ignore: frozenset[str]) -> None:
+        self.now_ms = now_ms
+        self._ignore = ignore
+        self.events: list[tuple[int, bytes]] = []
+        self.types: dict[str, int] = {}
+        self.replies: list[Reply] = []
+        self.greeted = False
+        self.ignored = 0
+
+    def take(self, event: Event, body: bytes) -> None:
+        """Count an event and keep it, unless its kind is to be ignored."""
+        type = event.type
+        self.types[type] = self.types.get(type, 0) + 1
+        if self._ignore and ignored(type, event.subtype, self._ignore):
+            self.ignored += 1
+        else:
+            self.events.append((self.now_ms, body))
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _changes_list(type: str) -> bool:
+    return type.startswith(_LIST_CHANGES) and not type.endswith(_NO_LIST_CHANGES)

@@ -1,0 +1,306 @@
+"""The HTTP port: is it alive, is it ready, what is it doing; for this machine and its tools.
+
+Laws:
+
+- Reading only: GET and HEAD, and what is shown holds no token and no text of a message.
+- Only who names us in `Host` is answered: else a web page of somebody's browser could read it (DNS
+  rebinding). An address that the connection came in on can't be rebound, so it counts as ours.
+- A client may be slow or hostile: a request has one deadline and one limit of bytes, and only so
+  many are served at once. The pumps never wait for any of them.
+"""
+
+from __future__ import annotations
+
+import io
+import ipaddress
+import json
+import os
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
+from socketserver import TCPServer, ThreadingMixIn
+from typing import Any, Final, NamedTuple
+
+from rtmpump import log
+from rtmpump.errors import PortRefused
+from rtmpump.metrics import LINKS, Metrics
+
+_SECONDS: Final = 5.0
+_REQUEST_BYTES: Final = 16_384
+_AT_ONCE: Final = 16
+_POLL: Final = 0.2
+_TEXT: Final = "text/plain; charset=utf-8"
+_JSON: Final = "application/json"
+_EXPOSITION: Final = "text/plain; version=0.0.4; charset=utf-8"
+_HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Connection": "close",
+}
+_BUSY: Final = b"HTTP/1.0 503 Service Unavailable\r\nConnection: close\r\n\r\n"
+
+_log = log.get("health")
+
+
+class Sources(NamedTuple):
+    """Where the pages come from; all may be asked from any thread.
+
+    `links` gives what `Links.snapshot` does, `stalled` the names of loops that make no progress.
+    """
+
+    links: Callable[[], dict[str, Any]]
+    stalled: Callable[[], list[str]]
+    metrics: Metrics
+
+
+class Page(NamedTuple):
+    """One answer."""
+
+    status: int
+    type: str
+    body: bytes
+
+
+class Pages:
+    """What is to be read at each path."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+        self._began = time.monotonic()
+        self._paths: dict[str, Callable[[], Page]] = {
+            "/": self._index,
+            "/livez": self._livez,
+            "/readyz": self._readyz,
+            "/status": self._status,
+            "/metrics": self._metrics,
+        }
+
+    def at(self, path: str) -> Page:
+        """Make the page of a path; 404 for one that there is not."""
+        make = self._paths.get(path)
+        return _text("there is no such page", HTTPStatus.NOT_FOUND) if make is None else make()
+
+    def _index(self) -> Page:
+        others = [path for path in self._paths if path != "/"]
+        return _text("\n".join(["rtmpump", *others]))
+
+    def _livez(self) -> Page:
+        stalled = self._sources.stalled()
+        if not stalled:
+            return _text("ok")
+        return _text(f"no progress: {', '.join(stalled)}", HTTPStatus.SERVICE_UNAVAILABLE)
+
+    def _readyz(self) -> Page:
+        states = self._sources.links()["links"]
+        down = [link for link in LINKS if not states.get(link, {}).get("up")]
+        if not down:
+            return _text("ok")
+        return _text(f"not connected: {', '.join(down)}", HTTPStatus.SERVICE_UNAVAILABLE)
+
+    def _status(self) -> Page:
+        links, metrics = self._sources.links(), self._sources.metrics.snapshot()
+        told = {
+            "version": metrics["version"],
+            "pid": os.getpid(),
+            "uptime_seconds": round(time.monotonic() - self._began, 3),
+            "stalled": self._sources.stalled(),
+            **links,
+            "metrics": metrics,
+        }
+        return Page(HTTPStatus.OK, _JSON, json.dumps(told).encode())
+
+    def _metrics(self) -> Page:
+        return Page(HTTPStatus.OK, _EXPOSITION, self._sources.metrics.exposition())
+
+
+class Port:
+    """Listens from when it is made, answers from `start` until `stop`."""
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        """Bind to host and port (0 for any free one); raises PortRefused."""
+        host, port = address
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            self._server = _Server(host, found[0][0], found[0][4])
+        except OSError as error:
+            raise PortRefused(f"{host}:{port}", error.strerror or str(error)) from error
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(_POLL,), name="http", daemon=True
+        )
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port that it really has."""
+        host, port = self._server.socket.getsockname()[:2]
+        return host, port
+
+    def start(self, sources: Sources) -> None:
+        """Answer from now on, on threads of its own."""
+        self._server.pages = Pages(sources)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Listen no more; what is being answered goes on to its deadline. May be called twice."""
+        if self._thread.is_alive():
+            self._server.shutdown()
+            self._thread.join()
+        self._server.server_close()
+
+
+class _Server(ThreadingMixIn, TCPServer):
+    """One thread for each connection, and no more than a few at once."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 64
+    pages: Pages
+
+    def __init__(self, host: str, family: socket.AddressFamily, address: Any) -> None:
+        self.address_family = family
+        self.host = host.lower()
+        self._places = threading.BoundedSemaphore(_AT_ONCE)
+        super().__init__(address, _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve it if there is a place; else say so and go on."""
+        if self._places.acquire(blocking=False):
+            super().process_request(request, client_address)
+            return
+        request.settimeout(0)
+        with suppress(OSError):
+            request.send(_BUSY)
+        self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve it and free its place."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._places.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A page that fails takes only its own answer with it."""
+        _log.exception("http.failed")
+
+
+class _TooLarge(Exception):
+    """A request of more bytes than anybody needs."""
+
+
+class _Incoming(io.RawIOBase):
+    """The bytes of one request, with a deadline and a limit for the whole of it."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._until = time.monotonic() + _SECONDS
+        self._room = _REQUEST_BYTES
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        if self._room <= 0:
+            raise _TooLarge
+        self._connection.settimeout(left)
+        count = self._connection.recv_into(memoryview(buffer)[: self._room])
+        self._room -= count
+        return count
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One request, one answer, then the connection is closed."""
+
+    server: _Server
+    timeout = _SECONDS
+    request_version = "HTTP/1.0"
+    command = ""
+
+    def setup(self) -> None:
+        super().setup()
+        self.rfile = io.BufferedReader(_Incoming(self.connection), 1024)
+
+    def handle(self) -> None:
+        try:
+            self.handle_one_request()
+        except _TooLarge:
+            self.send_error(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        except OSError:
+            return  # The client has gone, and nobody else needs this answer.
+
+    def do_GET(self) -> None:
+        named = self.headers.get_all("Host", [])
+        if len(named) != 1:
+            self.send_error(HTTPStatus.BAD_REQUEST)
+        elif not self._is_ours(_host(named[0])):
+            self.send_error(HTTPStatus.MISDIRECTED_REQUEST)
+        else:
+            self._send(self._page())
+
+    do_HEAD = do_GET
+
+    def _page(self) -> Page:
+        try:
+            return self.server.pages.at(self.path.partition("?")[0])
+        except Exception:
+            _log.exception("http.failed", path=self.path)
+            return _text("this page can't be made now", HTTPStatus.INTERNAL_SERVER_ERROR)
+
+    def _is_ours(self, host: str) -> bool:
+        if host in ("localhost", self.server.host):
+            return True
+        named, local = _ip(host), _ip(self.connection.getsockname()[0])
+        return named is not None and (named.is_loopback or named == local)
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Answer in a few words of our own, quoting nothing; any other method gets 405."""
+        unknown_method = code == HTTPStatus.NOT_IMPLEMENTED
+        status = HTTPStatus.METHOD_NOT_ALLOWED if unknown_method else HTTPStatus(code)
+        self._send(_text(status.phrase, status), {"Allow": "GET, HEAD"} if unknown_method else {})
+
+    def _send(self, page: Page, more: dict[str, str] | None = None) -> None:
+        self.connection.settimeout(_SECONDS)
+        self.send_response(page.status)
+        self.send_header("Content-Type", page.type)
+        self.send_header("Content-Length", str(len(page.body)))
+        for name, value in (_HEADERS | (more or {})).items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(page.body)
+
+    def version_string(self) -> str:
+        return "rtmpump"
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nobody needs a line for each scrape."""
+
+
+def _text(line: str, status: int = HTTPStatus.OK) -> Page:
+    return Page(status, _TEXT, f"{line}\n".encode())
+
+
+def _host(field: str) -> str:
+    """The host of a `Host` field (RFC 9110 §7.2), in lower case; "" where it is none."""
+    found = re.fullmatch(r"(?:\[([0-9a-f:.]+)\]|([0-9a-z._-]+))(?::\d{1,5})?", field.lower())
+    return (found[1] or found[2]) if found else ""
+
+
+def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    with suppress(ValueError):
+        address = ipaddress.ip_address(host)
+        return getattr(address, "ipv4_mapped", None) or address
+    return None

@@ -1,0 +1,47 @@
+"""The pump's own events."""
+
+from __future__ import annotations
+
+import json
+
+from rtmpump.core import own
+from rtmpump.core.frames import Event, parse
+from rtmpump.core.routes import route
+
+
+def test_they_are_events_of_type_rtmpump() -> None:
+    """Each is read like any event, with the kind as its subtype."""
+    made = [
+        own.connected(team="T1", bot="U1", connection=3),
+        own.disconnected("eof", "cut"),
+        own.gap(from_ms=0, to_ms=1, reason="eof"),
+    ]
+    kinds = ["connected", "disconnected", "gap"]
+    assert [parse(body) for body in made] == [Event("rtmpump", kind) for kind in kinds]
+
+
+def test_fields() -> None:
+    """What happened stands in them, as the contract names it."""
+    connected = json.loads(own.connected(team="T1", bot="U1", connection=3))
+    assert connected | {"team": "T1", "bot": "U1", "connection": "3"} == connected
+    assert json.loads(own.disconnected("eof", "cüt"))["detail"] == "cüt"
+    gap = json.loads(own.gap(from_ms=1_700_000_000_123, to_ms=1_700_000_001_000, reason="eof"))
+    assert gap["from"] == "2023-11-14T22:13:20.123Z"
+    assert gap["to"] == "2023-11-14T22:13:21.000Z"
+    assert gap["reason"] == "eof"
+
+
+def test_their_ids_come_from_epoch_and_seq() -> None:
+    """Two that are equal byte by byte are two events, so their message ids differ."""
+    body = own.disconnected("eof", "cut")
+    ids = {
+        route(body, seq=seq, received_ms=1, team="T1", bot="U1", epoch="e").message_id
+        for seq in (1, 2)
+    }
+    assert ids == {"s:e:1", "s:e:2"}
+
+
+def test_times_have_milliseconds() -> None:
+    """A time is UTC with exactly three digits, however round it is."""
+    assert own.rfc3339(0) == "1970-01-01T00:00:00.000Z"
+    assert own.rfc3339(1_700_000_000_005) == "2023-11-14T22:13:20.005Z"

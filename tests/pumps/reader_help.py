@@ -1,0 +1,221 @@
+"""A reader in a thread of its own, between a workspace (or a script) and a real spool."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from rtmpump import config
+from rtmpump.config import Config, Secret, SpoolConfig
+from rtmpump.core.frames import Reply
+from rtmpump.core.session import MessageIds
+from rtmpump.errors import LinkError, RtmpumpError
+from rtmpump.links.retry import Retry
+from rtmpump.links.rtm import RtmSocket
+from rtmpump.links.slack_api import Connected, SlackApi
+from rtmpump.metrics import Metrics
+from rtmpump.pumps.reader import Reader
+from rtmpump.sandbox.workspace import Workspace
+from rtmpump.spool import Appended, Row, Spool
+
+SECONDS = 60.0
+HELLO = b'{"type":"hello"}'
+GOODBYE = b'{"type":"goodbye"}'
+
+
+def configure(workspace: Workspace | None = None, **sections: Any) -> Config:
+    """Fast retries and a small spool; keywords are keys of a section."""
+    slack: dict[str, Any] = {}
+    if workspace is not None:
+        slack = {"token": Secret(workspace.token), "api_url": workspace.api_url}
+    return Config(
+        slack=config.Slack(**slack | sections.get("slack", {})),
+        events=config.Events(**sections.get("events", {})),
+        retry=config.Retry(**{"initial": 0.02, "max": 0.4} | sections.get("retry", {})),
+        spool=SpoolConfig(**{"max_bytes": 16 << 20} | sections.get("spool", {})),
+    )
+
+
+def open_spool(
+    folder: Path, settings: Config, when_full: Literal["block", "drop_oldest"] = "block"
+) -> Spool:
+    """The spool of a test."""
+    size = settings.spool.max_bytes
+    return Spool.open(folder / "spool.db", max_bytes=size, when_full=when_full, sync="normal")
+
+
+class Told:
+    """What the reader told to whom, in order."""
+
+    def __init__(self) -> None:
+        self.all: list[tuple[str, object]] = []
+        self.raising: str = ""
+
+    def names(self) -> list[str]:
+        """The names alone, without `stored`."""
+        return [name for name, _ in self.all if name != "stored"]
+
+    def stored(self) -> None:
+        """A batch is in the spool."""
+        self._tell("stored")
+
+    def replied(self, reply: Reply) -> None:
+        """A reply came."""
+        self._tell("replied", reply.reply_to)
+
+    def connected(self, connection: int) -> None:
+        """Commands may go out."""
+        self._tell("connected", connection)
+
+    def disconnected(self) -> None:
+        """No command may go out."""
+        self._tell("disconnected")
+
+    def channels_changed(self) -> None:
+        """A channel changed."""
+        self._tell("channels_changed")
+
+    def _tell(self, name: str, what: object = None) -> None:
+        self.all.append((name, what))
+        if self.raising == name:
+            raise ZeroDivisionError(name)
+
+
+class Refusing:
+    """A spool whose first appends are refused with these errors, as a sick disk would."""
+
+    def __init__(self, spool: Spool, *refusals: RtmpumpError) -> None:
+        self._spool = spool
+        self.refusals = deque(refusals)
+
+    def append(self, items: Sequence[tuple[int, bytes]], **said: Any) -> Appended:
+        """Refuse as often as was asked for, then append."""
+        if self.refusals:
+            raise self.refusals.popleft()
+        return self._spool.append(items, **said)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._spool, name)
+
+
+class Scripted:
+    """API and WebSocket of a peer that does what no workspace would: each connection is a list.
+
+    An entry is what one read gives, or an error that it raises.
+    """
+
+    def __init__(self, *connections: list[Any]) -> None:
+        self.connections = deque(connections)
+        self.opened = 0
+        self.took_all = True
+        self._reads: deque[Any] = deque()
+
+    def connect(self) -> Connected:
+        """Answer rtm.connect."""
+        return Connected("ws://127.0.0.1/", "T1", "U1", "team", "bot")
+
+    def open(self, url: str) -> int:
+        """Begin the next connection of the script."""
+        if not self.connections:
+            raise LinkError("slack", "unreachable", "the script is over")
+        self._reads = deque(self.connections.popleft())
+        self.opened += 1
+        return self.opened
+
+    def read(self, wait: float) -> list[bytes]:
+        """The next entry; nothing more comes when there is none."""
+        entry = self._reads.popleft() if self._reads else []
+        if not entry:
+            time.sleep(0.01)
+        if isinstance(entry, Exception):
+            raise entry
+        return list(entry)
+
+    def send(self, frame: bytes, *, connection: int) -> None:
+        """Take a ping and never answer."""
+
+    def wake(self) -> None:
+        """Nobody sleeps for long."""
+
+    close = say_goodbye = wake
+
+
+class Reading:
+    """A reader that runs."""
+
+    def __init__(self, settings: Config, spool: Any, api: Any, socket: Any) -> None:
+        self.told = Told()
+        self.metrics = Metrics()
+        self.ups: list[str] = []
+        self.downs: list[Retry] = []
+        self.error: BaseException | None = None
+        self.spool = spool
+        self.stop_flag = threading.Event()
+        self.reader = Reader(
+            settings,
+            cast("SlackApi", api),
+            cast("RtmSocket", socket),
+            spool,
+            self.metrics,
+            ids=MessageIds(),
+            stop=self.stop_flag,
+            hearers=self.told,
+            up=lambda _link, where: self.ups.append(where),
+            down=self.downs.append,
+        )
+        self.thread = threading.Thread(target=self._run, name="reader under test")
+
+    def _run(self) -> None:
+        try:
+            self.reader.run()
+        except BaseException as error:
+            self.error = error
+
+    def rows(self) -> list[Row]:
+        """All that the spool holds."""
+        return list(self.spool.read(0, 100_000, 1 << 30))
+
+    def events(self, subtype: str = "") -> list[dict[str, Any]]:
+        """The events in the spool, decoded; with `subtype`, only the pump's own of that kind."""
+        events = [json.loads(row.body) for row in self.rows()]
+        if not subtype:
+            return events
+        return [e for e in events if e.get("type") == "rtmpump" and e["subtype"] == subtype]
+
+    def kinds(self) -> list[str]:
+        """Type, or for the pump's own events the subtype, of each event."""
+        own = "rtmpump"
+        return [e["subtype"] if e.get("type") == own else str(e.get("type")) for e in self.events()]
+
+    def stop(self) -> None:
+        """Asks it to stop and waits for the end of the thread."""
+        self.reader.stop()
+        self.join()
+
+    def join(self) -> None:
+        """Waits for the end of the thread."""
+        self.thread.join(SECONDS)
+        assert not self.thread.is_alive()
+
+
+@contextmanager
+def reading(
+    settings: Config, spool: Any, workspace: Workspace | None = None, script: Any = None
+) -> Iterator[Reading]:
+    """Starts a reader; it has ended afterwards, and without an error that the test did not take."""
+    api = script or SlackApi(settings.slack)
+    socket = script or RtmSocket(settings.slack)
+    running = Reading(settings, spool, api, socket)
+    running.thread.start()
+    try:
+        yield running
+    finally:
+        running.stop()
+    if running.error is not None:
+        raise running.error

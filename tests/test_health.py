@@ -1,0 +1,319 @@
+"""The HTTP port, over real sockets."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pytest
+
+from rtmpump import health
+from rtmpump.errors import EXIT_FAILED, PortRefused
+from rtmpump.health import Port, Sources
+from rtmpump.metrics import LINKS, Metrics
+from tests.pump_help import wait_until
+
+SECONDS = 30.0
+
+
+class Answer(NamedTuple):
+    """One answer; names of headers in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Service:
+    """A port whose sources can be changed."""
+
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        self.up = dict.fromkeys(LINKS, True)
+        self.stalled: list[str] = []
+        self.broken = False
+        self.metrics = Metrics()
+        self.port = Port((host, 0))
+        self.port.start(Sources(self._links, lambda: self.stalled, self.metrics))
+
+    def _links(self) -> dict[str, Any]:
+        if self.broken:
+            raise ZeroDivisionError
+        states = {link: {"up": up, "since": "", "last_error": ""} for link, up in self.up.items()}
+        return {"links": states, "changes": []}
+
+    def ask(self, path: str, method: str = "GET", **headers: str) -> Answer:
+        """One request with a client of the standard library."""
+        client = http.client.HTTPConnection(*self.port.address, timeout=SECONDS)
+        try:
+            client.request(method, path, headers=headers)
+            answer = client.getresponse()
+            named = {name.lower(): value for name, value in answer.getheaders()}
+            return Answer(answer.status, named, answer.read())
+        finally:
+            client.close()
+
+    def connect(self) -> socket.socket:
+        """A connection that has said nothing yet."""
+        return socket.create_connection(self.port.address, SECONDS)
+
+    def raw(self, request: bytes) -> bytes:
+        """All that is answered to these bytes."""
+        with self.connect() as client:
+            client.sendall(request)
+            return read_all(client)
+
+
+def read_all(client: socket.socket) -> bytes:
+    """What comes until the end."""
+    parts = []
+    try:
+        while part := client.recv(65_536):
+            parts.append(part)
+    except ConnectionResetError:
+        pass
+    return b"".join(parts)
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    """A port on 127.0.0.1."""
+    service = Service()
+    yield service
+    service.port.stop()
+
+
+def test_livez(service: Service) -> None:
+    """200 while every loop makes progress, else 503 with the names of those that do not."""
+    assert service.ask("/livez").status == 200
+    service.stalled = ["reader", "sender"]
+    answer = service.ask("/livez")
+    assert (answer.status, answer.body) == (503, b"no progress: reader, sender\n")
+
+
+def test_readyz(service: Service) -> None:
+    """200 when all links are up, else 503 with the names of those that are not."""
+    assert service.ask("/readyz").status == 200
+    service.up["broker_events"] = service.up["slack"] = False
+    answer = service.ask("/readyz")
+    assert (answer.status, answer.body) == (503, b"not connected: slack, broker_events\n")
+
+
+def test_not_ready_before_anything_is_known(service: Service) -> None:
+    """A link that nothing was heard of yet is not up."""
+    service.up.clear()
+    assert service.ask("/readyz").status == 503
+
+
+def test_status(service: Service) -> None:
+    """JSON with version, process, uptime, links and counters."""
+    service.metrics.received("message", 3)
+    answer = service.ask("/status?x=1")
+    told = json.loads(answer.body)
+    assert answer.headers["content-type"] == "application/json"
+    assert told["metrics"]["events"]["received"] == 3
+    assert told["links"]["slack"]["up"] is True
+    assert told["pid"] > 0
+    assert told["uptime_seconds"] >= 0
+    assert told["version"]
+
+
+def test_metrics(service: Service) -> None:
+    """The exposition that Prometheus reads."""
+    service.metrics.received("message", 3)
+    answer = service.ask("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert b'rtmpump_events_received_total{type="message"} 3.0' in answer.body
+
+
+def test_index(service: Service) -> None:
+    """`/` names the other pages."""
+    assert {b"/livez", b"/readyz", b"/status", b"/metrics"} <= set(service.ask("/").body.split())
+
+
+@pytest.mark.parametrize("path", ["/", "/livez", "/status", "/nothing", "//livez/../x"])
+def test_headers(service: Service, path: str) -> None:
+    """Every answer is kept by nobody, runs nothing and is what its type says."""
+    headers = service.ask(path).headers
+    assert headers["cache-control"] == "no-store"
+    assert headers["content-security-policy"].startswith("default-src 'none'")
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["server"] == "rtmpump"
+
+
+def test_unknown_page(service: Service) -> None:
+    """404, and the path is not quoted."""
+    answer = service.ask("/<script>")
+    assert answer.status == 404
+    assert b"script" not in answer.body
+
+
+def test_head(service: Service) -> None:
+    """HEAD is GET without the body."""
+    answer = service.ask("/livez", "HEAD")
+    assert (answer.status, answer.body, answer.headers["content-length"]) == (200, b"", "3")
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "BREW"])
+def test_other_methods(service: Service, method: str) -> None:
+    """Whatever would change something is 405, and says what is allowed."""
+    answer = service.ask("/livez", method)
+    assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD")
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "LOCALHOST:1", "127.0.0.1", "127.9.9.9:80", "[::1]:9464", "[::1]"]
+)
+def test_hosts_that_are_ours(service: Service, host: str) -> None:
+    """Names and addresses of loopback are answered, with any port (it may be forwarded)."""
+    assert service.ask("/livez", Host=host).status == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "localhost.evil.example",
+        "10.1.2.3",
+        "",
+        "a@localhost",
+        "localhost:x",
+        "[::2]",
+    ],
+)
+def test_hosts_that_are_not(service: Service, host: str) -> None:
+    """A name that a stranger's DNS could point here gets 421 and nothing else."""
+    answer = service.ask("/status", Host=host)
+    assert answer.status == 421
+    assert b"pid" not in answer.body
+
+
+def test_host_of_the_listener() -> None:
+    """The address that a request came in on is ours, so a port on all addresses can be scraped."""
+    service = Service("0.0.0.0")  # noqa: S104 - what a container does
+    try:
+        assert service.ask("/livez", Host="0.0.0.0:9464").status == 200
+        assert service.ask("/livez", Host="127.0.0.1:9464").status == 200
+        assert service.ask("/livez", Host="evil.example").status == 421
+    finally:
+        service.port.stop()
+
+
+@pytest.mark.parametrize("hosts", [b"", b"Host: localhost\r\nHost: localhost\r\n"])
+def test_one_host(service: Service, hosts: bytes) -> None:
+    """A request must name one host, once (RFC 9112 §3.2)."""
+    assert service.raw(b"GET /livez HTTP/1.1\r\n" + hosts + b"\r\n").startswith(b"HTTP/1.0 400 ")
+
+
+def test_too_large(service: Service) -> None:
+    """A request of more than 16 KiB is refused as soon as that is known."""
+    request = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n" + b"X: y\r\n" * 3000
+    answer = service.raw(request)
+    assert b" 200 " not in answer
+    assert answer.startswith(b"HTTP/1.0 431 ")
+
+
+@pytest.mark.parametrize("request_line", [b"GET\r\n", b"\x16\x03\x01\x02\r\n", b"GET / HTTP/9\r\n"])
+def test_garbage(service: Service, request_line: bytes) -> None:
+    """What is no HTTP is refused, nothing of it is quoted, and the next is answered."""
+    answer = service.raw(request_line + b"\r\n")
+    assert b" 200 " not in answer
+    assert b"\x16\x03" not in answer
+    assert service.ask("/livez").status == 200
+
+
+def test_a_slow_client(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that sends byte after byte is cut off at its deadline, however lively it is."""
+    monkeypatch.setattr(health, "_SECONDS", 0.5)
+    with service.connect() as client:
+        ended = threading.Event()
+
+        def drip() -> None:
+            while not ended.wait(0.05):
+                try:
+                    client.send(b"G")
+                except OSError:
+                    return
+
+        dripping = threading.Thread(target=drip)
+        dripping.start()
+        try:
+            assert b" 200 " not in read_all(client)
+        finally:
+            ended.set()
+            dripping.join()
+
+
+def test_many_slow_clients(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only so many are served at once; the others are told, and places become free again."""
+    monkeypatch.setattr(health, "_SECONDS", 1.0)
+    threads = threading.active_count()
+    idle = [service.connect() for _ in range(40)]
+    answers = [read_all(client) for client in idle]
+    assert sum(answer.startswith(b"HTTP/1.0 503") for answer in answers) == 40 - 16
+    for client in idle:
+        client.close()
+    wait_until(lambda: threading.active_count() <= threads)
+    assert service.ask("/livez").status == 200
+
+
+def test_clients_that_leave(service: Service) -> None:
+    """A client that goes away without reading harms nobody."""
+    for _ in range(20):
+        with service.connect() as client:
+            client.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert service.ask("/livez").status == 200
+
+
+def test_a_page_that_fails(service: Service) -> None:
+    """A bug behind one page is a 500 with no details; the other pages stay."""
+    service.broken = True
+    answer = service.ask("/status")
+    assert answer.status == 500
+    assert b"ZeroDivision" not in answer.body
+    assert service.ask("/livez").status == 200
+
+
+def test_ipv6() -> None:
+    """It can listen on ::1."""
+    try:
+        service = Service("::1")
+    except PortRefused:
+        pytest.skip("this machine has no IPv6")
+    try:
+        assert service.ask("/livez").status == 200
+    finally:
+        service.port.stop()
+
+
+def test_a_taken_port(service: Service) -> None:
+    """A port that somebody has is an error with the key, the address, the reason and the fix."""
+    with pytest.raises(PortRefused) as caught:
+        Port(service.port.address)
+    told = str(caught.value)
+    assert told.startswith("http.listen: ")
+    assert str(service.port.address[1]) in told
+    assert 'http.listen = ""' in told
+    assert caught.value.exit_code == EXIT_FAILED
+
+
+def test_a_host_that_is_not_there() -> None:
+    """An address of another machine is such an error too."""
+    with pytest.raises(PortRefused, match=r"^http\.listen"):
+        Port(("192.0.2.1", 0))
+
+
+def test_stop() -> None:
+    """After the stop nobody listens, and the port can be had again at once."""
+    service = Service()
+    service.ask("/livez")
+    address = service.port.address
+    service.port.stop()
+    service.port.stop()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(address, SECONDS)
+    again = Port(address)
+    again.stop()

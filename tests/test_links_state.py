@@ -1,0 +1,91 @@
+"""What is known of the links, and what of it is logged."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from rtmpump import log
+from rtmpump.links.retry import Retry
+from rtmpump.links_state import Links
+from rtmpump.metrics import Metrics
+
+
+@pytest.fixture
+def lines() -> Iterator[io.StringIO]:
+    """The log, as JSON lines of level info and above."""
+    stream = io.StringIO()
+    log.setup("info", "json", stream)
+    yield stream
+    log.setup("info", "auto")
+
+
+def read(stream: io.StringIO) -> list[dict[str, Any]]:
+    """The lines so far."""
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def failure(attempt: int, reason: str = "refused") -> Retry:
+    """A broker that can't be reached."""
+    return Retry("broker_events", reason, "127.0.0.1:5672", attempt, 0.5)
+
+
+def test_one_line_for_each_change(lines: io.StringIO) -> None:
+    """Up, down and up again are three lines, in the words of what happened."""
+    links = Links(Metrics())
+    links.up("slack", "team T1")
+    links.down(Retry("slack", "goodbye", "Slack said goodbye", 1, 0.0))
+    links.up("slack", "team T1")
+    told = [line["event"] for line in read(lines)]
+    assert told == ["slack.connected", "slack.disconnected", "slack.connected"]
+
+
+def test_tries_that_fail_alike(lines: io.StringIO) -> None:
+    """Tries that fail in the same way are one line; another reason is news."""
+    links = Links(Metrics())
+    for attempt in range(1, 20):
+        links.down(failure(attempt))
+    links.down(failure(20, "auth"))
+    told = [(line["event"], line["reason"], line["attempt"]) for line in read(lines)]
+    unreachable = "broker_events.unreachable"
+    assert told == [(unreachable, "refused", 1), (unreachable, "auth", 20)]
+
+
+def test_states() -> None:
+    """The snapshot has each link, since when it is so, the last error, and changes in order."""
+    links = Links(Metrics())
+    links.down(failure(1))
+    links.down(failure(2))
+    links.up("broker_events", "127.0.0.1:5672")
+    assert links.is_up("broker_events")
+    assert not links.is_up("slack")
+    snapshot = links.snapshot()
+    state = snapshot["links"]["broker_events"]
+    assert (state["up"], state["last_error"]) == (True, "refused: 127.0.0.1:5672")
+    assert state["since"].endswith("Z")
+    assert [(change["link"], change["up"]) for change in snapshot["changes"]] == [
+        ("broker_events", False),
+        ("broker_events", True),
+    ]
+
+
+def test_each_try_is_counted() -> None:
+    """Every new try counts, logged or not."""
+    metrics = Metrics()
+    links = Links(metrics)
+    for attempt in range(1, 4):
+        links.down(failure(attempt))
+    assert metrics.snapshot()["reconnects"] == {"broker_events": {"refused": 3}}
+
+
+def test_changes_are_bounded() -> None:
+    """A link that flaps for ever takes no more and more memory."""
+    links = Links(Metrics())
+    for _ in range(500):
+        links.up("slack", "team T1")
+        links.down(Retry("slack", "eof", "cut", 1, 0.0))
+    assert len(links.snapshot()["changes"]) == 50
