@@ -143,8 +143,9 @@ def test_silence_is_part_of_the_gap_of_a_restart(workspace: Workspace, tmp_path:
     spool = open_spool(tmp_path, settings)
     with reading(settings, spool) as running:
         assert workspace.wait_live()
+        refusals = workspace.faults.api_errors["rtm.connect"]
+        refusals.extend(["service_unavailable"] * 100)
         workspace.silence()
-        workspace.down()
         wait_until(lambda: running.events("disconnected"))
         found_out = time.time_ns() // 1_000_000
         assert running.events("disconnected")[0]["reason"] == "silent"
@@ -153,7 +154,7 @@ def test_silence_is_part_of_the_gap_of_a_restart(workspace: Workspace, tmp_path:
     assert found_out - good >= 1000
     spool.close()
     spool = open_spool(tmp_path, settings)
-    workspace.up()
+    refusals.clear()
     with reading(settings, spool) as running:
         wait_until(lambda: any(g["reason"] == "restart" for g in running.events("gap")))
         begin = ms(next(g for g in running.events("gap") if g["reason"] == "restart")["from"])
