@@ -16,7 +16,7 @@ from rtmpump.config import Config, Secret
 from rtmpump.errors import ConfigError
 from tests.config_help import ENV, EXAMPLE, ROOT, TOKEN, at, load, told
 
-# CONTRACT section 3, word for word; `token` is what ENV gives.
+# Every key and its default, as users are told; `token` is what ENV gives.
 DEFAULTS: dict[str, dict[str, Any]] = {
     "slack": {
         "token": Secret(TOKEN),

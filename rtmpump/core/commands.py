@@ -9,7 +9,7 @@ Laws:
 - What `parse` lets through can be encoded as UTF-8.
 - Names of channels are not looked up here, and no reply is waited for.
 
-The shapes are those of CONTRACT section 5; what Slack takes is told in its pages "Real Time
+The shapes are those that the README teaches; what Slack takes is told in its pages "Real Time
 Messaging API", "presence_sub" and "presence_query".
 """
 

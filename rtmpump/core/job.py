@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from enum import Enum
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from rtmpump.core.commands import Command, Message
@@ -35,25 +36,41 @@ class Outcome(NamedTuple):
 class Fingerprint(NamedTuple):
     """By this a delivery is known again; two commands that are equal in it are exchangeable."""
 
-    body: bytes
+    digest: bytes
     message_id: str | None
     correlation_id: str | None
     reply_to: str | None
 
     @property
     def is_named(self) -> bool:
-        """Whether its producer gave it a name of its own."""
-        return bool(self.message_id or self.correlation_id)
+        """Whether its producer gave it a name that no other command has.
+
+        A correlation id alone may be a constant; who waits for an answer needs one of its own.
+        """
+        return bool(self.message_id or (self.correlation_id and self.reply_to))
+
+
+def fingerprint(
+    body: bytes, message_id: str | None, correlation_id: str | None, reply_to: str | None
+) -> Fingerprint:
+    """Make the fingerprint of a delivery; it doesn't hold the body, which may be large."""
+    digest = blake2b(body, digest_size=16).digest()
+    return Fingerprint(digest, message_id, correlation_id, reply_to)
 
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One command; times in seconds of a clock that never goes back."""
+    """One command; times in seconds of a clock that never goes back.
+
+    `body` is b"" while it is an orphan: the next delivery brings it again.
+    """
 
     tag: int | None
     fingerprint: Fingerprint
     properties: Any
+    body: bytes
     received_at: float
+    expires_at: float | None = None
     command: Command | None = None
     channel_id: str = ""
     lane: str = ""
@@ -80,6 +97,10 @@ class Job:
         """The contract's `type`, or "invalid"."""
         return "invalid" if self.command is None else self.command.kind
 
+    def is_late(self, now: float) -> bool:
+        """Whether its `expiration` has passed."""
+        return self.expires_at is not None and self.expires_at <= now
+
 
 class Orphans:
     """Jobs whose connection to the broker ended before their ack; they come again for certain.
@@ -96,13 +117,17 @@ class Orphans:
     def __len__(self) -> int:
         return len(self._jobs)
 
-    def add(self, job: Job) -> None:
-        """Keep a job until its message is delivered again."""
+    def add(self, job: Job) -> Job | None:
+        """Keep a job until its message is delivered again; gives the one that had to go for it."""
         job.tag = None
+        job.body = b""
         self._jobs[id(job)] = job
         self._by_fingerprint.setdefault(job.fingerprint, []).append(id(job))
-        if len(self._jobs) > self._most:
-            self._forget(next(iter(self._jobs.values())))
+        if len(self._jobs) <= self._most:
+            return None
+        oldest = next(iter(self._jobs.values()))
+        self._forget(oldest)
+        return oldest
 
     def adopt(self, fingerprint: Fingerprint) -> Job | None:
         """Take out the oldest job with this fingerprint."""
@@ -112,6 +137,13 @@ class Orphans:
         job = self._jobs[keys[0]]
         self._forget(job)
         return job
+
+    def take_all(self) -> list[Job]:
+        """Take out all: they had their time and did not come."""
+        taken = list(self._jobs.values())
+        self._jobs.clear()
+        self._by_fingerprint.clear()
+        return taken
 
     def _forget(self, job: Job) -> None:
         del self._jobs[id(job)]

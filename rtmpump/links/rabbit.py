@@ -24,31 +24,18 @@ from typing import Any, Final, NamedTuple, Protocol
 import pika
 from pika import exceptions as amqp
 from pika.adapters.select_connection import IOLoop, SelectConnection
-from pika.adapters.utils import connection_workflow as workflow
 from pika.channel import Channel
 from pika.spec import Basic
 
 from rtmpump.config import Broker, Secret
 from rtmpump.errors import ConfigError, LinkError
+from rtmpump.links.rabbit_errors import closed_by_broker, translated
 from rtmpump.links.topology import Binding, Exchange, Item, Queue
 
 Properties = pika.BasicProperties
 
 CONNECT_TIMEOUT: Final = 10.0
 _CLOSE_TIMEOUT: Final = 2.0
-_REASON_OF_CODE: Final = {
-    311: "content_too_large",
-    312: "no_route",
-    313: "no_consumers",
-    320: "closed_by_broker",
-    402: "invalid_path",
-    403: "access_refused",
-    404: "not_found",
-    405: "resource_locked",
-    406: "precondition_failed",
-    530: "not_allowed",
-    541: "internal_error",
-}
 
 
 class Delivery(NamedTuple):
@@ -88,8 +75,9 @@ class Rabbit:
         self._work = work
         self._lock = threading.Lock()
         self._loop: IOLoop | None = None
+        self._early: list[Callable[[], None]] = []
+        self._ended = False
         self._connection: SelectConnection | None = None
-        self._workflow: workflow.AbstractAMQPConnectionWorkflow | None = None
         self._channel: Channel | None = None
         self._closing = False
         self._end: LinkError | None = None
@@ -101,19 +89,20 @@ class Rabbit:
         """Connect and serve until `close` was called (returns) or the link ended (LinkError)."""
         nodes = [parameters(url, self._broker, self._link) for url in self._broker.urls]
         loop = IOLoop()
-        with self._lock:
-            if self._closing:
-                loop.close()
-                return
-            self._loop = loop
         try:
-            self._workflow = SelectConnection.create_connection(
+            SelectConnection.create_connection(
                 nodes, self._guarded(self._connected), custom_ioloop=loop
             )
+            with self._lock:
+                self._loop = loop
+                for function in self._early:
+                    loop.add_callback_threadsafe(self._guarded(function))
             loop.start()
+        except amqp.AMQPError as error:
+            self._finish(translated(self._link, error))
         finally:
             with self._lock:
-                self._loop = None
+                self._loop, self._ended = None, True
             self._close_socket()
             loop.close()
         if self._crash is not None:
@@ -125,11 +114,14 @@ class Rabbit:
     def call(self, function: Callable[[], None]) -> None:
         """Have `function` called soon on the thread of `run`; from any thread.
 
-        Nothing happens where no connection runs: each run begins by looking at all there is.
+        Before the run it is kept, once, until the loop turns: a stop must also end a connection
+        that is still being made. After the run nothing happens.
         """
         with self._lock:
             if self._loop is not None:
                 self._loop.add_callback_threadsafe(self._guarded(function))
+            elif not self._ended and function not in self._early:
+                self._early.append(function)
 
     def later(self, delay: float, function: Callable[[], None]) -> Callable[[], None]:
         """Have `function` called in `delay` seconds; gives a function that takes this back."""
@@ -138,13 +130,20 @@ class Rabbit:
         return lambda: loop.remove_timeout(handle)
 
     def close(self) -> None:
-        """End the run in order, within two seconds. On the thread of `run`."""
+        """End the run in order, within two seconds; a second call does nothing.
+
+        On the thread of `run`.
+        """
+        if self._closing or self._end is not None:
+            return
         self._closing = True
+        if self._connection is None:
+            # pika can't break off a handshake (an assertion of its own fails).
+            self._stop_loop()
+            return
         self._running().call_later(_CLOSE_TIMEOUT, self._stop_loop)
-        if self._connection is not None and self._connection.is_open:
+        if self._connection.is_open:
             self._connection.close()
-        elif self._connection is None and self._workflow is not None:
-            self._workflow.abort()
 
     def fail(self, reason: str, detail: str, *, at_once: bool = False) -> None:
         """End the run with this reason, as if the connection had broken. On the thread of `run`."""
@@ -237,8 +236,6 @@ class Rabbit:
             self._finish(self._refused(result))
             return
         self._connection = connection = result
-        if self._closing:
-            connection.close()
         self.node = f"{connection.params.host}:{connection.params.port}"
         connection.add_on_close_callback(self._guarded(self._connection_closed))
         connection.add_on_connection_blocked_callback(
@@ -247,7 +244,13 @@ class Rabbit:
         connection.add_on_connection_unblocked_callback(
             self._guarded(lambda *_: self._work.blocked(False))
         )
+        # pika's own deadline is over now, and a broker can also fall silent here.
+        self.later(CONNECT_TIMEOUT, self._expect_channel)
         connection.channel(on_open_callback=self._guarded(self._channel_open))
+
+    def _expect_channel(self) -> None:
+        if self._ready_at is None:
+            self.fail("timeout", "the broker opened no channel in time")
 
     def _channel_open(self, channel: Channel) -> None:
         self._channel = channel
@@ -275,22 +278,19 @@ class Rabbit:
         if self._closing or isinstance(error, amqp.ChannelClosedByClient):
             return
         if isinstance(error, amqp.ChannelClosedByBroker):
-            self._finish(_closed_by_broker(self._link, error.reply_code, error.reply_text))
+            self._finish(closed_by_broker(self._link, error.reply_code, error.reply_text))
 
     def _connection_closed(self, _connection: Any, error: BaseException) -> None:
-        self._finish(self._lost(error))
+        self._finish(translated(self._link, error))
 
     def _refused(self, error: BaseException) -> LinkError:
         """Say why no node could be reached, each node in a few words."""
         causes = getattr(error, "exceptions", None) or (error,)
-        lost = [self._lost(getattr(cause, "exception", cause)) for cause in causes]
+        lost = [translated(self._link, getattr(cause, "exception", cause)) for cause in causes]
         nodes = [f"{url.host}:{url.port}" for url in map(_plain_parameters, self._broker.urls)]
         details = list(dict.fromkeys(one.detail for one in lost))
         told = f"{', '.join(nodes)}: {'; '.join(details)}"
         return LinkError(self._link, lost[-1].reason, told)
-
-    def _lost(self, error: BaseException) -> LinkError:
-        return _translated(self._link, error)
 
     def _close_socket(self) -> None:
         """Free the socket of a peer that never answered our close; pika has no public way."""
@@ -366,46 +366,3 @@ def _declare(channel: Channel, item: Item, passive: bool, done: Callable[..., No
 
 def _consumer(queue: str) -> str:
     return f"rtmpump.{queue}"
-
-
-def _closed_by_broker(link: str, code: int, text: str) -> LinkError:
-    reason = _REASON_OF_CODE.get(code, f"code_{code}")
-    hint = ""
-    if code == 406 and "inequivalent arg" in text:
-        hint = '; delete it or make it alike, or set broker.declare = "passive"'
-    elif code == 404:
-        hint = '; it is made by broker.declare = "active"'
-    elif code == 403:
-        hint = "; give the RabbitMQ user this permission"
-    return LinkError(link, reason, f"{text}{hint}", at_once=code == 404)
-
-
-def _translated(link: str, error: BaseException) -> LinkError:
-    """Say in one word and one line what became of a connection."""
-    match error:
-        case amqp.ConnectionClosedByBroker() | amqp.ChannelClosedByBroker():
-            return _closed_by_broker(link, error.reply_code, error.reply_text)
-        case amqp.ProbableAuthenticationError() | amqp.AuthenticationError():
-            return LinkError(link, "auth", "the broker refused user and password")
-        case amqp.ProbableAccessDeniedError():
-            return LinkError(link, "not_allowed", "the broker refused the virtual host")
-        case amqp.AMQPHeartbeatTimeout():
-            return LinkError(link, "heartbeat", "the broker sent no heartbeat", at_once=True)
-        case workflow.AMQPConnectorPhaseErrorBase():
-            return _translated(link, error.exception)
-        case workflow.AMQPConnectionWorkflowFailed():
-            return _translated(link, error.exceptions[-1])
-        case ssl.SSLCertVerificationError():
-            return LinkError(link, "tls", f"the certificate is not good: {error.verify_message}")
-        case ssl.SSLError():
-            return LinkError(link, "tls", str(error))
-        case ConnectionRefusedError():
-            return LinkError(link, "refused", "connection refused")
-        case socket.gaierror():
-            return LinkError(link, "unreachable", f"no such host: {error.strerror}")
-        case TimeoutError() | workflow.AMQPConnectorStackTimeout():
-            return LinkError(link, "timeout", "no answer in time")
-        case amqp.StreamLostError() | amqp.AMQPConnectionError() | OSError():
-            told = str(error) or type(error).__name__
-            return LinkError(link, "lost", told, at_once=True)
-    return LinkError(link, "lost", repr(error), at_once=True)

@@ -9,35 +9,44 @@ Laws:
   exchange alone can't do this: the binding of `rtm.<type>` to `rtm.events` counts as a route.
 - Nothing is read while the broker is blocked: what pika buffers has no bound.
 - A broker that confirms nothing for long is taken for dead, whatever its heartbeats say.
+- One event that the broker will never take must not stop the others: it is looked for one by one,
+  told and let go. A type exchange that can't be declared is done without.
 
 One thread, one connection. `wake` and `finish` may be called from other threads.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Event
-from typing import Any, Final
+from typing import Final
 
 from rtmpump import log
 from rtmpump.config import Config
-from rtmpump.core.documented import TYPES
-from rtmpump.core.routes import UNKNOWN, Route, route
+from rtmpump.core.routes import Route, route
 from rtmpump.core.window import Window
-from rtmpump.errors import SpoolFailed
+from rtmpump.errors import LinkError, SpoolError, SpoolFailed
 from rtmpump.links import topology
+from rtmpump.links.event_properties import event_properties
 from rtmpump.links.rabbit import Delivery, Properties, Rabbit
+from rtmpump.links.rabbit_errors import TOO_LARGE
 from rtmpump.links.retry import Retry, hold
+from rtmpump.links.type_exchanges import TypeExchanges
 from rtmpump.metrics import Metrics
 from rtmpump.spool import Row, Spool
 
 LINK: Final = "broker_events"
 _CHUNK: Final = 128
+# Bytes that may be in flight, give or take one read: pika and the broker hold them in memory.
+_BURST_MAX: Final = 32 << 20
 _IDLE_FLUSH: Final = 0.5
 _CHECK_EVERY: Final = 1.0
 _NACK_DELAY_MAX: Final = 5.0
 _CONFIRM_TIMEOUT_MIN: Final = 20.0
+_REFUSED_TYPE: Final = ("precondition_failed", "access_refused")
 
 _log = log.get("publisher")
 
@@ -62,18 +71,26 @@ class Publisher:
         self._up = up
         self._down = down
         self._window = Window(config.events.confirm_window)
-        self._types = _Types(config)
+        self._types = TypeExchanges(config)
         self._rabbit = Rabbit(LINK, config.broker, self)
         self._cursor = 0
+        self._let_go_upto = 0
+        self._one_by_one_upto = 0
+        self._burst = 0
         self._woken = False
         self._finishing = False
         self._ready = False
         self._held_back = False
         self._is_blocked = False
+        self._declaring = ""
+        self._asked_at: float | None = None
         self._nack_delay = config.retry.initial
-        self._unblocked_at = 0.0
+        self._checked_at = 0.0
+        self._patient_from = 0.0
         self._flush_planned = False
         self._told_unrouted = 0.0
+        self.beat = time.monotonic()
+        """When the loop last went round; ahead of now while it rests on purpose."""
 
     def run(self) -> None:
         """Publish until `stop` is set, or `finish` was called and the spool is empty."""
@@ -81,7 +98,7 @@ class Publisher:
 
     def wake(self) -> None:
         """There is something new in the spool, or a stop was asked for. From any thread."""
-        if not self._woken:
+        if not self._woken or self._stop.is_set():
             self._woken = True
             self._rabbit.call(self._look)
 
@@ -94,15 +111,21 @@ class Publisher:
         self.wake()
 
     def _session(self) -> None:
-        if self._stop.is_set():
-            return
-        self._window.reset(max(self._window.confirmed_upto, 0))
-        self._cursor = self._window.confirmed_upto
+        self.beat = time.monotonic()
+        self._cursor = max(self._window.confirmed_upto, self._let_go_upto)
+        self._window.reset(self._cursor)
         self._ready = self._held_back = self._is_blocked = self._flush_planned = False
+        self._declaring = ""
         self._woken = False
         self._rabbit = Rabbit(LINK, self._config.broker, self)
+        # After this line `wake` reaches the new connection; what was set before is seen here.
+        if self._stop.is_set():
+            return
         try:
             self._rabbit.run()
+        except LinkError as error:
+            self._learn_from(error)
+            raise
         finally:
             self._ready = False
             self._metrics.link(LINK, False)
@@ -112,6 +135,8 @@ class Publisher:
 
     def ready(self) -> None:
         """Declare what events need, then publish."""
+        self._patient_from = self._checked_at = self._asked_at = time.monotonic()
+        self._check()
         mode = self._config.broker.declare
         if mode == "none":
             self._declared()
@@ -121,16 +146,15 @@ class Publisher:
 
     def settled(self, tag: int, multiple: bool, ok: bool) -> None:
         """Let confirmed events leave the spool; go back after a nack."""
-        if ok:
-            self._confirmed(tag, multiple)
+        try:
+            if ok:
+                self._confirmed(tag, multiple)
+            else:
+                self._metrics.nacked(self._window.nack(tag, multiple))
+        except ValueError as error:
+            self._rabbit.fail("protocol", str(error))
         else:
-            refused = self._window.nack(tag, multiple)
-            self._metrics.nacked(refused)
-        first = self._window.rewind()
-        if first is not None:
-            self._go_back(first)
-        elif not self._held_back:
-            self._pump()
+            self._proceed()
 
     def returned(self, properties: Properties) -> None:
         """No queue took an event: it is forwarded when its ack comes."""
@@ -145,7 +169,7 @@ class Publisher:
         """Stop reading the spool while the broker has an alarm."""
         self._is_blocked = is_blocked
         self._metrics.blocked(is_blocked)
-        self._unblocked_at = time.monotonic()
+        self._patient_from = time.monotonic()
         if is_blocked:
             _log.warning("broker.blocked", fix="free memory or disk on the RabbitMQ node")
         else:
@@ -156,41 +180,63 @@ class Publisher:
 
     def _declared(self) -> None:
         self._ready = True
+        self._asked_at = None
         self._metrics.link(LINK, True)
         self._up(LINK, self._rabbit.node)
-        self._rabbit.later(_CHECK_EVERY, self._check)
         self._look()
 
     def _look(self) -> None:
         self._woken = False
-        if self._stop.is_set():
-            self._rabbit.close()
-        elif self._finishing and self._is_empty():
+        if not self._ends():
+            self._pump()
+
+    def _ends(self) -> bool:
+        """Close if a stop was asked for, or all is done."""
+        if self._finishing and self._is_empty():
             self._stop.set()
+        if self._stop.is_set():
+            self._ready = False
             self._rabbit.close()
-        else:
+        return self._stop.is_set()
+
+    def _proceed(self) -> None:
+        """Something was settled: trim the spool, go back after a nack, or go on."""
+        self._spool.confirm(self._window.confirmed_upto)
+        first = self._window.rewind()
+        if first is not None:
+            self._go_back(first)
+        elif not (self._finishing and self._ends()):
             self._pump()
 
     def _pump(self) -> None:
         """Publish as much as the window takes, in chunks, so that acks are read in between."""
-        if not self._ready or self._held_back or self._is_blocked:
+        if not self._ready or self._held_back or self._is_blocked or self._declaring:
             return
-        window = self._window
-        room = window.room()
-        # A few free places aren't worth a read; the next acks bring more.
-        if window.in_flight and room < self._config.events.confirm_window // 4:
+        room = self._room()
+        if not room:
             return
         rows = self._read(min(room, _CHUNK))
         if rows and self._publish(rows) and len(rows) == _CHUNK:
             self._rabbit.later(0, self._pump)
-        elif not rows and not window.in_flight:
+        elif not rows and not self._window.in_flight:
             self._idle()
+
+    def _room(self) -> int:
+        window = self._window
+        if not window.in_flight:
+            self._burst = 0
+            return 1 if window.confirmed_upto < self._one_by_one_upto else window.room()
+        if self._burst > _BURST_MAX or window.confirmed_upto < self._one_by_one_upto:
+            return 0
+        room = window.room()
+        # A few free places aren't worth a read; the next acks bring more.
+        return room if room >= self._config.events.confirm_window // 4 else 0
 
     def _read(self, limit: int) -> list[Row]:
         try:
             return self._spool.read(self._cursor, limit)
         except SpoolFailed as failure:
-            _log.error("spool.read_failed", problem=str(failure))
+            _log.error("spool.read_failed", problem=failure.problem)
             self._hold_back(_CHECK_EVERY)
             return []
 
@@ -204,10 +250,11 @@ class Publisher:
             if name.type not in self._types.known and not self._know(name.type):
                 return False
             rabbit.publish(
-                events.exchange, name.routing_key, row.body, _properties(name), mandatory
+                events.exchange, name.routing_key, row.body, event_properties(name), mandatory
             )
             window.sent(row.seq, now, row.received_ms)
             self._cursor = row.seq
+            self._burst += len(row.body)
         return True
 
     def _know(self, type: str) -> bool:
@@ -215,9 +262,13 @@ class Publisher:
         items = self._types.learn(type)
         if not items:
             return True
-        self._held_back = True
-        self._rabbit.declare(items, passive=False, done=self._go_on)
+        self._declaring, self._asked_at = type, time.monotonic()
+        self._rabbit.declare(items, passive=False, done=self._known)
         return False
+
+    def _known(self) -> None:
+        self._declaring, self._asked_at = "", None
+        self._look()
 
     def _confirmed(self, tag: int, multiple: bool) -> None:
         acked = self._window.ack(tag, multiple)
@@ -230,21 +281,31 @@ class Publisher:
             self._metrics.confirm_latencies(
                 [now - received_ms / 1000 for _, received_ms in acked.confirmed]
             )
-        self._spool.confirm(self._window.confirmed_upto)
-        if self._finishing and self._is_empty():
-            self._look()
 
     def _forward(self, seq: int) -> None:
         """Publish what no queue took to the unrouted exchange, or let go of it if there is none."""
         unrouted = self._config.events.unrouted
-        rows = self._spool.read(seq - 1, 1)
-        if not unrouted or not rows or rows[0].seq != seq:
+        try:
+            rows = self._spool.read(seq - 1, 1) if unrouted else []
+        except SpoolFailed as failure:
+            _log.error("spool.read_failed", problem=failure.problem)
+            self._rabbit.later(_CHECK_EVERY, lambda: self._forward_late(seq))
+            return
+        if not rows or rows[0].seq != seq:
+            # Without rows though there is an exchange: `drop_oldest` took it, and counted it.
             self._window.settle(seq)
-            self._tell_unrouted()
+            if not unrouted:
+                self._tell_unrouted()
             return
         name = _route(rows[0])
-        self._rabbit.publish(unrouted, name.routing_key, rows[0].body, _properties(name), False)
+        self._rabbit.publish(
+            unrouted, name.routing_key, rows[0].body, event_properties(name), False
+        )
         self._window.resent(seq, time.monotonic())
+
+    def _forward_late(self, seq: int) -> None:
+        self._forward(seq)
+        self._proceed()
 
     def _tell_unrouted(self) -> None:
         self._metrics.dropped("unrouted", 1)
@@ -270,6 +331,8 @@ class Publisher:
 
     def _idle(self) -> None:
         """Trim the spool when nothing happens, so that its size tells the truth."""
+        if self._finishing and self._ends():
+            return
         if not self._flush_planned:
             self._flush_planned = True
             self._rabbit.later(_IDLE_FLUSH, self._flush)
@@ -281,73 +344,55 @@ class Publisher:
 
     def _check(self) -> None:
         """The watchdog: an event that waits too long for its confirm means a dead broker."""
-        oldest = self._window.oldest_sent()
+        self.beat = now = time.monotonic()
+        if now - self._checked_at > 5 * _CHECK_EVERY:
+            # It was us who slept (SIGSTOP, a frozen VM); the answers may lie in the socket.
+            self._patient_from = now
+        self._checked_at = now
+        oldest = self._asked_at or self._window.oldest_sent()
         limit = max(2.0 * self._config.broker.heartbeat, _CONFIRM_TIMEOUT_MIN)
         if oldest is not None and not self._is_blocked:
-            waited = time.monotonic() - max(oldest, self._unblocked_at)
+            waited = now - max(oldest, self._patient_from)
             if waited > limit:
-                detail = f"no confirm for {waited:.0f} s"
+                detail = f"no confirm for {waited:.0f} s; has each quorum queue a leader?"
                 self._rabbit.fail("confirm_timeout", detail, at_once=True)
         self._rabbit.later(_CHECK_EVERY, self._check)
 
+    def _learn_from(self, error: LinkError) -> None:
+        """Find out what the broker will never take, so that it can't end each connection."""
+        if error.reason == TOO_LARGE and self._window.in_flight:
+            if self._window.in_flight == 1:
+                self._let_go(self._cursor, error)
+            else:
+                self._one_by_one_upto = self._cursor
+        elif self._declaring and error.reason in _REFUSED_TYPE:
+            self._types.do_without(self._declaring)
+            _log.error("type.refused", type=self._declaring, problem=error.detail)
+        else:
+            return
+        # We are one step further than before, so the next try is a first one.
+        error.at_once, error.held = True, math.inf
+
+    def _let_go(self, seq: int, error: LinkError) -> None:
+        lost: list[tuple[str, int]] = []
+        with suppress(SpoolFailed):
+            lost = [(_route(row).message_id, len(row.body)) for row in self._spool.read(seq - 1, 1)]
+        fix = "raise max_message_size in RabbitMQ; this event is lost"
+        _log.error("event.refused_by_broker", seq=seq, lost=lost, problem=error.detail, fix=fix)
+        self._let_go_upto = seq
+        self._spool.confirm(seq)
+        self._metrics.dropped("refused_by_broker", 1)
+
     def _is_empty(self) -> bool:
-        return self._spool.measure().events == 0
-
-
-class _Types:
-    """The types whose exchange is there, and how to make the exchange of another."""
-
-    def __init__(self, config: Config) -> None:
-        self._config = config
-        self._declares = config.broker.declare == "active" and bool(config.events.type_exchange)
-        self._later: list[str] = []
-        self.known = {UNKNOWN, *TYPES} if self._declares else _Everything()
-        self._told = False
-
-    def items(self) -> list[topology.Item]:
-        """The exchanges of all types beyond the documented ones, for a new connection."""
-        events = self._config.events
-        return [item for type in self._later for item in topology.for_type(events, type)]
-
-    def learn(self, type: str) -> list[topology.Item]:
-        """Count a new type as known; gives what must be declared before it is published."""
-        if len(self.known) >= topology.TYPES_MAX:
-            self._tell_too_many(type)
-            return []
-        self.known.add(type)
-        self._later.append(type)
-        return topology.for_type(self._config.events, type)
-
-    def _tell_too_many(self, type: str) -> None:
-        if not self._told:
-            self._told = True
-            _log.warning(
-                "types.too_many", limit=topology.TYPES_MAX, type=type, fix="bind to events.exchange"
-            )
-
-
-class _Everything(set[str]):
-    """Knows every type: for those who declare their exchanges themselves, or want none."""
-
-    def __contains__(self, _type: object) -> bool:
-        return True
+        try:
+            return self._spool.measure().events == 0
+        except SpoolError:
+            # The publisher's own thread meets it when it reads, and says what it is.
+            return False
 
 
 def _route(row: Row) -> Route:
     team, bot, epoch = row.origin
     return route(
         row.body, seq=row.seq, received_ms=row.received_ms, team=team, bot=bot, epoch=epoch
-    )
-
-
-def _properties(name: Route) -> Properties:
-    headers: dict[str, Any] = name.headers
-    return Properties(
-        content_type="application/json",
-        delivery_mode=2,
-        type=name.routing_key,
-        message_id=name.message_id,
-        timestamp=name.timestamp,
-        app_id="rtmpump",
-        headers=headers,
     )

@@ -1,4 +1,4 @@
-"""rtmpump.core.commands: every row of CONTRACT section 5, and whatever else may come."""
+"""rtmpump.core.commands: every row of the table of commands, and whatever else may come."""
 
 from __future__ import annotations
 

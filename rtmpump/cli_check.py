@@ -1,0 +1,213 @@
+"""`check`: is the configuration right, who set what, and do Slack and RabbitMQ take it?"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import click
+import msgspec
+
+from rtmpump.cli_common import Loaded, config_option, load, one_line, print_json, start_log
+from rtmpump.config import Broker, Config, Slack
+from rtmpump.config_sources import from_env, from_file
+from rtmpump.errors import (
+    EXIT_CONFIG,
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_UNREACHABLE,
+    LinkError,
+    RtmpumpError,
+    TokenRefused,
+)
+from rtmpump.links.client import Client
+from rtmpump.links.slack_api import SlackApi
+from rtmpump.links.topology import Exchange, Queue, outbound
+
+_TOKEN: Final = "slack.token"  # noqa: S105 - the name of a key
+_WORST_FIRST: Final = (EXIT_CONFIG, EXIT_UNREACHABLE, EXIT_FAILED)
+
+
+@click.command()
+@config_option
+@click.option("--connect", is_flag=True, help="Ask Slack and RabbitMQ as well.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for machines.")
+def check(config_file: str | None, connect: bool, as_json: bool) -> None:
+    """Validate the configuration; with --connect ask Slack and RabbitMQ what they say of it.
+
+    Of Slack this takes one rtm.connect, of which it allows about one a minute, and opens no
+    WebSocket. In RabbitMQ nothing is declared.
+    """
+    try:
+        loaded = load(config_file, need_token=True)
+    except RtmpumpError as error:
+        if as_json:
+            print_json({"ok": False, "problem": one_line(str(error))})
+        raise
+    start_log(loaded.config)
+    report = _report(loaded)
+    if not as_json:
+        _print_config(report)
+    if connect:
+        for service, ask in _SERVICES.items():
+            report[service] = _asked(ask, loaded.config)
+            if not as_json:
+                _print_service(service, report[service])
+    report["ok"] = all(report[service]["ok"] for service in _SERVICES if service in report)
+    if as_json:
+        print_json({key: value for key, value in report.items() if key != "exit"})
+    sys.exit(_exit_code(report))
+
+
+def _report(loaded: Loaded) -> dict[str, Any]:
+    return {
+        "ok": True,
+        "file": str(loaded.file) if loaded.file else None,
+        "values": {
+            name: {"value": _shown(_value(loaded.config, name)), "from": where}
+            for name, where in _sources(loaded, os.environ).items()
+        },
+    }
+
+
+def _sources(loaded: Loaded, env: Mapping[str, str]) -> dict[str, str]:
+    """Say of each key that somebody set where its value comes from; later sources win."""
+    names = {
+        section.name: tuple(field.name for field in msgspec.structs.fields(section.type))
+        for section in msgspec.structs.fields(Config)
+    }
+    given = [*(from_file(loaded.file, names) if loaded.file else []), *from_env(env, names)]
+    sources = {one.name: one.where for one in given}
+    slack_token = [one.where for one in given if one.name == _TOKEN and one.value]
+    sources[_TOKEN] = slack_token[-1] if slack_token else _token_source(loaded.config.slack, env)
+    return sources
+
+
+def _token_source(slack: Slack, env: Mapping[str, str]) -> str:
+    """Say which of the sources beside slack.token gave the token, in the order of `load`."""
+    if env.get("SLACK_API_TOKEN", "").strip():
+        return "SLACK_API_TOKEN"
+    if slack.token_file:
+        return "slack.token_file"
+    return str(Path(env.get("CREDENTIALS_DIRECTORY", ""), "slack-token"))
+
+
+def _value(config: Config, name: str) -> Any:
+    section, _, key = name.partition(".")
+    return getattr(getattr(config, section), key)
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, tuple | frozenset):
+        return sorted(str(item) for item in value)
+    return str(value)
+
+
+def _asked(ask: Callable[[Config], dict[str, Any]], config: Config) -> dict[str, Any]:
+    """Ask one service; what goes wrong becomes part of the report."""
+    try:
+        return {"ok": True, "exit": EXIT_DONE, **ask(config)}
+    except LinkError as error:
+        problem = f"is not reachable: {error.detail or error.reason}"
+        return {"ok": False, "exit": EXIT_UNREACHABLE, "problem": one_line(problem)}
+    except TokenRefused as error:
+        problem = f"refused the token ({error.code}); {error.fix}"
+        return {"ok": False, "exit": error.exit_code, "problem": one_line(problem)}
+    except RtmpumpError as error:
+        return {"ok": False, "exit": error.exit_code, "problem": one_line(str(error))}
+
+
+def _ask_slack(config: Config) -> dict[str, Any]:
+    """Ask who the token is, then the only thing that proves RTM: rtm.connect."""
+    api = SlackApi(config.slack)
+    api.auth_test()
+    connected = api.connect()
+    return {
+        "team": connected.team,
+        "team_name": connected.team_name,
+        "bot": connected.bot,
+        "bot_name": connected.bot_name,
+        "said": [
+            f"auth.test: the token is good, of {connected.bot_name} ({connected.bot}) "
+            f"in {connected.team_name} ({connected.team})",
+            "rtm.connect: this token may use RTM",
+        ],
+    }
+
+
+def _ask_rabbitmq(config: Config) -> dict[str, Any]:
+    """Connect with the URLs of the configuration and ask for what must be there."""
+    asked = [_look(config.broker, item) for item in _items(config)]
+    node, vhost = asked[0].node, asked[0].vhost
+    missing = [look.name for look in asked if not look.is_there]
+    said = [f"connected to {node}, vhost {vhost}"]
+    said += [f"{look.name} is there" for look in asked if look.is_there]
+    said += [f"{name} is not there{_will_be(config.broker)}" for name in missing]
+    there = {look.name: look.is_there for look in asked}
+    facts: dict[str, Any] = {"node": node, "vhost": vhost, "there": there, "said": said}
+    if missing and config.broker.declare != "active":
+        problem = f"misses {', '.join(missing)}; import what `rtmpump topology --json` prints"
+        facts |= {"ok": False, "exit": EXIT_FAILED, "problem": one_line(problem)}
+    return facts
+
+
+class _Look(NamedTuple):
+    """What one look found: is this exchange or queue there?"""
+
+    node: str
+    vhost: str
+    name: str
+    is_there: bool
+
+
+def _items(config: Config) -> list[Exchange | Queue]:
+    queues = [item for item in outbound(config.outbound) if isinstance(item, Queue)]
+    return [Exchange(config.events.exchange, "topic", {}), *queues]
+
+
+def _look(broker: Broker, item: Exchange | Queue) -> _Look:
+    """Ask in a connection of its own, as the broker closes the channel where it is not."""
+    with Client("check", broker) as client:
+        node, vhost = client.node, client.vhost
+        try:
+            client.passive(item)
+        except LinkError as error:
+            if error.reason != "not_found":
+                raise
+            return _Look(node, vhost, item.name, False)
+        return _Look(node, vhost, item.name, True)
+
+
+def _will_be(broker: Broker) -> str:
+    return " yet; `rtmpump run` declares it" if broker.declare == "active" else ""
+
+
+_SERVICES: Final[dict[str, Callable[[Config], dict[str, Any]]]] = {
+    "slack": _ask_slack,
+    "rabbitmq": _ask_rabbitmq,
+}
+_NAMES: Final = {"slack": "Slack", "rabbitmq": "RabbitMQ"}
+
+
+def _print_config(report: dict[str, Any]) -> None:
+    click.echo(one_line(f"file: {report['file'] or 'none, defaults and environment alone'}"))
+    for name, entry in report["values"].items():
+        click.echo(one_line(f"  {name} = {entry['value']}  (from {entry['from']})"))
+    click.echo("config is fine")
+
+
+def _print_service(service: str, result: dict[str, Any]) -> None:
+    for line in result.get("said", ()):
+        click.echo(one_line(f"{_NAMES[service]}: {line}"))
+    if not result["ok"]:
+        click.echo(one_line(f"rtmpump: {_NAMES[service]} {result['problem']}"), err=True)
+
+
+def _exit_code(report: dict[str, Any]) -> int:
+    codes = [report[service]["exit"] for service in _SERVICES if service in report]
+    return next((code for code in _WORST_FIRST if code in codes), EXIT_DONE)

@@ -1,0 +1,72 @@
+"""What the commands of the program share: the configuration, the log, and lines for people."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import click
+
+from rtmpump.errors import LinkError, ServiceUnreachable
+
+if TYPE_CHECKING:
+    from rtmpump.config import Config
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+class Loaded(NamedTuple):
+    """A configuration and the file that it comes from; None is defaults and environment."""
+
+    config: Config
+    file: Path | None
+
+
+def config_option(function: _Function) -> _Function:
+    """Give a command the option `-c/--config`, as its argument `config_file`."""
+    return click.option(
+        "-c",
+        "--config",
+        "config_file",
+        metavar="FILE",
+        help="The configuration; else $RTMPUMP_CONFIG, ./config.toml, /etc/rtmpump/config.toml.",
+    )(function)
+
+
+def load(config_file: str | None, *, need_token: bool) -> Loaded:
+    """Find and load the configuration; raises ConfigError."""
+    from rtmpump import config
+
+    file = config.find(config_file, os.environ)
+    return Loaded(config.load(file, os.environ, need_token=need_token), file)
+
+
+def start_log(config: Config) -> None:
+    """Log as the configuration says; libraries below us fall silent."""
+    from rtmpump import log
+
+    log.setup(config.log.level, config.log.format)
+
+
+@contextmanager
+def reachable(service: str, fix: str = "") -> Iterator[None]:
+    """Say of a link that failed that `service` is not reachable: ServiceUnreachable, exit 69."""
+    try:
+        yield
+    except LinkError as error:
+        raise ServiceUnreachable(service, error.detail or error.reason, fix) from error
+
+
+def one_line(text: str) -> str:
+    """Escape all that could steer a terminal or begin another line."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def print_json(value: object, *, indent: int | None = None) -> None:
+    """Print JSON, on one line unless `indent` is given."""
+    import json
+
+    click.echo(json.dumps(value, indent=indent, ensure_ascii=False))

@@ -1,0 +1,130 @@
+"""`rtmpump demo`: its options, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import secrets
+
+import click
+
+from rtmpump.config import Secret
+from rtmpump.demo.screen import Screen
+from rtmpump.demo.show import Interrupt, Show, Wishes
+from rtmpump.demo.stage import PumpEnded
+from rtmpump.demo.summary import Summary
+from rtmpump.errors import EXIT_DONE, EXIT_FAILED, ConfigError, RtmpumpError, TokenRefused
+
+
+@click.command()
+@click.option(
+    "--seconds",
+    type=click.FloatRange(1, 86_400),
+    default=20,
+    show_default=True,
+    help="How long it plays.",
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(0.1, 10_000),
+    default=20,
+    show_default=True,
+    help="Events a second that the simulated workspace emits.",
+)
+@click.option(
+    "--broker-url",
+    metavar="URL",
+    default="",
+    help="Your RabbitMQ instead of a private one; all that is made there is deleted in the end.",
+)
+@click.option(
+    "--live",
+    is_flag=True,
+    help="The real workspace of SLACK_API_TOKEN; nothing is sent to it.",
+)
+@click.option(
+    "--chaos",
+    is_flag=True,
+    help="Cut the WebSocket, kill the pump (-9), restart the private RabbitMQ while it runs.",
+)
+@click.option(
+    "--http",
+    metavar="ADDR",
+    default="",
+    help="Where the pump serves health, status and metrics, such as 127.0.0.1:9464.",
+)
+@click.option("--seed", type=int, help="Play the same again: the seed that an earlier demo told.")
+def demo(
+    seconds: float,
+    rate: float,
+    broker_url: str,
+    live: bool,
+    chaos: bool,
+    http: str,
+    seed: int | None,
+) -> None:
+    """The whole thing, with no account and no setup.
+
+    A simulated workspace, a private RabbitMQ node, the real pump, a consumer and a sender. It
+    shows events and sends as they pass, and counts in the end what was sent, received, lost and
+    repeated.
+
+    Exit codes: 0 nothing was lost, 1 something was, 69 there is no RabbitMQ, 78 no usable token.
+    """
+    if live and chaos:
+        raise click.UsageError("--chaos needs the simulated workspace; leave out --live")
+    if live and not os.environ.get("SLACK_API_TOKEN", "").strip():
+        raise ConfigError("there is no Slack token", where="SLACK_API_TOKEN", fix="set it")
+    seed = secrets.randbelow(10**6) if seed is None else seed
+    wishes = Wishes(
+        seconds, rate, Secret(broker_url) if broker_url else None, live, chaos, http, seed
+    )
+    raise SystemExit(_play(wishes))
+
+
+def _play(wishes: Wishes) -> int:
+    interrupt = Interrupt()
+    screen = Screen(gone=interrupt.stop.set)
+    screen.say(_title(wishes), bold=True)
+    show = Show(wishes, screen, interrupt)
+    with interrupt.listening():
+        try:
+            summary = show.run()
+        except KeyboardInterrupt:
+            screen.say("interrupted before it began; all that was started has been ended")
+            return EXIT_FAILED
+        except RtmpumpError as error:
+            if not isinstance(error, TokenRefused | ConfigError):
+                _show_log(error.words if isinstance(error, PumpEnded) else show.last_words)
+            raise _as_options(error) from error
+    return _tell(summary, show, screen)
+
+
+def _tell(summary: Summary, show: Show, screen: Screen) -> int:
+    summary.show(screen)
+    if summary.ok:
+        return EXIT_DONE
+    _show_log(show.last_words)
+    return EXIT_FAILED
+
+
+def _title(wishes: Wishes) -> str:
+    length = f"{wishes.seconds:g} seconds"
+    if wishes.live:
+        return f"rtmpump demo: {length} of the real Slack"
+    chaos = ", with chaos" if wishes.chaos else ""
+    return f"rtmpump demo: {length}, {wishes.rate:g} events a second{chaos} (seed {wishes.seed})"
+
+
+def _show_log(words: list[str]) -> None:
+    if words:
+        click.echo("the end of the pump's log:", err=True)
+    for line in words:
+        click.echo(f"  {line}", err=True)
+
+
+def _as_options(error: RtmpumpError) -> RtmpumpError:
+    """Name the option where the pump's own configuration would be named."""
+    options = {"broker.url": "--broker-url", "http.listen": "--http"}
+    if isinstance(error, ConfigError) and error.key in options:
+        return ConfigError(error.problem, where=options[error.key], fix=error.fix)
+    return error

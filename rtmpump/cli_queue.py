@@ -1,0 +1,255 @@
+"""`tail` and `send`: a person at the queues. Both need RabbitMQ alone, no token."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from functools import partial
+from typing import Any, Final
+
+import click
+import msgspec
+
+from rtmpump.cli_common import config_option, load, one_line, reachable, start_log
+from rtmpump.config import Config
+from rtmpump.core import commands
+from rtmpump.errors import CommandRejected, LinkError, RtmpumpError, ServiceUnreachable
+from rtmpump.links.client import Client, Fate, Received, Unanswered
+
+_ACK_EVERY: Final = 50
+_REST_MAX: Final = 200
+_CONFIRM_TIMEOUT_MIN: Final = 10.0
+_TOLD_APART: Final = ("type", "subtype", "channel", "user", "ts", "event_ts", "text")
+_MADE_BY: Final = "start `rtmpump run` once, which declares it, or import `rtmpump topology --json`"
+
+
+@click.command()
+@config_option
+@click.argument("patterns", metavar="[PATTERN]...", nargs=-1)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--count", type=click.IntRange(1), help="End after so many events.")
+def tail(
+    config_file: str | None, patterns: tuple[str, ...], as_json: bool, count: int | None
+) -> None:
+    """Print events live from RabbitMQ until Ctrl-C.
+
+    A PATTERN is an AMQP topic: `*` is one word, `#` any number of them; all events by default.
+
+    \b
+    rtmpump tail 'message.#' reaction_added
+    rtmpump tail --json | jq .body.text
+    """
+    config = load(config_file, need_token=False).config
+    start_log(config)
+    show = _json_line if as_json else _line
+    try:
+        with reachable("RabbitMQ"), Client("tail", config.broker) as client:
+            for event in _events(client, config, patterns or ("#",), count):
+                click.echo(show(event))
+    except KeyboardInterrupt:
+        return
+
+
+def _events(
+    client: Client, config: Config, patterns: tuple[str, ...], count: int | None
+) -> Iterator[Received]:
+    exchange = config.events.exchange
+    try:
+        client.listen(exchange, patterns)
+    except LinkError as error:
+        if error.reason != "not_found":
+            raise
+        raise RtmpumpError(f"there is no exchange {exchange} in RabbitMQ; {_MADE_BY}") from error
+    told = " ".join(patterns)
+    click.echo(f"listening to {exchange} for {one_line(told)}; Ctrl-C ends", err=True)
+    seen = 0
+    while count is None or seen < count:
+        event = client.receive()
+        if event is None:
+            continue
+        yield event
+        seen += 1
+        if seen % _ACK_EVERY == 0:
+            client.ack(event.tag)
+
+
+def _json_line(event: Received) -> bytes:
+    properties = event.properties
+    return msgspec.json.encode(
+        {
+            "routing_key": event.routing_key,
+            "message_id": properties.message_id,
+            "headers": properties.headers or {},
+            "body": _raw(event.body),
+        },
+        enc_hook=str,
+    )
+
+
+def _raw(body: bytes) -> msgspec.Raw | str:
+    """Give the body as the JSON that it is, on one line; as a string where it is none."""
+    try:
+        body.decode()
+        return msgspec.Raw(msgspec.json.format(body, indent=-1))
+    except (ValueError, RecursionError, msgspec.DecodeError):
+        return body.decode(errors="backslashreplace")
+
+
+def _line(event: Received) -> str:
+    fields = _fields(event.body)
+    headers = event.properties.headers or {}
+    parts = [
+        click.style(_time(headers, event.properties.timestamp), dim=True),
+        click.style(one_line(event.routing_key), fg="cyan"),
+        click.style(_id(headers, "channel"), fg="green"),
+        click.style(_id(headers, "user"), fg="yellow"),
+        one_line(_story(fields, event.body)),
+    ]
+    return " ".join(part for part in parts if click.unstyle(part))
+
+
+def _fields(body: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _time(headers: Mapping[str, Any], timestamp: object) -> str:
+    """Give the local time of day; that of the reading where the event doesn't tell its own."""
+    received_at = headers.get("received_at")
+    seconds = received_at / 1000 if isinstance(received_at, int) else timestamp
+    try:
+        when = datetime.fromtimestamp(seconds).astimezone()  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError, OSError):
+        when = datetime.now().astimezone()
+    return when.strftime("%H:%M:%S") + f".{when.microsecond // 1000:03}"
+
+
+def _id(headers: Mapping[str, Any], name: str) -> str:
+    return one_line(str(headers.get(name, "")))
+
+
+def _story(fields: dict[str, Any], body: bytes) -> str:
+    """Give the text of a message, and of any other event what it tells beside the usual."""
+    if not fields:
+        return _clipped(body.decode(errors="backslashreplace"))
+    text = fields.get("text")
+    if isinstance(text, str) and text:
+        return text
+    rest = [f"{key}={_short(value)}" for key, value in fields.items() if key not in _TOLD_APART]
+    return _clipped(" ".join(rest))
+
+
+def _short(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _clipped(text: str) -> str:
+    return text if len(text) <= _REST_MAX else text[: _REST_MAX - 1] + "…"
+
+
+@click.command()
+@config_option
+@click.argument("channel")
+@click.argument("text")
+@click.option("--thread", metavar="TS", help="Answer in the thread of this message.")
+@click.option("--broadcast", is_flag=True, help="Show the answer in the channel as well.")
+@click.option("--no-wait", is_flag=True, help="Only wait until RabbitMQ has it.")
+@click.option(
+    "--timeout",
+    metavar="S",
+    type=click.FloatRange(min=0, min_open=True),
+    default=30.0,
+    show_default=True,
+    help="Seconds to wait for Slack's answer; at least 10 for that of RabbitMQ.",
+)
+def send(
+    config_file: str | None,
+    channel: str,
+    text: str,
+    thread: str | None,
+    broadcast: bool,
+    no_wait: bool,
+    timeout: float,
+) -> None:
+    """Send TEXT to CHANNEL (an id or a name) by way of RabbitMQ, and print Slack's answer.
+
+    A running `rtmpump run` carries it out; without one the command stays in the queue.
+    """
+    body = _command(channel, text, thread, broadcast)
+    config = load(config_file, need_token=False).config
+    start_log(config)
+    queue = config.outbound.queue
+    with reachable("RabbitMQ"), Client("send", config.broker) as client:
+        if not no_wait:
+            client.expect_replies()
+        correlation_id = uuid.uuid4().hex
+        patience = max(timeout, _CONFIRM_TIMEOUT_MIN)
+        publish = partial(
+            client.publish, queue, body, correlation_id, timeout=patience, reply=not no_wait
+        )
+        _check_taken(queue, publish)
+        if no_wait:
+            click.echo(f"queued in {queue}")
+            return
+        result = _result(client, queue, correlation_id, timeout)
+    _tell(result)
+
+
+def _command(channel: str, text: str, thread: str | None, broadcast: bool) -> bytes:
+    """Make the body of the command; wrong usage where the pump would reject it."""
+    if broadcast and thread is None:
+        raise click.UsageError("--broadcast needs --thread TS.")
+    fields: dict[str, object] = {"type": "message", "channel": channel, "text": text}
+    if thread is not None:
+        fields["thread_ts"] = thread
+    if broadcast:
+        fields["reply_broadcast"] = True
+    body = json.dumps(fields).encode()
+    try:
+        commands.parse(body)
+    except CommandRejected as rejected:
+        raise click.UsageError(one_line(rejected.message)) from rejected
+    return body
+
+
+def _check_taken(queue: str, publish: Callable[[], Fate]) -> None:
+    """Publish, and raise what became of it unless the broker has it."""
+    try:
+        fate = publish()
+    except Unanswered as silence:
+        why = "it has a memory or disk alarm" if silence.blocked else "it did not confirm"
+        detail = f"{why}; whether it took the command is not known"
+        raise ServiceUnreachable("RabbitMQ", detail) from None
+    if fate == "unroutable":
+        raise RtmpumpError(f"there is no queue {queue} in RabbitMQ; {_MADE_BY}")
+    if fate == "refused":
+        raise RtmpumpError(f"RabbitMQ refused the command: the queue {queue} is full or failing")
+
+
+def _result(client: Client, queue: str, correlation_id: str, timeout: float) -> dict[str, Any]:
+    stays = f"the command stays in {queue} until `rtmpump run` takes it"
+    with reachable("RabbitMQ", stays):
+        answer = client.receive(timeout)
+    if answer is None:
+        raise ServiceUnreachable("the pump", f"no answer within {timeout:g} s", stays)
+    result = _fields(answer.body)
+    if answer.properties.correlation_id != correlation_id or "ok" not in result:
+        raise RtmpumpError("what came back is no result of a pump; look who consumes the queue")
+    return result
+
+
+def _tell(result: dict[str, Any]) -> None:
+    doubt = " (it may be there twice: a connection broke)" if result.get("uncertain") else ""
+    if result["ok"] is True:
+        where, ts = result.get("channel", "?"), result.get("ts", "?")
+        click.echo(one_line(f"sent to {where}, ts {ts}{doubt}"))
+        return
+    error = result.get("error")
+    told = error if isinstance(error, dict) else {}
+    reason = f"{told.get('code', 'unknown')}: {told.get('message', '')}"
+    raise RtmpumpError(f"not sent: {reason}" + (" (uncertain)" if result.get("uncertain") else ""))

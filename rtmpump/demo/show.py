@@ -1,0 +1,270 @@
+"""The acts in their order: set up, play, wait for what is under way, take down, count.
+
+Laws:
+
+- All that was started is ended in reverse order, whatever happened in between.
+- A signal while the stage is set up ends it at once; while it plays, it ends the play early and the
+  count is told all the same; while it waits, it waits no more.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Final
+from urllib.parse import urlsplit
+
+from rtmpump.config_secrets import Secret
+from rtmpump.demo.audience import Audience
+from rtmpump.demo.chatter import CHANNELS, Chatter
+from rtmpump.demo.line import Line, remove
+from rtmpump.demo.screen import Screen
+from rtmpump.demo.speakers import Client, People, Speaker
+from rtmpump.demo.stage import Names, Pump
+from rtmpump.demo.strikes import Strikes
+from rtmpump.demo.summary import Summary
+from rtmpump.demo.tally import Tally
+from rtmpump.errors import ServiceUnreachable
+from rtmpump.sandbox import rabbit_install
+from rtmpump.sandbox.rabbit import RabbitNode
+from rtmpump.sandbox.workspace import Workspace
+
+_LIVE_SECONDS: Final = 60.0
+_PATIENCE: Final = 25.0
+_HEAL_SECONDS: Final = 120.0
+_TURN: Final = 0.1
+_COMMAND_EVERY: Final = 1.0
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What was asked for: `rate` in events a second; without `broker_url` a private node."""
+
+    seconds: float = 20.0
+    rate: float = 20.0
+    broker_url: Secret | None = None
+    live: bool = False
+    chaos: bool = False
+    http: str = ""
+    seed: int = 1
+
+
+class Show:
+    """One demo; `run` belongs to the main thread."""
+
+    def __init__(self, wishes: Wishes, screen: Screen, interrupt: Interrupt) -> None:
+        self._wishes = wishes
+        self._screen = screen
+        self._interrupt = interrupt
+        self._tally = Tally()
+        self._names = Names(own=bool(wishes.broker_url))
+        self._audience = Audience(self._tally, screen)
+        self._lines: list[Line] = []
+        self._speakers: list[Speaker] = []
+        self._problems: list[str] = []
+        self.last_words: list[str] = []
+
+    def run(self) -> Summary:
+        """Play it; raises RtmpumpError (ServiceUnreachable, PumpEnded …) and KeyboardInterrupt."""
+        workspace = None if self._wishes.live else Workspace(channels=CHANNELS)
+        with ExitStack() as stage:
+            if workspace is not None:
+                stage.callback(workspace.stop)
+            node = self._node(stage)
+            pump = self._pump(stage, workspace, node)
+            chatter = Chatter(self._wishes.seed, workspace.team if workspace else "")
+            self._connect(stage, pump, chatter)
+            pump.start()
+            stage.callback(self._end_pump, pump)
+            self._header(workspace, node, pump)
+            self._await_live(pump)
+            self._interrupt.raises = False
+            self._play(workspace, node, pump, chatter)
+            self._screen.say()
+            self._screen.say("stopping…", dim=True)
+        sent = workspace.sent if workspace else ()
+        return Summary(self._tally, sent, live=self._wishes.live, problems=self._problems)
+
+    # Set up.
+
+    def _node(self, stage: ExitStack) -> RabbitNode | None:
+        if self._wishes.broker_url:
+            return None
+        node = RabbitNode(server=rabbit_install.find_or_install(self._screen.say))
+        self._screen.say("starting RabbitMQ…", dim=True)
+        return stage.enter_context(node)
+
+    def _pump(self, stage: ExitStack, workspace: Workspace | None, node: RabbitNode | None) -> Pump:
+        given = self._wishes.broker_url
+        url = given.reveal() if given else node.url if node else ""
+        pump = Pump(workspace, url, self._names, self._wishes.http)
+        stage.callback(pump.close)
+        return pump
+
+    def _connect(self, stage: ExitStack, pump: Pump, chatter: Chatter) -> None:
+        """The consumer has its queue before the first event, the sender before the pump."""
+        names, settings = self._names, pump.config
+        if self._wishes.broker_url:
+            stage.callback(self._clean_up, pump)
+        self._line(
+            stage,
+            Line(
+                "demo consumer",
+                settings.broker,
+                names.seen_items(settings),
+                names.seen,
+                self._audience.seen,
+            ),
+        )
+        if self._wishes.live:
+            return
+        client = Client(chatter, self._tally, self._screen, results=names.results)
+        line = Line(
+            "demo sender",
+            settings.broker,
+            names.command_items(settings),
+            names.results,
+            client.answered,
+        )
+        self._line(stage, line)
+        queue = settings.outbound.queue
+        self._speakers.append(Speaker("sender", _COMMAND_EVERY, lambda: client.speak(line, queue)))
+
+    def _line(self, stage: ExitStack, line: Line) -> None:
+        stage.callback(line.stop)
+        line.start()
+        self._lines.append(line)
+
+    def _await_live(self, pump: Pump) -> None:
+        """Wait until the first event of the pump has come all the way."""
+        until = time.monotonic() + _LIVE_SECONDS
+        while not self._audience.greeted.wait(_TURN):
+            pump.check()
+            if time.monotonic() > until:
+                self.last_words = pump.last_lines(20)
+                raise ServiceUnreachable("Slack", f"no hello within {_LIVE_SECONDS:.0f} s")
+
+    # Play.
+
+    def _play(
+        self, workspace: Workspace | None, node: RabbitNode | None, pump: Pump, chatter: Chatter
+    ) -> None:
+        strikes = None
+        if workspace is not None:
+            people = People(workspace, chatter, self._tally)
+            self._speakers.append(Speaker("people", 1 / self._wishes.rate, people.speak))
+            if self._wishes.chaos:
+                strikes = Strikes(workspace, node, pump, self._screen)
+        self._screen.begin()
+        try:
+            for speaker in self._speakers:
+                speaker.start()
+            if strikes is not None:
+                strikes.begin(self._wishes.seed, self._wishes.seconds)
+            self._watch(pump, strikes)
+        finally:
+            quiet = [speaker.stop() for speaker in self._speakers]
+            healed = strikes is None or strikes.wait(_HEAL_SECONDS)
+        if not all(quiet):
+            self._problems.append("The pump does not read what Slack sends.")
+        if not healed:
+            self._problems.append("What was broken could not be started again in time.")
+        self._settle(pump, strikes)
+
+    def _watch(self, pump: Pump, strikes: Strikes | None) -> None:
+        until = time.monotonic() + self._wishes.seconds
+        while time.monotonic() < until and not self._interrupt.stop.wait(_TURN):
+            self._check(pump, strikes)
+
+    def _settle(self, pump: Pump, strikes: Strikes | None) -> None:
+        """Wait for what is under way, as long as anything moves."""
+        if self._tally.open():
+            self._screen.say("waiting for what is under way…", dim=True)
+        seen, until = -1, 0.0
+        while self._tally.open() and not self._interrupt.hurry.wait(_TURN):
+            self._check(pump, strikes)
+            if (progress := self._tally.progress()) != seen:
+                seen, until = progress, time.monotonic() + _PATIENCE
+            elif time.monotonic() > until:
+                return
+
+    def _check(self, pump: Pump, strikes: Strikes | None) -> None:
+        """Raise what went wrong elsewhere."""
+        self._screen.tick()
+        pump.check()
+        errors = [line.error for line in self._lines]
+        errors += [speaker.error for speaker in self._speakers]
+        for error in [*errors, strikes.error if strikes else None]:
+            if error is not None:
+                raise error
+
+    # Take down.
+
+    def _end_pump(self, pump: Pump) -> None:
+        if not pump.stop():
+            self._problems.append("The pump did not stop in time and was killed.")
+        self.last_words = pump.last_lines(20)
+
+    def _clean_up(self, pump: Pump) -> None:
+        problem = remove(pump.config.broker, self._names.all_items(pump.config))
+        if problem:
+            self._screen.say(f"not all of {self._names.stem}.* could be deleted: {problem}")
+
+    def _header(self, workspace: Workspace | None, node: RabbitNode | None, pump: Pump) -> None:
+        settings, names = pump.config, self._names
+        slack = "the real workspace of SLACK_API_TOKEN; nothing is sent to it"
+        if workspace is not None:
+            slack = f"simulated workspace {workspace.team} at {workspace.host}:{workspace.port}"
+        whose = "private node" if node else "your broker"
+        rows = [
+            ("Slack", slack),
+            ("RabbitMQ", f"{whose} at {_place(settings.broker.urls[0])}"),
+            ("pump", f"process {pump.pid}; its log: {pump.log}"),
+            ("consumer", f'queue {names.seen}, bound to {settings.events.exchange} with "#"'),
+        ]
+        if workspace is not None:
+            rows.append(("sender", f"queue {settings.outbound.queue}, a command each second"))
+        if self._wishes.http:
+            rows.append(("status", f"http://{self._wishes.http}/"))
+        for name, what in rows:
+            self._screen.say(f"  {self._screen.styled(f'{name:<10}', bold=True)}{what}")
+        self._screen.say()
+
+
+class Interrupt:
+    """What a signal does: it raises KeyboardInterrupt, or where that is off sets a flag."""
+
+    def __init__(self) -> None:
+        self.raises = True
+        self.stop = threading.Event()
+        self.hurry = threading.Event()
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Signals come here; only on the main thread."""
+        before = {number: signal.signal(number, self._came) for number in _SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _came(self, _number: int, _frame: FrameType | None) -> None:
+        if self.raises:
+            self.raises = False
+            raise KeyboardInterrupt
+        if self.stop.is_set():
+            self.hurry.set()
+        self.stop.set()
+
+
+def _place(url: Secret) -> str:
+    """Where a broker is, without user and password."""
+    parts = urlsplit(url.reveal())
+    return f"{parts.hostname}:{parts.port or (5671 if parts.scheme == 'amqps' else 5672)}"

@@ -1,0 +1,117 @@
+"""Who speaks: the workspace's people at a rate, and a service that has a wish each second."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from rtmpump.demo.chatter import Chatter, Request
+from rtmpump.demo.line import Line
+from rtmpump.demo.screen import Screen
+from rtmpump.demo.tally import Tally
+from rtmpump.links.rabbit import Delivery, Properties
+from rtmpump.sandbox.workspace import Workspace
+
+_JOIN_SECONDS: Final = 5.0
+
+
+class Speaker:
+    """A thread that says something every so many seconds, until `stop`."""
+
+    def __init__(self, name: str, every: float, say: Callable[[], None]) -> None:
+        self._every = every
+        self._say = say
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"demo-{name}", daemon=True)
+        self.error: Exception | None = None
+
+    def start(self) -> None:
+        """Begin to speak."""
+        self._thread.start()
+
+    def stop(self) -> bool:
+        """Speak no more; False if the last word could not be said in time."""
+        self._stop.set()
+        self._thread.join(_JOIN_SECONDS)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        due = time.monotonic()
+        try:
+            while not self._stop.is_set():
+                self._say()
+                # Who could not speak for long does not make up for it with a flood.
+                due = max(due + self._every, time.monotonic() - 1.0)
+                self._stop.wait(max(0.0, due - time.monotonic()))
+        except Exception as error:
+            self.error = error
+
+
+class People:
+    """The people of the simulated workspace."""
+
+    def __init__(self, workspace: Workspace, chatter: Chatter, tally: Tally) -> None:
+        self._workspace = workspace
+        self._chatter = chatter
+        self._tally = tally
+
+    def speak(self) -> None:
+        """Emit one event and take it down."""
+        event = self._chatter.event()
+        body = json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
+        self._tally.emits(body, time.time() * 1000)
+        delivered = self._workspace.emit(body) > 0
+        self._tally.emitted(body, time.time() * 1000, delivered=delivered)
+
+
+class Client:
+    """A service that enqueues commands and awaits their results."""
+
+    def __init__(self, chatter: Chatter, tally: Tally, screen: Screen, *, results: str) -> None:
+        self._chatter = chatter
+        self._tally = tally
+        self._screen = screen
+        self._results = results
+        self._asked: dict[str, Request] = {}
+
+    def speak(self, line: Line, queue: str) -> None:
+        """Enqueue one command."""
+        request = self._chatter.command()
+        id = f"demo-{len(self._asked) + 1}"
+        self._asked[id] = request
+        self._tally.asked(id, bad=request.bad)
+        properties = Properties(
+            content_type="application/json",
+            delivery_mode=2,
+            message_id=id,
+            correlation_id=id,
+            reply_to=self._results,
+        )
+        line.publish(queue, json.dumps(request.body).encode(), properties)
+
+    def answered(self, delivery: Delivery) -> None:
+        """Slack's answer to a command came."""
+        id = str(delivery.properties.correlation_id)
+        result = json.loads(delivery.body)
+        request = self._asked.get(id)
+        if request is None or not self._tally.answered(id, ok=result["ok"]):
+            return
+        what, detail = _told(request, result)
+        self._screen.command(what, detail, ok=result["ok"])
+
+
+def _told(request: Request, result: dict[str, Any]) -> tuple[str, str]:
+    """A result in a few words."""
+    body = request.body
+    if not result["ok"]:
+        error = result["error"]
+        what = "rejected, as expected" if request.bad else "failed"
+        return what, f"{error['code']}: {error['message']}"
+    what = "message"
+    if body.get("thread_ts"):
+        what = "broadcast reply" if body.get("reply_broadcast") else "reply"
+    again = f", attempt {result['attempts']}" if result["attempts"] > 1 else ""
+    return what, f"{body['channel']:<10} {body['text']}  → ts {result['ts']}{again}"

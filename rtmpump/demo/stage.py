@@ -1,0 +1,207 @@
+"""What runs where: the simulated workspace, a RabbitMQ node, and the pump as a process of its own.
+
+Laws:
+
+- All that is started here ends in every case: the node and the pump belong to keepers
+  (`sandbox/keeper.py`), which outlive nobody, and which remove their folders.
+- On a broker that is the user's own nothing is touched that the demo has not made: every name
+  there is its own, and is deleted in the end.
+- The pump gets its settings from its file alone, not from the environment that the demo runs in.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from rtmpump import config
+from rtmpump.config import Config
+from rtmpump.demo.chatter import UNKNOWN_TYPE
+from rtmpump.errors import RtmpumpError, TokenRefused
+from rtmpump.links import topology
+from rtmpump.sandbox.keeping import Keeper
+from rtmpump.sandbox.workspace import Workspace
+
+_NAME: Final = "pump"
+_STOP_SECONDS: Final = 25.0
+_POLL: Final = 0.05
+_SETTINGS: Final = ("RTMPUMP_", "SLACK_API_TOKEN", "STATE_DIRECTORY", "CREDENTIALS_DIRECTORY")
+_SERVICE: Final = ("NOTIFY_SOCKET", "WATCHDOG_", "LISTEN_")
+_PROXIES: Final = ("http_proxy", "https_proxy", "all_proxy")
+
+
+class PumpEnded(RtmpumpError):
+    """The pump ended although nobody asked it to; `words` are the last lines of its log."""
+
+    def __init__(self, words: list[str]) -> None:
+        super().__init__(words)
+        self.words = words
+
+    def __str__(self) -> str:
+        return "the pump has ended by itself; its log says why"
+
+
+class Names:
+    """What the demo's exchanges and queues are called; with `own` nobody else has such names."""
+
+    def __init__(self, *, own: bool) -> None:
+        self.stem = f"rtm.demo-{secrets.token_hex(3)}" if own else "rtm"
+        mark = self.stem if own else "demo"
+        self.seen = f"{mark}.seen"
+        self.results = f"{mark}.results"
+
+    def settings(self) -> dict[str, dict[str, str]]:
+        """The configuration's keys for them."""
+        stem = self.stem
+        return {
+            "events": {
+                "exchange": f"{stem}.events",
+                "type_exchange": f"{stem}.{{type}}",
+                "unrouted": f"{stem}.unrouted",
+            },
+            "outbound": {"queue": f"{stem}.outbound", "dead_queue": f"{stem}.outbound.dead"},
+        }
+
+    def seen_items(self, settings: Config) -> list[topology.Item]:
+        """What the consumer declares: the exchange as the pump does, and its own queue there."""
+        queue = topology.Queue(self.seen, {"x-queue-type": "quorum"})
+        bound = topology.Binding(settings.events.exchange, self.seen, "queue", "#")
+        return [*topology.events(settings.events), queue, bound]
+
+    def command_items(self, settings: Config) -> list[topology.Item]:
+        """What the sender declares: the commands' queue as the pump does, and one for results."""
+        results = topology.Queue(self.results, {"x-queue-type": "quorum"})
+        return [*topology.outbound(settings.outbound), results]
+
+    def all_items(self, settings: Config) -> list[topology.Item]:
+        """All that may have been declared."""
+        odd = topology.for_type(settings.events, UNKNOWN_TYPE)
+        return [*self.seen_items(settings), *self.command_items(settings), *odd]
+
+
+class Pump:
+    """The real pump, `rtmpump run`, in a folder of its own that goes with it.
+
+    `workspace` None means the real Slack, with the token of SLACK_API_TOKEN.
+    """
+
+    def __init__(
+        self, workspace: Workspace | None, broker_url: str, names: Names, http: str
+    ) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="rtmpump-demo-")).resolve()
+        self._keeper = Keeper(str(self.folder))
+        self._file = self.folder / "config.toml"
+        self._live = workspace is None
+        self._stopped = True
+        self.pid = 0
+        self.log = self.folder / "pump.log"
+        sections: dict[str, dict[str, object]] = {
+            "slack": {"api_url": workspace.api_url, "token": workspace.token} if workspace else {},
+            "broker": {"url": broker_url},
+            "spool": {"path": str(self.folder / "spool.db"), "max_bytes": "256MiB"},
+            "retry": {} if self._live else {"initial": 0.1, "max": 2, "healthy_after": 1},
+            "http": {"listen": http},
+            "log": {"format": "json"},
+        }
+        self._file.touch(mode=0o600)
+        self._file.write_text(_toml({**sections, **names.settings()}))
+        try:
+            self.config = config.load(self._file, {}, need_token=False)
+        except BaseException:
+            self.close()
+            raise
+
+    def start(self) -> None:
+        """Start it; ServiceUnreachable if there is no process to be had."""
+        command = [sys.executable, "-m", "rtmpump", "run", "-c", str(self._file)]
+        self.pid = self._keeper.run(_NAME, command, self._environment(), str(self.log))
+        self._stopped = False
+
+    def kill(self) -> None:
+        """End it as a crash would, and wait until it is gone."""
+        self._stopped = True
+        self._keeper.signal(_NAME, signal.SIGKILL)
+        self._wait_gone(_STOP_SECONDS)
+
+    def stop(self) -> bool:
+        """Ask it to end in order; False if it had to be killed."""
+        self._stopped = True
+        self._keeper.signal(_NAME, signal.SIGTERM)
+        if self._wait_gone(_STOP_SECONDS):
+            return True
+        self.kill()
+        return False
+
+    def check(self) -> None:
+        """Raise PumpEnded if it ended by itself, or TokenRefused if that was why."""
+        # Asked again at the end: a strike may have stopped it in between.
+        if self._stopped or self._keeper.alive(_NAME) or self._stopped:
+            return
+        for line in map(_parsed, self.last_lines(100)):
+            if line.get("event") == "token.refused":
+                raise TokenRefused(str(line.get("code")), str(line.get("fix")))
+        raise PumpEnded(self.last_lines(20))
+
+    def last_lines(self, count: int) -> list[str]:
+        """The end of its log."""
+        if not self.log.exists():
+            return []
+        with self.log.open(errors="replace") as lines:
+            return [line.rstrip("\n") for line in deque(lines, maxlen=count)]
+
+    def close(self) -> None:
+        """Kill what still runs and remove the folder."""
+        self._stopped = True
+        self._keeper.end()
+
+    def _environment(self) -> dict[str, str]:
+        return environment(os.environ, live=self._live)
+
+    def _wait_gone(self, seconds: float) -> bool:
+        until = time.monotonic() + seconds
+        while self._keeper.alive(_NAME):
+            if time.monotonic() > until:
+                return False
+            time.sleep(_POLL)
+        return True
+
+
+def environment(ours: Mapping[str, str], *, live: bool) -> dict[str, str]:
+    """The pump's environment: ours, without settings; the token and a proxy only if `live`."""
+    token = ours.get("SLACK_API_TOKEN", "") if live else ""
+    theirs = {name: value for name, value in ours.items() if not _is_setting(name, live)}
+    package = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join(part for part in (package, ours.get("PYTHONPATH", "")) if part)
+    return theirs | {"PYTHONPATH": path} | ({"SLACK_API_TOKEN": token} if token else {})
+
+
+def _is_setting(name: str, live: bool) -> bool:
+    if name.lower() in _PROXIES:
+        return not live
+    return name.startswith((*_SETTINGS, *_SERVICE))
+
+
+def _toml(sections: Mapping[str, Mapping[str, object]]) -> str:
+    """Write sections of strings and numbers; JSON's strings are TOML's."""
+    lines: list[str] = []
+    for section, keys in sections.items():
+        lines.append(f"[{section}]")
+        lines += [f"{key} = {json.dumps(value)}" for key, value in keys.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _parsed(line: str) -> dict[str, object]:
+    try:
+        fields = json.loads(line)
+    except ValueError:
+        return {}
+    return fields if isinstance(fields, dict) else {}

@@ -1,0 +1,180 @@
+"""What was emitted, received, told as missed and answered; and so what was lost.
+
+Laws:
+
+- Two events may have equal bytes (Slack sends many such), so they are counted, not just looked up:
+  of n equal events n must come, each with a message id of its own.
+- An event that a consumer never saw was *missed* if a `rtmpump.gap` covers the time when Slack
+  emitted it, for then the consumer was told; else it is *lost*. What Slack wrote into a socket that
+  died before the pump had committed it is nobody's but the gap's.
+- No clock and no thread here; times are milliseconds since 1970. Any thread may call.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Final, NamedTuple
+
+TOLERANCE_MS: Final = 250
+"""How far outside of a gap an event counts as covered: it needs time on the way to the pump."""
+
+
+class Emission(NamedTuple):
+    """When the workspace began and ended to write one event."""
+
+    began_ms: float
+    ended_ms: float
+
+
+class Gap(NamedTuple):
+    """What a `rtmpump.gap` says."""
+
+    from_ms: float
+    to_ms: float
+
+    def covers(self, emission: Emission) -> bool:
+        """Whether the event was written within the gap."""
+        began, ended = emission
+        return began <= self.to_ms + TOLERANCE_MS and ended >= self.from_ms - TOLERANCE_MS
+
+
+@dataclass(frozen=True)
+class EventCount:
+    """Events: `undelivered` of the `emitted` ones had nobody connected; `clashes` shared an id."""
+
+    emitted: int
+    undelivered: int
+    received: int
+    missed: int
+    lost: int
+    repeated: int
+    clashes: int
+    others: int
+
+
+@dataclass(frozen=True)
+class CommandCount:
+    """Commands: of those `enqueued`, how each ended; `rejected` had to be."""
+
+    enqueued: int
+    ok: int
+    rejected: int
+    failed: int
+    unanswered: int
+
+
+class Tally:
+    """The counts of one show."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._emitted: defaultdict[bytes, list[Emission]] = defaultdict(list)
+        self._received: Counter[bytes] = Counter()
+        self._ids: dict[str, bytes] = {}
+        self._gaps: list[Gap] = []
+        self._undelivered = self._repeated = self._clashes = self._others = 0
+        self._bad: dict[str, bool] = {}
+        self._answers: dict[str, bool] = {}
+        self.delays: list[float] = []
+
+    def emits(self, body: bytes, now_ms: float) -> None:
+        """The workspace is about to write an event; `emitted` follows."""
+        with self._lock:
+            self._emitted[_digest(body)].append(Emission(now_ms, float("inf")))
+
+    def emitted(self, body: bytes, now_ms: float, *, delivered: bool) -> None:
+        """It wrote the event, to somebody or, without `delivered`, to nobody."""
+        with self._lock:
+            emissions = self._emitted[_digest(body)]
+            emissions[-1] = Emission(emissions[-1].began_ms, now_ms)
+            self._undelivered += not delivered
+
+    def received(self, message_id: str, body: bytes, now_ms: float) -> bool:
+        """The consumer got a message; True if it was not seen before."""
+        digest = _digest(body)
+        with self._lock:
+            before = self._ids.get(message_id)
+            if before is not None:
+                self._repeated += before == digest
+                self._clashes += before != digest
+                return False
+            self._ids[message_id] = digest
+            if digest not in self._emitted:
+                self._others += 1
+                return True
+            nth = self._received[digest]
+            self._received[digest] += 1
+            if nth < len(self._emitted[digest]):
+                self.delays.append(now_ms - self._emitted[digest][nth].began_ms)
+            return True
+
+    def gap(self, from_ms: float, to_ms: float) -> None:
+        """The pump told that events may be missing between these times."""
+        with self._lock:
+            self._gaps.append(Gap(from_ms, to_ms))
+
+    def asked(self, id: str, *, bad: bool) -> None:
+        """A command was enqueued; one that is `bad` has to be rejected."""
+        with self._lock:
+            self._bad[id] = bad
+
+    def answered(self, id: str, *, ok: bool) -> bool:
+        """A result came; True if it is the first for this command."""
+        with self._lock:
+            if id in self._answers:
+                return False
+            self._answers[id] = ok
+            return True
+
+    def open(self) -> int:
+        """How much is still to come: events that nobody told as missed, and answers."""
+        return self.events().lost + self.commands().unanswered
+
+    def progress(self) -> int:
+        """A number that rises with all that arrives."""
+        with self._lock:
+            return len(self._ids) + len(self._answers) + self._repeated
+
+    def events(self) -> EventCount:
+        """Count the events."""
+        with self._lock:
+            received = missed = lost = 0
+            for digest, emissions in self._emitted.items():
+                came = min(self._received[digest], len(emissions))
+                absent = len(emissions) - came
+                told = min(absent, sum(map(self._is_told, emissions))) if absent else 0
+                received, missed, lost = received + came, missed + told, lost + absent - told
+            return EventCount(
+                emitted=sum(map(len, self._emitted.values())),
+                undelivered=self._undelivered,
+                received=received,
+                missed=missed,
+                lost=lost,
+                repeated=self._repeated,
+                clashes=self._clashes,
+                others=self._others,
+            )
+
+    def commands(self) -> CommandCount:
+        """Count the commands."""
+        with self._lock:
+            came = [(self._bad[id], ok) for id, ok in self._answers.items() if id in self._bad]
+            rejected = sum(bad and not ok for bad, ok in came)
+            good = sum(ok and not bad for bad, ok in came)
+            return CommandCount(
+                enqueued=len(self._bad),
+                ok=good,
+                rejected=rejected,
+                failed=len(came) - rejected - good,
+                unanswered=len(self._bad) - len(came),
+            )
+
+    def _is_told(self, emission: Emission) -> bool:
+        return any(gap.covers(emission) for gap in self._gaps)
+
+
+def _digest(body: bytes) -> bytes:
+    return blake2b(body, digest_size=16).digest()

@@ -1,0 +1,75 @@
+"""What pika and the broker say went wrong, as a LinkError with one word and one line."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from typing import Final
+
+from pika import exceptions as amqp
+from pika.adapters.utils import connection_workflow as workflow
+
+from rtmpump.errors import LinkError
+
+TOO_LARGE: Final = "content_too_large"
+"""The reason when a message is larger than the broker's `max_message_size`."""
+
+_REASON_OF_CODE: Final = {
+    311: TOO_LARGE,
+    312: "no_route",
+    313: "no_consumers",
+    320: "closed_by_broker",
+    402: "invalid_path",
+    403: "access_refused",
+    404: "not_found",
+    405: "resource_locked",
+    406: "precondition_failed",
+    530: "not_allowed",
+    541: "internal_error",
+}
+
+
+def closed_by_broker(link: str, code: int, text: str) -> LinkError:
+    """Name the code and say what to do about it; what is gone (404) is declared again at once."""
+    reason = _REASON_OF_CODE.get(code, f"code_{code}")
+    hint = ""
+    if code == 406 and "message size" in text:
+        reason = TOO_LARGE
+    elif code == 406 and "inequivalent arg" in text:
+        hint = '; delete it or make it alike, or set broker.declare = "passive"'
+    elif code == 404:
+        hint = '; it is made by broker.declare = "active"'
+    elif code == 403:
+        hint = "; give the RabbitMQ user this permission"
+    return LinkError(link, reason, f"{text}{hint}", at_once=code == 404)
+
+
+def translated(link: str, error: BaseException) -> LinkError:
+    """Say in one word and one line what became of a connection."""
+    match error:
+        case amqp.ConnectionClosedByBroker() | amqp.ChannelClosedByBroker():
+            return closed_by_broker(link, error.reply_code, error.reply_text)
+        case amqp.ProbableAuthenticationError() | amqp.AuthenticationError():
+            return LinkError(link, "auth", "the broker refused user and password")
+        case amqp.ProbableAccessDeniedError():
+            return LinkError(link, "not_allowed", "the broker refused the virtual host")
+        case amqp.AMQPHeartbeatTimeout():
+            return LinkError(link, "heartbeat", "the broker sent no heartbeat", at_once=True)
+        case workflow.AMQPConnectorPhaseErrorBase():
+            return translated(link, error.exception)
+        case workflow.AMQPConnectionWorkflowFailed():
+            return translated(link, error.exceptions[-1])
+        case ssl.SSLCertVerificationError():
+            return LinkError(link, "tls", f"the certificate is not good: {error.verify_message}")
+        case ssl.SSLError():
+            return LinkError(link, "tls", str(error))
+        case ConnectionRefusedError():
+            return LinkError(link, "refused", "connection refused")
+        case socket.gaierror():
+            return LinkError(link, "unreachable", f"no such host: {error.strerror}")
+        case TimeoutError() | workflow.AMQPConnectorStackTimeout():
+            return LinkError(link, "timeout", "no answer in time")
+        case amqp.StreamLostError() | amqp.AMQPConnectionError() | OSError():
+            told = str(error) or type(error).__name__
+            return LinkError(link, "lost", told, at_once=True)
+    return LinkError(link, "lost", repr(error), at_once=True)

@@ -1,0 +1,70 @@
+"""Fixtures for tests against real things: a RabbitMQ node, a simulated workspace, a real pump."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rtmpump.sandbox.rabbit import RabbitNode
+from rtmpump.sandbox.workspace import Workspace
+from tests.pump_help import Broker, PumpProcess, add_vhost
+
+StartPump = Callable[..., PumpProcess]
+
+
+@pytest.fixture(scope="session")
+def node() -> Iterator[RabbitNode]:
+    """One RabbitMQ for all tests; who stops it starts it again."""
+    with RabbitNode() as node:
+        yield node
+
+
+@pytest.fixture(scope="session")
+def old_vhosts() -> list[str]:
+    """Vhosts that can be deleted: the next test does it, for a call of rabbitmqctl is slow."""
+    return []
+
+
+@pytest.fixture
+def broker_url(node: RabbitNode, old_vhosts: list[str]) -> Iterator[str]:
+    """The URL of a vhost that only this test uses."""
+    name = f"test-{secrets.token_hex(4)}"
+    yield add_vhost(node, name, instead_of=old_vhosts.pop() if old_vhosts else "")
+    old_vhosts.append(name)
+
+
+@pytest.fixture
+def broker(broker_url: str) -> Iterator[Broker]:
+    """A connection to this test's vhost."""
+    with Broker(broker_url) as broker:
+        yield broker
+
+
+@pytest.fixture
+def workspace() -> Iterator[Workspace]:
+    """A workspace with a token of its own, so that a token in a log is this one."""
+    with Workspace(token=f"xoxb-{secrets.token_hex(16)}") as workspace:
+        yield workspace
+
+
+@pytest.fixture
+def start_pump(workspace: Workspace, broker_url: str, tmp_path: Path) -> Iterator[StartPump]:
+    """Starts a pump between the workspace and the vhost; keywords are sections of its config.
+
+    `start_pump(outbound={"rate": 100.0})`; the same spool for each pump of one test, unless told.
+    """
+    with ExitStack() as stack:
+
+        def start(*, ready: bool = True, **sections: Any) -> PumpProcess:
+            pump = PumpProcess(tmp_path, workspace, broker_url, **sections)
+            stack.enter_context(pump)
+            if ready:
+                pump.wait_ready()
+            return pump
+
+        yield start

@@ -1,0 +1,108 @@
+"""A sender with all it needs: a real WebSocket to a workspace, a directory, threads of its own."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from rtmpump import config
+from rtmpump.core.frames import Hello, Reply, parse
+from rtmpump.core.session import MessageIds
+from rtmpump.errors import LinkError
+from rtmpump.links.rtm import RtmSocket
+from rtmpump.links.slack_api import SlackApi
+from rtmpump.metrics import Metrics
+from rtmpump.pumps.directory import Directory
+from rtmpump.pumps.sender import Close, LinkDown, LinkUp, Sender
+from rtmpump.sandbox.workspace import Workspace
+from tests.pump_help import SECONDS, wait_until
+
+
+class SenderRig:
+    """A running sender; `close` ends all and raises what a thread died of."""
+
+    def __init__(self, workspace: Workspace, broker_url: str, **outbound: Any) -> None:
+        self.config = _config(workspace, broker_url, {"rate": 1_000.0, "burst": 100} | outbound)
+        self.socket = RtmSocket(self.config.slack)
+        self.stop = threading.Event()
+        self.ended: list[str] = []
+        self.ups = 0
+        self._errors: list[BaseException] = []
+        self._api = SlackApi(self.config.slack)
+        self._directory = Directory(self._api, policy=self.config.retry, stop=self.stop)
+        self.sender = Sender(
+            self.config,
+            Metrics(),
+            send=lambda frame, connection: self.socket.send(frame, connection=connection),
+            lookup=self._directory.lookup,
+            ids=MessageIds(),
+            stop=self.stop,
+            up=self._up,
+            down=lambda retry: self.ended.append(retry.reason),
+        )
+        bodies = (self.sender.run, self._read, self._directory.run)
+        self.threads = [threading.Thread(target=self._kept, args=(body,)) for body in bodies]
+        for thread in self.threads:
+            thread.start()
+        wait_until(lambda: self.ups, what="for the broker")
+        assert workspace.wait_live(SECONDS)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the sender's thread is over."""
+        return not self.threads[0].is_alive()
+
+    def close(self) -> None:
+        """Ends all threads."""
+        self.stop.set()
+        self.sender.tell(Close())
+        self._directory.wake()
+        self.socket.wake()
+        for thread in self.threads:
+            thread.join(SECONDS)
+            assert not thread.is_alive()
+        for error in self._errors:
+            raise error
+
+    def _up(self, _link: str, _where: str) -> None:
+        self.ups += 1
+
+    def _kept(self, body: Any) -> None:
+        try:
+            body()
+        except BaseException as error:
+            self._errors.append(error)
+
+    def _read(self) -> None:
+        """Read as the reader does, with neither pings nor a spool."""
+        while not self.stop.is_set():
+            try:
+                number = self.socket.open(self._api.connect().url)
+                while not self.stop.is_set():
+                    for body in self.socket.read(0.1):
+                        self._pass_on(parse(body), number)
+            except LinkError:
+                self.sender.tell(LinkDown())
+                time.sleep(0.05)
+        self.socket.close()
+
+    def _pass_on(self, frame: object, number: int) -> None:
+        if isinstance(frame, Hello):
+            self.sender.tell(LinkUp(number))
+        elif isinstance(frame, Reply):
+            self.sender.tell(frame)
+
+
+def _config(workspace: Workspace, broker_url: str, outbound: dict[str, Any]) -> config.Config:
+    env = {
+        "SLACK_API_TOKEN": workspace.token,
+        "RTMPUMP_SLACK_API_URL": workspace.api_url,
+        "RTMPUMP_BROKER_URL": broker_url,
+        "RTMPUMP_RETRY_INITIAL": "0.05",
+        "RTMPUMP_RETRY_MAX": "1",
+    }
+    env |= {f"RTMPUMP_OUTBOUND_{key.upper()}": str(value) for key, value in outbound.items()}
+    no_file: Path | None = None
+    return config.load(no_file, env)

@@ -1,0 +1,663 @@
+"""Facts about the trip from the spool to RabbitMQ: a real node, a real spool, no Slack."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rtmpump.config import Broker as BrokerConfig
+from rtmpump.config import Config, Events, Secret
+from rtmpump.config import Retry as RetryConfig
+from rtmpump.core.documented import TYPES
+from rtmpump.errors import SpoolFailed
+from rtmpump.links.retry import Retry
+from rtmpump.metrics import Metrics
+from rtmpump.pumps.publisher import Publisher
+from rtmpump.sandbox.ports import free_port
+from rtmpump.sandbox.rabbit import RabbitNode
+from rtmpump.spool import Row, Spool
+from tests.pump_help import Broker, Message, wait_until
+
+SECONDS = 60.0
+SMALL = 20_000
+
+
+def event(number: int, type: str = "message", size: int = 0) -> bytes:
+    """An event that says which it is."""
+    fields = {"type": type, "n": number, "ts": f"1700000000.{number:06d}", "channel": "C1"}
+    return json.dumps(fields | {"text": "x" * size}).encode()
+
+
+class Pumping:
+    """A publisher with its spool; `run` is in a thread of its own, as in the daemon."""
+
+    def __init__(self, folder: Path, *urls: str, **options: Any) -> None:
+        events = Events(**options.pop("events", {}))
+        broker = {"urls": tuple(map(Secret, urls)), "url": Secret(urls[0])}
+        broker |= options.pop("broker", {})
+        self.config = Config(
+            broker=BrokerConfig(**broker),
+            events=events,
+            retry=RetryConfig(initial=0.05, max=options.pop("retry_max", 0.5)),
+        )
+        settings = {"max_bytes": 512 << 20, "when_full": "block", "sync": "normal"}
+        self.spool = Spool.open(folder / "spool.db", **(settings | options))
+        self.metrics = Metrics()
+        self.stop = threading.Event()
+        self.ups: list[str] = []
+        self.downs: list[Retry] = []
+        self.error: BaseException | None = None
+        self.publisher = Publisher(
+            self.config,
+            self.spool,
+            self.metrics,
+            stop=self.stop,
+            up=lambda _link, where: self.ups.append(where),
+            down=self.downs.append,
+        )
+        self.thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        try:
+            self.publisher.run()
+        except BaseException as error:
+            self.error = error
+
+    def start(self, *, up: bool = True) -> Pumping:
+        """Run it, and wait for the link."""
+        self.thread.start()
+        if up:
+            wait_until(lambda: self.ups, what="for the link")
+        return self
+
+    def put(self, *bodies: bytes) -> int:
+        """Accept events, as the reader does."""
+        items = [(int(time.time() * 1000), body) for body in bodies]
+        last = self.spool.append(items, team="T1", bot="U1").last_seq
+        self.publisher.wake()
+        return last
+
+    def wait_empty(self) -> None:
+        """All is confirmed."""
+        try:
+            wait_until(lambda: self.left == 0 or self.error)
+        except AssertionError:
+            window = self.publisher._window
+            told = (self.left, window.in_flight, window.confirmed_upto, window.room())
+            pytest.fail(f"not empty: {told}, {self.counts}, {self.downs[-3:]}, {self.ups}")
+        assert self.error is None
+
+    def wait_down(self, reason: str) -> Retry:
+        """The link ended for this reason."""
+        wait_until(lambda: any(one.reason == reason for one in self.downs), what=f"for {reason}")
+        return next(one for one in self.downs if one.reason == reason)
+
+    def wait_end(self, seconds: float = 10.0) -> None:
+        """`run` returned, without an error."""
+        self.thread.join(seconds)
+        assert not self.thread.is_alive(), "it did not end"
+        assert self.error is None
+
+    @property
+    def left(self) -> int:
+        """How many events wait."""
+        return self.spool.measure().events
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """What was counted."""
+        counts: dict[str, Any] = self.metrics.snapshot()["events"]
+        return counts
+
+    def __enter__(self) -> Pumping:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        self.publisher.wake()
+        if self.thread.ident:
+            self.thread.join(20)
+        assert not self.thread.is_alive()
+        self.spool.close()
+
+
+Pump = Callable[..., Pumping]
+
+
+@pytest.fixture
+def pump(tmp_path: Path, broker_url: str) -> Iterator[Pump]:
+    """Makes publishers to this test's vhost, which end with the test."""
+    made: list[Pumping] = []
+
+    def make(*urls: str, **options: Any) -> Pumping:
+        made.append(Pumping(tmp_path, *(urls or (broker_url,)), **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.__exit__()
+
+
+@pytest.fixture(scope="module")
+def small_node() -> Iterator[RabbitNode]:
+    """A node that takes no message over SMALL bytes."""
+    with RabbitNode(config={"max_message_size": str(SMALL)}) as node:
+        yield node
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A port that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def numbers(messages: list[Message]) -> list[int]:
+    """Which events they are."""
+    return [message.json["n"] for message in messages]
+
+
+def without_repeats(messages: list[Message], *, last: bool) -> list[int]:
+    """Which events came, by the first or the last of the messages with the same id."""
+    ordered = messages[::-1] if last else messages
+    seen: set[str | None] = set()
+    found = []
+    for message in ordered:
+        if message.properties.message_id not in seen:
+            seen.add(message.properties.message_id)
+            found.append(message.json["n"])
+    return found[::-1] if last else found
+
+
+def has_all(goal: int) -> Callable[[list[Message]], bool]:
+    """Whether so many different events came."""
+    return lambda got: len(got) >= goal and len({one.properties.message_id for one in got}) >= goal
+
+
+# What arrives.
+
+
+def test_events_arrive_in_order_with_all_they_promise(pump: Pump, broker: Broker) -> None:
+    """Body unchanged; key, properties and headers as the contract has them; then it is gone."""
+    one = pump().start()
+    queue = broker.queue(("rtm.events", "#"))
+    bodies = [event(number) for number in range(3000)]
+    for at in range(0, 3000, 100):
+        one.put(*bodies[at : at + 100])
+    got = broker.take(queue, 3000)
+    assert [message.body for message in got] == bodies
+    first = got[0].properties
+    assert (got[0].key, first.type, first.app_id) == ("message", "message", "rtmpump")
+    assert (first.content_type, first.delivery_mode) == ("application/json", 2)
+    assert [message.headers["seq"] for message in got] == list(range(1, 3001))
+    assert {"team": "T1", "bot": "U1", "channel": "C1"}.items() <= got[0].headers.items()
+    one.wait_empty()
+    assert one.counts["confirmed"] == 3000
+    assert one.metrics.snapshot()["links"]["broker_events"]
+
+
+def test_a_broker_that_is_down_at_the_start(
+    tmp_path: Path, pump: Pump, node: RabbitNode, broker_url: str
+) -> None:
+    """It is tried again until it is there, and then gets all that waits."""
+    node.stop()
+    try:
+        one = pump().start(up=False)
+        one.put(*map(event, range(500)))
+        one.wait_down("refused")
+        assert one.left == 500
+    finally:
+        node.start()
+    one.wait_empty()
+    with Broker(broker_url) as broker:
+        assert numbers(broker.take("rtm.unrouted", 500)) == list(range(500))
+
+
+def test_a_broker_that_is_killed_in_between(pump: Pump, node: RabbitNode, broker_url: str) -> None:
+    """Nothing is lost, the order holds but for repeats, and a repeat has the same id and body."""
+    one = pump().start()
+    with Broker(broker_url) as broker:
+        # A quorum queue made just before a kill can be left without a leader for good.
+        queue = broker.queue(("rtm.events", "#"))
+    feeding = threading.Thread(
+        target=lambda: [one.put(*map(event, range(at, at + 50))) for at in range(0, 10_000, 50)]
+    )
+    feeding.start()
+    wait_until(lambda: one.counts["confirmed"] > 200)
+    node.kill()
+    feeding.join()
+    node.start()
+    one.wait_empty()
+    with Broker(broker_url) as broker:
+        got = broker.take_until(queue, has_all(10_000), SECONDS)
+    assert without_repeats(got, last=True) == list(range(10_000))
+    assert without_repeats(got, last=False) == list(range(10_000))
+    by_id: dict[Any, set[bytes]] = {}
+    for message in got:
+        by_id.setdefault(message.properties.message_id, set()).add(message.body)
+    assert {len(bodies) for bodies in by_id.values()} == {1}
+    assert len(one.downs) >= 1
+
+
+def test_the_spool_keeps_what_is_not_confirmed(pump: Pump, broker: Broker) -> None:
+    """While the queue refuses all, the spool stays full; and the window is never exceeded."""
+    one = pump(events={"confirm_window": 16}).start()
+    queue = broker.queue(("rtm.events", "#"), x_max_length=0, x_overflow="reject-publish")
+    most = watch_window(one)
+    one.put(*map(event, range(400)))
+    wait_until(lambda: one.counts["nacked"] >= 18)
+    assert one.left == 400
+    assert max(most) <= 16
+    broker.channel.queue_delete(queue)
+    one.wait_empty()
+    assert max(most) <= 16
+
+
+def watch_window(one: Pumping) -> list[int]:
+    """How many were in flight after each publish."""
+    seen: list[int] = [0]
+    window = one.publisher._window
+    real = window.__class__.sent
+
+    class Watched(window.__class__):  # type: ignore[name-defined,misc]
+        __slots__ = ()
+
+        def sent(self, seq: int, now: float, received_ms: int = 0) -> int:
+            tag = real(self, seq, now, received_ms)
+            seen.append(self.in_flight)
+            return tag
+
+    window.__class__ = Watched
+    return seen
+
+
+def test_a_queue_that_refuses_gets_all_in_the_end(pump: Pump, broker: Broker) -> None:
+    """After nacks: backoff, and each event arrives, in order once repeats are dropped."""
+    one = pump(events={"confirm_window": 64}).start()
+    options = {"x_max_length": 50, "x_overflow": "reject-publish"}
+    queue = broker.queue(("rtm.events", "#"), **options)
+    other = broker.queue(("rtm.events", "#"))
+    one.put(*map(event, range(600)))
+    got: list[Message] = []
+    deadline = time.monotonic() + SECONDS
+    while len({message.json["n"] for message in got}) < 600 and time.monotonic() < deadline:
+        time.sleep(0.05)
+        got += broker.drain(queue)
+    one.wait_empty()
+    got += broker.drain(queue)
+    assert one.counts["nacked"] > 0
+    # What was refused here comes later than what follows it, once; the last of each is in order.
+    assert sorted({message.json["n"] for message in got}) == list(range(600))
+    both = broker.drain(other)
+    assert without_repeats(both, last=False) == list(range(600))
+    assert without_repeats(both, last=True) == list(range(600))
+
+
+# What no queue takes.
+
+
+def test_what_no_queue_takes_goes_to_the_unrouted_once(pump: Pump, broker: Broker) -> None:
+    """Exactly once, with the same body and properties, in order."""
+    one = pump().start()
+    taken = broker.queue(("rtm.events", "taken"))
+    bodies = [event(n, "taken" if n % 5 == 0 else "message") for n in range(2000)]
+    one.put(*bodies)
+    one.wait_empty()
+    wait_until(lambda: broker.count("rtm.unrouted") + broker.count(taken) == 2000)
+    got = broker.take("rtm.unrouted", 1600)
+    assert [message.body for message in got] == [b for n, b in enumerate(bodies) if n % 5]
+    assert {message.key for message in got} == {"message"}
+    assert got[0].properties.message_id == "m:T1:C1:1700000000.000001:"
+    assert got[0].headers["seq"] == 2
+    assert numbers(broker.take(taken, 400)) == list(range(0, 2000, 5))
+    assert one.counts["returned"] == 1600
+
+
+def test_without_an_unrouted_exchange_it_is_counted(pump: Pump, broker: Broker) -> None:
+    """It leaves the spool, is told as dropped, and the others go on."""
+    one = pump(events={"unrouted": ""}).start()
+    taken = broker.queue(("rtm.events", "taken"))
+    one.put(*(event(n, "taken" if n % 2 else "message") for n in range(500)))
+    one.wait_empty()
+    assert one.counts["dropped"] == {"unrouted": 250}
+    assert numbers(broker.take(taken, 250)) == list(range(1, 500, 2))
+    assert not broker.exists(exchange="rtm.unrouted")
+
+
+class Stumbling:
+    """A spool whose disk refuses some reads of single events."""
+
+    def __init__(self, spool: Spool, times: int) -> None:
+        self._spool = spool
+        self.left = times
+
+    def read(self, after: int, limit: int) -> list[Row]:
+        """Fail as long as it is to."""
+        if limit == 1 and self.left:
+            self.left -= 1
+            raise SpoolFailed("spool.db", "disk I/O error")
+        return self._spool.read(after, limit)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._spool, name)
+
+
+def test_a_read_that_fails_while_forwarding(pump: Pump, broker: Broker) -> None:
+    """A disk that refuses a read for a moment ends nothing and loses nothing."""
+    one = pump()
+    stumbling = Stumbling(one.spool, 3)
+    one.publisher._spool = stumbling  # type: ignore[assignment]
+    one.start()
+    one.put(*map(event, range(40)))
+    one.wait_empty()
+    assert stumbling.left == 0
+    assert sorted(numbers(broker.take("rtm.unrouted", 40))) == list(range(40))
+
+
+def test_drop_oldest_may_take_what_is_in_flight(pump: Pump, broker: Broker) -> None:
+    """The publisher goes on with what is left; nothing waits for ever."""
+    one = pump(max_bytes=16 << 20, when_full="drop_oldest", events={"confirm_window": 64}).start()
+    queue = broker.queue(("rtm.events", "#"), x_max_length=0, x_overflow="reject-publish")
+    one.put(event(0))
+    wait_until(lambda: one.counts["nacked"])
+    for at in range(1, 8000, 50):
+        one.put(*(event(n, size=4000) for n in range(at, at + 50)))
+    assert one.spool.measure().first_seq > 1
+    broker.channel.queue_unbind(queue, "rtm.events", "#")
+    one.wait_empty()
+
+
+# Exchanges of event types.
+
+
+def test_type_exchanges_are_there_before_the_event(pump: Pump, broker: Broker) -> None:
+    """Those of documented types from the start, another before its first event."""
+    one = pump().start()
+    queue = broker.queue(("rtm.message", "#"), ("rtm.reaction_added", "#"))
+    one.put(event(1), event(2, "reaction_added"), event(3, "brand_new"), event(4))
+    assert numbers(broker.take(queue, 3)) == [1, 2, 4]
+    broker.bind(queue, "rtm.brand_new")
+    one.put(event(5, "brand_new"), event(6, "brand.new.er"), event(7))
+    assert numbers(broker.take(queue, 2)) == [5, 7]
+    assert broker.exists(exchange="rtm.brand_new_er")
+    assert numbers(broker.take("rtm.unrouted", 2)) == [3, 6]
+    assert not one.downs
+
+
+def test_an_exchange_that_is_deleted_is_made_again(pump: Pump, broker: Broker) -> None:
+    """The broker closes the channel (404); all is declared again, and nothing is skipped."""
+    one = pump().start()
+    one.put(event(0, "brand_new"))
+    one.wait_empty()
+    for name in ("rtm.brand_new", "rtm.message", "rtm.events"):
+        broker.channel.exchange_delete(name)
+    one.put(*map(event, range(1, 300)), event(300, "brand_new"))
+    one.wait_empty()
+    assert one.wait_down("not_found").wait == 0.0
+    got = broker.take_until("rtm.unrouted", has_all(301))
+    assert without_repeats(got, last=True) == list(range(301))
+    assert broker.exists(exchange="rtm.brand_new")
+    assert broker.exists(exchange="rtm.message")
+
+
+def test_the_unrouted_exchange_is_deleted(pump: Pump, broker: Broker) -> None:
+    """The event whose forwarding failed is not lost."""
+    one = pump().start()
+    broker.channel.exchange_delete("rtm.unrouted")
+    one.put(*map(event, range(50)))
+    one.wait_empty()
+    got = broker.take_until("rtm.unrouted", has_all(50))
+    assert without_repeats(got, last=True) == list(range(50))
+
+
+def test_a_type_whose_exchange_is_refused_stops_nobody(pump: Pump, broker: Broker) -> None:
+    """Somebody has a fanout of this name: the event goes to the events exchange alone."""
+    one = pump().start()
+    broker.channel.exchange_declare("rtm.odd", "fanout", durable=True)
+    queue = broker.queue(("rtm.events", "#"))
+    one.put(event(1), event(2, "odd"), event(3), event(4, "odd"))
+    one.wait_empty()
+    got = broker.take_until(queue, has_all(4))
+    assert without_repeats(got, last=True) == [1, 2, 3, 4]
+    assert len(one.downs) == 1
+
+
+@pytest.mark.parametrize("mode", ["passive", "none"])
+def test_those_who_declare_themselves(pump: Pump, broker: Broker, mode: str) -> None:
+    """Nothing is declared; what is missing is told, and tried again until it is there."""
+    one = pump(broker={"declare": mode}, events={"unrouted": "mine"}).start(up=False)
+    one.put(event(1, "brand_new"))
+    told = one.wait_down("not_found")
+    assert 'broker.declare = "active"' in told.detail
+    assert not broker.exists(exchange="rtm.events")
+    declare_by_hand(broker)
+    one.wait_empty()
+    assert not broker.exists(exchange="rtm.brand_new")
+
+
+def declare_by_hand(broker: Broker) -> None:
+    """Make the topology by hand, as an operator does; type exchanges too, for "passive"."""
+    channel = broker.channel
+    channel.exchange_declare("mine", "fanout", durable=True)
+    broker.queue(("mine", ""), name="mine")
+    for name in ("rtm.events", *(f"rtm.{type}" for type in TYPES)):
+        channel.exchange_declare(name, "topic", durable=True)
+
+
+def test_a_stream_keeps_all_events(pump: Pump, broker: Broker) -> None:
+    """With a stream nothing is unrouted, so nothing is forwarded."""
+    one = pump(events={"stream": "rtm.log"}).start()
+    one.put(*map(event, range(100)))
+    one.wait_empty()
+    got = broker.take_until(
+        "rtm.log", lambda got: len(got) >= 100, arguments={"x-stream-offset": "first"}
+    )
+    assert numbers(got) == list(range(100))
+    assert one.counts["returned"] == 0
+
+
+# What the broker will never take.
+
+
+def test_an_event_too_large_for_the_broker_is_let_go(
+    tmp_path: Path, small_node: RabbitNode
+) -> None:
+    """RabbitMQ closes the channel for it; the others arrive in order, and it is counted."""
+    large = {7, 60, 61, 199}
+    bodies = [event(n, size=SMALL if n in large else 10) for n in range(300)]
+    with Pumping(tmp_path, small_node.url) as one, Broker(small_node.url) as broker:
+        one.put(*bodies[:200])
+        one.start()
+        queue = "rtm.unrouted"
+        one.put(*bodies[200:])
+        one.wait_empty()
+        got = broker.take_until(queue, has_all(296))
+        assert without_repeats(got, last=True) == [n for n in range(300) if n not in large]
+        assert one.counts["dropped"] == {"refused_by_broker": 4}
+        assert {told.reason for told in one.downs} == {"content_too_large"}
+        assert len(one.downs) <= 8
+        assert all(told.wait == 0.0 for told in one.downs)
+        one.put(event(500))
+        assert numbers(broker.take(queue, 1)) == [500]
+        # It has not slowed down for good.
+        assert one.publisher._window.confirmed_upto >= one.publisher._one_by_one_upto
+
+
+def test_the_last_event_is_too_large(tmp_path: Path, small_node: RabbitNode) -> None:
+    """Nothing follows it, and it still leaves the spool; the next run does not meet it again."""
+    with Pumping(tmp_path, small_node.url) as one:
+        one.put(event(1), event(2, size=SMALL))
+        one.start()
+        one.wait_empty()
+        one.publisher.finish()
+        one.wait_end()
+        assert one.counts["dropped"] == {"refused_by_broker": 1}
+
+
+# Blocked, silent and absent brokers.
+
+
+def test_a_blocked_broker_stops_the_reading(
+    pump: Pump, broker: Broker, node: RabbitNode, broker_url: str
+) -> None:
+    """With a memory alarm no more than the window is read; after it all goes on by itself."""
+    one = pump(events={"confirm_window": 256}).start()
+    one.put(event(0))
+    one.wait_empty()
+    node.ctl("set_vm_memory_high_watermark", "0.0000001")
+    try:
+        one.put(event(1))
+        wait_until(lambda: one.metrics.snapshot()["broker_blocked"])
+        cursor = one.publisher._cursor
+        one.put(*map(event, range(2, 3000)))
+        one.put(event(3000))
+        wait_until(lambda: not one.publisher._woken)
+        assert one.publisher._cursor == cursor
+        assert one.left >= 2999
+        assert not one.downs
+    finally:
+        node.ctl("set_vm_memory_high_watermark", "0.4")
+    one.wait_empty()
+    assert not one.metrics.snapshot()["broker_blocked"]
+    got = broker.take_until("rtm.unrouted", has_all(3001))
+    assert without_repeats(got, last=True) == list(range(3001))
+
+
+def test_finish_drains_and_ends(pump: Pump, broker: Broker) -> None:
+    """What the spool holds is published, then `run` returns."""
+    one = pump().start()
+    one.put(*map(event, range(3000)))
+    one.publisher.finish()
+    one.wait_end(SECONDS)
+    assert one.left == 0
+    assert numbers(broker.take("rtm.unrouted", 3000)) == list(range(3000))
+    assert one.stop.is_set()
+
+
+def test_finish_with_nothing_left_ends_at_once(pump: Pump) -> None:
+    """With the link up, and while the broker is away."""
+    one = pump().start()
+    one.publisher.finish()
+    one.wait_end()
+
+
+def test_finish_while_the_broker_is_away(tmp_path: Path) -> None:
+    """With an empty spool it ends; with events left it waits for the broker, until `stop`."""
+    url = f"amqp://guest:guest@127.0.0.1:{free_port()}/"
+    with Pumping(tmp_path, url) as one:
+        one.start(up=False)
+        one.wait_down("refused")
+        one.put(event(1))
+        one.publisher.finish()
+        count = len(one.downs)
+        wait_until(lambda: len(one.downs) > count)
+        assert one.thread.is_alive()
+        one.stop.set()
+        one.publisher.wake()
+        one.wait_end()
+        assert one.left == 1
+
+
+def test_finish_does_not_wait_for_damaged_events(pump: Pump, broker: Broker) -> None:
+    """A last event whose checksum is wrong is skipped, and the drain ends all the same."""
+    one = pump()
+    one.put(event(1), event(2))
+    one.spool._db.execute("UPDATE events SET body = 'x' WHERE seq = 2")
+    one.spool._db.commit()
+    one.publisher.finish()
+    one.start()
+    one.wait_end()
+    assert numbers(broker.take("rtm.unrouted", 1)) == [1]
+
+
+@pytest.mark.parametrize("woken_before", [False, True])
+def test_stop_ends_a_connection_that_is_being_made(
+    tmp_path: Path, silent_port: int, woken_before: bool
+) -> None:
+    """The peer took the connection and says nothing; `stop` does not wait for it."""
+    with Pumping(tmp_path, f"amqp://guest:guest@127.0.0.1:{silent_port}/") as one:
+        one.start(up=False)
+        wait_until(lambda: one.publisher._rabbit._loop)
+        if woken_before:
+            one.put(event(1))
+        one.stop.set()
+        one.publisher.wake()
+        one.wait_end(6)
+
+
+def test_stop_before_the_connection_is_begun(tmp_path: Path, silent_port: int) -> None:
+    """A stop that comes between two connections is heard by the next one."""
+    with Pumping(tmp_path, f"amqp://guest:guest@127.0.0.1:{silent_port}/") as one:
+        one.publisher.wake()
+        one.stop.set()
+        one.publisher.wake()
+        one.start(up=False)
+        one.wait_end(6)
+
+
+def test_stop_ends_at_once_with_a_full_spool(pump: Pump) -> None:
+    """What is not confirmed stays on disk."""
+    one = pump(events={"confirm_window": 8}).start()
+    one.put(*map(event, range(20_000)))
+    wait_until(lambda: one.counts["confirmed"] > 100)
+    one.stop.set()
+    one.publisher.wake()
+    one.wait_end(6)
+    assert one.left > 0
+
+
+def test_a_broker_that_stops_confirming_is_left(
+    pump: Pump, monkeypatch: pytest.MonkeyPatch, broker: Broker
+) -> None:
+    """Confirms that get lost end the connection; the next one brings all events."""
+    monkeypatch.setattr("rtmpump.pumps.publisher._CONFIRM_TIMEOUT_MIN", 0.0)
+    one = pump(broker={"heartbeat": 1}).start()
+    real, lost = one.publisher.settled, []
+
+    def deaf(tag: int, multiple: bool, ok: bool) -> None:
+        if one.downs:
+            real(tag, multiple, ok)
+        else:
+            lost.append(tag)
+
+    one.publisher.settled = deaf  # type: ignore[method-assign]
+    one.put(*map(event, range(100)))
+    assert one.wait_down("confirm_timeout").wait == 0.0
+    one.wait_empty()
+    assert lost
+    got = broker.take_until("rtm.unrouted", has_all(100))
+    assert without_repeats(got, last=True) == list(range(100))
+
+
+def test_a_second_node_takes_over(pump: Pump, broker_url: str, silent_port: int) -> None:
+    """The nodes are tried in order; one that is down costs nothing but the try."""
+    dead = f"amqp://guest:guest@127.0.0.1:{free_port()}/"
+    one = pump(dead, broker_url).start()
+    one.put(event(1))
+    one.wait_empty()
+    assert not one.downs
+    assert one.ups == [f"127.0.0.1:{broker_url.rpartition(':')[2].partition('/')[0]}"]
+
+
+def test_large_events_do_not_fill_the_memory(pump: Pump, broker: Broker) -> None:
+    """Bytes in flight are bounded, not only their number."""
+    one = pump()
+    flying: list[int] = []
+    real = one.publisher._room
+
+    def room() -> int:
+        flying.append(one.publisher._burst if one.publisher._window.in_flight else 0)
+        return real()
+
+    one.publisher._room = room  # type: ignore[method-assign]
+    one.put(*(event(n, size=1 << 20) for n in range(100)))
+    one.start()
+    one.wait_empty()
+    assert max(flying) <= 40 << 20

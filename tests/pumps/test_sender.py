@@ -1,0 +1,264 @@
+"""Facts about the sender that a black box hardly shows; the others are in e2e/test_outbound."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from rtmpump.core.frames import Reply
+from rtmpump.pumps.sender import Finish
+from rtmpump.sandbox import faults
+from rtmpump.sandbox.rabbit import RabbitNode
+from rtmpump.sandbox.workspace import Workspace
+from tests.pump_help import Broker, wait_until
+from tests.pumps.sender_help import SenderRig
+
+GENERAL, RANDOM = "C0GENERAL", "C0RANDOM"
+StartRig = Callable[..., SenderRig]
+
+
+@pytest.fixture
+def start(workspace: Workspace, broker_url: str) -> Iterator[StartRig]:
+    """Starts a sender; keywords are keys of [outbound]."""
+    with ExitStack() as stack:
+
+        def start(**outbound: object) -> SenderRig:
+            rig = SenderRig(workspace, broker_url, **outbound)
+            stack.callback(rig.close)
+            return rig
+
+        yield start
+
+
+def texts(workspace: Workspace, channel: str = "") -> list[str]:
+    """What Slack took, in order."""
+    return [sent.text for sent in workspace.sent if not channel or sent.channel == channel]
+
+
+def message(text: str, channel: str = GENERAL) -> dict[str, str]:
+    """A command."""
+    return {"channel": channel, "text": text}
+
+
+def end_connections(node: RabbitNode, broker_url: str) -> None:
+    """The broker ends every connection of the pump in this vhost."""
+    vhost = broker_url.rsplit("/", 1)[1]
+    node.ctl(
+        "eval",
+        f'[rabbit_networking:close_connection(P, "test") || P <- rabbit_networking:connections(),'
+        f' [{{vhost, <<"{vhost}">>}}] =:= rabbit_networking:connection_info(P, [vhost]),'
+        " [{client_properties, L}] <- [rabbit_networking:connection_info(P, [client_properties])],"
+        ' lists:member({<<"product">>, longstr, <<"rtmpump">>}, L)].',
+    )
+
+
+def is_empty(rig: SenderRig, broker: Broker) -> bool:
+    """Whether nothing is left in the pump and in the queue."""
+    return not rig.sender.waiting and not broker.count("rtm.outbound")
+
+
+def test_a_dead_queue_that_is_gone_loses_no_dead_letter(start: StartRig, broker: Broker) -> None:
+    """The letter comes back before its own ack: that ack must not count."""
+    rig = start()
+    broker.channel.queue_delete("rtm.outbound.dead")
+    command = broker.command(b"garbage")
+    wait_until(lambda: rig.ups == 2, what="for a new connection")
+    assert broker.dead().body == b"garbage"
+    assert broker.result(command).json["error"]["code"] == "invalid_command"
+    wait_until(lambda: is_empty(rig, broker))
+    assert broker.more_results(command) == []
+
+
+def test_a_full_dead_queue_does_not_hold_back_the_answer(
+    node: RabbitNode, start: StartRig, broker: Broker, broker_url: str
+) -> None:
+    """The letter is tried again until it is taken; the command stays in its queue until then."""
+    vhost = broker_url.rsplit("/", 1)[1]
+    rig = start()
+    node.ctl(
+        "set_policy", "--vhost", vhost, "full", "dead$",
+        '{"max-length": 1, "overflow": "reject-publish"}', "--apply-to", "queues",
+    )  # fmt: skip
+    commands = [broker.command(f"garbage {number}") for number in range(12)]
+    for command in commands:
+        assert broker.result(command).json["ok"] is False
+    assert rig.sender.waiting
+    seen = set()
+    while len(seen) < len(commands):
+        seen.add(broker.dead().body)
+    wait_until(lambda: is_empty(rig, broker))
+    assert not any(broker.more_results(command) for command in commands)
+
+
+def test_what_was_written_is_not_sent_again_when_the_broker_comes_back(
+    node: RabbitNode, start: StartRig, broker: Broker, broker_url: str, workspace: Workspace
+) -> None:
+    """The reply that came meanwhile settles it, and there is one result; the next ones follow."""
+    rig = start(reply_timeout=60)
+    workspace.faults.reply_policy = lambda _frame: faults.late(1.0)
+    commands = [broker.command(message("one")), broker.command(message("two"))]
+    wait_until(lambda: len(workspace.sent) == 1)
+    end_connections(node, broker_url)
+    wait_until(lambda: rig.ups == 2, what="for a new connection")
+    workspace.faults.reply_policy = faults.NORMAL
+    for command in commands:
+        assert broker.result(command).json["attempts"] == 1
+    wait_until(lambda: is_empty(rig, broker))
+    assert texts(workspace) == ["one", "two"]
+    assert not any(broker.more_results(command) for command in commands)
+
+
+def test_identical_commands_are_each_sent_once(
+    node: RabbitNode, start: StartRig, broker: Broker, broker_url: str, workspace: Workspace
+) -> None:
+    """Two that nobody can tell apart are two, also if the broker goes away between them."""
+    rig = start(reply_timeout=60)
+    workspace.faults.reply_policy = lambda _frame: faults.late(1.0)
+    broker.publish(message("same"))
+    broker.publish(message("same"))
+    wait_until(lambda: len(workspace.sent) == 1)
+    end_connections(node, broker_url)
+    wait_until(lambda: rig.ups == 2, what="for a new connection")
+    wait_until(lambda: is_empty(rig, broker) and len(workspace.sent) >= 2)
+    assert texts(workspace) == ["same", "same"]
+
+
+def test_a_queue_that_was_deleted_is_declared_again(
+    start: StartRig, broker: Broker, workspace: Workspace
+) -> None:
+    """The consumer is cancelled then, and the pump begins anew."""
+    rig = start()
+    broker.channel.queue_delete("rtm.outbound")
+    wait_until(lambda: rig.ups == 2, what="for a new connection")
+    assert broker.ask(message("hi"))["ok"]
+    assert texts(workspace) == ["hi"]
+
+
+def test_messages_by_name_do_not_overtake_those_whose_lookup_is_answered(
+    start: StartRig, broker: Broker, workspace: Workspace
+) -> None:
+    """While the directory's answer is on the way, later ones of the name wait behind."""
+    start()
+    workspace.faults.api_errors["conversations.list"].append(faults.Hang(0.5))
+    wanted = [str(number) for number in range(300)]
+    last = [broker.command(message(text, "#general")) for text in wanted][-1]
+    broker.result(last)
+    assert texts(workspace) == wanted
+
+
+def test_expiration_holds_deep_in_a_lane_and_before_the_lookup(
+    start: StartRig, broker: Broker, workspace: Workspace
+) -> None:
+    """It ends what waits for the rate limit, and what waits for the directory."""
+    rig = start(rate=0.001, burst=1)
+    workspace.faults.api_errors["conversations.list"].append(faults.Hang(5.0))
+    broker.ask(message("takes the token"))
+    head = broker.command(message("waits"))
+    late = [broker.command(message("late"), expiration="300") for _ in range(3)]
+    late.append(broker.command(message("late", "random"), expiration="300"))
+    for command in late:
+        assert broker.result(command).json["error"]["code"] == "timeout"
+    wait_until(lambda: rig.sender.waiting == 1)
+    assert texts(workspace) == ["takes the token"]
+    assert broker.more_results(head) == []
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"large": "x" * 130_900},
+        {"CC": ["rtm.outbound"], "BCC": ["rtm.outbound"]},
+        {"of all kinds": [None, True, -1, 2**40, {"a": [1]}], "bytes": b"\xff\x00"},
+        None,
+    ],
+)
+def test_no_headers_of_a_producer_hurt_its_dead_letter(
+    headers: dict[str, object] | None, start: StartRig, broker: Broker
+) -> None:
+    """Too large for one frame with ours, copies to others, odd values, none."""
+    rig = start()
+    rejected = broker.command(message(""), headers={"mine": 1})
+    broker.publish(message(""), headers=headers, user_id="guest", expiration="60000")
+    broker.result(rejected)
+    letters = [broker.dead(), broker.dead()]
+    assert letters[0].headers["mine"] == 1
+    assert letters[1].headers["rtmpump-error-code"] == "invalid_command"
+    assert letters[1].properties.expiration is None
+    wait_until(lambda: is_empty(rig, broker))
+    assert rig.ups == 1
+    assert broker.drain("rtm.outbound.dead") == []
+
+
+@pytest.mark.parametrize(
+    "queue", ["nobody", "amq.rabbitmq.reply-to.garbage", "rtm.outbound.dead", "ö" * 120, b"\xff"]
+)
+def test_a_result_that_nobody_takes_is_let_go(
+    queue: str | bytes, start: StartRig, broker: Broker, workspace: Workspace
+) -> None:
+    """The command is acked, whatever its producer wrote as reply_to and correlation id."""
+    rig = start()
+    broker.publish(message("hi"), reply_to=queue, correlation_id="c" * 255)
+    wait_until(lambda: workspace.sent and is_empty(rig, broker))
+    assert rig.ups == 1
+
+
+def test_typing_is_coalesced_for_each_thread(
+    start: StartRig, broker: Broker, workspace: Workspace
+) -> None:
+    """One indicator in three seconds; that of a thread is another one."""
+    start()
+    thread = {"type": "typing", "channel": GENERAL, "thread_ts": "1355517523.000005"}
+    for command in (thread, {"type": "typing", "channel": GENERAL}) * 3:
+        assert broker.ask(command)["ok"]
+    frames = [frame for frame in workspace.frames if frame["type"] == "typing"]
+    assert len(frames) == 2
+
+
+def test_a_finish_waits_no_longer_than_for_the_replies(
+    start: StartRig, broker: Broker, workspace: Workspace
+) -> None:
+    """A message that would go again stays in the queue; what waits unsent as well."""
+    workspace.faults.reply_policy = faults.NEVER
+    rig = start(reply_timeout=1)
+    broker.publish(message("unanswered"))
+    broker.publish(message("unsent"))
+    wait_until(lambda: any(frame["type"] == "message" for frame in workspace.frames))
+    rig.sender.tell(Finish())
+    wait_until(lambda: rig.has_ended)
+    wait_until(lambda: broker.count("rtm.outbound") == 2)
+
+
+def test_replies_that_nobody_waits_for_are_not_kept(start: StartRig) -> None:
+    """Whatever Slack repeats while the broker is away, memory does not grow."""
+    rig = start()
+    for number in range(10_000):
+        rig.sender.tell(Reply(number, True, "", "", "", None))
+    assert len(rig.sender._inbox) == 0
+
+
+def test_nothing_is_left_of_commands_that_passed(
+    start: StartRig, broker: Broker, workspace: Workspace
+) -> None:
+    """Thousands with expirations of days, answered and refused: no trace in the pump."""
+    rig = start(prefetch=100)
+    count = 3_000
+    answers = broker.queue()
+    for number in range(count):
+        broker.publish(
+            message(
+                secrets.token_hex(4) if number % 3 else "",
+                f"C0{'GENERAL' if number % 2 else 'RANDOM'}",
+            ),
+            reply_to=answers,
+            expiration="864000000",
+        )
+    assert len(broker.take(answers, count)) == count
+    wait_until(lambda: is_empty(rig, broker))
+    writer = rig.sender._writer
+    assert len(writer._awaited) == len(writer._expiring) == len(writer._lanes._lanes) == 0
+    assert len(writer._expiring._heap) + len(writer._lanes._plan) < 1_000
+    assert len(rig.sender._acked_jobs) <= 100
+    assert len(workspace.sent) == count - count // 3

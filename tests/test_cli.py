@@ -1,0 +1,284 @@
+"""Facts about `rtmpump` as a person meets it: help, exit codes, run, check, topology."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rtmpump.sandbox.faults import HttpAnswer
+from rtmpump.sandbox.workspace import Workspace
+from tests.cli_help import Running, config_file, environment, rtmpump
+from tests.conftest import StartPump
+from tests.pump_help import SECONDS, Broker
+
+NOBODY = "amqp://guest:pass-word@127.0.0.1:1/%2F"
+
+
+def test_help_tells_each_command_without_importing_what_is_heavy(tmp_path: Path) -> None:
+    """`--help` is quick since none of the libraries are loaded for it."""
+    program = (
+        "import sys\n"
+        "from rtmpump.cli import main\n"
+        "main(['--help'], standalone_mode=False)\n"
+        "print(*sorted(sys.modules))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=True,
+    )
+    text, _, modules = done.stdout.rstrip().rpartition("\n")
+    for name in ("run", "check", "demo", "tail", "send", "topology"):
+        assert f"\n  {name} " in text
+    heavy = {"pika", "slack_sdk", "websocket", "msgspec", "structlog", "tenacity", "sqlite3"}
+    assert not heavy & set(modules.split())
+
+
+@pytest.mark.parametrize("name", ["run", "check", "tail", "send", "topology"])
+def test_each_command_has_help_and_a_config_option(tmp_path: Path, name: str) -> None:
+    """`rtmpump NAME --help` answers 0 and tells of --config."""
+    done = rtmpump(tmp_path, name, "--help")
+    assert done.returncode == 0
+    assert "-c, --config FILE" in done.stdout
+
+
+@pytest.mark.parametrize("args", [("nonsense",), ("check", "--nonsense"), ("send", "general")])
+def test_wrong_usage_is_2(tmp_path: Path, args: tuple[str, ...]) -> None:
+    """An unknown command, an unknown option and a missing argument are wrong usage."""
+    done = rtmpump(tmp_path, *args)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Error: " in done.stderr
+
+
+@pytest.mark.parametrize("name", ["run", "check"])
+def test_a_wrong_config_is_78_and_one_line(tmp_path: Path, name: str) -> None:
+    """The line names file, line, key and the nearest right name."""
+    file = tmp_path / "bad.toml"
+    file.write_text("[slack]\npingg_interval = 3\n")
+    done = rtmpump(tmp_path, name, "-c", str(file))
+    assert done.returncode == 78
+    assert done.stderr.startswith(f"rtmpump: {file}:2: slack.pingg_interval: unknown key")
+    assert "slack.ping_interval" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_traceback_shows_at_level_debug_only(tmp_path: Path) -> None:
+    """RTMPUMP_LOG_LEVEL=debug adds it before the one line."""
+    done = rtmpump(tmp_path, "run", env={"RTMPUMP_LOG_LEVEL": "debug"})
+    assert done.returncode == 78
+    assert done.stderr.startswith("Traceback")
+    assert done.stderr.splitlines()[-1].startswith("rtmpump: slack.token: there is no Slack token")
+
+
+def test_the_option_wins_over_the_variable_and_that_over_the_folder(tmp_path: Path) -> None:
+    """The file is that of --config, $RTMPUMP_CONFIG or ./config.toml, in this order."""
+    files = [tmp_path / "a.toml", tmp_path / "b.toml", tmp_path / "config.toml"]
+    for file in files:
+        file.write_text(f'[events]\nexchange = "from.{file.stem}"\n')
+    env = {"RTMPUMP_CONFIG": str(files[1])}
+    assert "from.a" in rtmpump(tmp_path, "topology", "-c", str(files[0]), env=env).stdout
+    assert "from.b" in rtmpump(tmp_path, "topology", env=env).stdout
+    assert "from.config" in rtmpump(tmp_path, "topology").stdout
+
+
+def test_a_missing_file_is_78(tmp_path: Path) -> None:
+    """A file that somebody named must be there."""
+    done = rtmpump(tmp_path, "topology", "--config", "nowhere.toml")
+    assert done.returncode == 78
+    assert "no such file: nowhere.toml" in done.stderr
+
+
+def test_topology_needs_no_token_and_json_is_a_definitions_file(tmp_path: Path) -> None:
+    """Both forms name the same exchanges and queues."""
+    text = rtmpump(tmp_path, "topology")
+    definitions = json.loads(rtmpump(tmp_path, "topology", "--json").stdout)
+    assert text.returncode == 0
+    assert {"exchanges", "queues", "bindings"} == set(definitions)
+    for queue in definitions["queues"]:
+        assert f"queue {queue['name']} " in text.stdout
+
+
+def test_a_reader_that_went_away_is_no_noise(tmp_path: Path) -> None:
+    """`rtmpump topology --json | head -0` prints no traceback."""
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    done = subprocess.run(
+        [sys.executable, "-m", "rtmpump", "topology", "--json"],
+        cwd=tmp_path,
+        env=environment(),
+        stdout=write_end,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    os.close(write_end)
+    assert done.stderr == ""
+
+
+def test_check_tells_who_set_what_and_hides_secrets(tmp_path: Path) -> None:
+    """Each value comes with its place; a password and the token never show."""
+    file = config_file(tmp_path, NOBODY)
+    env = {"SLACK_API_TOKEN": "xoxb-very-secret", "RTMPUMP_SLACK_PING_INTERVAL": "7s"}
+    done = rtmpump(tmp_path, "check", "-c", str(file), env=env)
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[0] == f"file: {file}"
+    assert "slack.token = ***  (from SLACK_API_TOKEN)" in done.stdout
+    assert f"broker.url = ***  (from {file}:2)" in done.stdout
+    assert "slack.ping_interval = 7.0  (from RTMPUMP_SLACK_PING_INTERVAL)" in done.stdout
+    assert done.stdout.splitlines()[-1] == "config is fine"
+    assert "secret" not in done.stdout + done.stderr
+    assert "pass-word" not in done.stdout + done.stderr
+
+
+def test_check_names_each_source_of_the_token(tmp_path: Path) -> None:
+    """It is that which `run` would take: file before credential."""
+    (tmp_path / "slack-token").write_text("xoxb-1\n")
+    (tmp_path / "own").write_text("xoxb-2\n")
+    env = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    both = env | {"RTMPUMP_SLACK_TOKEN_FILE": str(tmp_path / "own")}
+    credential = rtmpump(tmp_path, "check", env=env).stdout
+    assert f"slack.token = ***  (from {tmp_path / 'slack-token'})" in credential
+    assert "(from slack.token_file)" in rtmpump(tmp_path, "check", env=both).stdout
+
+
+def test_check_json_of_a_wrong_config_tells_the_problem(tmp_path: Path) -> None:
+    """The object says so, and the exit code is 78."""
+    done = rtmpump(tmp_path, "check", "--json")
+    assert done.returncode == 78
+    assert json.loads(done.stdout)["ok"] is False
+    assert "there is no Slack token" in json.loads(done.stdout)["problem"]
+
+
+def test_check_connect_says_what_slack_and_rabbitmq_said(
+    tmp_path: Path, workspace: Workspace, broker_url: str
+) -> None:
+    """Before the first run the exchanges are not there yet, which is no fault."""
+    file = config_file(tmp_path, broker_url, token=workspace.token, api_url=workspace.api_url)
+    done = rtmpump(tmp_path, "check", "--connect", "-c", str(file))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Slack: auth.test: the token is good" in done.stdout
+    assert "Slack: rtm.connect: this token may use RTM" in done.stdout
+    assert f"vhost {broker_url.rpartition('/')[2]}" in done.stdout
+    assert "rtm.outbound is not there yet; `rtmpump run` declares it" in done.stdout
+    assert workspace.connections == 0
+    assert workspace.token not in done.stdout
+
+
+def test_check_connect_json_after_a_run_finds_all(
+    tmp_path: Path, start_pump: StartPump, workspace: Workspace
+) -> None:
+    """What `run` declared is there; machines get one object."""
+    pump = start_pump()
+    done = rtmpump(tmp_path, "check", "--connect", "--json", "-c", str(pump.config))
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["ok"]) == (0, True)
+    assert report["slack"]["team"] == workspace.team
+    names = ("rtm.events", "rtm.outbound", "rtm.outbound.dead")
+    assert report["rabbitmq"]["there"] == dict.fromkeys(names, True)
+    assert workspace.token not in done.stdout
+
+
+def test_check_connect_fails_where_passive_finds_nothing(
+    tmp_path: Path, workspace: Workspace, broker_url: str
+) -> None:
+    """With declare = "passive" somebody must have made the queues."""
+    file = config_file(tmp_path, broker_url, token=workspace.token, api_url=workspace.api_url)
+    env = {"RTMPUMP_BROKER_DECLARE": "passive"}
+    done = rtmpump(tmp_path, "check", "--connect", "-c", str(file), env=env)
+    assert done.returncode == 1
+    assert "rtmpump: RabbitMQ misses rtm.events" in done.stderr
+
+
+def test_check_connect_is_69_where_the_broker_is_away(tmp_path: Path, workspace: Workspace) -> None:
+    """Slack is still asked, and the password still hidden."""
+    file = config_file(tmp_path, NOBODY, token=workspace.token, api_url=workspace.api_url)
+    done = rtmpump(tmp_path, "check", "--connect", "-c", str(file))
+    assert done.returncode == 69
+    assert "rtmpump: RabbitMQ is not reachable: 127.0.0.1:1: connection refused" in done.stderr
+    assert "Slack: rtm.connect: this token may use RTM" in done.stdout
+    assert "pass-word" not in done.stdout + done.stderr
+
+
+def test_check_connect_is_78_where_slack_refuses_the_token(
+    tmp_path: Path, workspace: Workspace
+) -> None:
+    """A refused token outweighs a broker that is away: waiting does not help."""
+    file = config_file(tmp_path, NOBODY, token="xoxb-wrong", api_url=workspace.api_url)
+    done = rtmpump(tmp_path, "check", "--connect", "-c", str(file))
+    assert done.returncode == 78
+    assert "rtmpump: Slack refused the token (invalid_auth)" in done.stderr
+    assert "xoxb-wrong" not in done.stdout + done.stderr
+
+
+def test_check_connect_says_that_a_new_kind_of_token_has_no_rtm(
+    tmp_path: Path, workspace: Workspace, broker_url: str
+) -> None:
+    """auth.test takes such a token, only rtm.connect tells."""
+    workspace.faults.api_errors["rtm.connect"].append("not_allowed_token_type")
+    file = config_file(tmp_path, broker_url, token=workspace.token, api_url=workspace.api_url)
+    done = rtmpump(tmp_path, "check", "--connect", "-c", str(file))
+    assert done.returncode == 78
+    assert "not_allowed_token_type" in done.stderr
+    assert "classic app" in done.stderr
+
+
+def test_check_connect_is_69_where_slack_is_away(
+    tmp_path: Path, workspace: Workspace, broker_url: str
+) -> None:
+    """A server error of Slack is one to wait for."""
+    workspace.faults.api_errors["auth.test"].append(HttpAnswer(503))
+    file = config_file(tmp_path, broker_url, token=workspace.token, api_url=workspace.api_url)
+    done = rtmpump(tmp_path, "check", "--connect", "-c", str(file))
+    assert done.returncode == 69
+    assert "rtmpump: Slack is not reachable: " in done.stderr
+
+
+def test_run_pumps_until_sigterm_and_ends_with_0(
+    start_pump: StartPump, workspace: Workspace, broker: Broker
+) -> None:
+    """The daemon is `rtmpump run`."""
+    pump = start_pump()
+    queue = broker.queue(("rtm.events", "message"))
+    workspace.emit({"type": "message", "channel": "C1", "text": "hi", "ts": "1.000001"})
+    assert broker.get(queue).json["text"] == "hi"
+    pump.terminate()
+    assert pump.wait() == 0
+
+
+def test_run_ends_with_0_at_ctrl_c(start_pump: StartPump) -> None:
+    """SIGINT is as SIGTERM."""
+    pump = start_pump()
+    pump.signal(signal.SIGINT)
+    assert pump.wait() == 0
+
+
+def test_run_ends_with_78_where_slack_refuses_the_token(
+    tmp_path: Path, workspace: Workspace, broker_url: str
+) -> None:
+    """So the service manager does not start it again."""
+    file = config_file(tmp_path, broker_url, token="xoxb-wrong", api_url=workspace.api_url)
+    env = {"RTMPUMP_HTTP_LISTEN": ""}
+    with Running(tmp_path, "run", "-c", str(file), env=env) as run:
+        assert run.wait() == 78
+    assert not any("xoxb-wrong" in line for line in run.errors)
+
+
+def test_run_says_in_one_line_that_the_spool_is_taken(
+    start_pump: StartPump, tmp_path: Path
+) -> None:
+    """A second daemon on the same spool ends with 1."""
+    pump = start_pump()
+    done = rtmpump(tmp_path, "run", "-c", str(pump.config))
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(f"rtmpump: spool {pump.spool}: ")
+    assert pump.running

@@ -1,0 +1,396 @@
+"""Facts about `rtmpump demo`: what it counts, what it shows, and that nothing stays behind."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from rtmpump import config
+from rtmpump.core.frames import Event, parse
+from rtmpump.demo.chatter import CHANNELS, UNKNOWN_TYPE, Chatter
+from rtmpump.demo.screen import Screen
+from rtmpump.demo.stage import Names, Pump, PumpEnded, environment
+from rtmpump.demo.strikes import plan
+from rtmpump.demo.summary import Summary
+from rtmpump.demo.tally import TOLERANCE_MS, Tally
+from rtmpump.errors import TokenRefused
+from rtmpump.links import topology
+from rtmpump.sandbox.hub import Sent
+from rtmpump.sandbox.rabbit import RabbitNode
+from rtmpump.sandbox.rtm import as_bytes
+from rtmpump.sandbox.workspace import Workspace
+from tests.pump_help import wait_until
+
+ROOT = Path(__file__).resolve().parent.parent
+FAR = 10_000.0 + TOLERANCE_MS
+
+
+class Demo:
+    """`rtmpump demo` as a process; its temporary folders are in `folder`."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self.folder = folder
+        env = {name: value for name, value in os.environ.items() if "SLACK" not in name}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "rtmpump", "demo", *arguments],
+            env=env | {"TMPDIR": str(folder), "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"},
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+        )
+        self.lines: list[str] = []
+
+    def read_until(self, word: str) -> None:
+        """Reads on until a line holds `word`."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line)
+            if word in line:
+                return
+        raise AssertionError(f"no {word!r} in:\n{self.output}")
+
+    def end(self) -> int:
+        """Reads the rest; returns the exit code."""
+        assert self.process.stdout is not None
+        self.lines += self.process.stdout
+        return self.process.wait(60)
+
+    @property
+    def output(self) -> str:
+        """All that was read."""
+        return "".join(self.lines)
+
+    def count(self, name: str) -> int:
+        """A number of the tables at the end."""
+        found = re.search(rf"^  {re.escape(name)} +([\d,]+)", self.output, re.MULTILINE)
+        assert found, self.output
+        return int(found[1].replace(",", ""))
+
+    def left(self) -> list[str]:
+        """Folders that the demo made and that are still there."""
+        return [entry.name for entry in self.folder.iterdir()]
+
+    def __enter__(self) -> Demo:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.process.communicate(timeout=60)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """Where the demo may put its temporary folders; a socket's path there must stay short."""
+    place = tmp_path / "t"
+    place.mkdir()
+    return place
+
+
+def emit(tally: Tally, body: bytes, now_ms: float, *, delivered: bool = True) -> None:
+    """An event is written in one millisecond."""
+    tally.emits(body, now_ms)
+    tally.emitted(body, now_ms + 1, delivered=delivered)
+
+
+def test_received_event_is_neither_missed_nor_lost() -> None:
+    """What came is counted once, and a second copy with the same id as a repeat."""
+    tally = Tally()
+    emit(tally, b"one", 0)
+    assert tally.received("id-1", b"one", 5)
+    assert not tally.received("id-1", b"one", 6)
+    events = tally.events()
+    assert (events.received, events.lost, events.missed, events.repeated) == (1, 0, 0, 1)
+
+
+def test_event_that_never_came_is_lost() -> None:
+    """Nothing but a gap excuses it."""
+    tally = Tally()
+    emit(tally, b"one", FAR)
+    tally.gap(0, 10)
+    assert (tally.events().lost, tally.open()) == (1, 1)
+
+
+def test_event_within_a_gap_is_missed_not_lost() -> None:
+    """The consumer was told that something may be missing then."""
+    tally = Tally()
+    emit(tally, b"one", FAR, delivered=False)
+    tally.gap(FAR - 1, FAR + 5)
+    events = tally.events()
+    assert (events.lost, events.missed, events.undelivered) == (0, 1, 1)
+
+
+def test_equal_events_are_counted_one_by_one() -> None:
+    """Of three equal events two came; the third is lost, though its bytes were seen."""
+    tally = Tally()
+    for _ in range(3):
+        emit(tally, b"same", 0)
+    tally.received("id-1", b"same", 1)
+    tally.received("id-2", b"same", 1)
+    assert (tally.events().received, tally.events().lost) == (2, 1)
+
+
+def test_two_events_with_one_id_clash() -> None:
+    """A consumer that drops repeats by id would have lost the second."""
+    tally = Tally()
+    emit(tally, b"one", 0)
+    emit(tally, b"two", 0)
+    tally.received("id-1", b"one", 1)
+    tally.received("id-1", b"two", 1)
+    events = tally.events()
+    assert (events.clashes, events.repeated, events.lost) == (1, 0, 1)
+
+
+def test_more_copies_than_emitted_do_not_hide_a_loss() -> None:
+    """One event that came under two ids doesn't make up for another one."""
+    tally = Tally()
+    emit(tally, b"one", 0)
+    emit(tally, b"two", 0)
+    tally.received("id-1", b"one", 1)
+    tally.received("id-2", b"one", 1)
+    assert (tally.events().received, tally.events().lost) == (1, 1)
+
+
+def test_commands_are_counted_by_how_they_ended() -> None:
+    """A bad command must be refused: if it was sent it failed; only the first answer counts."""
+    tally = Tally()
+    for number, bad in enumerate((False, False, False, True, True)):
+        tally.asked(str(number), bad=bad)
+    for number, ok in enumerate((True, False)):
+        assert tally.answered(str(number), ok=ok)
+    assert not tally.answered("0", ok=False)
+    tally.answered("3", ok=False)
+    tally.answered("4", ok=True)
+    count = tally.commands()
+    assert (count.ok, count.failed, count.rejected, count.unanswered) == (1, 2, 1, 1)
+
+
+def test_command_that_slack_never_got_is_no_success() -> None:
+    """An answer with a ts and no message in the workspace: the demo fails."""
+    tally = Tally()
+    tally.asked("1", bad=False)
+    tally.answered("1", ok=True)
+    assert not Summary(tally, [], live=False).ok
+    assert Summary(tally, [Sent("C1", "text", None, False, "1.2", 1, 1, 0.0)], live=False).ok
+
+
+def test_chatter_is_lively_and_repeatable() -> None:
+    """The same seed says the same kinds of things, of many types, one of them unheard of."""
+    first, second = Chatter(7, "T1"), Chatter(7, "T1")
+    said = [first.event() for _ in range(400)]
+    assert [event["type"] for event in said] == [second.event()["type"] for _ in said]
+    frames = [parse(as_bytes(event)) for event in said]
+    assert all(isinstance(frame, Event) for frame in frames)
+    types = {event["type"] for event in said}
+    assert {"message", "reaction_added", "user_typing", "presence_change", UNKNOWN_TYPE} <= types
+    assert any(event.get("subtype") == "message_changed" for event in said)
+    assert any(event.get("thread_ts") for event in said)
+
+
+def test_chatter_asks_for_one_bad_command() -> None:
+    """Names and ids, a thread, a broadcast, and one that has to be refused."""
+    chatter = Chatter(7, "T1")
+    for _ in range(20):
+        chatter.event()
+    wishes = [chatter.command() for _ in range(15)]
+    assert [wish.bad for wish in wishes].count(True) == 1
+    channels = {wish.body["channel"] for wish in wishes}
+    assert {c[:1] for c in channels} >= {"#", "C"}
+    assert channels & set(CHANNELS)
+    assert any(wish.body.get("reply_broadcast") for wish in wishes)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_each_kind_of_strike_comes_and_leaves_time_to_recover(seed: int) -> None:
+    """Short or long, all that can be broken is, in the order of time."""
+    for seconds in (10.0, 100.0):
+        strikes = plan(seed, seconds, ("cut", "kill", "restart"))
+        assert {strike.name for strike in strikes} == {"cut", "kill", "restart"}
+        times = [strike.at for strike in strikes]
+        assert times == sorted(times)
+        assert 0 < times[0] <= times[-1] < 0.8 * seconds
+
+
+def test_names_on_a_users_broker_are_all_our_own() -> None:
+    """Nothing that somebody else may have is declared, so nothing of theirs is deleted."""
+    names = Names(own=True)
+    settings = config.Config(
+        events=config.Events(**names.settings()["events"]),
+        outbound=config.Outbound(**names.settings()["outbound"]),
+    )
+    items = names.all_items(settings)
+    made = [item for item in items if not isinstance(item, topology.Binding)]
+    assert len(made) > 50
+    assert all(item.name.startswith(names.stem) for item in made)
+    assert Names(own=True).stem != names.stem
+
+
+def test_pumps_environment_has_no_settings_of_the_user() -> None:
+    """Only its file configures the pump; the token goes to it in a live demo alone."""
+    ours = {"RTMPUMP_LOG_LEVEL": "x", "SLACK_API_TOKEN": "xoxb-1", "HTTPS_PROXY": "p", "PATH": "/"}
+    played, live = environment(ours, live=False), environment(ours, live=True)
+    assert set(played) == {"PATH", "PYTHONPATH"}
+    assert set(live) == {"PATH", "PYTHONPATH", "SLACK_API_TOKEN", "HTTPS_PROXY"}
+
+
+def test_many_events_are_shown_as_a_sample_and_a_number() -> None:
+    """The lines that were not shown are counted a second later; the pump's own always show."""
+    out = io.StringIO()
+    screen = Screen(out, {})
+    screen.begin()
+    for _ in range(500):
+        screen.event("message", "hello")
+    screen.event("rtmpump.gap", "from … to …", always=True)
+    time.sleep(1.1)
+    screen.tick()
+    text = out.getvalue()
+    shown = text.count("  message ")
+    assert 0 < shown < 50
+    assert "rtmpump.gap" in text
+    assert f"and {500 - shown} more events; 501 so far" in text
+    assert "\x1b" not in text
+
+
+def test_a_reader_that_went_away_ends_the_show() -> None:
+    """`rtmpump demo | head` is no error."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    gone = threading.Event()
+    with open(writing, "w", encoding="utf-8", closefd=False) as out:
+        screen = Screen(out, {}, gone.set)
+        screen.say("x" * 100_000)
+        screen.say("y")
+        assert gone.is_set()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), writing)
+    os.close(writing)
+
+
+def test_demo_loses_nothing_and_leaves_nothing(folder: Path) -> None:
+    """All of it for real: what the workspace emitted is what the consumer received."""
+    with Demo(folder, "--seconds", "4", "--rate", "50", "--seed", "5") as demo:
+        assert demo.end() == 0, demo.output
+        assert demo.count("emitted") == demo.count("received") > 0
+        assert demo.count("lost") == demo.count("missed") == demo.count("unanswered") == 0
+        assert demo.count("sent") == demo.count("at Slack") > 0
+        assert "Nothing was lost." in demo.output
+        assert "\x1b" not in demo.output
+        assert demo.left() == []
+
+
+@pytest.mark.timeout(240)
+def test_chaos_loses_nothing(folder: Path) -> None:
+    """A cut, a reset, a killed pump and a restarted broker: what is missing was told by a gap."""
+    with Demo(folder, "--seconds", "12", "--rate", "50", "--seed", "11", "--chaos") as demo:
+        assert demo.end() == 0, demo.output
+        assert demo.output.count("⚡") >= 4
+        assert demo.count("lost") == demo.count("unanswered") == demo.count("failed") == 0
+        assert demo.count("emitted") == demo.count("received") + demo.count("missed")
+        assert demo.left() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_ends_the_play_with_the_count(folder: Path, number: signal.Signals) -> None:
+    """Ctrl-C is the ordinary way to leave early."""
+    with Demo(folder, "--seconds", "600") as demo:
+        demo.read_until("user_typing")
+        demo.process.send_signal(number)
+        assert demo.end() == 0, demo.output
+        assert demo.count("lost") == 0
+        assert demo.left() == []
+
+
+def test_signal_while_the_stage_is_set_leaves_nothing(folder: Path) -> None:
+    """What was started is ended, and one line says so."""
+    with Demo(folder) as demo:
+        demo.read_until("starting RabbitMQ")
+        demo.process.send_signal(signal.SIGTERM)
+        assert demo.end() == 1
+        assert "interrupted" in demo.output
+        assert "Traceback" not in demo.output
+        assert demo.left() == []
+
+
+def test_given_broker_is_left_as_it_was(folder: Path, node: RabbitNode, broker_url: str) -> None:
+    """Every exchange and queue that the demo made there is deleted."""
+    vhost = broker_url.rsplit("/", 1)[1]
+    before = [node.ctl("-p", vhost, what, "name") for what in ("list_exchanges", "list_queues")]
+    with Demo(folder, "--seconds", "2", "--broker-url", broker_url) as demo:
+        assert demo.end() == 0, demo.output
+        assert "guest:guest" not in demo.output
+        assert demo.left() == []
+    after = [node.ctl("-p", vhost, what, "name") for what in ("list_exchanges", "list_queues")]
+    assert [sorted(names.split()) for names in after] == [sorted(n.split()) for n in before]
+
+
+def test_broker_that_is_not_there_ends_it_with_69(folder: Path) -> None:
+    """One sentence, no password in it."""
+    with Demo(folder, "--broker-url", "amqp://me:hush@127.0.0.1:1/") as demo:
+        assert demo.end() == 69
+        assert "RabbitMQ is not reachable" in demo.output
+        assert "hush" not in demo.output
+        assert "Traceback" not in demo.output
+        assert demo.left() == []
+
+
+def test_wrong_wishes_are_told_by_their_option(folder: Path) -> None:
+    """A bad URL names --broker-url; --live needs a token and can't be broken on purpose."""
+    for arguments, code, word in (
+        (("--broker-url", "http://x:hush@y/"), 78, "--broker-url"),
+        (("--live",), 78, "SLACK_API_TOKEN"),
+        (("--live", "--chaos"), 2, "--chaos"),
+    ):
+        with Demo(folder, *arguments) as demo:
+            assert demo.end() == code, demo.output
+            assert word in demo.output
+            assert "hush" not in demo.output
+            assert demo.left() == []
+
+
+def test_refused_token_is_told_as_such(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pump that ended because of the token ends the demo with the same sentence, and 78."""
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    with Workspace() as workspace, closing(_pump(workspace)) as pump:
+        workspace.token = "another"
+        pump.start()
+        with pytest.raises(TokenRefused, match="invalid_auth") as refused:
+            wait_until(pump.check)
+    assert refused.value.exit_code == 78
+    assert list(folder.iterdir()) == []
+
+
+def test_pump_that_ended_by_itself_is_told_with_its_last_words(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else's kill is no strike of ours; one of ours is no end of the demo."""
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    with Workspace() as workspace, closing(_pump(workspace)) as pump:
+        pump.start()
+        assert workspace.wait_live(60)
+        pump.kill()
+        pump.check()
+        pump.start()
+        assert workspace.wait_live(60)
+        os.kill(pump.pid, signal.SIGKILL)
+        with pytest.raises(PumpEnded) as ended:
+            wait_until(pump.check)
+    assert any(str(pump.pid) in line for line in ended.value.words)
+
+
+def _pump(workspace: Workspace) -> Pump:
+    """A pump whose broker isn't there."""
+    return Pump(workspace, "amqp://guest:guest@127.0.0.1:1/%2F", Names(own=False), "")
