@@ -31,6 +31,8 @@ FIELDS = {
 }
 EXCHANGE = {"name", "type", "durable", "autoDelete", "vhost"}
 QUEUE = {"name", "durable", "exclusive", "autoDelete", "vhost"}
+_FIELDS = "expiration userId cc priority deliveryMode mandatory bcc timestamp ack"
+OPERATION = set(_FIELDS.split())
 _WORDS = """
     $ref type properties required additionalProperties dependencies description pattern format
     minLength maxLength minimum minItems maxItems items const enum default examples allOf anyOf
@@ -125,6 +127,17 @@ def test_each_channel_but_that_of_results_is_bound_to_amqp(document: Document) -
             assert amqp["is"] == "routingKey"
             assert set(amqp["exchange"]) <= EXCHANGE
         assert ("queue" in amqp) != ("exchange" in amqp)
+
+
+def test_the_bindings_of_operations_and_messages_have_only_known_fields(
+    document: Document,
+) -> None:
+    """Those of the AMQP bindings 0.3.0."""
+    known = {"operations": OPERATION, "components/messages": {"contentEncoding", "messageType"}}
+    for where, names in known.items():
+        for entry in document.at(where).values():
+            amqp = entry.get("bindings", {}).get("amqp", {})
+            assert set(amqp) <= names | {"bindingVersion"}
 
 
 def test_each_schema_is_one_of_draft_07_without_misspelt_words(document: Document) -> None:
