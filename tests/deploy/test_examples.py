@@ -1,0 +1,252 @@
+"""Facts about deploy/examples/: each program runs against a real RabbitMQ and a real pump."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import count
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from tests.pump_help import (
+    SECONDS,
+    Broker,
+    PumpProcess,
+    add_vhost,
+    wait_until,
+)
+
+from rtmpump.sandbox.rabbit import RabbitNode
+from rtmpump.sandbox.workspace import Workspace
+
+EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples"
+UNREACHABLE = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "ENETUNREACH")
+EVENT = {"type": "reaction_added", "user": "U1", "reaction": "tada", "event_ts": "1.000001"}
+VHOST = "test-examples"
+TEXT = 'Say "hi" & \\bye $HOME `x` ö 🎉\nand more'
+
+
+class Kit(NamedTuple):
+    """The programs of one language; `consume` and `send` are the beginnings of command lines."""
+
+    name: str
+    consume: list[str]
+    send: list[str]
+
+
+Start = Callable[[list[str], str], "Running"]
+
+
+class Running:
+    """A program that runs; its output goes to files."""
+
+    def __init__(self, command: list[str], broker_url: str, folder: Path) -> None:
+        self._out, self._err = folder / "stdout", folder / "stderr"
+        with self._out.open("wb") as out, self._err.open("wb") as err:
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                cwd=folder,
+                env=os.environ | {"AMQP_URL": broker_url},
+                start_new_session=True,
+            )
+
+    def out(self) -> str:
+        """What it printed."""
+        return self._out.read_text()
+
+    def err(self) -> str:
+        """What it complained about."""
+        return self._err.read_text()
+
+    def wait_for(self, true: Callable[[], object]) -> None:
+        """Waits for something while it runs."""
+        wait_until(lambda: true() or self.process.poll() is not None, what=self.err())
+        assert true(), f"it ended: {self.out()}{self.err()}"
+
+    def end(self) -> None:
+        """Ends it and what it started."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait(SECONDS)
+
+
+class Stage(NamedTuple):
+    """A pump between a workspace and a vhost."""
+
+    workspace: Workspace
+    broker_url: str
+    broker: Broker
+
+
+@pytest.fixture(scope="module")
+def stage(
+    node: RabbitNode, old_vhosts: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stage]:
+    """One for all tests here, for each of them takes a while to begin."""
+    url = add_vhost(node, VHOST)
+    folder = tmp_path_factory.mktemp("pump")
+    with Workspace() as workspace, PumpProcess(folder, workspace, url) as pump:
+        pump.wait_ready()
+        with Broker(url) as broker:
+            yield Stage(workspace, url, broker)
+    old_vhosts.append(VHOST)
+
+
+@pytest.fixture(scope="module")
+def empty_vhost(node: RabbitNode, old_vhosts: list[str]) -> Iterator[str]:
+    """The URL of a vhost where no pump ever was."""
+    yield add_vhost(node, f"{VHOST}-empty")
+    old_vhosts.append(f"{VHOST}-empty")
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts a program with AMQP_URL; it is ended with the test."""
+    with ExitStack() as stack:
+
+        def begin(command: list[str], broker_url: str) -> Running:
+            folder = Path(tempfile.mkdtemp(dir=tmp_path))
+            running = Running(command, broker_url, folder)
+            stack.callback(running.end)
+            return running
+
+        yield begin
+
+
+@pytest.fixture(scope="module")
+def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Node.js examples, with their package installed."""
+    for tool in ("node", "npm"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"there is no {tool} here: apt-get install nodejs npm")
+    folder = tmp_path_factory.mktemp("examples") / "node"
+    shutil.copytree(EXAMPLES / "node", folder, ignore=shutil.ignore_patterns("node_modules"))
+    command = ["npm", "install", "--no-audit", "--no-fund", "--prefer-offline"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=90)
+    if done.returncode and any(sign in done.stderr for sign in UNREACHABLE):
+        pytest.skip("the npm registry is not reachable from here")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(params=["python", "node", "shell"])
+def kit(request: pytest.FixtureRequest) -> Kit:
+    """The programs of each language, if it can be run here."""
+    if request.param == "python":
+        begin, folder, end = [sys.executable], EXAMPLES / "python", "py"
+    elif request.param == "node":
+        begin, folder, end = ["node"], request.getfixturevalue("node_folder"), "js"
+    else:
+        for tool in ("amqp-publish", "jq"):
+            if shutil.which(tool) is None:
+                pytest.skip(f"there is no {tool} here: apt-get install amqp-tools jq")
+        begin, folder, end = [], EXAMPLES / "shell", "sh"
+    consume, send = (str(folder / f"{name}.{end}") for name in ("consume", "send"))
+    return Kit(request.param, [*begin, consume], [*begin, send])
+
+
+def events(printed: str) -> list[Any]:
+    """The events of the lines that a consumer printed, with or without a routing key before."""
+    lines = [line for line in printed.splitlines() if line.endswith("}")]
+    return [json.loads(line[line.index("{") :]) for line in lines]
+
+
+def test_a_consumer_prints_the_events_of_its_type(kit: Kit, start: Start, stage: Stage) -> None:
+    """And of no other; what it handled is acknowledged, and its queue outlives it if it can."""
+    consumer = start([*kit.consume, EVENT["type"]], stage.broker_url)
+    consumer.wait_for(lambda: "waiting" in consumer.err())
+    numbers = count()
+
+    def printed() -> list[Any]:
+        # The shell's word comes before its binding: events are sent until one arrives.
+        if not events(consumer.out()):
+            stage.workspace.say("general", "not for you")
+            stage.workspace.emit(EVENT | {"event_ts": f"1.{next(numbers):06}"})
+        return events(consumer.out())
+
+    consumer.wait_for(printed)
+    stage.workspace.emit(EVENT | {"event_ts": "2.000000"})
+    consumer.wait_for(lambda: "2.000000" in consumer.out())
+    assert all(event == EVENT | {"event_ts": event["event_ts"]} for event in printed())
+    consumer.end()
+    if kit.name != "shell":
+        queue = f"example-{kit.name}.{EVENT['type']}"
+        wait_until(lambda: stage.broker.count(queue) == 0, what="for the acks")
+
+
+@pytest.mark.parametrize("kit", ["python", "node"], indirect=True)
+def test_a_consumer_passes_over_repeats(kit: Kit, start: Start, stage: Stage) -> None:
+    """The same message_id again is acknowledged and not printed."""
+    consumer = start([*kit.consume, "star_added"], stage.broker_url)
+    consumer.wait_for(lambda: "waiting" in consumer.err())
+    for id, number in (("e:1", 1), ("e:1", 1), ("e:2", 2)):
+        body = {"type": "star_added", "number": number}
+        stage.broker.publish(body, exchange="rtm.star_added", queue="star_added", message_id=id)
+    consumer.wait_for(lambda: '"number":2' in consumer.out().replace(" ", ""))
+    assert [event["number"] for event in events(consumer.out())] == [1, 2]
+
+
+def test_a_sender_gets_the_result_of_its_message(kit: Kit, start: Start, stage: Stage) -> None:
+    """It prints what Slack answered and ends with 0; the text arrives as it was given."""
+    sender = start([*kit.send, "general", TEXT], stage.broker_url)
+    assert sender.process.wait(SECONDS) == 0, sender.err()
+    sent = stage.workspace.sent[-1]
+    assert (sent.channel, sent.text) == ("C0GENERAL", TEXT)
+    wanted = {"ok": True, "channel": "C0GENERAL", "ts": sent.ts, "attempts": 1, "uncertain": False}
+    assert json.loads(sender.out()) == wanted
+
+
+@pytest.mark.parametrize("kit", ["shell"], indirect=True)
+def test_a_sender_leaves_no_queue_behind(
+    kit: Kit, start: Start, stage: Stage, node: RabbitNode
+) -> None:
+    """The others use direct reply-to, which is no queue; the shell's is deleted at the end."""
+    sender = start([*kit.send, "general", "hi"], stage.broker_url)
+    assert sender.process.wait(SECONDS) == 0, sender.err()
+    listed = node.ctl("list_queues", "--vhost", VHOST, "--silent", "name").split()
+    assert "rtm.outbound" in listed
+    assert not {name for name in listed if not name.startswith(("rtm.", "example-"))}
+
+
+def test_a_sender_tells_why_its_message_was_not_sent(kit: Kit, start: Start, stage: Stage) -> None:
+    """It prints the reason and ends with 1."""
+    sender = start([*kit.send, "nowhere", "hi"], stage.broker_url)
+    assert sender.process.wait(SECONDS) == 1, sender.err()
+    assert json.loads(sender.out())["error"]["code"] == "channel_not_found"
+
+
+@pytest.mark.parametrize("kit", ["python", "node"], indirect=True)
+def test_a_sender_says_when_there_is_no_queue_for_it(
+    kit: Kit, start: Start, empty_vhost: str
+) -> None:
+    """No pump was ever here: it fails at once instead of waiting for a result."""
+    sender = start([*kit.send, "general", "hi"], empty_vhost)
+    assert sender.process.wait(SECONDS) == 1
+    assert "rtm.outbound" in sender.err() or "Unroutable" in sender.err()
+
+
+def test_each_program_that_is_there_is_in_the_readme() -> None:
+    """And no package has a lock file, which would hold addresses."""
+    readme = (EXAMPLES / "README.md").read_text()
+    programs = [
+        file
+        for folder in ("python", "node", "shell")
+        for file in (EXAMPLES / folder).iterdir()
+        if file.stem in ("consume", "send")
+    ]
+    assert len(programs) == 6
+    assert all(file.name in readme for file in programs)
+    assert not list(EXAMPLES.rglob("*lock*"))
+    package = json.loads((EXAMPLES / "node" / "package.json").read_text())
+    assert all(version[0].isdigit() for version in package["dependencies"].values())
