@@ -149,6 +149,27 @@ def test_the_definitions_are_those_of_the_program() -> None:
     assert json.loads((RABBITMQ / "definitions.json").read_text()) == definitions(Config())
 
 
+def test_with_the_definitions_the_pump_needs_no_configure(
+    urls: Urls, node: RabbitNode, workspace: Workspace, tmp_path: Path
+) -> None:
+    """Imported into a vhost, they are all that a pump with broker.declare = "passive" asks for."""
+    vhost = f"test-{secrets.token_hex(4)}"
+    add_vhost(node, vhost)
+    imported = json.loads((RABBITMQ / "definitions.json").read_text())
+    for entry in (entry for part in imported.values() for entry in part):
+        entry["vhost"] = vhost
+    (tmp_path / "definitions.json").write_text(json.dumps(imported))
+    node.ctl("import_definitions", str(tmp_path / "definitions.json"))
+    call = next(call for call in permissions(vhost, tmp_path) if "rtm-pump" in call)
+    configure = call.index("rtm-pump") + 1
+    node.ctl(*call[:configure], "^$", *call[configure + 1 :])
+    url = urls["rtm-pump"].rpartition("/")[0] + f"/{vhost}"
+    with PumpProcess(tmp_path, workspace, url, broker={"declare": "passive"}) as pump:
+        pump.wait_ready()
+        assert refused(url, lambda channel: channel.exchange_delete("rtm.message"))
+    node.ctl("delete_vhost", vhost)
+
+
 def test_the_page_and_the_script_know_the_same_users() -> None:
     """And none of them may do anything with any name."""
     page, script = (RABBITMQ / f"permissions.{end}" for end in ("md", "sh"))
@@ -270,7 +291,7 @@ def test_an_operator_watches_sends_and_reads_dead_letters(urls: Urls, workspace:
         assert json.loads(next_of(channel, queue)) == MESSAGE
         command = {"channel": "nowhere", "text": "x"}
         assert ask(channel, "amq.rabbitmq.reply-to", command)["ok"] is False
-        assert json.loads(next_of(channel, "rtm.outbound.dead")) == command
+        wait_until(lambda: json.loads(next_of(channel, "rtm.outbound.dead")) == command)
     url = urls["rtm-operator"]
     assert refused(url, lambda channel: channel.queue_delete("rtm.outbound"))
     assert refused(url, lambda channel: channel.exchange_delete("rtm.events"))
