@@ -1,0 +1,18 @@
+#!/bin/sh
+# Gives the least permissions to the users of a vhost; permissions.md says what each line is for.
+# Make the users first (each asks for a password): rabbitmqctl add_user rtm-pump
+#   permissions.sh [VHOST]      VHOST is / unless told
+# RABBITMQCTL is the program to run, such as "docker exec broker rabbitmqctl".
+set -eu
+vhost=${1:-/}
+
+allow() {
+  # Not quoted: it may hold a program with arguments.
+  ${RABBITMQCTL:-rabbitmqctl} set_permissions --vhost "$vhost" "$1" "$2" "$3" "$4"
+}
+
+#     user         configure           write                        read
+allow rtm-pump     '^rtm\.'            '^(rtm\..*|amq\.default)$'   '^rtm\.(events|unrouted|outbound)$'
+allow rtm-consumer '^consumer\.'       '^consumer\.'                '^(consumer\..*|rtm\.(?!outbound$|outbound\.dead$|unrouted$).*)$'
+allow rtm-producer '^amq\.gen-'        '^amq\.default$'             '^amq\.gen-'
+allow rtm-operator '^amq\.gen-'        '^(amq\.gen-.*|amq\.default)$' '^(amq\.gen-.*|rtm\..*)$'

@@ -1,0 +1,318 @@
+"""Facts about Dockerfile, compose.yaml and the Kubernetes manifests, as far as no Docker is needed.
+
+Neither images nor clusters are run here: what is checked is that files fit together, that the
+daemon takes the settings they give it, and that the health check does what it says.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import threading
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from rtmpump import config
+from rtmpump.supervisor import STOP_DEADLINE
+
+ROOT = Path(__file__).resolve().parents[2]
+DEPLOY = ROOT / "deploy"
+KUBERNETES = DEPLOY / "kubernetes"
+ALL = "0.0.0.0"  # noqa: S104 - nothing is bound to it
+PROBES = {"livenessProbe": "/livez", "readinessProbe": "/readyz", "startupProbe": "/livez"}
+
+
+def instructions() -> list[tuple[str, str]]:
+    """The Dockerfile's instructions, continued lines joined, comments left out."""
+    text = re.sub(r"^#.*\n", "", (DEPLOY / "Dockerfile").read_text(), flags=re.MULTILINE)
+    lines = re.sub(r"\\\n", " ", text).splitlines()
+    return [(line.split(" ", 1)[0], line.split(" ", 1)[1].strip()) for line in lines if line]
+
+
+def last_stage() -> list[tuple[str, str]]:
+    """The instructions that make the image itself."""
+    all_of_them = instructions()
+    begins = max(place for place, (word, _) in enumerate(all_of_them) if word == "FROM")
+    return all_of_them[begins:]
+
+
+def image_env() -> dict[str, str]:
+    """The variables of ours that the image sets."""
+    given = next(rest for word, rest in last_stage() if word == "ENV")
+    pairs = dict(pair.split("=", 1) for pair in given.split())
+    return {name: value for name, value in pairs.items() if name.startswith("RTMPUMP_")}
+
+
+def health_check() -> list[str]:
+    """The program and the arguments of HEALTHCHECK."""
+    given = next(rest for word, rest in last_stage() if word == "HEALTHCHECK")
+    command: list[str] = json.loads(given.partition(" CMD ")[2])
+    return [sys.executable, *command[1:]]
+
+
+def compose() -> dict[str, Any]:
+    """compose.yaml; its variables are left as they are."""
+    loaded: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+    return loaded
+
+
+def manifests() -> list[dict[str, Any]]:
+    """All objects that `kubectl apply -k` would make."""
+    files = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text())["resources"]
+    texts = [(KUBERNETES / file).read_text() for file in files]
+    return [one for text in texts for one in yaml.safe_load_all(text)]
+
+
+def manifest(kind: str) -> dict[str, Any]:
+    """The one object of a kind."""
+    (found,) = [one for one in manifests() if one["kind"] == kind]
+    return found
+
+
+def pod() -> dict[str, Any]:
+    """What the deployment says of its pod."""
+    spec: dict[str, Any] = manifest("Deployment")["spec"]["template"]["spec"]
+    return spec
+
+
+def container() -> dict[str, Any]:
+    """Its one container."""
+    (only,) = pod()["containers"]
+    found: dict[str, Any] = only
+    return found
+
+
+@contextmanager
+def answering(status: int) -> Iterator[tuple[str, list[str]]]:
+    """An HTTP port that answers everything with `status`: its address, and the paths asked for."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        yield f"127.0.0.1:{server.server_port}", asked
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1)])
+def test_the_health_check_asks_livez(status: int, code: int) -> None:
+    """It ends with 0 for an answer of 200, else with 1; also where 0.0.0.0 is listened on."""
+    with answering(status) as (address, asked):
+        for listen in (address, address.replace("127.0.0.1", ALL)):
+            done = subprocess.run(
+                health_check(),
+                env={"RTMPUMP_HTTP_LISTEN": listen},
+                capture_output=True,
+                check=False,
+                timeout=60,
+            )
+            assert done.returncode == code, done.stderr
+    assert asked == ["/livez", "/livez"]
+
+
+def test_the_health_check_fails_when_nobody_answers() -> None:
+    """A port that nobody listens on is no health."""
+    with answering(200) as (address, _):
+        pass
+    env = {"RTMPUMP_HTTP_LISTEN": address}
+    done = subprocess.run(health_check(), env=env, capture_output=True, check=False, timeout=60)
+    assert done.returncode == 1
+
+
+def test_the_image_is_slim_and_not_roots() -> None:
+    """The last stage has no source and no build tools, and a numeric user that isn't 0."""
+    words = dict(last_stage())
+    assert words["FROM"].endswith("-slim")
+    assert words["USER"] == "10001:10001"
+    assert words["COPY"] == "--from=build /opt/rtmpump /opt/rtmpump"
+    assert json.loads(words["ENTRYPOINT"]) == ["rtmpump"]
+    assert words["STOPSIGNAL"] == "SIGTERM"
+
+
+def test_the_image_has_the_versions_of_the_constraints() -> None:
+    """Each package that is fetched is held to them, the one that builds too."""
+    runs = " && ".join(rest for word, rest in instructions() if word == "RUN")
+    fetches = [run for run in runs.split("&&") if re.search(r"\bpip (install|wheel)\b", run)]
+    assert len(fetches) == 3
+    assert all("-c constraints.txt" in run or "--no-index" in run for run in fetches)
+
+
+def test_what_is_copied_into_the_build_is_there_and_not_ignored() -> None:
+    """The ignore file lets through exactly what the Dockerfile copies."""
+    copied = {
+        source
+        for word, rest in instructions()
+        if word == "COPY" and "--from" not in rest
+        for source in rest.split()[:-1]
+    }
+    lines = (DEPLOY / "Dockerfile.dockerignore").read_text().split()
+    assert copied == {line[1:] for line in lines if line.startswith("!")}
+    assert lines[0] == "*"
+    assert all((ROOT / source).exists() for source in copied)
+
+
+def test_no_file_holds_a_secret() -> None:
+    """No token and no password but those that say what to put there."""
+    files = [DEPLOY / "Dockerfile", DEPLOY / "compose.yaml", *KUBERNETES.iterdir()]
+    text = "".join(file.read_text() for file in files)
+    assert set(re.findall(r"xox[a-z]-[\w-]+", text)) == {"xoxb-replace-me"}
+    passwords = set(re.findall(r"amqps?://[^:\s]+:([^@]+)@", text))
+    assert passwords == {"replace-me", "${RABBITMQ_PASSWORD:?choose one}"}
+
+
+def test_the_daemon_takes_what_compose_gives_it(tmp_path: Path) -> None:
+    """Image and compose together are a whole configuration; a wrong name would be an error."""
+    given = image_env() | compose()["services"]["rtmpump"]["environment"]
+    token = tmp_path / "slack-token"
+    token.write_text("xoxb-from-a-file")
+    given["RTMPUMP_SLACK_TOKEN_FILE"] = str(token)
+    given["RTMPUMP_BROKER_URL"] = re.sub(r"\$\{.*?\}", "pw", given["RTMPUMP_BROKER_URL"])
+    loaded = config.load(None, given)
+    assert loaded.slack.token.reveal() == "xoxb-from-a-file"
+    assert loaded.broker.urls[0].reveal() == "amqp://rtmpump:pw@rabbitmq:5672/%2F"
+    assert str(loaded.spool.path) == "/var/lib/rtmpump/spool.db"
+
+
+def test_compose_fits_together() -> None:
+    """Volumes, secrets and mounted files are there, and each port is for this machine only."""
+    whole = compose()
+    for name, service in whole["services"].items():
+        for volume in service.get("volumes", []):
+            source = volume.split(":")[0]
+            there = (DEPLOY / source).exists() if source[0] == "." else source in whole["volumes"]
+            assert there, (name, source)
+        for port in service.get("ports", []):
+            assert port.startswith("127.0.0.1:"), (name, port)
+        assert set(service.get("secrets", [])) <= whole["secrets"].keys()
+        assert service["restart"] == "unless-stopped"
+    build = whole["services"]["rtmpump"]["build"]
+    assert (DEPLOY / build["context"] / build["dockerfile"]).resolve() == DEPLOY / "Dockerfile"
+
+
+def test_compose_gives_time_to_stop_and_a_disk_for_the_spool() -> None:
+    """More than the daemon's own deadline; the spool outlives the container."""
+    pump = compose()["services"]["rtmpump"]
+    assert int(pump["stop_grace_period"].rstrip("s")) >= STOP_DEADLINE + 5
+    assert f"spool:{Path(image_env()['RTMPUMP_SPOOL_PATH']).parent}" in pump["volumes"]
+    assert compose()["services"]["rabbitmq"]["image"].startswith("rabbitmq:4")
+
+
+def test_prometheus_asks_the_name_that_the_daemon_listens_on() -> None:
+    """The daemon answers to no other name."""
+    pump = compose()["services"]["rtmpump"]
+    scrape = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
+    (job,) = scrape["scrape_configs"]
+    assert job["static_configs"][0]["targets"] == [pump["environment"]["RTMPUMP_HTTP_LISTEN"]]
+    assert pump["environment"]["RTMPUMP_HTTP_LISTEN"].split(":")[0] == pump["hostname"]
+
+
+def test_kubernetes_objects_are_of_known_kinds() -> None:
+    """Each is of the API version that its kind has today, named alike and labelled."""
+    versions = {one["kind"]: one["apiVersion"] for one in manifests()}
+    assert versions == {
+        "ConfigMap": "v1",
+        "PersistentVolumeClaim": "v1",
+        "Deployment": "apps/v1",
+        "PodDisruptionBudget": "policy/v1",
+    }
+    assert {one["metadata"]["name"] for one in manifests()} == {"rtmpump", "rtmpump-spool"}
+
+
+def test_selectors_find_the_pod() -> None:
+    """Deployment and budget select what the template is labelled with."""
+    labels = manifest("Deployment")["spec"]["template"]["metadata"]["labels"]
+    for kind in ("Deployment", "PodDisruptionBudget"):
+        assert manifest(kind)["spec"]["selector"]["matchLabels"].items() <= labels.items()
+
+
+def test_one_spool_has_one_owner() -> None:
+    """One replica, and never two at once; and the budget still lets its node be drained."""
+    spec = manifest("Deployment")["spec"]
+    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+    assert manifest("PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
+    assert pod()["terminationGracePeriodSeconds"] >= STOP_DEADLINE + 5
+
+
+def test_what_is_mounted_is_a_volume_and_each_volume_has_its_source() -> None:
+    """Names of volumes, claim, config map and secret agree."""
+    volumes = {volume["name"]: volume for volume in pod()["volumes"]}
+    assert {mount["name"] for mount in container()["volumeMounts"]} == volumes.keys()
+    assert volumes["config"]["configMap"]["name"] == manifest("ConfigMap")["metadata"]["name"]
+    claim = volumes["spool"]["persistentVolumeClaim"]["claimName"]
+    assert claim == manifest("PersistentVolumeClaim")["metadata"]["name"]
+    secret = yaml.safe_load((KUBERNETES / "secret.example.yaml").read_text())
+    assert volumes["secrets"]["secret"]["secretName"] == secret["metadata"]["name"]
+
+
+def test_the_daemon_takes_what_kubernetes_gives_it(tmp_path: Path) -> None:
+    """Config map, secret and variables together are a whole configuration."""
+    given = image_env() | {one["name"]: one["value"] for one in container()["env"]}
+    secret = yaml.safe_load((KUBERNETES / "secret.example.yaml").read_text())["stringData"]
+    mounts = {mount["name"]: mount["mountPath"] for mount in container()["volumeMounts"]}
+    file = tmp_path / "config.toml"
+    file.write_text(manifest("ConfigMap")["data"]["config.toml"])
+    assert given.pop("RTMPUMP_CONFIG") == f"{mounts['config']}/config.toml"
+    for variable, key in (("SLACK_TOKEN_FILE", "slack-token"), ("BROKER_URL_FILE", "broker-url")):
+        assert given[f"RTMPUMP_{variable}"] == f"{mounts['secrets']}/{key}"
+        (tmp_path / key).write_text(secret[key])
+        given[f"RTMPUMP_{variable}"] = str(tmp_path / key)
+    loaded = config.load(file, given)
+    assert loaded.slack.token.reveal() == "xoxb-replace-me"
+    assert loaded.broker.urls[0].reveal() == secret["broker-url"]
+    assert str(loaded.spool.path).startswith(f"{mounts['spool']}/")
+
+
+def test_the_spool_fits_on_its_volume() -> None:
+    """The claim is larger than spool.max_bytes."""
+    asked = manifest("PersistentVolumeClaim")["spec"]["resources"]["requests"]["storage"]
+    assert (asked, config.SpoolConfig().max_bytes) == ("2Gi", 1 << 30)
+
+
+def test_probes_ask_the_port_that_is_listened_on() -> None:
+    """Restarts depend on /livez alone, so a broker that is down restarts nothing."""
+    assert [port["name"] for port in container()["ports"]] == ["http"]
+    number = container()["ports"][0]["containerPort"]
+    listen = {one["name"]: one["value"] for one in container()["env"]}["RTMPUMP_HTTP_LISTEN"]
+    assert listen == f"0.0.0.0:{number}"
+    for probe, path in PROBES.items():
+        assert container()[probe]["httpGet"] == {"path": path, "port": "http"}
+
+
+def test_the_pod_has_no_rights_that_it_does_not_need() -> None:
+    """The restricted profile of Kubernetes' pod security standards, and no API token."""
+    inside = container()["securityContext"]
+    assert inside["allowPrivilegeEscalation"] is False
+    assert inside["readOnlyRootFilesystem"] is True
+    assert inside["capabilities"] == {"drop": ["ALL"]}
+    assert pod()["securityContext"]["runAsNonRoot"] is True
+    assert pod()["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert pod()["automountServiceAccountToken"] is False
+    user = dict(last_stage())["USER"].split(":")
+    numbers = [pod()["securityContext"][key] for key in ("runAsUser", "runAsGroup")]
+    assert [str(number) for number in numbers] == user
+    assert pod()["volumes"][1]["secret"]["defaultMode"] == 0o440
+
+
+def test_the_image_in_kubernetes_is_of_this_version() -> None:
+    """A tag that moves could change under a running daemon."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert container()["image"] == f"rtmpump:{project['version']}"

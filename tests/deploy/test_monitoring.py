@@ -1,0 +1,218 @@
+"""Facts about alerts, runbook and dashboard: they hold together, and name only what we expose."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from rtmpump.metrics import LINKS, Metrics
+
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
+PROMETHEUS = DEPLOY / "prometheus"
+RULES = PROMETHEUS / "alerts.yml"
+DASHBOARD = DEPLOY / "grafana" / "dashboards" / "rtmpump.json"
+PARTS_OF_HISTOGRAMS = ("_bucket", "_sum", "_count")
+
+needs_promtool = pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="there is no promtool (Debian: prometheus)"
+)
+
+
+class FullSpool:
+    """A measure of a spool that holds something."""
+
+    events = 3
+    bytes = 4096
+    oldest_received_ms = 1_000
+
+
+def exposed() -> dict[str, set[str]]:
+    """Each sample that the pump exposes once everything has happened, with its labels' names."""
+    metrics = Metrics()
+    metrics.spool = FullSpool
+    metrics.commands_waiting = lambda: 5
+    for count in (metrics.confirmed, metrics.returned, metrics.nacked):
+        count()
+    metrics.received("message")
+    metrics.dropped("spool_full")
+    metrics.confirm_latency(0.1)
+    metrics.command("message", "ok")
+    metrics.command_latency(0.1)
+    metrics.link(LINKS[0], True)
+    metrics.reconnect(LINKS[0], "reset")
+    metrics.slack_rtt(0.1)
+    metrics.blocked(True)
+    found: dict[str, set[str]] = {}
+    for line in metrics.exposition().decode().splitlines():
+        if not line.startswith("#"):
+            name, _, rest = line.partition("{")
+            labels = re.findall(r'(\w+)="', rest) if rest else []
+            found.setdefault(name.split()[0], set()).update(labels)
+    return found
+
+
+def family(name: str) -> str:
+    """The metric that a sample belongs to."""
+    for part in PARTS_OF_HISTOGRAMS:
+        name = name.removesuffix(part)
+    return name
+
+
+def alerts() -> dict[str, dict[str, Any]]:
+    """All alerts by name."""
+    groups = yaml.safe_load(RULES.read_text())["groups"]
+    return {rule["alert"]: rule for group in groups for rule in group["rules"]}
+
+
+def dashboard() -> dict[str, Any]:
+    """The dashboard."""
+    loaded: dict[str, Any] = json.loads(DASHBOARD.read_text())
+    return loaded
+
+
+def panels() -> list[dict[str, Any]]:
+    """Its panels without the headings."""
+    return [panel for panel in dashboard()["panels"] if panel["type"] != "row"]
+
+
+def dashboard_exprs() -> list[str]:
+    """All that its panels ask for."""
+    return [target["expr"] for panel in panels() for target in panel["targets"]]
+
+
+def named(exprs: list[str]) -> set[str]:
+    """The samples of ours that expressions name."""
+    return set(re.findall(r"\brtmpump_\w+", " ".join(exprs)))
+
+
+def labels_used(expr: str) -> set[tuple[str, str]]:
+    """Each (sample, label) of the selectors of an expression."""
+    selectors = re.findall(r"\b(rtmpump_\w+)\{([^}]*)\}", expr)
+    return {
+        (name, label) for name, inside in selectors for label in re.findall(r"(\w+)\s*[=!]", inside)
+    }
+
+
+def all_exprs() -> list[str]:
+    """What alerts and dashboard ask for."""
+    return [rule["expr"] for rule in alerts().values()] + dashboard_exprs()
+
+
+def test_rules_and_dashboard_name_only_what_is_exposed() -> None:
+    """A metric that was renamed would make an alert that never fires."""
+    assert named(all_exprs()) - exposed().keys() == set()
+
+
+def test_selectors_name_only_labels_that_are_there() -> None:
+    """A label that isn't there would match nothing; `instance` comes from Prometheus."""
+    there = exposed()
+    used = {pair for expr in all_exprs() for pair in labels_used(expr)}
+    assert ("rtmpump_link_up", "link") in used
+    wrong = [(n, label) for n, label in used if label not in there[n] | {"instance"}]
+    assert wrong == []
+
+
+def test_every_metric_is_on_the_dashboard() -> None:
+    """What is counted can be seen."""
+    shown = {family(name) for name in named(dashboard_exprs())}
+    assert {family(name) for name in exposed()} == shown
+
+
+def test_the_names_of_links_in_rules_are_ours() -> None:
+    """A rule for a link that there is not would never fire."""
+    matchers = re.findall(r'link(=~?)"([^"]+)"', " ".join(a["expr"] for a in alerts().values()))
+    assert matchers
+    for _, pattern in matchers:
+        assert any(re.fullmatch(pattern, link) for link in LINKS), pattern
+
+
+def test_each_alert_says_how_bad_it_is_and_has_a_runbook_entry() -> None:
+    """And the runbook has no entry without an alert."""
+    text = (DEPLOY / "RUNBOOK.md").read_text()
+    entries = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL))
+    assert set(entries) == set(alerts())
+    for name, rule in alerts().items():
+        assert rule["labels"]["severity"] in {"critical", "warning", "info"}
+        assert rule["annotations"]["runbook"] == f"deploy/RUNBOOK.md#{name.lower()}"
+        assert rule["annotations"]["summary"]
+        for part in ("**Meaning.**", "**Look at.**", "**Do.**"):
+            assert part in entries[name], (name, part)
+
+
+def test_the_reasons_of_losses_in_the_runbook_are_those_of_the_code() -> None:
+    """Each reason that events are dropped for is explained, or is left out by the rule."""
+    pumps = Path(__file__).resolve().parents[2] / "rtmpump" / "pumps"
+    code = "".join(file.read_text() for file in pumps.glob("*.py"))
+    reasons = set(re.findall(r'metrics\.dropped\(\s*"(\w+)"', code))
+    assert reasons
+    told = (DEPLOY / "RUNBOOK.md").read_text()
+    assert [r for r in reasons - {"ignored", "unrouted"} if f"`{r}`" not in told] == []
+
+
+def test_each_alert_has_a_test_in_which_it_fires() -> None:
+    """A rule nobody has seen firing may never fire."""
+    tests = (PROMETHEUS / "alerts_test.yml").read_text()
+    fired = set(re.findall(r'alertname="(\w+)"', tests))
+    assert fired == set(alerts())
+
+
+@needs_promtool
+def test_the_rules_do_what_their_tests_say() -> None:
+    """`promtool test rules`: each fires on its fault, and none on a day on which all is well."""
+    done = promtool("test", "rules", "alerts_test.yml")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@needs_promtool
+def test_prometheus_takes_its_configuration() -> None:
+    """`promtool check config` also checks the rules that it names."""
+    done = promtool("check", "config", "prometheus.yml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "rules found" in done.stdout
+
+
+def test_panels_are_whole() -> None:
+    """Each has a title, a line of explanation, its own id and place, and a data source."""
+    ids = [panel["id"] for panel in dashboard()["panels"]]
+    assert len(ids) == len(set(ids))
+    cells = [
+        (x, y)
+        for place in (panel["gridPos"] for panel in dashboard()["panels"])
+        for x in range(place["x"], place["x"] + place["w"])
+        for y in range(place["y"], place["y"] + place["h"])
+    ]
+    assert len(cells) == len(set(cells))
+    assert max(x for x, _ in cells) == 23
+    for panel in panels():
+        assert panel["title"]
+        assert panel["description"]
+        assert panel["datasource"]["uid"] == "${datasource}"
+        assert all("$instance" in target["expr"] for target in panel["targets"])
+
+
+def test_grafana_is_provisioned_with_what_is_there() -> None:
+    """The data source is compose's Prometheus, and the dashboards come from the mounted folder."""
+    provisioning = DEPLOY / "grafana" / "provisioning"
+    source = yaml.safe_load((provisioning / "datasources" / "prometheus.yml").read_text())
+    assert source["datasources"][0]["url"] == "http://prometheus:9090"
+    provider = yaml.safe_load((provisioning / "dashboards" / "rtmpump.yml").read_text())
+    assert provider["providers"][0]["options"]["path"] == "/var/lib/grafana/dashboards"
+
+
+def promtool(*args: str) -> subprocess.CompletedProcess[str]:
+    """What promtool says; file names are those of deploy/prometheus."""
+    return subprocess.run(
+        ["promtool", *args],
+        cwd=PROMETHEUS,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )

@@ -1,0 +1,297 @@
+"""Facts about the users of deploy/rabbitmq, on a real node, with a real pump as rtm-pump."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pika
+import pika.exceptions
+import pytest
+from pika.adapters.blocking_connection import BlockingChannel
+
+from rtmpump.config import Config
+from rtmpump.links.topology import definitions
+from rtmpump.sandbox.rabbit import RabbitNode
+from rtmpump.sandbox.workspace import Workspace
+from tests.pump_help import Broker, PumpProcess, add_vhost, wait_until
+
+RABBITMQ = Path(__file__).resolve().parents[2] / "deploy" / "rabbitmq"
+USERS = ("rtm-pump", "rtm-consumer", "rtm-producer", "rtm-operator")
+PASSWORD = "opens-nothing"
+ACCESS_REFUSED = 403
+MESSAGE = {"type": "message", "channel": "C0GENERAL", "user": "U1", "text": "x", "ts": "1.000001"}
+
+Urls = dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def urls(node: RabbitNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Urls]:
+    """A vhost's URL for each user, once permissions.sh has run for it; "guest" may do all."""
+    vhost = f"test-{secrets.token_hex(4)}"
+    urls = {"guest": add_vhost(node, vhost)}
+    internal = "rabbit_auth_backend_internal"
+    made = [f'{internal}:add_user(<<"{user}">>, <<"{PASSWORD}">>, <<"test">>)' for user in USERS]
+    node.ctl("eval", f"{', '.join(made)}.")
+    for user in USERS:
+        urls[user] = f"amqp://{user}:{PASSWORD}@127.0.0.1:{node.port}/{vhost}"
+    for call in permissions(vhost, tmp_path_factory.mktemp("ctl")):
+        node.ctl(*call)
+    yield urls
+    gone = [f'{internal}:delete_user(<<"{user}">>, <<"test">>)' for user in USERS]
+    node.ctl("eval", f'rabbit_vhost:delete(<<"{vhost}">>, <<"test">>), {", ".join(gone)}.')
+
+
+@pytest.fixture(scope="module")
+def workspace() -> Iterator[Workspace]:
+    """One workspace for all of these tests."""
+    with Workspace(token=f"xoxb-{secrets.token_hex(16)}") as workspace:
+        yield workspace
+
+
+@pytest.fixture(scope="module")
+def pump(
+    urls: Urls, workspace: Workspace, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[PumpProcess]:
+    """A pump that is rtm-pump, and whose links are all up: so it could declare and consume."""
+    folder = tmp_path_factory.mktemp("pump")
+    with PumpProcess(folder, workspace, urls["rtm-pump"]) as pump:
+        pump.wait_ready()
+        yield pump
+
+
+def permissions(vhost: str, folder: Path) -> list[list[str]]:
+    """What permissions.sh asks of rabbitmqctl, word for word."""
+    told, program = folder / "told", folder / "rabbitmqctl"
+    program.write_text(f"#!/bin/sh\nprintf '%s\\n' \"$@\" >> '{told}'\necho >> '{told}'\n")
+    program.chmod(0o700)
+    subprocess.run(
+        [RABBITMQ / "permissions.sh", vhost],
+        env=os.environ | {"RABBITMQCTL": str(program)},
+        check=True,
+        timeout=60,
+    )
+    return [call.splitlines() for call in told.read_text().strip().split("\n\n")]
+
+
+@contextmanager
+def channel_of(url: str) -> Iterator[BlockingChannel]:
+    """A channel in confirm mode."""
+    with pika.BlockingConnection(pika.URLParameters(url)) as connection:
+        channel = connection.channel()
+        channel.confirm_delivery()
+        yield channel
+
+
+def refused(url: str, attempt: Callable[[BlockingChannel], object]) -> bool:
+    """Whether the broker refuses it for want of permission (403); another refusal is an error."""
+    try:
+        with channel_of(url) as channel:
+            attempt(channel)
+    except pika.exceptions.ChannelClosedByBroker as error:
+        if error.reply_code != ACCESS_REFUSED:
+            raise
+        return True
+    return False
+
+
+def bound(channel: BlockingChannel, source: str, key: str = "#") -> str:
+    """A queue of the server's naming, bound to an exchange."""
+    queue = channel.queue_declare("", exclusive=True).method.queue
+    channel.queue_bind(queue, source, key)
+    return str(queue)
+
+
+def consumer_queue(channel: BlockingChannel, source: str, key: str = "#") -> str:
+    """A durable queue called consumer.…, bound to an exchange."""
+    name = f"consumer.{secrets.token_hex(4)}"
+    channel.queue_declare(name, durable=True, arguments={"x-queue-type": "quorum"})
+    channel.queue_bind(name, source, key)
+    return name
+
+
+def next_of(channel: BlockingChannel, queue: str) -> bytes:
+    """The next message of a queue."""
+    got: list[bytes] = []
+
+    def poll() -> bool:
+        _, _, body = channel.basic_get(queue, auto_ack=True)
+        got.extend([] if body is None else [body])
+        return bool(got)
+
+    wait_until(poll, what=f"for {queue}")
+    return got[0]
+
+
+def ask(channel: BlockingChannel, reply_to: str, command: dict[str, Any]) -> Any:
+    """Sends a command and returns its result, which comes to `reply_to`."""
+    got: list[bytes] = []
+    channel.basic_consume(reply_to, lambda _c, _m, _p, body: got.append(body), auto_ack=True)
+    properties = pika.BasicProperties(reply_to=reply_to, correlation_id="1", delivery_mode=2)
+    channel.basic_publish("", "rtm.outbound", json.dumps(command), properties, mandatory=True)
+
+    def answered() -> bool:
+        channel.connection.process_data_events(0.05)
+        return bool(got)
+
+    wait_until(answered, what="for the result")
+    return json.loads(got[0])
+
+
+def test_the_definitions_are_those_of_the_program() -> None:
+    """deploy/rabbitmq/definitions.json is `rtmpump topology --json` for the defaults."""
+    assert json.loads((RABBITMQ / "definitions.json").read_text()) == definitions(Config())
+
+
+def test_with_the_definitions_the_pump_needs_no_configure(
+    urls: Urls, node: RabbitNode, workspace: Workspace, tmp_path: Path
+) -> None:
+    """Imported into a vhost, they are all that a pump with broker.declare = "passive" asks for."""
+    vhost = f"test-{secrets.token_hex(4)}"
+    add_vhost(node, vhost)
+    imported = json.loads((RABBITMQ / "definitions.json").read_text())
+    for entry in (entry for part in imported.values() for entry in part):
+        entry["vhost"] = vhost
+    (tmp_path / "definitions.json").write_text(json.dumps(imported))
+    node.ctl("import_definitions", str(tmp_path / "definitions.json"))
+    call = next(call for call in permissions(vhost, tmp_path) if "rtm-pump" in call)
+    configure = call.index("rtm-pump") + 1
+    node.ctl(*call[:configure], "^$", *call[configure + 1 :])
+    url = urls["rtm-pump"].rpartition("/")[0] + f"/{vhost}"
+    with PumpProcess(tmp_path, workspace, url, broker={"declare": "passive"}) as pump:
+        pump.wait_ready()
+        assert refused(url, lambda channel: channel.exchange_delete("rtm.message"))
+    node.ctl("delete_vhost", vhost)
+
+
+def test_the_page_and_the_script_know_the_same_users() -> None:
+    """And none of them may do anything with any name."""
+    page, script = (RABBITMQ / f"permissions.{end}" for end in ("md", "sh"))
+    for user in USERS:
+        assert f"| `{user}` |" in page.read_text()
+        assert f"\nallow {user} " in script.read_text()
+    assert "'.*'" not in script.read_text()
+
+
+def test_the_pump_pumps_both_ways(pump: PumpProcess, urls: Urls, workspace: Workspace) -> None:
+    """As rtm-pump it declares all, also the exchange of a new type, publishes, and answers."""
+    with Broker(urls["guest"]) as guest:
+        queue = guest.queue(("rtm.events", "never_documented"), ("rtm.message", "message"))
+        workspace.emit(MESSAGE)
+        assert guest.get(queue).json == MESSAGE
+        workspace.emit({"type": "never_documented"})
+        assert guest.get(queue).key == "never_documented"
+        guest.wait_for_exchange("rtm.never_documented")
+        assert guest.ask({"channel": "nowhere", "text": "x"})["error"]["code"]
+        assert guest.dead().headers["rtmpump-error-code"] == "channel_not_found"
+    assert not pump.logged("broker_events.disconnected")
+    assert not pump.logged("broker_commands.disconnected")
+
+
+def test_what_nobody_takes_gets_to_unrouted(
+    pump: PumpProcess, urls: Urls, workspace: Workspace
+) -> None:
+    """The pump may publish to that exchange too."""
+    lonely = {"type": "nobody_wants_this"}
+    workspace.emit(lonely)
+    with Broker(urls["guest"]) as guest:
+        guest.take_until("rtm.unrouted", lambda got: any(m.json == lonely for m in got))
+    assert pump.running
+
+
+@pytest.mark.usefixtures("pump")
+def test_the_pump_can_do_no_more(urls: Urls) -> None:
+    """It can't read what others read, nor the dead letters, nor touch other names."""
+    url = urls["rtm-pump"]
+    with channel_of(urls["guest"]) as guest:
+        theirs = consumer_queue(guest, "rtm.events")
+    assert refused(url, lambda channel: channel.basic_get(theirs))
+    assert refused(url, lambda channel: channel.basic_get("rtm.outbound.dead"))
+    assert refused(url, lambda channel: channel.queue_delete(theirs))
+    assert refused(url, lambda channel: channel.queue_declare("other", durable=True))
+
+
+@pytest.mark.usefixtures("pump")
+@pytest.mark.parametrize("exchange", ["rtm.events", "rtm.message"])
+def test_a_consumer_gets_events(urls: Urls, workspace: Workspace, exchange: str) -> None:
+    """It declares its queue, binds it to all events or to one type, and reads."""
+    with channel_of(urls["rtm-consumer"]) as channel:
+        queue = consumer_queue(channel, exchange, "message")
+        workspace.emit(MESSAGE)
+        assert json.loads(next_of(channel, queue)) == MESSAGE
+
+
+@pytest.mark.usefixtures("pump")
+@pytest.mark.parametrize(
+    ("exchange", "key"),
+    [("", "rtm.outbound"), ("rtm.events", "message"), ("rtm.message", "message")],
+)
+def test_a_consumer_publishes_nothing(urls: Urls, exchange: str, key: str) -> None:
+    """No command, and no event that Slack never sent."""
+    url = urls["rtm-consumer"]
+    assert refused(url, lambda channel: channel.basic_publish(exchange, key, b"{}"))
+
+
+@pytest.mark.usefixtures("pump")
+def test_a_consumer_has_no_way_round(urls: Urls) -> None:
+    """Neither by dead-lettering into the commands nor by binding their queue to an exchange."""
+    url = urls["rtm-consumer"]
+    smuggler = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "rtm.outbound"}
+    assert refused(url, lambda channel: channel.queue_declare("consumer.x", arguments=smuggler))
+    assert refused(url, lambda channel: channel.queue_bind("rtm.outbound", "rtm.message", "#"))
+    for queue in ("rtm.outbound", "rtm.outbound.dead", "rtm.unrouted"):
+        assert refused(url, lambda channel, queue=queue: channel.basic_get(queue))
+        assert refused(url, lambda channel, queue=queue: channel.queue_purge(queue))
+    assert refused(url, lambda channel: channel.exchange_delete("rtm.message"))
+
+
+@pytest.mark.usefixtures("pump")
+def test_a_producer_gets_its_answer_directly(urls: Urls, workspace: Workspace) -> None:
+    """Through amq.rabbitmq.reply-to, which needs no queue."""
+    with channel_of(urls["rtm-producer"]) as channel:
+        answer = ask(channel, "amq.rabbitmq.reply-to", {"channel": "general", "text": "direct"})
+    assert answer["ok"] is True
+    assert "direct" in [sent.text for sent in workspace.sent]
+
+
+@pytest.mark.usefixtures("pump")
+def test_a_producer_gets_its_answer_in_a_queue(urls: Urls) -> None:
+    """Through an exclusive queue that the server names."""
+    with channel_of(urls["rtm-producer"]) as channel:
+        queue = str(channel.queue_declare("", exclusive=True).method.queue)
+        assert ask(channel, queue, {"channel": "general", "text": "queued"})["ok"] is True
+
+
+@pytest.mark.usefixtures("pump")
+def test_a_producer_reads_no_events(urls: Urls) -> None:
+    """It can bind to no exchange, read nobody's queue, and publish no event."""
+    url = urls["rtm-producer"]
+    with channel_of(urls["guest"]) as guest:
+        theirs = consumer_queue(guest, "rtm.events")
+    assert refused(url, lambda channel: bound(channel, "rtm.events"))
+    assert refused(url, lambda channel: bound(channel, "rtm.message"))
+    assert refused(url, lambda channel: channel.queue_declare("own", durable=True))
+    assert refused(url, lambda channel: channel.basic_publish("rtm.events", "message", b"{}"))
+    for queue in (theirs, "rtm.outbound", "rtm.outbound.dead", "rtm.unrouted"):
+        assert refused(url, lambda channel, queue=queue: channel.basic_get(queue))
+
+
+@pytest.mark.usefixtures("pump")
+def test_an_operator_watches_sends_and_reads_dead_letters(urls: Urls, workspace: Workspace) -> None:
+    """What `rtmpump tail`, `send` and `dead` do; but nothing of the pump's can be changed."""
+    with channel_of(urls["rtm-operator"]) as channel:
+        queue = bound(channel, "rtm.events", "message")
+        workspace.emit(MESSAGE)
+        assert json.loads(next_of(channel, queue)) == MESSAGE
+        command = {"channel": "nowhere", "text": "x"}
+        assert ask(channel, "amq.rabbitmq.reply-to", command)["ok"] is False
+        wait_until(lambda: json.loads(next_of(channel, "rtm.outbound.dead")) == command)
+    url = urls["rtm-operator"]
+    assert refused(url, lambda channel: channel.queue_delete("rtm.outbound"))
+    assert refused(url, lambda channel: channel.exchange_delete("rtm.events"))
