@@ -111,9 +111,10 @@ def run(config_file: str | None) -> None:
     """
     config = load(config_file, need_token=True).config
     start_log(config)
+    from rtmpump.links.systemd import Notifier
     from rtmpump.supervisor import Supervisor
 
-    supervisor = Supervisor(config)
+    supervisor = Supervisor(config, Notifier(os.environ))
     code = supervisor.run()
     if supervisor.alive():
         _exit_now(code)

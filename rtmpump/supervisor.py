@@ -38,6 +38,7 @@ from rtmpump.errors import (
 from rtmpump.links.retry import Retry
 from rtmpump.links.rtm import RtmSocket
 from rtmpump.links.slack_api import SlackApi
+from rtmpump.links.systemd import Notifier
 from rtmpump.links_state import Links
 from rtmpump.metrics import Metrics
 from rtmpump.pumps import publisher as publishing
@@ -61,8 +62,9 @@ class StopNow(Exception):
 class Supervisor:
     """One workspace, one process; `run` belongs to the main thread."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, notifier: Notifier) -> None:
         """Open spool and port, lay the wires; raises SpoolError, PortRefused and ConfigError."""
+        self._notifier = notifier
         self._stop_publisher = threading.Event()
         self._stop_sender = threading.Event()
         self._stop_reader = threading.Event()
@@ -78,7 +80,7 @@ class Supervisor:
         ids = MessageIds()
         self._socket = RtmSocket(config.slack)
         self._directory = Directory(api, policy=config.retry, stop=self._stop_directory)
-        up, down = self.links.up, self._down
+        up, down = self._up, self._down
         self._publisher = publishing.Publisher(
             config, self.spool, self.metrics, stop=self._stop_publisher, up=up, down=down
         )
@@ -155,23 +157,44 @@ class Supervisor:
             _log.info("http.listening", host=host, port=port)
         for thread in self._threads.values():
             thread.start()
+        # A broker or a Slack that is away must not hold up the boot.
+        self._notifier.ready()
+        self._tell_status()
+
+    def _up(self, link: str, where: str) -> None:
+        self.links.up(link, where)
+        self._tell_status()
 
     def _down(self, retry: Retry) -> None:
         """A link ended; its thread, which calls this, now rests."""
         self._pumps[_PUMP_OF[retry.link]].beat = time.monotonic() + retry.wait
         self.links.down(retry)
+        self._tell_status()
+
+    def _tell_status(self) -> None:
+        away = [link for link in _PUMP_OF if not self.links.is_up(link)]
+        self._notifier.status(f"waiting for {', '.join(away)}" if away else "all links are up")
+
+    def _feed_watchdog(self) -> None:
+        stalled = self.stalled()
+        if stalled:
+            _log.error("thread.stalled", threads=stalled)
+        else:
+            self._notifier.watchdog()
 
     def _wait_for_an_end(self) -> None:
         while len(self.alive()) == len(self._threads):
-            if self._alarm.wait(None):
+            if self._alarm.wait(self._notifier.watchdog_interval):
                 _log.info("stopping", why="signal", deadline=STOP_DEADLINE)
                 return
+            self._feed_watchdog()
         for name, thread in self._threads.items():
             if thread.is_over:
                 _tell_death(name, thread.error)
 
     def _stop_in_order(self) -> None:
         began = time.monotonic()
+        self._notifier.stopping()
 
         def part(of_the_deadline: float) -> float:
             return began + of_the_deadline * STOP_DEADLINE

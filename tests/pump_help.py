@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import secrets
@@ -24,19 +23,6 @@ from rtmpump.sandbox.workspace import Workspace
 SECONDS = 30.0
 LINKS = ("slack", "broker_events", "broker_commands")
 ROOT = Path(__file__).resolve().parent.parent
-_WITHOUT_CLI = """
-import os, sys
-from pathlib import Path
-from rtmpump import config, errors, log
-from rtmpump.supervisor import Supervisor
-try:
-    given = config.load(Path(sys.argv[-1]), os.environ)
-    log.setup(given.log.level, given.log.format)
-    sys.exit(Supervisor(given).run())
-except errors.RtmpumpError as error:
-    print(error, file=sys.stderr)
-    sys.exit(error.exit_code)
-"""
 _DEFAULTS: dict[str, dict[str, object]] = {
     "retry": {"initial": 0.05, "max": 2},
     "http": {"listen": ""},
@@ -108,7 +94,7 @@ class PumpProcess:
         self._outputs.append(output)
         with output.open("wb") as file:
             self._process = subprocess.Popen(
-                [sys.executable, *_program(), "run", "-c", str(self.config)],
+                [sys.executable, "-m", "rtmpump", "run", "-c", str(self.config)],
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
@@ -390,12 +376,6 @@ class Broker:
 
 def _message(method: Any, properties: Any, body: Any) -> Message:
     return Message(body, method.exchange, method.routing_key, properties)
-
-
-def _program() -> list[str]:
-    if importlib.util.find_spec("rtmpump.__main__") is not None:
-        return ["-m", "rtmpump"]
-    return ["-c", _WITHOUT_CLI]
 
 
 def _clean_environment() -> dict[str, str]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from tests.conftest import StartPump
-from tests.pump_help import Broker, Message
-
 from rtmpump.sandbox.workspace import Workspace
+from tests.conftest import StartPump
 from tests.deploy.asyncapi_help import load
+from tests.pump_help import Broker, Message
 
 DOCUMENT = load()
 OWN = {"rtmpump.connected", "rtmpump.disconnected", "rtmpump.gap"}

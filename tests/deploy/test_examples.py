@@ -16,6 +16,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+
+from rtmpump.sandbox.rabbit import RabbitNode
+from rtmpump.sandbox.workspace import Workspace
 from tests.pump_help import (
     SECONDS,
     Broker,
@@ -23,9 +26,6 @@ from tests.pump_help import (
     add_vhost,
     wait_until,
 )
-
-from rtmpump.sandbox.rabbit import RabbitNode
-from rtmpump.sandbox.workspace import Workspace
 
 EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples"
 UNREACHABLE = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "ENETUNREACH")
