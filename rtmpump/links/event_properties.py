@@ -1,4 +1,4 @@
-"""The AMQP properties of an event, as consumers see them (contract, section 4)."""
+"""The AMQP properties of an event, as consumers see them."""
 
 from __future__ import annotations
 
