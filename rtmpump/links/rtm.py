@@ -90,9 +90,15 @@ class RtmSocket:
 
     @property
     def took_all(self) -> bool:
-        """Whether the last `read` gave all that had arrived when it was called."""
+        """Whether the last `read` gave all that had arrived by `received_ms`."""
         link = self._link
         return link is not None and link.took_all
+
+    @property
+    def received_ms(self) -> int:
+        """When what the last `read` gave was taken from the socket (milliseconds since 1970)."""
+        link = self._link
+        return 0 if link is None else link.wire.received_ms
 
     def send(self, frame: bytes, *, connection: int) -> None:
         """Write one text frame, whole, on the connection of that number. Any thread.

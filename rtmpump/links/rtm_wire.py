@@ -62,6 +62,7 @@ class Wire:
         self._buffer = b""
         self.at = 0
         self.is_dry = True
+        self.received_ms = 0
         self.ending: Ending | None = None
         self.answering: int | None = None
         self._wanted = select.POLLIN
@@ -137,6 +138,8 @@ class Wire:
             end.close()
 
     def _receive(self) -> None:
+        # Before, not after: what comes meanwhile may not be part of it.
+        self.received_ms = time.time_ns() // 1_000_000
         size = 0
         while size < _BUFFER and self.ending is None:
             count = self._receive_into(self._space[size:])

@@ -169,7 +169,7 @@ class Reader:
 
     def _turn(self, session: Session, wait: float) -> None:
         """Take in all that is ready, then do what is due."""
-        self.beat, before_ms = time.monotonic(), _now_ms()
+        self.beat = time.monotonic()
         try:
             bodies = self._socket.read(min(wait, _LONGEST_READ))
         except LinkError as end:
@@ -179,7 +179,7 @@ class Reader:
             session.closed(end.reason, end.detail, time.monotonic())
             return
         if bodies:
-            self._take_in(session, bodies, before_ms)
+            self._take_in(session, bodies)
         self._ping_if_due(session)
 
     def _ping_if_due(self, session: Session) -> None:
@@ -189,8 +189,8 @@ class Reader:
             with suppress(NotConnected, WriteFailed):
                 self._socket.send(frame, connection=self._connection)
 
-    def _take_in(self, session: Session, bodies: list[bytes], before_ms: int) -> None:
-        batch = _Batch(_now_ms(), self._config.events.ignore)
+    def _take_in(self, session: Session, bodies: list[bytes]) -> None:
+        batch = _Batch(self._socket.received_ms, self._config.events.ignore)
         session.heard(time.monotonic())
         for body in bodies:
             frame = parse(body)
@@ -199,22 +199,19 @@ class Reader:
                 batch.take(frame, body)
             else:
                 self._take_special(session, batch, frame, body)
-        good_until_ms = self._good_after(batch, before_ms)
+        good_until_ms = self._good_after(batch)
         if self._store(session, batch.events, good_until_ms):
             self._good_until_ms = good_until_ms
         else:
             batch.greeted = False
         self._pass_on(session, batch)
 
-    def _good_after(self, batch: _Batch, before_ms: int) -> int | None:
+    def _good_after(self, batch: _Batch) -> int | None:
         """Up to when all that Slack sent is in the spool, once this batch is."""
         if self._gave_up:
             return self._good_until_ms
-        if batch.greeted:
+        if batch.greeted or (self._live_since is not None and self._socket.took_all):
             return batch.now_ms
-        if self._live_since is not None and self._socket.took_all:
-            # Not the time after the read: what came since is not in it.
-            return before_ms
         return self._good_until_ms
 
     def _was_good(self, at_ms: int) -> None:

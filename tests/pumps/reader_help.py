@@ -137,6 +137,11 @@ class Scripted:
             raise entry
         return list(entry)
 
+    @property
+    def received_ms(self) -> int:
+        """Each read is of just now."""
+        return time.time_ns() // 1_000_000
+
     def send(self, frame: bytes, *, connection: int) -> None:
         """Take a ping and never answer."""
 
