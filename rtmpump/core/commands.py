@@ -246,11 +246,12 @@ def _reply_broadcast(fields: _Fields) -> bool:
 
 
 def _ids(fields: _Fields) -> tuple[str, ...]:
-    wanted = 'a list of user ids like ["U024BE7LH"], at least one'
+    """Read a list that may be empty: for presence_sub, which replaces the set, that is its end."""
+    wanted = 'a list of user ids like ["U024BE7LH"]'
     if "ids" not in fields:
         raise _missing("ids", wanted)
     ids = fields["ids"]
-    if not isinstance(ids, list) or not ids:
+    if not isinstance(ids, list):
         raise _wrong("ids", wanted, ids)
     for id in ids:
         if not isinstance(id, str) or not id or not _is_encodable(id):
@@ -260,6 +261,8 @@ def _ids(fields: _Fields) -> tuple[str, ...]:
 
 def _query_ids(fields: _Fields) -> tuple[str, ...]:
     ids = _ids(fields)
+    if not ids:
+        raise _wrong("ids", 'a list of user ids like ["U024BE7LH"], at least one', [])
     if len(ids) > QUERY_IDS_MAX:
         fix = f"at most {QUERY_IDS_MAX} in one presence_query"
         raise _reject(f'field "ids" may have {fix}; found {len(ids):,}; ask in parts', "ids")

@@ -188,11 +188,17 @@ def test_what_is_no_boolean_is_rejected(found: object) -> None:
     assert_names(error, "reply_broadcast", "true or false")
 
 
-@pytest.mark.parametrize("found", [None, "U1", 7, {}, [], [""], [7], [None], [["U1"]], ["U1", ""]])
+@pytest.mark.parametrize("found", [None, "U1", 7, {}, [""], [7], [None], [["U1"]], ["U1", ""]])
 @pytest.mark.parametrize("kind", ["presence_sub", "presence_query"])
 def test_ids_are_a_list_of_strings_with_something_in_them(kind: str, found: object) -> None:
-    """No list, an empty list, and a list with anything but user ids are rejected."""
+    """No list, and a list with anything but user ids are rejected."""
     assert_names(rejection(body(type=kind, ids=found)), "ids", "U024BE7LH")
+
+
+def test_an_empty_list_ends_a_subscription_and_asks_nothing() -> None:
+    """presence_sub replaces the set, so it may be empty; a query about nobody is rejected."""
+    assert parse(body(type="presence_sub", ids=[])) == PresenceSub(())
+    assert_names(rejection(body(type="presence_query", ids=[])), "ids", "at least one")
 
 
 @pytest.mark.parametrize("kind", ["presence_sub", "presence_query"])

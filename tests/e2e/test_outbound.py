@@ -160,7 +160,7 @@ REJECTS: list[tuple[object, str, str]] = [
     ({"type": "typing"}, "invalid_command", '"channel"'),
     ({"type": "typing", "channel": "general", "text": "x"}, "invalid_command", '"text"'),
     ({"type": "presence_sub"}, "invalid_command", '"ids"'),
-    ({"type": "presence_sub", "ids": []}, "invalid_command", '"ids"'),
+    ({"type": "presence_query", "ids": []}, "invalid_command", '"ids"'),
     ({"type": "presence_sub", "ids": "U1"}, "invalid_command", '"ids"'),
     ({"type": "presence_query", "ids": ["U1", 2]}, "invalid_command", '"ids"'),
     ({"type": "presence_query", "ids": ["U1"] * 501}, "invalid_command", '"ids"'),
