@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import tempfile
 
 import click
 
@@ -86,6 +87,8 @@ def _play(wishes: Wishes) -> int:
     screen = Screen(gone=interrupt.stop.set)
     screen.say(_title(wishes), bold=True)
     show = Show(wishes, screen, interrupt)
+    # The first call tries the folder with a file, which a signal just then would leave behind.
+    tempfile.gettempdir()
     with interrupt.listening():
         try:
             summary = show.run()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -65,6 +66,7 @@ class RabbitNode:
         self._keeper: Keeper | None = None
         self._lock = threading.RLock()
         self.folder = self._given or Path()
+        self._unkept: Path | None = None
         self.name = self._kept_name() or f"rtmpump-{secrets.token_hex(4)}@localhost"
         self._choose_ports()
 
@@ -145,6 +147,10 @@ class RabbitNode:
             if self._keeper is not None:
                 self._keeper.end()
                 self._keeper = None
+            elif self._unkept is not None:
+                # The start was interrupted before there was a keeper to remove it.
+                shutil.rmtree(self._unkept, ignore_errors=True)
+            self._unkept = None
 
     def ctl(self, *args: str, timeout: float = 60.0) -> str:
         """What `rabbitmqctl --quiet ARGS` printed about this node.
@@ -200,6 +206,7 @@ class RabbitNode:
         self._prepare_folder()
         if self._keeper is None:
             self._keeper = Keeper("" if self._given else str(self.folder))
+            self._unkept = None
         console = str(self._console)
         epmd = [rabbit_install.epmd(), "-port", str(self._epmd_port), "-address", "127.0.0.1"]
         self._keeper.run("epmd", epmd, self._environment(), console)
@@ -211,7 +218,10 @@ class RabbitNode:
 
     def _prepare_folder(self) -> None:
         if not self._given and self._keeper is None:
-            self.folder = Path(tempfile.mkdtemp(prefix="rtmpump-rabbit-")).resolve()
+            # Named before it is made, so that an interrupt at any moment leaves nothing behind.
+            name = f"rtmpump-rabbit-{secrets.token_hex(4)}"
+            self.folder = self._unkept = Path(tempfile.gettempdir()).resolve() / name
+            self.folder.mkdir(mode=0o700)
         for part in ("home", "log", "data"):
             (self.folder / part).mkdir(parents=True, exist_ok=True)
         self._write_cookie()
