@@ -14,7 +14,8 @@ The outbound trip:
 
 1. `pumps/sender.py` is given a message of the queue `rtm.outbound`; `core/commands.py` makes a
    command of it, or a rejection.
-2. `pumps/directory.py` turns the channel's name into its id.
+2. `pumps/directory.py` turns the channel's name into its id; `core/arrivals.py` keeps the order of
+   those that wait for it.
 3. `core/lanes.py` lets it wait for its turn and for the rate limit of its channel.
 4. `links/rtm.py` writes it to the same WebSocket; the reader brings Slack's reply back.
 5. `links/answers.py` publishes the result, or the dead letter, and only then acknowledges.

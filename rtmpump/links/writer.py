@@ -81,12 +81,8 @@ class Writer:
         self._lanes.add(job.lane, job, time.monotonic())
 
     def put_back(self, job: Job) -> None:
-        """Go on with a job where it was when the broker went away."""
-        if job.stage is Stage.WRITTEN:
-            self._lanes.add_sent(job.lane, job)
-        else:
-            self.watch_expiry(job)
-            self._lanes.add(job.lane, job, time.monotonic())
+        """Go on with a job that was written when the broker went away."""
+        self._lanes.add_sent(job.lane, job)
 
     def fail(self, job: Job, code: str, message: str) -> None:
         """End it with an error."""

@@ -4,8 +4,7 @@ Laws:
 
 - A command is acked only after its outcome is safe: Slack's reply came and the result is confirmed,
   or the dead letter is confirmed. An error is both dead-lettered and answered.
-- A channel's order begins at its id: a message by id doesn't wait for one by name whose channel is
-  still being looked up.
+- Order inside a channel begins at the queue: `Arrivals` keeps it while names are looked up.
 - When the connection to the broker dies, what was sent already is remembered (`Orphans`) and not
   sent again when RabbitMQ delivers it again; what was not sent is forgotten, for it comes again.
 
@@ -24,6 +23,7 @@ from typing import Final
 from rtmpump import log
 from rtmpump.config import Config
 from rtmpump.core import commands
+from rtmpump.core.arrivals import Arrivals
 from rtmpump.core.frames import Reply
 from rtmpump.core.inbox import Close, Finish, Found, Inbox, LinkDown, LinkUp, Note
 from rtmpump.core.job import Job, Orphans, Outcome, Stage, fingerprint
@@ -43,6 +43,8 @@ LINK: Final = "broker_commands"
 # and must not be taken for a command of the same content that comes much later.
 _ORPHANS_COME: Final = 60.0
 _BEAT_EVERY: Final = 1.0
+# A list of channels takes a second or two; a directory that Slack doesn't answer must stop nobody.
+_NAMES_COME: Final = 5.0
 
 _log = log.get("sender")
 
@@ -78,7 +80,7 @@ class Sender:
         self._inbox_lock = Lock()
         self._woken = False
         self._jobs: dict[int, Job] = {}
-        self._looked_up: dict[str, deque[Job]] = {}
+        self._arrivals: Arrivals[Job] = Arrivals(_NAMES_COME, self._outbound.prefetch)
         self._orphans = Orphans(4 * self._outbound.prefetch)
         self._acked_jobs: deque[Job] = deque(maxlen=self._outbound.prefetch)
         self._finishing = False
@@ -190,45 +192,43 @@ class Sender:
         """Go on where this command was when the broker went away."""
         job.tag, job.properties, job.body = delivery.tag, delivery.properties, delivery.body
         self._jobs[delivery.tag] = job
-        if job.outcome is None:
+        if job.outcome is not None:
+            self._answers.deliver(job, job.outcome)
+        elif job.stage is Stage.WRITTEN:
             self._writer.put_back(job)
         else:
-            self._answers.deliver(job, job.outcome)
+            self._writer.watch_expiry(job)
+            self._arrivals.add(job, job.lane, time.monotonic())
         self._go_on()
 
     def _find_channel(self, job: Job) -> None:
         channel = getattr(job.command, "channel", "")
-        if not channel or commands.is_channel_id(channel):
+        now = time.monotonic()
+        if not channel:
             self._writer.place(job, channel)
-            return
-        name = commands.channel_name(channel)
-        if name in self._looked_up:
-            # Even if the answer is on the way: this one must not overtake those that wait for it.
-            waiting = self._looked_up[name]
-            waiting.append(job)
-            if len(waiting) > 2 * self._outbound.prefetch:
-                self._looked_up[name] = deque(one for one in waiting if not one.done)
+        elif commands.is_channel_id(channel):
+            self._arrivals.add(job, channel, now)
         else:
-            self._look_up(name, deque([job]))
+            name = commands.channel_name(channel)
+            if self._arrivals.add_unknown(job, name, now):
+                self._look_up(name)
 
-    def _look_up(self, name: str, jobs: deque[Job]) -> None:
-        found = self._lookup(name, lambda id, why: self.tell(Found(name, id, why)))
-        if found is None:
-            self._looked_up[name] = jobs
-        for job in jobs if found is not None else ():
-            self._writer.place(job, found or "")
+    def _look_up(self, name: str) -> None:
+        id = self._lookup(name, lambda id, why: self.tell(Found(name, id, why)))
+        if id is not None:
+            self._found(Found(name, id, ""))
 
     def _found(self, found: Found) -> None:
-        waiting = self._looked_up.pop(found.name, None)
-        jobs = deque(job for job in waiting or () if not job.done)
         if found.channel_id is not None:
-            for job in jobs:
-                self._writer.place(job, found.channel_id)
-        elif jobs:
-            # The next ones came later, and may be luckier: they are owed a question of their own.
-            self._writer.fail(jobs.popleft(), "channel_not_found", found.why)
-            if jobs:
-                self._look_up(found.name, jobs)
+            for job, lane in self._arrivals.found(found.name, found.channel_id):
+                self._writer.place(job, lane)
+            return
+        first, more = self._arrivals.not_found(found.name)
+        if first is not None:
+            self._writer.fail(first, "channel_not_found", found.why)
+        if more:
+            # They came later, and may be luckier: they are owed a question of their own.
+            self._look_up(found.name)
 
     def _settled(self, job: Job, outcome: Outcome) -> None:
         """It has its outcome; a job without a tag waits for its message to come again."""
@@ -278,7 +278,12 @@ class Sender:
 
     def _go_on(self) -> None:
         """Do all that is due, and come back when the next thing is."""
-        at = self._writer.go_on(writes=not self._finishing)
+        for job, lane in self._arrivals.release(time.monotonic()):
+            self._writer.place(job, lane)
+        at = self._arrivals.next_at()
+        due = self._writer.go_on(writes=not self._finishing)
+        if due is not None and (at is None or due < at):
+            at = due
         if at is not None and (self._timer is None or at < self._timer[0]):
             if self._timer is not None:
                 self._timer[1]()
@@ -316,7 +321,7 @@ class Sender:
                 self._writer.forget(forgotten)
         self._acked_jobs.clear()
         self._jobs.clear()
-        self._looked_up.clear()
+        self._arrivals.clear()
         self._writer.leave_all()
 
 

@@ -276,17 +276,15 @@ def test_a_command_that_expires_while_no_pump_runs_is_a_dead_letter(
 
 @pytest.mark.usefixtures("pump")
 def test_order_is_kept_within_a_channel(broker: Broker, workspace: Workspace) -> None:
-    """Also where channels are mixed, and named by id and by name, once the names are known."""
-    for name in ("general", "random"):
-        assert broker.ask({"channel": name, "text": "first"})["ok"]
+    """Also where channels are mixed, and named by id and by names that must be looked up first."""
     names = {"C0GENERAL": ["general", "#general", "C0GENERAL"], "C0RANDOM": ["random", "C0RANDOM"]}
     for n in range(60):
         id = "C0GENERAL" if n % 2 else "C0RANDOM"
         broker.publish({"channel": names[id][n % len(names[id])], "text": str(n)})
-    assert workspace.wait(lambda: len(workspace.sent) == 62, 60)
+    assert workspace.wait(lambda: len(workspace.sent) == 60, 60)
     for id, odd in (("C0GENERAL", 1), ("C0RANDOM", 0)):
         sent = [one.text for one in workspace.sent if one.channel == id]
-        assert sent == ["first", *map(str, range(odd, 60, 2))]
+        assert sent == [str(n) for n in range(odd, 60, 2)]
 
 
 def test_channels_do_not_wait_for_each_other(

@@ -149,6 +149,33 @@ def test_messages_by_name_do_not_overtake_those_whose_lookup_is_answered(
     assert texts(workspace) == wanted
 
 
+def test_messages_by_id_do_not_overtake_those_whose_name_is_looked_up(
+    start: StartRig, broker: Broker, workspace: Workspace
+) -> None:
+    """The id may be that of the very channel that the name stands for."""
+    start()
+    workspace.faults.api_errors["conversations.list"].append(faults.Hang(0.5))
+    wanted = [str(number) for number in range(30)]
+    for number, text in enumerate(wanted):
+        broker.publish(message(text, "#general" if number % 3 == 0 else GENERAL))
+    wait_until(lambda: len(workspace.sent) == len(wanted))
+    assert texts(workspace) == wanted
+
+
+def test_a_directory_that_does_not_answer_stops_nobody_for_long(
+    start: StartRig, broker: Broker, workspace: Workspace
+) -> None:
+    """A name that nobody resolves holds up the others for seconds, and is sent once it is known."""
+    start()
+    workspace.faults.api_errors["conversations.list"].append(faults.Hang(9.0))
+    for text, channel in (("a", "general"), ("b", RANDOM), ("c", "general"), ("d", GENERAL)):
+        broker.publish(message(text, channel))
+    wait_until(lambda: set(texts(workspace)) >= {"b", "d"})
+    assert "a" not in texts(workspace)
+    wait_until(lambda: len(workspace.sent) == 4)
+    assert texts(workspace, GENERAL) == ["d", "a", "c"]
+
+
 def test_expiration_holds_deep_in_a_lane_and_before_the_lookup(
     start: StartRig, broker: Broker, workspace: Workspace
 ) -> None:
