@@ -31,11 +31,17 @@ _HEADERS_MAX: Final = 98_304
 
 
 class Answers:
-    """Publishes and acks on the connection of the last `begin`; `acked` hears of each end."""
+    """Publishes and acks on the connection of the last `begin`.
 
-    def __init__(self, outbound: Outbound, *, acked: Callable[[Job], None]) -> None:
+    `acked` hears of each end, `buried` of the error code of each dead letter that is safe.
+    """
+
+    def __init__(
+        self, outbound: Outbound, *, acked: Callable[[Job], None], buried: Callable[[str], None]
+    ) -> None:
         self._outbound = outbound
         self._acked = acked
+        self._buried = buried
         self._rabbit: Rabbit
         self._confirms: dict[int, Callable[[bool], None]] = {}
         self._next = 1
@@ -90,7 +96,9 @@ class Answers:
 
         def confirmed(ok: bool) -> None:
             job.dead_confirmed = ok
-            if not ok:
+            if ok:
+                self._buried(outcome.code)
+            else:
                 self._rabbit.later(
                     _REFUSED_AGAIN, lambda: self._bury(job, outcome, self._ack_if_safe)
                 )
