@@ -3,9 +3,9 @@
 'use strict';
 
 const EVERY = 2000, PATIENCE = 5000;
-const SPAN = 900, HEIGHT = 200, GROUP = 6, OTHER_COLOUR = 8, ERROR_LENGTH = 400, UNKNOWN = '–';
+const SPAN = 900, HEIGHT = 200, GROUP = 6, OTHER_COLOUR = 8, ERROR_LENGTH = 300, UNKNOWN = '–';
 const NAMES = {
-  slack: 'Slack', broker_events: 'RabbitMQ, events', broker_commands: 'RabbitMQ, commands',
+  slack: 'Slack', broker_events: 'RabbitMQ (events)', broker_commands: 'RabbitMQ (commands)',
 };
 
 // Words: page_words.py.
@@ -146,7 +146,7 @@ function verdict(status) {
   const down = Object.entries(states(status)).filter(([, state]) => !state.up);
   if (status.stalled.length) return ['bad', `No progress: ${status.stalled.join(', ')}`];
   if (down.length) {
-    return ['bad', `Not connected: ${down.map(([link]) => nameOf(link)).join('; ')}`];
+    return ['bad', `Not connected: ${down.map(([link]) => nameOf(link)).join(', ')}`];
   }
   if (status.metrics.broker_blocked) {
     return ['warn', 'RabbitMQ takes no events now: it has an alarm of memory or disk'];
@@ -165,8 +165,8 @@ function link(name, state, now) {
     el('p', {class: 'state'}, told + lasts));
   if (state.since) card.append(el('p', {class: 'faint'}, 'since ', time(state.since)));
   if (state.last_error) {
-    const error = el('code', {}, short(state.last_error));
-    card.append(el('p', {class: 'error'}, 'Last error: ', error));
+    const ago = since(state.last_error_at, now), error = el('code', {}, short(state.last_error));
+    card.append(el('p', {class: 'error'}, `Last error, ${ago} ago: `, error));
   }
   return card;
 }
@@ -176,33 +176,33 @@ function tiles(status) {
   const confirms = recent.confirm_latency, commands = recent.command_latency;
   const span = duration(recent.seconds), roundTrip = metrics.slack_rtt_seconds;
   const waiting = metrics.commands_waiting;
+  const wait = waiting === null ? '' : `; ${fixed(waiting, 0)} waiting now`;
   return [
     spoolTile(metrics.spool),
     tile('From frame to confirm', quantiles(confirms),
       `${counted(confirms.count, 'event', 'events')} in the last ${span}`),
+    tile('From command to result', quantiles(commands),
+      `${counted(commands.count, 'command', 'commands')} in the last ${span}${wait}`),
     tile('Slack round trip', [latency(roundTrip)],
       roundTrip === null ? 'not measured yet' : 'the last ping'),
-    tile('From command to result', quantiles(commands),
-      `${counted(commands.count, 'command', 'commands')} in the last ${span}`),
-    tile('Commands that wait', [waiting === null ? UNKNOWN : fixed(waiting, 0)],
-      'in the pump, for their turn or for Slack'),
   ];
 }
 
 function spoolTile(spool) {
   if (spool === null) return tile('Events in the spool', [UNKNOWN], "it can't be asked now");
-  const age = spool.events ? duration(spool.oldest_seconds) : UNKNOWN;
+  const oldest = `, the oldest waits for ${duration(spool.oldest_seconds)}`;
   return tile('Events in the spool', [fixed(spool.events, 0)],
-    `${size(spool.bytes)} on disk, oldest ${age}`);
+    `${size(spool.bytes)} on disk${spool.events ? oldest : ''}`);
 }
 
-const quantiles = told => [quantile(told, 'p50'), ' ', el('small', {}, 'p50'), ' ',
-  quantile(told, 'p99'), ' ', el('small', {}, 'p99')];
+const quantiles = told => ['p50', 'p99'].map(
+  name => el('span', {}, quantile(told, name), ' ', el('small', {}, name)));
 const tile = (term, value, more) => el('div', {}, el('dt', {}, term), el('dd', {}, ...value),
   el('dd', {class: 'faint'}, more));
 
 const drawing = drawn => [
-  ...[0, HEIGHT / 2].map(y => svg('path', {class: 'grid', d: `M0 ${y}H${SPAN}`})),
+  ...['M0 0H900', 'M0 100H900', 'M300 0V200', 'M600 0V200'].map(
+    d => svg('path', {class: 'grid', d})),
   ...drawn.bands.map(band =>
     svg('path', {class: `k${band.colour}`, d: band.path}, svg('title', {}, band.type))),
 ];
@@ -220,7 +220,7 @@ function totals(events) {
 }
 
 const row = (head, ...cells) => el('tr', {}, el('th', {scope: 'row'}, ...[head].flat()),
-  ...cells.map(cell => el('td', {}, cell)));
+  ...cells.map(cell => el('td', {}, ...[cell].flat())));
 const rows = (found, none, columns) => found.length ? found
   : [el('tr', {}, el('td', {colspan: columns, class: 'faint'}, none))];
 
@@ -247,11 +247,15 @@ const commandRows = commands => rows(
 const deadLetters = dead => rows(
   Object.entries(dead).map(([code, count]) => row(code, fixed(count, 0))), 'None', 2);
 
+const dayAndTime = at => el('time', {datetime: at},
+  el('span', {}, at.slice(0, 10)), ' ', el('span', {}, at.slice(11, 19)));
+
+const upOrDown = up => el('b', {'data-tone': up ? 'ok' : 'bad'}, up ? 'up' : 'down');
+
 const changes = told => rows(
-  told.toReversed().map(change => row(time(change.at), nameOf(change.link),
-    el('b', {'data-tone': change.up ? 'ok' : 'bad'}, change.up ? 'up' : 'down'),
-    short(change.why))),
-  'None yet', 4);
+  told.toReversed().map(change => row(dayAndTime(change.at), nameOf(change.link),
+    [upOrDown(change.up), ' ', short(change.why)])),
+  'None yet', 3);
 
 // The life of the page.
 

@@ -19,15 +19,15 @@ from string import Template
 from typing import Any, Final
 
 from rtmpump import page_words as words
-from rtmpump.page_chart import HEIGHT, SPAN, Chart, chart
+from rtmpump.page_chart import Chart, chart
 
 _HERE: Final = Path(__file__).parent
 _NAMES: Final = {
     "slack": "Slack",
-    "broker_events": "RabbitMQ, events",
-    "broker_commands": "RabbitMQ, commands",
+    "broker_events": "RabbitMQ (events)",
+    "broker_commands": "RabbitMQ (commands)",
 }
-_ERROR_LENGTH: Final = 400
+_ERROR_LENGTH: Final = 300
 
 
 def _hash(text: str) -> str:
@@ -115,7 +115,7 @@ def _verdict(status: dict[str, Any]) -> tuple[str, str]:
     if status["stalled"]:
         return "bad", f"No progress: {', '.join(status['stalled'])}"
     if down:
-        return "bad", f"Not connected: {'; '.join(down)}"
+        return "bad", f"Not connected: {', '.join(down)}"
     if status["metrics"]["broker_blocked"]:
         return "warn", "RabbitMQ takes no events now: it has an alarm of memory or disk"
     return "ok", "All is well: Slack and RabbitMQ are connected"
@@ -140,8 +140,9 @@ def _link(link: str, state: dict[str, Any], now: str) -> _Markup:
         told = f"{told} for {words.since(state['since'], now)}"
         more.append(_el("p", "since ", _time(state["since"]), class_="faint"))
     if state["last_error"]:
+        ago = words.since(state["last_error_at"], now)
         error = _el("code", _short(state["last_error"]))
-        more.append(_el("p", "Last error: ", error, class_="error"))
+        more.append(_el("p", f"Last error, {ago} ago: ", error, class_="error"))
     return _el("li", _el("h3", _name(link)), _el("p", told, class_="state"), *more, data_tone=tone)
 
 
@@ -152,34 +153,27 @@ def _short(text: str) -> str:
 def _tiles(status: dict[str, Any]) -> _Markup:
     metrics, recent = status["metrics"], status["recent"]
     confirms, commands = recent["confirm_latency"], recent["command_latency"]
-    span = words.duration(recent["seconds"])
-    waiting, spool, round_trip = (
-        metrics["commands_waiting"],
-        metrics["spool"],
-        metrics["slack_rtt_seconds"],
-    )
+    span, round_trip = words.duration(recent["seconds"]), metrics["slack_rtt_seconds"]
+    waiting = metrics["commands_waiting"]
+    wait = "" if waiting is None else f"; {words.fixed(waiting, 0)} waiting now"
     return _join(
         [
-            _spool_tile(spool),
+            _spool_tile(metrics["spool"]),
             _tile(
                 "From frame to confirm",
                 _quantiles(confirms),
                 f"{words.counted(confirms['count'], 'event', 'events')} in the last {span}",
             ),
             _tile(
+                "From command to result",
+                _quantiles(commands),
+                f"{words.counted(commands['count'], 'command', 'commands')} in the last {span}"
+                f"{wait}",
+            ),
+            _tile(
                 "Slack round trip",
                 words.latency(round_trip),
                 "not measured yet" if round_trip is None else "the last ping",
-            ),
-            _tile(
-                "From command to result",
-                _quantiles(commands),
-                f"{words.counted(commands['count'], 'command', 'commands')} in the last {span}",
-            ),
-            _tile(
-                "Commands that wait",
-                words.UNKNOWN if waiting is None else words.fixed(waiting, 0),
-                "in the pump, for their turn or for Slack",
             ),
         ]
     )
@@ -188,22 +182,15 @@ def _tiles(status: dict[str, Any]) -> _Markup:
 def _spool_tile(spool: dict[str, Any] | None) -> _Markup:
     if spool is None:
         return _tile("Events in the spool", words.UNKNOWN, "it can't be asked now")
-    age = words.duration(spool["oldest_seconds"]) if spool["events"] else words.UNKNOWN
-    told = f"{words.size(spool['bytes'])} on disk, oldest {age}"
+    told = f"{words.size(spool['bytes'])} on disk"
+    if spool["events"]:
+        told = f"{told}, the oldest waits for {words.duration(spool['oldest_seconds'])}"
     return _tile("Events in the spool", words.fixed(spool["events"], 0), told)
 
 
 def _quantiles(told: dict[str, Any]) -> _Markup:
     return _join(
-        [
-            words.quantile(told, "p50"),
-            " ",
-            _el("small", "p50"),
-            " ",
-            words.quantile(told, "p99"),
-            " ",
-            _el("small", "p99"),
-        ]
+        _el("span", words.quantile(told, name), " ", _el("small", name)) for name in ("p50", "p99")
     )
 
 
@@ -212,7 +199,10 @@ def _tile(term: str, value: str, more: str) -> _Markup:
 
 
 def _chart(drawn: Chart) -> _Markup:
-    lines = [_el("path", class_="grid", d=f"M0 {y}H{SPAN}") for y in (0, HEIGHT // 2)]
+    lines = [
+        _el("path", class_="grid", d=line)
+        for line in ("M0 0H900", "M0 100H900", "M300 0V200", "M600 0V200")
+    ]
     bands = [
         _el("path", _el("title", band.type), class_=f"k{band.colour}", d=band.path)
         for band in drawn.bands
@@ -287,14 +277,22 @@ def _dead_letters(dead_letters: dict[str, int]) -> _Markup:
 def _changes(changes: list[dict[str, Any]]) -> _Markup:
     rows = [
         _row(
-            _time(change["at"]),
+            _day_and_time(change["at"]),
             _name(change["link"]),
-            _el("b", "up" if change["up"] else "down", data_tone="ok" if change["up"] else "bad"),
-            _short(change["why"]),
+            _join([_up_or_down(change["up"]), " ", _short(change["why"])]),
         )
         for change in reversed(changes)
     ]
-    return _rows(rows, "None yet", 4)
+    return _rows(rows, "None yet", 3)
+
+
+def _up_or_down(up: bool) -> _Markup:
+    return _el("b", "up" if up else "down", data_tone="ok" if up else "bad")
+
+
+def _day_and_time(at: str) -> _Markup:
+    """For a narrow column: it breaks between the two alone."""
+    return _el("time", _el("span", at[:10]), " ", _el("span", at[11:19]), datetime=at)
 
 
 def _row(head: str, *cells: str) -> _Markup:
