@@ -26,9 +26,11 @@ class Elements(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Called by the parser for each."""
         self.found.append((tag, dict(attrs)))
 
     def count(self, tag: str) -> int:
+        """How many there are of one name."""
         return sum(name == tag for name, _ in self.found)
 
 
