@@ -243,14 +243,14 @@ class Publisher:
     def _publish(self, rows: list[Row]) -> bool:
         """Publish rows in order; False if a type exchange has to be declared first."""
         events, window, rabbit = self._config.events, self._window, self._rabbit
-        mandatory = not events.stream
         now = time.monotonic()
         for row in rows:
             name = _route(row)
             if name.type not in self._types.known and not self._know(name.type):
                 return False
+            # Also beside a stream: its binding may be missing where others declare it.
             rabbit.publish(
-                events.exchange, name.routing_key, row.body, event_properties(name), mandatory
+                events.exchange, name.routing_key, row.body, event_properties(name), True
             )
             window.sent(row.seq, now, row.received_ms)
             self._cursor = row.seq
