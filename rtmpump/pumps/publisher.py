@@ -254,9 +254,8 @@ class Publisher:
         return is_known
 
     def _send(self, events: list[tuple[Route, bytes]]) -> None:
-        settings = self._config.events
-        # A stream takes every event, so none comes back.
-        self._rabbit.publish_events(settings.exchange, events, mandatory=not settings.stream)
+        # Mandatory also beside a stream: its binding may be missing where others declare it.
+        self._rabbit.publish_events(self._config.events.exchange, events, mandatory=True)
         now = time.monotonic()
         for name, body in events:
             self._window.sent(name.seq, now, name.received_ms)

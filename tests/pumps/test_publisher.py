@@ -472,6 +472,18 @@ def test_a_stream_keeps_all_events(pump: Pump, broker: Broker) -> None:
     assert one.counts["returned"] == 0
 
 
+def test_a_stream_that_is_bound_to_nothing(pump: Pump, broker: Broker) -> None:
+    """Whoever declares it and forgets the binding loses nothing: the events are unrouted."""
+    declare_by_hand(broker)
+    broker.channel.exchange_bind("rtm.message", "rtm.events", "message.#")
+    broker.queue(name="rtm.log", x_queue_type="stream")
+    events = {"stream": "rtm.log", "unrouted": "mine"}
+    one = pump(broker={"declare": "none"}, events=events).start()
+    one.put(*map(event, range(3)))
+    one.wait_empty()
+    assert numbers(broker.take("mine", 3)) == [0, 1, 2]
+
+
 # What the broker will never take.
 
 
