@@ -17,8 +17,8 @@ _MEDIUM: Final = 126
 def take_plain(buffer: bytes, at: int, most: int, room: int) -> tuple[list[bytes], int]:
     """Give the payloads of the plain frames that stand at `at`, and where they end.
 
-    At most `most`, and none more once the frames fill `room` bytes. It ends before the first frame that
-    isn't plain, or isn't all there. A frame must begin at `at`, and no fragment may be open.
+    At most `most`, and none more once the frames fill `room` bytes. It ends before the first frame
+    that isn't plain, or isn't all there. A frame must begin at `at`, and no fragment may be open.
     """
     messages: list[bytes] = []
     size, full = len(buffer), at + room
