@@ -12,7 +12,11 @@ import pytest
 
 from rtmpump import page, page_chart
 from rtmpump import page_words as words
+from rtmpump.sandbox.workspace import Workspace
+from tests.conftest import StartPump
 from tests.health_help import AT, Service
+from tests.pump_help import Broker, wait_until
+from tests.test_supervisor import ask, free_port
 
 EVIL = "<script>alert('1')</script>\"&"
 
@@ -217,3 +221,21 @@ def test_top(most: float, top: float) -> None:
 def test_words(told: str, said: str) -> None:
     """Numbers and times in the words of people."""
     assert told == said
+
+
+def test_no_text_and_no_token(
+    start_pump: StartPump, workspace: Workspace, broker: Broker
+) -> None:
+    """The daemon's pages tell of messages that came and went, but not what stood in them."""
+    port = free_port()
+    start_pump(http={"listen": f"127.0.0.1:{port}"})
+    workspace.emit({"type": "message", "channel": "C1", "text": "first secret", "ts": "1.1"})
+    assert broker.ask({"channel": "general", "text": "second secret"})["ok"]
+    assert not broker.ask({"channel": "general", "text": "third secret", "colour": "red"})["ok"]
+    wait_until(lambda: b"invalid_command" in ask(port, "/")[1])
+    for path in ("/", "/status", "/metrics"):
+        found, body = ask(port, path)
+        assert found == 200
+        assert b"message" in body
+        assert b"secret" not in body
+        assert workspace.token.encode() not in body
