@@ -80,3 +80,16 @@ def read_all(client: socket.socket) -> bytes:
     except ConnectionResetError:
         pass
     return b"".join(parts)
+
+
+def ask(port: int, path: str) -> tuple[int, bytes]:
+    """Status and body; (0, b"") while nobody listens."""
+    client = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        client.request("GET", path)
+        answer = client.getresponse()
+        return answer.status, answer.read()
+    except OSError:
+        return 0, b""
+    finally:
+        client.close()

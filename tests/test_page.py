@@ -12,11 +12,11 @@ import pytest
 
 from rtmpump import page, page_chart
 from rtmpump import page_words as words
+from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.workspace import Workspace
 from tests.conftest import StartPump
-from tests.health_help import AT, Service
+from tests.health_help import AT, Service, ask
 from tests.pump_help import Broker, wait_until
-from tests.test_supervisor import ask, free_port
 
 EVIL = "<script>alert('1')</script>\"&"
 
@@ -208,7 +208,7 @@ def test_top(most: float, top: float) -> None:
         (words.duration(3599), "59 min"),
         (words.duration(7260), "2 h 1 min"),
         (words.duration(90_000), "1 d 1 h"),
-        (words.latency(None), "–"),  # noqa: RUF001 - a dash
+        (words.latency(None), words.UNKNOWN),
         (words.latency(0.0042), "4.2 ms"),
         (words.latency(0.42), "420 ms"),
         (words.latency(1.25), "1.3 s"),
@@ -223,9 +223,7 @@ def test_words(told: str, said: str) -> None:
     assert told == said
 
 
-def test_no_text_and_no_token(
-    start_pump: StartPump, workspace: Workspace, broker: Broker
-) -> None:
+def test_no_text_and_no_token(start_pump: StartPump, workspace: Workspace, broker: Broker) -> None:
     """The daemon's pages tell of messages that came and went, but not what stood in them."""
     port = free_port()
     start_pump(http={"listen": f"127.0.0.1:{port}"})
