@@ -79,7 +79,7 @@ function chart(history) {
 
 function edges(seconds) {
   const found = [SPAN];
-  for (const span of seconds.toReversed()) found.push(Math.max(0, found.at(-1) - span));
+  for (const span of [...seconds].reverse()) found.push(Math.max(0, found.at(-1) - span));
   return found.reverse();
 }
 
@@ -253,7 +253,7 @@ const dayAndTime = at => el('time', {datetime: at},
 const upOrDown = up => el('b', {'data-tone': up ? 'ok' : 'bad'}, up ? 'up' : 'down');
 
 const changes = told => rows(
-  told.toReversed().map(change => row(dayAndTime(change.at), nameOf(change.link),
+  [...told].reverse().map(change => row(dayAndTime(change.at), nameOf(change.link),
     [upOrDown(change.up), ' ', short(change.why)])),
   'None yet', 3);
 
@@ -307,8 +307,10 @@ function lost() {
   tell('bad', `rtmpump does not answer; this is how it was at ${byId('as_of').textContent}`);
 }
 
+const isPaused = () => byId('pause').getAttribute('aria-pressed') === 'true';
+
 async function live() {
-  if (!document.hidden && byId('pause').ariaPressed === 'false') {
+  if (!document.hidden && !isPaused()) {
     const status = await ask().catch(lost);
     if (status && status.version !== document.body.dataset.version) return location.reload();
     if (status) {
@@ -320,7 +322,7 @@ async function live() {
 }
 
 byId('pause').addEventListener('click', ({currentTarget: button}) => {
-  button.ariaPressed = String(button.ariaPressed === 'false');
+  button.setAttribute('aria-pressed', String(!isPaused()));
 });
 byId('live').hidden = false;
 live();
