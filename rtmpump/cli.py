@@ -36,6 +36,9 @@ _COMMANDS: Final = {
     "demo": _Row("rtmpump.cli_demo", "The whole thing, with no account and no setup."),
     "tail": _Row("rtmpump.cli_queue", "Print events live from RabbitMQ."),
     "send": _Row("rtmpump.cli_queue", "Send a message to Slack and print the answer."),
+    "status": _Row("rtmpump.cli_status", "What the running daemon is doing."),
+    "spool": _Row("rtmpump.cli_spool", "Look at the events that RabbitMQ has not confirmed."),
+    "dead": _Row("rtmpump.cli_dead", "List, retry or drop the dead-lettered commands."),
     "topology": _Row("rtmpump.cli", "What is declared in RabbitMQ."),
 }
 
