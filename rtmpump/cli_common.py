@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
-from rtmpump.errors import LinkError, ServiceUnreachable
+from rtmpump.errors import LinkError, RtmpumpError, ServiceUnreachable
 
 if TYPE_CHECKING:
     from rtmpump.config import Config
@@ -60,6 +60,12 @@ def reachable(service: str, fix: str = "") -> Iterator[None]:
         raise ServiceUnreachable(service, error.detail or error.reason, fix) from error
 
 
+def not_declared(kind: str, name: str) -> RtmpumpError:
+    """Say that an exchange or a queue is not there, and how it gets there."""
+    fix = "start `rtmpump run` once, which declares it, or import `rtmpump topology --json`"
+    return RtmpumpError(f"there is no {kind} {name} in RabbitMQ; {fix}")
+
+
 def one_line(text: str) -> str:
     """Escape all that could steer a terminal or begin another line."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
@@ -100,3 +106,8 @@ def size(count: float) -> str:
             return f"{count:.0f} bytes" if unit == "bytes" else f"{count:.1f} {unit}"
         count /= 1024
     return f"{count:.1f} GiB"
+
+
+def clipped(text: str, most: int) -> str:
+    """Cut a text that is longer than `most` characters."""
+    return text if len(text) <= most else text[: most - 1] + "…"

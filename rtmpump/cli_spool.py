@@ -220,7 +220,7 @@ def _in_words(told: dict[str, Any]) -> Iterator[str]:
     yield f"spool {told['path']} ({'of a running daemon' if told['running'] else 'nobody runs it'})"
     oldest = told["oldest_seconds"]
     since = "" if oldest is None else f", the oldest came {ago(oldest)}"
-    yield f"  events  {told['events']:,} wait{since}"
+    yield f"  events  {told['events']:,} waiting{since}"
     share = told["bytes"] / told["max_bytes"]
     yield f"  size    {size(told['bytes'])} of {size(told['max_bytes'])} ({share:.1%})"
     first = "" if told["first_seq"] is None else f"first {told['first_seq']}, "
