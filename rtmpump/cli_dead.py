@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Final, NamedTuple, TypeVar
@@ -38,6 +39,13 @@ from rtmpump.links.dead_letters import Death, again, death
 
 _PAGE: Final = 256
 _AT_ONCE: Final = 32
+# A quorum queue keeps the order of what comes back in small portions only: it sorts no more than 32
+# messages of one nack (an Erlang map of more has no order), and its client in the broker mixes what
+# it still has to send once 32 commands are under way (rabbit_fifo, rabbit_fifo_client).
+_GROUP: Final = 32
+_GROUPS_AT_ONCE: Final = 16
+_GIVEN_BACK_WITHIN: Final = 5.0
+_LOOK_AGAIN: Final = 0.005
 _QUIET: Final = 2.0
 _PATIENCE: Final = 15
 _CONFIRM_TIMEOUT: Final = 10.0
@@ -141,6 +149,13 @@ def _opened(config_file: str | None) -> Iterator[_DeadQueue]:
             queue.give_back()
 
 
+class _Group(NamedTuple):
+    """Some that are held and are put back together: all up to and with a tag."""
+
+    last_tag: int
+    size: int
+
+
 class _DeadQueue:
     """The dead letters that were there when it was made; raises RtmpumpError where no queue is."""
 
@@ -155,7 +170,9 @@ class _DeadQueue:
                 raise
             raise not_declared("queue", self.name) from error
         self.total = count.messages
-        self._ends: list[int] = []
+        self._page: list[int] = []
+        self._acked: set[int] = set()
+        self._groups: list[_Group] = []
         if count.consumers:
             others = amount(count.consumers, "other consumer")
             warning = f"{self.name} has {others}: what it holds can't be seen here"
@@ -165,9 +182,10 @@ class _DeadQueue:
         """Give all of them in order, a page at a time; those before are still held."""
         left, quiet = self.total, 0
         while left > 0 and quiet < _PATIENCE:
+            self._end_page()
             page = self._client.take(self.name, min(left, _PAGE), _QUIET)
             if page:
-                self._ends.append(page[-1].tag)
+                self._page = [one.tag for one in page]
                 left, quiet = left - len(page), 0
                 yield page
             elif not self._client.count(self.name).messages:
@@ -180,9 +198,30 @@ class _DeadQueue:
             raise ServiceUnreachable("RabbitMQ", detail, "is a majority of its nodes up?")
 
     def give_back(self) -> None:
-        """Put back all that was not acknowledged, a page at a time: so it keeps its order."""
-        for tag in self._ends:
-            self._client.give_back(tag)
+        """Put back all that was not acknowledged, in its order."""
+        self._end_page()
+        for start in range(0, len(self._groups), _GROUPS_AT_ONCE):
+            groups = self._groups[start : start + _GROUPS_AT_ONCE]
+            goal = self._client.count(self.name).messages + sum(group.size for group in groups)
+            for group in groups:
+                self._client.give_back(group.last_tag)
+            until = time.monotonic() + _GIVEN_BACK_WITHIN
+            while self._client.count(self.name).messages < goal and time.monotonic() < until:
+                time.sleep(_LOOK_AGAIN)
+        self._groups.clear()
+
+    def _end_page(self) -> None:
+        """Note what is still held of the page that was given last."""
+        held = [tag for tag in self._page if tag not in self._acked]
+        for start in range(0, len(held), _GROUP):
+            group = held[start : start + _GROUP]
+            self._groups.append(_Group(group[-1], len(group)))
+        self._page, self._acked = [], set()
+
+    def _ack(self, letters: Iterable[Received]) -> None:
+        tags = [one.tag for one in letters]
+        self._acked.update(tags)
+        self._client.ack_each(tags)
 
     def act(self, wanted: str | None, act: _Act) -> int:
         """Do it with all, or with those of one id; gives how many these were."""
@@ -198,14 +237,14 @@ class _DeadQueue:
 
     def drop(self, letters: Sequence[Received]) -> None:
         """Acknowledge them."""
-        self._client.ack_each([one.tag for one in letters])
+        self._ack(letters)
 
     def send_again(self, letters: Sequence[Received]) -> None:
         """Publish them as commands, and acknowledge those that RabbitMQ has."""
         messages = [(again(one.properties), one.body) for one in letters]
         fates = self._client.publish_all(self.outbound, messages, timeout=_CONFIRM_TIMEOUT)
         pairs = zip(letters, fates, strict=True)
-        self._client.ack_each([one.tag for one, fate in pairs if fate == "taken"])
+        self._ack(one for one, fate in pairs if fate == "taken")
         if "unroutable" in fates:
             raise not_declared("queue", self.outbound)
         if "refused" in fates:
