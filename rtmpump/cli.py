@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import Final, NamedTuple, NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 from rtmpump.cli_common import config_option, load, one_line, print_json, start_log
 from rtmpump.errors import RtmpumpError
@@ -64,6 +65,15 @@ class LazyGroup(click.Group):
         """Write the list of commands from what is known without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, row.help) for name, row in _COMMANDS.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Propose commands from what is known without importing them, then options."""
+        names = [
+            CompletionItem(name, help=row.help)
+            for name, row in _COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        return names + click.Command.shell_complete(self, ctx, incomplete)
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; an error of ours becomes one line and an exit code."""

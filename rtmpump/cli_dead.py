@@ -84,6 +84,7 @@ def list_(config_file: str | None, as_json: bool) -> None:
 
 def _which(function: _Function) -> _Function:
     """Give a command the options that say which dead letters it is for."""
+    function = click.option("--json", "as_json", is_flag=True, help="One JSON object.")(function)
     function = click.option("--all", "every", is_flag=True, help="All that are there now.")(
         function
     )
@@ -93,7 +94,7 @@ def _which(function: _Function) -> _Function:
 @dead.command()
 @config_option
 @_which
-def retry(config_file: str | None, wanted: str | None, every: bool) -> None:
+def retry(config_file: str | None, wanted: str | None, every: bool, as_json: bool) -> None:
     """Send dead letters to the pump once more.
 
     Each goes back to outbound.queue and leaves the dead letters once RabbitMQ has confirmed it.
@@ -103,14 +104,16 @@ def retry(config_file: str | None, wanted: str | None, every: bool) -> None:
     _check_choice(wanted, every)
     with _opened(config_file) as queue:
         count = queue.act(wanted, queue.send_again)
-    _tell(count, wanted, "retried", f"sent to {queue.outbound}")
+    _tell(count, wanted, "retried", f"sent to {queue.outbound}", as_json)
 
 
 @dead.command()
 @config_option
 @_which
 @click.option("--yes", is_flag=True, help="Don't ask.")
-def drop(config_file: str | None, wanted: str | None, every: bool, yes: bool) -> None:
+def drop(
+    config_file: str | None, wanted: str | None, every: bool, as_json: bool, yes: bool
+) -> None:
     """Delete dead letters for good; asks first, and without a terminal wants --yes."""
     _check_choice(wanted, every)
     if not yes and not sys.stdin.isatty():
@@ -122,7 +125,7 @@ def drop(config_file: str | None, wanted: str | None, every: bool, yes: bool) ->
             )
             click.confirm(one_line(f"Drop {which} of {queue.name} for good?"), abort=True)
         count = queue.act(wanted, queue.drop)
-    _tell(count, wanted, "dropped", "gone for good")
+    _tell(count, wanted, "dropped", "gone for good", as_json)
 
 
 def _check_choice(wanted: str | None, every: bool) -> None:
@@ -130,9 +133,13 @@ def _check_choice(wanted: str | None, every: bool) -> None:
         raise click.UsageError("Say which: either --id ID or --all.")
 
 
-def _tell(count: int, wanted: str | None, done: str, where: str) -> None:
+def _tell(count: int, wanted: str | None, done: str, where: str, as_json: bool) -> None:
+    if as_json:
+        print_json({done: count})
     if wanted is not None and count == 0:
         raise RtmpumpError(f"there is no dead letter with the id {wanted}; see `rtmpump dead list`")
+    if as_json:
+        return
     same = f"; all {count} had this id" if wanted is not None and count > 1 else ""
     click.echo(one_line(f"{done} {amount(count, 'dead letter')}: {where}{same}"))
 

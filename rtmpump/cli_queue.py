@@ -18,6 +18,7 @@ from rtmpump.cli_common import (
     load,
     not_declared,
     one_line,
+    print_json,
     reachable,
     start_log,
 )
@@ -170,6 +171,7 @@ def _short(value: object) -> str:
     show_default=True,
     help="Seconds to wait for Slack's answer; at least 10 for that of RabbitMQ.",
 )
+@click.option("--json", "as_json", is_flag=True, help="The result as one JSON object.")
 def send(
     config_file: str | None,
     channel: str,
@@ -178,6 +180,7 @@ def send(
     broadcast: bool,
     no_wait: bool,
     timeout: float,
+    as_json: bool,
 ) -> None:
     """Send TEXT to CHANNEL (an id or a name) by way of RabbitMQ, and print Slack's answer.
 
@@ -197,10 +200,15 @@ def send(
         )
         _check_taken(queue, publish)
         if no_wait:
-            click.echo(f"queued in {queue}")
+            if as_json:
+                print_json({"queued": queue})
+            else:
+                click.echo(f"queued in {queue}")
             return
         result = _result(client, queue, correlation_id, timeout)
-    _tell(result)
+    if as_json:
+        print_json(result)
+    _tell(result, as_json)
 
 
 def _command(channel: str, text: str, thread: str | None, broadcast: bool) -> bytes:
@@ -246,11 +254,13 @@ def _result(client: Client, queue: str, correlation_id: str, timeout: float) -> 
     return result
 
 
-def _tell(result: dict[str, Any]) -> None:
+def _tell(result: dict[str, Any], as_json: bool) -> None:
+    """Say what Slack answered; that it refused is an error even where it was told as JSON."""
     doubt = " (it may be there twice: a connection broke)" if result.get("uncertain") else ""
     if result["ok"] is True:
         where, ts = result.get("channel", "?"), result.get("ts", "?")
-        click.echo(one_line(f"sent to {where}, ts {ts}{doubt}"))
+        if not as_json:
+            click.echo(one_line(f"sent to {where}, ts {ts}{doubt}"))
         return
     error = result.get("error")
     told = error if isinstance(error, dict) else {}

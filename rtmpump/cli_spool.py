@@ -33,6 +33,7 @@ from rtmpump.errors import (
     EXIT_FAILED,
     RtmpumpError,
     ServiceUnreachable,
+    SpoolCorrupt,
     SpoolError,
     SpoolLocked,
 )
@@ -44,6 +45,7 @@ from rtmpump.spool_view import ANSWERS, STILL_AT_WORK
 _SECONDS: Final = 10.0
 _END: Final = b'{"end":'
 _HUNG: Final = "it starts, stops or hangs: see `rtmpump status` and its log"
+_SAVED: Final = "the daemon's next start saves what can be read and sets this file aside"
 _UNIT: Final = "name it with --path; under systemd it is /var/lib/rtmpump/spool.db"
 
 _path_option = click.option(
@@ -151,6 +153,9 @@ def _told_apart(path: Path) -> Iterator[None]:
     except SpoolLocked as error:
         detail = "it holds the spool and does not answer"
         raise ServiceUnreachable(f"the daemon of {path}", detail, _HUNG) from error
+    except SpoolCorrupt as error:
+        problem = f"it is damaged: {error.problem.splitlines()[-1]}"
+        raise SpoolError(error.path, problem, _SAVED) from error
     except SpoolError as error:
         if path.exists():
             raise

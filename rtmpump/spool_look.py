@@ -46,12 +46,17 @@ def find_all_problems(path: Path) -> list[str]:
             try:
                 check(db, path, writes=False)
             except SpoolCorrupt as damage:
-                found[damage.problem] = None
+                found |= _lines(damage.problem)
             for problem in islice(find_problems(db), _PROBLEMS_MAX):
-                found[problem] = None
+                found |= _lines(problem)
     except SpoolCorrupt as damage:
-        found[damage.problem] = None
+        found |= _lines(damage.problem)
     return list(found)
+
+
+def _lines(problem: str) -> dict[str, None]:
+    """The lines of what SQLite says, without the headings that name the database."""
+    return {line: None for line in problem.splitlines() if not line.startswith("***")}
 
 
 @contextmanager
@@ -60,8 +65,9 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection]:
         source = _source(path)
         has_log = file_size(beside(source, "-wal")) > 0
         if is_empty(source):
-            problem = "the file is empty but has a write-ahead log" if has_log else "it is empty"
-            raise (SpoolCorrupt if has_log else SpoolError)(str(path), problem)
+            if has_log:
+                raise SpoolCorrupt(str(path), "the file is empty but has a write-ahead log")
+            raise SpoolError(str(path), "it is empty, no daemon has used it yet")
         how = "mode=ro&vfs=unix-none" if has_log else "immutable=1"
         uri = f"{source.as_uri()}?{how}"
         db = sqlite3.connect(
