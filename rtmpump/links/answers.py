@@ -160,7 +160,7 @@ def dead_properties(given: Properties, headers: dict[str, Any]) -> Properties:
     if given.user_id is not None:
         kept["rtmpump-user-id"] = given.user_id
     whole = _with_headers(given, kept | headers)
-    return whole if _can_be_written(whole) else _with_headers(given, headers)
+    return whole if can_be_written(whole) else _with_headers(given, headers)
 
 
 def _with_headers(given: Properties, headers: dict[str, Any]) -> Properties:
@@ -179,7 +179,8 @@ def _with_headers(given: Properties, headers: dict[str, Any]) -> Properties:
     )
 
 
-def _can_be_written(properties: Properties) -> bool:
+def can_be_written(properties: Properties) -> bool:
+    """Whether pika can write all of it, and in one frame."""
     try:
         size = sum(len(piece) for piece in properties.encode())
     except Exception:
