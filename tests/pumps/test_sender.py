@@ -130,6 +130,21 @@ def test_identical_commands_are_each_sent_once(
     assert texts(workspace) == ["same", "same"]
 
 
+def test_a_command_like_one_that_was_answered_is_sent_too(
+    start: StartRig, broker: Broker, workspace: Workspace, node: RabbitNode, broker_url: str
+) -> None:
+    """Equal down to the correlation id, it waits when the broker goes away, and is no repeat."""
+    rig = start(rate=0.2, burst=1)
+    answers = broker.queue()
+    broker.publish(message("same"), reply_to=answers, correlation_id="1")
+    wait_until(lambda: workspace.sent and not rig.sender.waiting)
+    broker.publish(message("same"), reply_to=answers, correlation_id="1")
+    wait_until(lambda: rig.sender.waiting)
+    end_connections(node, broker_url)
+    assert len(broker.take(answers, 2)) == 2
+    assert texts(workspace) == ["same", "same"]
+
+
 def test_a_queue_that_was_deleted_is_declared_again(
     start: StartRig, broker: Broker, workspace: Workspace
 ) -> None:
