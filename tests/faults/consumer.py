@@ -50,7 +50,11 @@ def read(descriptor: int) -> Record | None:
 def items() -> list[topology.Item]:
     """What the consumer declares."""
     queue = topology.Queue(SEEN, {"x-queue-type": "quorum"})
-    return [*topology.events(_EVENTS), queue, topology.Binding(_EVENTS.exchange, SEEN, "queue", "#")]
+    return [
+        *topology.events(_EVENTS),
+        queue,
+        topology.Binding(_EVENTS.exchange, SEEN, "queue", "#"),
+    ]
 
 
 def main() -> None:

@@ -216,9 +216,7 @@ class Ledger:
     def _may_repeat(self, answers: list[Answer]) -> bool:
         """Whether the pump or its way to the broker broke between the first and the last."""
         first, last = answers[0].at_ms, answers[-1].at_ms
-        return any(
-            since <= last and first <= to + _SLACK_MS for since, to in self._strikes
-        )
+        return any(since <= last and first <= to + _SLACK_MS for since, to in self._strikes)
 
     def _slack_problems(self, accepted: list[tuple[str, str]]) -> Iterator[str]:
         seen: set[str] = set()

@@ -2,8 +2,8 @@
 
 Laws:
 
-- Each connection has one thread for each direction; a fault is read before each chunk, so that it
-  strikes connections that are open already.
+- Each connection has one thread for each direction; the weather is looked at with each chunk, so
+  it strikes connections that are open already.
 - What is held back is bounded, so a stalled proxy pushes back like a full TCP window.
 - A connection through which bytes were lost is never well again: `heal` resets it.
 """
@@ -188,6 +188,7 @@ class _Link:
                 weather = self._proxy.weather
                 if not over and size < _HELD_MAX:
                     data = self._read(source, held, weather)
+                    weather = self._proxy.weather
                     if data == b"":
                         over = True
                     elif data and way in weather.loses:

@@ -13,9 +13,9 @@ from typing import Final
 
 from rtmpump.sandbox import faults
 from rtmpump.sandbox.faults import Answer, Hang, HttpAnswer, Kind, Reset
-from tests.faults.consumer import SEEN, items
+from tests.faults.consumer import SEEN
 from tests.faults.proxy import HALF_OPEN, Proxy, Weather
-from tests.faults.rig import DISK, HEARTBEAT, Rig, stop_for
+from tests.faults.rig import HEARTBEAT, Rig, stop_for
 
 Strike = Callable[[Rig], None]
 KINDS: Final[dict[str, Strike]] = {}
