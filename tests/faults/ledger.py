@@ -17,6 +17,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import NamedTuple
 
 from rtmpump.demo.tally import Emission, Gap
@@ -195,7 +196,7 @@ class Ledger:
 
     def _shared_ids(self) -> list[str]:
         ids = sorted(id for id in self._ids if id)
-        shared = sum(one == other for one, other in zip(ids, ids[1:], strict=False))
+        shared = sum(one == other for one, other in pairwise(ids))
         return [f"{shared} events share a message id with another"] if shared else []
 
     def _command_problems(self, id: str, command: _Command) -> Iterator[str]:
