@@ -382,7 +382,7 @@ def test_a_migration_reconnects(events: str, broker: Broker, workspace: Workspac
 def test_a_restart_is_a_gap_since_the_last_answered_ping(
     events: str, pump: PumpProcess, broker: Broker, workspace: Workspace, how: str
 ) -> None:
-    """Or, before the first one, since the connection began; to the new hello, also after kill -9."""
+    """Or before the first one, since the connection began; to the hello, also after kill -9."""
     workspace.emit(message(1))
     came_at = broker.get(events).headers["received_at"]
     getattr(pump, how)()
