@@ -1,5 +1,7 @@
 # make demo     the whole thing, with no account and no setup; ARGS="--chaos" and the like go to it
 # make test     all tests; ARGS="-k frames" and the like go to pytest
+# make faults   kill -9, dead nodes, bad networks at random, under load; ARGS=--short is two minutes
+# make fuzz     a million strange inputs; ARGS="--inputs 1000" and the like
 # make lint     style, types and the arrows between the rooms
 # make bench    the pump against the obvious script; ARGS=backlog and ARGS=idle for the others
 # make format   puts the code into the one form
@@ -18,7 +20,7 @@ bin := .venv/bin
 ready := .venv/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test bench lint format clean rabbitmq tools
+.PHONY: demo test bench faults fuzz lint format clean rabbitmq tools
 .DELETE_ON_ERROR:
 
 demo: $(ready) rabbitmq
@@ -29,6 +31,12 @@ test: $(ready) rabbitmq tools
 
 bench: $(ready) rabbitmq
 	@$(bin)/python tests/bench $(ARGS)
+
+faults: $(ready) rabbitmq
+	@$(bin)/python -m tests.faults $(ARGS)
+
+fuzz: $(ready)
+	@$(bin)/python -m tests.fuzz $(ARGS)
 
 lint: $(ready)
 	$(bin)/ruff check .

@@ -137,6 +137,8 @@ class Session:
         self.state = State.AWAITING_HELLO
         self.ended: Ended | None = None
         self.rtt: float | None = None
+        # When the last ping that was answered had been sent: nothing older is still on its way.
+        self.caught_up_at: float | None = None
         self._hello_timeout = hello_timeout
         self._ping_interval = ping_interval
         self._ping_timeout = ping_timeout
@@ -231,7 +233,8 @@ class Session:
 
     def _pong(self, pong: Pong, now: float) -> None:
         if self._last_ping is not None and self._last_ping[0] == pong.reply_to:
-            self.rtt = now - self._last_ping[1]
+            self.caught_up_at = self._last_ping[1]
+            self.rtt = now - self.caught_up_at
             self._last_ping = None
 
     def _hello(self, now: float) -> None:

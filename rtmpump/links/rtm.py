@@ -89,12 +89,6 @@ class RtmSocket:
         return link.read(wait)
 
     @property
-    def took_all(self) -> bool:
-        """Whether the last `read` gave all that had arrived by `received_ms`."""
-        link = self._link
-        return link is not None and link.took_all
-
-    @property
     def received_ms(self) -> int:
         """When what the last `read` gave was taken from the socket (milliseconds since 1970)."""
         link = self._link
@@ -152,7 +146,6 @@ class _Link:
         self._half = 0
         # Whether websocket-client holds nothing of a message that is not whole.
         self._between = True
-        self.took_all = False
 
     def read(self, wait: float) -> list[bytes]:
         with self._reading:
@@ -178,8 +171,7 @@ class _Link:
 
     def _next(self, wait: float) -> list[bytes]:
         # Bytes are left when the last read stopped at its limit: there is no need to wait.
-        is_new = not self.wire.left
-        if is_new:
+        if not self.wire.left:
             self.wire.fill(wait)
         # What the reader writes meanwhile are answers; a `send` of the same thread is none.
         self.wire.answering = threading.get_ident()
@@ -187,7 +179,6 @@ class _Link:
             return self._take()
         finally:
             self.wire.answering = None
-            self.took_all = is_new and self.wire.is_dry and not (self.wire.left or self._half)
 
     def _take(self) -> list[bytes]:
         """The messages in the buffer; sets `_ending` when they are the last."""

@@ -63,7 +63,6 @@ class Wire:
         self._space = memoryview(bytearray(_BUFFER))
         self._buffer = b""
         self.at = 0
-        self.is_dry = True
         self.received_ms = 0
         self.ending: Ending | None = None
         self.answering: int | None = None
@@ -155,7 +154,6 @@ class Wire:
             size += count
         self._buffer = bytes(self._space[:size])
         self.at = 0
-        self.is_dry = size < _BUFFER
 
     def _receive_into(self, space: memoryview) -> int | None:
         """How many bytes came; None when no more can come now, or ever."""

@@ -5,9 +5,9 @@ Laws:
 - What was read is in the spool before anything else happens to it. Is the spool full or the disk
   refusing, then nothing more is read: the pressure goes back to Slack, and it is told. No command
   may go out meanwhile, for its reply would not be read and it would be sent again.
-- `rtmpump.gap` covers all that Slack may have sent while nobody read: from the last time that the
-  connection was known to be good (or, after a restart, the newest event in the spool) to the hello.
-  So no time that is newer than that may enter the spool when a connection has ended.
+- `rtmpump.gap` covers all that Slack may have sent and nobody read, also what was still on its way:
+  from the last moment before which all is known to have come, to the hello. That moment is when the
+  last answered ping was sent, or the connection begun; the spool keeps it for a restart.
 - One new try at once after a goodbye, a cut or an expired URL; then backoff, and never more
   rtm.connect calls than the budget allows.
 
@@ -106,6 +106,7 @@ class Reader:
         self._good_until_ms = spool.complete_until_ms
         self._ended = Ended("restart", "the pump was not running", at_once=True)
         self._live_since: float | None = None
+        self._begun_ms = 0
         self._connection = 0
         self._refusing = ""
         self._gave_up = False
@@ -135,6 +136,7 @@ class Reader:
     def _hold_connection(self) -> None:
         """Connect and read to the end; LinkError unless that was a stop."""
         self.beat = time.monotonic()
+        self._begun_ms = _now_ms()
         self._connection = self._socket.open(self._answer.url)
         try:
             ended = self._converse(self._begin())
@@ -173,9 +175,6 @@ class Reader:
         try:
             bodies = self._socket.read(min(wait, _LONGEST_READ))
         except LinkError as end:
-            if end.reason == "closed":
-                # A close frame comes after all that the peer had to say.
-                self._was_good(_now_ms())
             session.closed(end.reason, end.detail, time.monotonic())
             return
         if bodies:
@@ -199,25 +198,20 @@ class Reader:
                 batch.take(frame, body)
             else:
                 self._take_special(session, batch, frame, body)
-        good_until_ms = self._good_after(batch)
+        good_until_ms = self._good_after(session, batch)
         if self._store(session, batch.events, good_until_ms):
             self._good_until_ms = good_until_ms
         else:
             batch.greeted = False
         self._pass_on(session, batch)
 
-    def _good_after(self, batch: _Batch) -> int | None:
+    def _good_after(self, session: Session, batch: _Batch) -> int | None:
         """Up to when all that Slack sent is in the spool, once this batch is."""
-        if self._gave_up:
+        if self._gave_up or (self._live_since is None and not batch.greeted):
             return self._good_until_ms
-        if batch.greeted or (self._live_since is not None and self._socket.took_all):
-            return batch.now_ms
-        return self._good_until_ms
-
-    def _was_good(self, at_ms: int) -> None:
-        """All that Slack sent up to then is in the spool, if this connection ever said hello."""
-        if self._live_since is not None and not self._gave_up:
-            self._good_until_ms = at_ms
+        if session.caught_up_at is None:
+            return self._begun_ms
+        return _now_ms() - round(1000 * (time.monotonic() - session.caught_up_at))
 
     def _take_special(self, session: Session, batch: _Batch, frame: Frame, body: bytes) -> None:
         """Take in what may be more than an event, or none."""

@@ -104,6 +104,7 @@ class Faults:
         `api_errors[method]` (or `["*"]` for any) is a queue of `ApiFault`s for the next calls.
         `url_ttl` is for how many seconds a WebSocket URL can be used; 0 = it is expired at once.
         `connect_url` is given out by rtm.connect instead of the right URL, when not "".
+        `place` stands in that URL for host and port when not "": those of a proxy before us.
     Opening of the WebSocket:
         `handshakes` is a queue of `HandshakeFault`s for the next upgrades.
         `hello` is what follows the upgrade: "send", "never", or "error" (the frame `hello_error`,
@@ -124,6 +125,7 @@ class Faults:
     )
     url_ttl: float = 30.0
     connect_url: str = ""
+    place: str = ""
     handshakes: deque[HandshakeFault] = field(default_factory=deque)
     hello: str | deque[str] = "send"
     hello_error: dict[str, Any] = field(default_factory=lambda: dict(EXPIRED_URL))

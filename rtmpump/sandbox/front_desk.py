@@ -154,7 +154,8 @@ class FrontDesk:
     def _link(self, ticket: str) -> str:
         scheme = "wss" if self._tls else "ws"
         team = self._hub.directory.team
-        right = f"{scheme}://{self._host}:{self.port}{_LINK}?ticket={ticket}&v=5&team={team}"
+        place = self._hub.faults.place or f"{self._host}:{self.port}"
+        right = f"{scheme}://{place}{_LINK}?ticket={ticket}&v=5&team={team}"
         return self._hub.faults.connect_url or right
 
     def _upgrade(self, stream: Stream, request: Request) -> None:

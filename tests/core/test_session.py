@@ -298,6 +298,18 @@ def test_the_pong_tells_the_round_trip_time() -> None:
     assert session.rtt == 0.5
 
 
+def test_the_pong_tells_what_has_come() -> None:
+    """All that the peer had sent when it was pinged; nothing else tells that."""
+    session = live()
+    session.received(MESSAGE, 1.0)
+    assert session.caught_up_at is None
+    id = ping_id(session.due(15.0))
+    session.received(MESSAGE, 15.1)
+    assert session.caught_up_at is None
+    session.received(Pong(id), 15.5)
+    assert session.caught_up_at == 15.0
+
+
 def test_silence_after_a_ping_is_a_dead_peer() -> None:
     """Nothing heard for `ping_timeout` after a ping: ended, with a new try at once."""
     session = live()

@@ -379,21 +379,3 @@ def test_no_file_descriptor_stays(rtm: RtmSocket, workspace: Workspace) -> None:
     while count() > before and time.monotonic() < deadline:
         time.sleep(0.02)
     assert count() <= before
-
-
-def test_it_tells_whether_a_read_took_all_that_had_arrived(
-    rtm: RtmSocket, workspace: Workspace
-) -> None:
-    """Neither a read that stopped at its limit did, nor one that ended with half a message."""
-    live(rtm, workspace)
-    assert rtm.took_all
-    workspace.raw(encode(b"i") * 2000)
-    rtm.read(SECONDS)
-    assert not rtm.took_all
-    collect(rtm, 1488)
-    workspace.raw(encode(b"whole") + encode(b"half")[:3])
-    collect(rtm, 1)
-    assert not rtm.took_all
-    workspace.raw(encode(b"half")[3:])
-    collect(rtm, 1)
-    assert rtm.took_all

@@ -113,7 +113,6 @@ class Scripted:
     def __init__(self, *connections: list[Any]) -> None:
         self.connections = deque(connections)
         self.opened = 0
-        self.took_all = True
         self._reads: deque[Any] = deque()
 
     def connect(self) -> Connected:

@@ -18,6 +18,7 @@ from rtmpump.errors import LinkError, NotConnected, SpoolFailed, SpoolFull, Toke
 from rtmpump.sandbox.faults import Hang
 from rtmpump.sandbox.workspace import Workspace
 from rtmpump.spool import Spool
+from tests.faults.proxy import Proxy, Weather
 from tests.pump_help import wait_until
 from tests.pumps.reader_help import (
     GOODBYE,
@@ -77,7 +78,8 @@ def test_order(workspace: Workspace, spool: Spool) -> None:
 
 
 def test_gap_after_a_cut(workspace: Workspace, spool: Spool) -> None:
-    """A gap begins when the connection was last known to be good and ends at the hello."""
+    """Without an answered ping a gap begins when the connection did, and ends at the hello."""
+    before = time.time_ns() // 1_000_000
     with reading(configure(workspace), spool) as running:
         assert workspace.wait_live()
         workspace.emit(message(1))
@@ -86,9 +88,44 @@ def test_gap_after_a_cut(workspace: Workspace, spool: Spool) -> None:
         wait_until(lambda: running.events("gap"))
         assert running.kinds()[2:] == ["message", "disconnected", "hello", "connected", "gap"]
         gap, rows = running.events("gap")[0], running.rows()
-        assert ms(gap["from"]) == rows[2].received_ms
+        assert before <= ms(gap["from"]) <= rows[0].received_ms
         assert ms(gap["to"]) == rows[-1].received_ms == rows[4].received_ms
         assert gap["reason"] == running.events("disconnected")[0]["reason"] == "eof"
+
+
+def test_a_gap_begins_with_the_last_ping_that_was_answered(
+    workspace: Workspace, spool: Spool
+) -> None:
+    """So it is no longer than need be."""
+    settings = configure(workspace, slack={"ping_interval": 0.1})
+    with reading(settings, spool) as running:
+        assert workspace.wait_live()
+        wait_until(lambda: sum(frame.get("type") == "ping" for frame in workspace.frames) > 5)
+        asked = time.time_ns() // 1_000_000
+        workspace.cut()
+        wait_until(lambda: running.events("gap"))
+        begin = ms(running.events("gap")[0]["from"])
+        assert running.rows()[0].received_ms < begin <= asked
+
+
+def test_what_was_on_its_way_is_in_the_gap(workspace: Workspace, spool: Spool) -> None:
+    """Events come, so the connection seems good; those behind them die with it."""
+    with Proxy(workspace.port) as proxy:
+        workspace.faults.place = f"127.0.0.1:{proxy.port}"
+        with reading(configure(workspace), spool) as running:
+            assert workspace.wait_live()
+            proxy.weather = Weather(delay=1.0)
+            sent: list[int] = []
+            while not numbers(running):
+                sent.append(time.time_ns() // 1_000_000)
+                workspace.emit(message(len(sent)))
+                time.sleep(0.01)
+            proxy.reset()
+            proxy.heal()
+            wait_until(lambda: running.events("gap"))
+            came = max(numbers(running))
+            assert came < len(sent) - 20
+            assert ms(running.events("gap")[0]["from"]) <= sent[came]
 
 
 def test_no_hello_no_shift(workspace: Workspace, spool: Spool) -> None:
@@ -101,7 +138,7 @@ def test_no_hello_no_shift(workspace: Workspace, spool: Spool) -> None:
         workspace.faults.hello = deque(["never", "error"])
         workspace.cut()
         wait_until(lambda: running.events("gap"))
-        assert ms(running.events("gap")[0]["from"]) == running.rows()[2].received_ms
+        assert ms(running.events("gap")[0]["from"]) <= running.rows()[0].received_ms
         assert len(running.events("disconnected")) == 1
         assert running.told.names() == ["connected", "disconnected", "connected"]
         assert [one.reason for one in running.downs] == ["eof", "no_hello", "expired_url"]
@@ -113,7 +150,7 @@ def test_goodbye_before_hello(spool: Spool) -> None:
     script = Scripted([[HELLO, message(1)], cut], [[GOODBYE, message(2)], cut], [[HELLO]])
     with reading(configure(), spool, script=script) as running:
         wait_until(lambda: running.events("gap"))
-        assert ms(running.events("gap")[0]["from"]) == running.rows()[0].received_ms
+        assert ms(running.events("gap")[0]["from"]) <= running.rows()[0].received_ms
         assert len(running.events("disconnected")) == 1
         assert numbers(running) == [1, 2]
 

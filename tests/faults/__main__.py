@@ -1,0 +1,206 @@
+"""The fault suite: `make faults`, `make faults ARGS=--short`.
+
+A flood of numbered events and a stream of commands go through the real pump while faults strike at
+random; at the end nothing may be lost, out of order, unanswered or leaked. `--seed` repeats the
+choice of the faults (their moments depend on the machine). Exit code 1 if a promise was broken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from tests.faults import damage, traffic
+from tests.faults.rig import Rig
+from tests.faults.strikes import KINDS, PUMP_KINDS, leave_nothing
+
+_PEAK_MIB: Final = 256
+_CALM: Final = 15.0
+
+
+@dataclass(frozen=True)
+class Form:
+    """How long a run is: a part of the strikes, the last ones, leaves the pump alive."""
+
+    strikes: int
+    events: int
+    event_rate: float
+    command_rate: float
+    seconds: float
+    damages: int
+
+
+SHORT: Final = Form(24, 20_000, 1_000, 60, 75, 1)
+LONG: Final = Form(220, 1_000_000, 1_800, 90, 1_380, 8)
+
+
+@dataclass
+class Course:
+    """What happened in a run."""
+
+    kinds: Counter[str] = field(default_factory=Counter)
+    recoveries: dict[str, float] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    damage: list[str] = field(default_factory=list)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one form; print what happens and, at the end, the figures."""
+    options = _parser().parse_args(arguments)
+    # SIGTERM, too, takes down all that was started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    form = SHORT if options.short else LONG
+    seed = secrets.randbelow(1 << 32) if options.seed is None else options.seed
+    command = "make faults ARGS='" + ("--short " if options.short else "") + f"--seed {seed}'"
+    _say(f"seed {seed}; again with: {command}")
+    began = time.monotonic()
+    course = Course()
+    rig = Rig(seed, form.event_rate, form.command_rate)
+    try:
+        _play(rig, form, options.only, course)
+        _say(_figures(rig, course, time.monotonic() - began, command))
+    finally:
+        rig.close()
+    for problem in course.problems:
+        _say(f"BROKEN: {problem}")
+    return 1 if course.problems else 0
+
+
+def _play(rig: Rig, form: Form, only: str, course: Course) -> None:
+    began = time.monotonic()
+    # Before the first hello of all there is nothing that a gap could begin with.
+    rig.wait(lambda: rig.workspace.live, "for the first hello")
+    rig.flood.start()
+    rig.recover()
+    _say("all is up")
+    kinds = [kind for kind in KINDS if only in kind]
+    until = began + 0.75 * form.seconds
+    _strike(rig, _plan(rig, kinds, form.strikes * 3 // 4), until, course)
+    # Now one process has to bear all of it, so that what it leaks adds up.
+    rig.end_pump(rig.pump.kill)
+    rig.start_pump()
+    calm = _calm_belongings(rig)
+    alive = [kind for kind in kinds if kind not in PUMP_KINDS]
+    _strike(rig, _plan(rig, alive, form.strikes // 4), began + form.seconds, course)
+    _find_leaks(rig, calm, course)
+    for _ in range(form.damages):
+        course.damage.append(damage.strike(rig, course.problems))
+        _say(course.damage[-1])
+    while rig.ledger.received < form.events and time.monotonic() < began + form.seconds:
+        rig.check()
+        time.sleep(0.2)
+    _end(rig, course)
+
+
+def _plan(rig: Rig, kinds: list[str], count: int) -> list[str]:
+    """Each kind before any comes again, in an order of chance."""
+    plan: list[str] = []
+    while kinds and len(plan) < count:
+        plan += rig.dice.sample(kinds, len(kinds))
+    return plan[:count]
+
+
+def _strike(rig: Rig, plan: list[str], until: float, course: Course) -> None:
+    for name in plan:
+        if time.monotonic() > until:
+            return
+        began = time.monotonic()
+        KINDS[name](rig)
+        course.kinds[name] += 1
+        lasted, took = time.monotonic() - began, None
+        # Now and then the next one comes before all is well again.
+        if rig.dice.random() < 0.7:
+            took = rig.recover()
+            leave_nothing(rig)
+            course.recoveries[name] = max(took, course.recoveries.get(name, 0.0))
+        rig.check()
+        well = "not awaited" if took is None else f"well after {took:.1f} s"
+        _say(f"{sum(course.kinds.values()):>4} {name}, {lasted:.1f} s, {well}")
+
+
+def _calm_belongings(rig: Rig) -> dict[str, int]:
+    rig.recover()
+    leave_nothing(rig)
+    rig.recover()
+    return traffic.belongings(rig.pump.pid)
+
+
+def _find_leaks(rig: Rig, calm: dict[str, int], course: Course) -> None:
+    """The same process, as calm as before: it has the same threads, sockets and files."""
+    deadline = time.monotonic() + _CALM
+    while (now := _calm_belongings(rig)) != calm and time.monotonic() < deadline:
+        time.sleep(0.5)
+    if now != calm:
+        course.problems.append(f"the pump had {calm} and now has {now}")
+    _say(f"the pump has {now}, {traffic.memory(rig.pump.pid)}")
+
+
+def _end(rig: Rig, course: Course) -> None:
+    leave_nothing(rig)
+    rig.recover()
+    rig.commands.end()
+    rig.settle()
+    rig.flood.stop()
+    rig.settle()
+    rig.weigh()
+    rig.pump.terminate()
+    if code := rig.pump.wait(25):
+        course.problems.append(f"the pump ended with {code}")
+    (line,) = rig.pump.logged("stopped")
+    if line["left_in_spool"]:
+        course.problems.append(f"the pump left {line['left_in_spool']} events in its spool")
+    rig.settle(pump_runs=False)
+    course.problems += rig.ledger.problems(traffic.accepted(rig.workspace))
+    if rig.peak_kib > _PEAK_MIB << 10:
+        course.problems.append(f"the pump took {rig.peak_kib >> 10} MiB")
+
+
+def _figures(rig: Rig, course: Course, seconds: float, command: str) -> str:
+    ledger = rig.ledger
+    commands = ledger.commands()
+    again = commands.pop("repeated")
+    rows: list[tuple[str, Any]] = [
+        ("command", f"`{command}`"),
+        ("seconds", f"{seconds:.0f}"),
+        ("faults", sum(course.kinds.values())),
+        ("events emitted", f"{ledger.emitted_count:,}"),
+        ("events received", f"{ledger.received:,}"),
+        ("events told by a gap", f"{ledger.told():,}"),
+        ("events lost", f"{len(ledger.missing()):,}"),
+        ("events repeated", f"{ledger.repeats:,}"),
+        ("commands", ", ".join(f"{code} {count:,}" for code, count in commands.most_common())),
+        ("results repeated", f"{again:,}"),
+        ("messages at Slack", f"{len(rig.workspace.sent):,}"),
+        ("pump processes", rig.pumps),
+        ("peak RSS", f"{rig.peak_kib / 1024:.0f} MiB"),
+        ("longest recovery", f"{rig.longest_recovery:.1f} s"),
+    ]
+    lines = ["", "| what | figure |", "|---|---|", *(f"| {name} | {what} |" for name, what in rows)]
+    lines += ["", "| fault | times | longest recovery |", "|---|---|---|"]
+    for name, count in sorted(course.kinds.items()):
+        took = course.recoveries.get(name)
+        lines.append(f"| {name} | {count} | {'' if took is None else f'{took:.1f} s'} |")
+    return "\n".join([*lines, "", *(f"- {told}" for told in course.damage)])
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="make faults", description=__doc__)
+    parser.add_argument("--short", action="store_true", help="two minutes")
+    parser.add_argument("--seed", type=int, default=None, help="of the choice of faults")
+    parser.add_argument("--only", default="", metavar="WORD", help="kinds that contain this")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

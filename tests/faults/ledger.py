@@ -1,0 +1,238 @@
+"""What was sent, received, told and answered; and so what was lost.
+
+Laws:
+
+- Events are numbered from 0 in the order in which Slack wrote them, and any that isn't received has
+  to lie in a gap that was told (`demo.tally.Gap`), or in what was `excused` before.
+- Nothing here knows the pump, a socket or a thread's business; times are milliseconds since 1970.
+  Any thread may call.
+- Memory: some 30 bytes for each event.
+"""
+
+from __future__ import annotations
+
+import threading
+from array import array
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import NamedTuple
+
+from rtmpump.demo.tally import Emission, Gap
+
+_SHOWN = 5
+_SLACK_MS = 2_000
+_NEVER = float("inf")
+
+
+class Answer(NamedTuple):
+    """A result or a dead letter: when it came, and its error code ("" = ok)."""
+
+    at_ms: float
+    code: str
+
+
+@dataclass
+class _Command:
+    channel: str
+    bad: bool
+    results: list[Answer] = field(default_factory=list)
+    letters: list[Answer] = field(default_factory=list)
+
+
+class Ledger:
+    """The accounts of one run; `problems` is asked when nothing moves any more."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._began = array("d")
+        self._ended = array("d")
+        self._ids = array("Q")
+        self._last = -1
+        self._disorder: list[str] = []
+        self._clashes: list[str] = []
+        self._strangers = 0
+        self._gaps: list[Gap] = []
+        self._excused: list[range] = []
+        self._commands: dict[str, _Command] = {}
+        self._strikes: list[tuple[float, float]] = []
+        self.received = 0
+        self.repeats = 0
+        self.highest = -1
+        self.unanswered = 0
+
+    # Events.
+
+    @property
+    def emitted_count(self) -> int:
+        """How many events there were."""
+        return len(self._began)
+
+    def emits(self, now_ms: float) -> int:
+        """Slack is about to write an event; gives its number. `emitted` follows."""
+        with self._lock:
+            self._began.append(now_ms)
+            self._ended.append(_NEVER)
+            self._ids.append(0)
+            return len(self._began) - 1
+
+    def emitted(self, number: int, now_ms: float) -> None:
+        """It has written the event, or nobody was there to write it to."""
+        self._ended[number] = now_ms
+
+    def came(self, number: int, id: int, *, in_order: bool) -> None:
+        """A consumer got an event; `id` is a hash of its message id, never 0.
+
+        `in_order` is False for those of another queue, which tell nothing of the order.
+        """
+        with self._lock:
+            if number >= len(self._ids):
+                self._strangers += 1
+                return
+            known = self._ids[number]
+            if known:
+                self.repeats += 1
+                if known != id:
+                    self._clashes.append(f"event {number} came with two message ids")
+                return
+            self._ids[number] = id
+            self.received += 1
+            self.highest = max(self.highest, number)
+            if in_order:
+                if number < self._last:
+                    self._disorder.append(f"event {number} came after {self._last}")
+                self._last = max(self._last, number)
+
+    def gap(self, from_ms: float, to_ms: float) -> None:
+        """The pump told that events may be missing between these times."""
+        with self._lock:
+            self._gaps.append(Gap(from_ms, to_ms))
+
+    def excuse(self, numbers: range) -> None:
+        """Who damaged the spool knows that these may be gone; it was held against what was told."""
+        with self._lock:
+            self._excused.append(numbers)
+
+    def missing(self, numbers: range | None = None) -> list[int]:
+        """Those that did not come and that no gap covers."""
+        with self._lock:
+            gaps = sorted(self._gaps)
+            return [n for n in self._absent(numbers) if not self._is_told(n, gaps)]
+
+    def told(self) -> int:
+        """How many did not come and lie in a gap."""
+        return sum(1 for _ in self._absent(None)) - len(self.missing())
+
+    def _absent(self, numbers: range | None) -> Iterator[int]:
+        for number in numbers or range(len(self._ids)):
+            if not self._ids[number]:
+                yield number
+
+    def _is_told(self, number: int, gaps: list[Gap]) -> bool:
+        emission = Emission(self._began[number], self._ended[number])
+        # Few gaps are long, so look from the last one that begins before the event ended.
+        at = bisect_left(gaps, (emission.ended_ms + _SLACK_MS, 0.0))
+        return any(gap.covers(emission) for gap in reversed(gaps[:at]))
+
+    # Commands.
+
+    def asked(self, id: str, channel: str, *, bad: bool) -> None:
+        """A command is about to be enqueued; one that is `bad` has to be refused."""
+        with self._lock:
+            self._commands[id] = _Command(channel, bad)
+            self.unanswered += 1
+
+    def answered(self, id: str, code: str, now_ms: float) -> None:
+        """A result came."""
+        with self._lock:
+            command = self._commands[id]
+            self.unanswered -= not command.results
+            command.results.append(Answer(now_ms, code))
+
+    def buried(self, id: str, code: str, now_ms: float) -> None:
+        """A dead letter came."""
+        with self._lock:
+            self._commands[id].letters.append(Answer(now_ms, code))
+
+    def struck(self, from_ms: float, to_ms: float) -> None:
+        """A fault that broke the pump or its way to the broker, and its end."""
+        with self._lock:
+            self._strikes.append((from_ms, to_ms))
+
+    def commands(self) -> Counter[str]:
+        """How many commands ended with which code, and how many results came again."""
+        with self._lock:
+            first = Counter(c.results[0].code or "ok" for c in self._commands.values() if c.results)
+            first["repeated"] = sum(max(0, len(c.results) - 1) for c in self._commands.values())
+            return first
+
+    # The verdict.
+
+    def problems(self, accepted: list[tuple[str, str]]) -> list[str]:
+        """All that breaks a promise; `accepted` are the (channel, command id)s that Slack took."""
+        found: list[str] = []
+        lost = [n for n in self.missing() if not any(n in range_ for range_ in self._excused)]
+        if lost:
+            found.append(f"{len(lost)} events were lost: {', '.join(self._runs(lost))}")
+        if self._strangers:
+            found.append(f"{self._strangers} events came that were never sent")
+        found += self._disorder[:_SHOWN] + self._clashes[:_SHOWN] + self._shared_ids()
+        for id, command in self._commands.items():
+            found += self._command_problems(id, command)
+        return [*found, *self._slack_problems(accepted)]
+
+    def _runs(self, numbers: list[int]) -> list[str]:
+        """Numbers that follow each other, and when they were sent."""
+        runs: list[list[int]] = []
+        for number in numbers:
+            if runs and number == runs[-1][-1] + 1:
+                runs[-1].append(number)
+            else:
+                runs.append([number])
+        told = [f"{run[0]}-{run[-1]} at {self._began[run[0]]:.0f}" for run in runs[:_SHOWN]]
+        return told if len(runs) <= _SHOWN else [*told, "…"]
+
+    def _shared_ids(self) -> list[str]:
+        ids = sorted(id for id in self._ids if id)
+        shared = sum(one == other for one, other in pairwise(ids))
+        return [f"{shared} events share a message id with another"] if shared else []
+
+    def _command_problems(self, id: str, command: _Command) -> Iterator[str]:
+        if not command.results:
+            yield f"command {id} was never answered"
+            return
+        codes = {one.code for one in command.results}
+        if command.bad and codes != {"invalid_command"}:
+            yield f"command {id} is bad and was answered with {codes}"
+        if command.results[0].code and not command.letters:
+            yield f"command {id} failed with {codes} and has no dead letter"
+        if command.letters and codes == {""} and not self._may_repeat(command.results):
+            yield f"command {id} succeeded and has a dead letter"
+        for what, answers in (("answered", command.results), ("buried", command.letters)):
+            if len(answers) > 1 and not self._may_repeat(answers):
+                yield f"command {id} was {what} {len(answers)} times with no fault in between"
+
+    def _may_repeat(self, answers: list[Answer]) -> bool:
+        """Whether the pump or its way to the broker broke between the first and the last."""
+        first, last = answers[0].at_ms, answers[-1].at_ms
+        return any(since <= last and first <= to + _SLACK_MS for since, to in self._strikes)
+
+    def _slack_problems(self, accepted: list[tuple[str, str]]) -> Iterator[str]:
+        seen: set[str] = set()
+        last: dict[str, int] = {}
+        for channel, id in accepted:
+            if id in seen:
+                continue
+            seen.add(id)
+            order = int(id)
+            if order < last.get(channel, -1):
+                yield f"command {id} reached {channel} after {last[channel]}"
+            last[channel] = max(order, last.get(channel, -1))
+        for id, command in self._commands.items():
+            ok = any(not one.code for one in command.results)
+            if ok and not command.bad and id not in seen:
+                yield f"command {id} was answered as sent, and Slack never got it"
+        if unknown := seen - self._commands.keys():
+            yield f"Slack got {len(unknown)} messages that nobody asked for"

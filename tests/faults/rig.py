@@ -1,0 +1,188 @@
+"""All that a run needs, each part real: workspace, node, proxies, pump, traffic, and its ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from rtmpump.sandbox.rabbit import RabbitNode
+from rtmpump.sandbox.workspace import Workspace
+from tests.faults import traffic
+from tests.faults.ledger import Ledger
+from tests.faults.proxy import Proxy
+from tests.pump_help import Broker, PumpProcess, wait_until
+
+HEARTBEAT: Final = 2
+DISK: Final = 64 << 20
+RECOVERS_IN: Final = 90.0
+_URL: Final = "amqp://guest:guest@127.0.0.1:{}/%2F"
+_SETTINGS: Final[dict[str, dict[str, object]]] = {
+    "slack": {"ping_interval": 2, "ping_timeout": 2, "hello_timeout": 4},
+    "broker": {"heartbeat": HEARTBEAT},
+    "outbound": {"rate": 1000.0, "burst": 100, "reply_timeout": 2},
+    "retry": {"initial": 0.1, "max": 2, "healthy_after": 1},
+    "spool": {"max_bytes": "32MiB"},
+    "log": {"level": "info"},
+}
+
+
+class Rig:
+    """One run; `close` ends all. `disk` is whether the spool lies on a small disk of its own."""
+
+    def __init__(self, seed: int, event_rate: float, command_rate: float) -> None:
+        self.dice = random.Random(seed)
+        self.ledger = Ledger()
+        self.peak_kib = 0
+        self.longest_recovery = 0.0
+        self.pumps = 0
+        with ExitStack() as stack:
+            self.folder = _folder(stack)
+            self.disk = _small_disk(stack, self.folder)
+            self.workspace = stack.enter_context(Workspace(channels=traffic.CHANNELS))
+            self.node = stack.enter_context(RabbitNode())
+            self.slack_proxy = stack.enter_context(Proxy(self.workspace.port))
+            self.amqp_proxy = stack.enter_context(Proxy(self.node.port))
+            self.workspace.faults.place = f"127.0.0.1:{self.slack_proxy.port}"
+            self.consumer = traffic.Consumer(self.ledger, self.node.url)
+            stack.callback(self.consumer.stop)
+            self.flood = traffic.Flood(self.workspace, self.ledger, event_rate)
+            self.commands = traffic.Commands(self.ledger, command_rate, self.node.url)
+            self.commands.start()
+            stack.callback(self.commands.stop)
+            self.pump = self._pump()
+            stack.callback(self.pump.close)
+            self._stack = stack.pop_all()
+
+    def close(self) -> None:
+        """End all."""
+        self._stack.close()
+
+    def start_pump(self) -> None:
+        """Start the pump again."""
+        self.pumps += 1
+        self.pump.start()
+
+    def end_pump(self, end: Callable[[], object]) -> None:
+        """Take down what the pump needed, and end it."""
+        self.weigh()
+        end()
+
+    def weigh(self) -> None:
+        """Note the most memory that the pump ever took."""
+        self.peak_kib = max(self.peak_kib, traffic.memory(self.pump.pid).get("VmHWM", 0))
+
+    @contextmanager
+    def breaks_commands(self) -> Iterator[None]:
+        """What is done here may make a result come again: nobody can know whether it arrived."""
+        since = time.time() * 1000
+        try:
+            yield
+        finally:
+            # Until all links are surely up again.
+            self.ledger.struck(since, time.time() * 1000 + 2_000 * (HEARTBEAT + 4))
+
+    def check(self) -> None:
+        """Fail if a part of the rig, or the pump, has ended by itself."""
+        assert self.pump.running, f"the pump has ended\n{self.pump.log_text()[-5000:]}"
+        assert self.consumer.running, "the consumer has ended"
+        assert not self.consumer.broken, "an event came that was not as it was sent"
+        assert not self.commands.errors, self.commands.errors
+
+    def wait(self, true: Callable[[], object], what: str = "") -> None:
+        """Wait until `true()` is."""
+        wait_until(true, RECOVERS_IN, what)
+
+    def recover(self) -> float:
+        """Wait until an event that is sent from now on comes out, and a command is answered."""
+        began = time.monotonic()
+        wait_until(self._is_live, RECOVERS_IN, "for Slack's connection")
+        event = self.ledger.emitted_count
+        commands = self.commands.count
+        wait_until(lambda: self._has_passed(event, commands), RECOVERS_IN, self._told(event))
+        took = time.monotonic() - began
+        self.longest_recovery = max(self.longest_recovery, took)
+        self.weigh()
+        return took
+
+    def settle(self, seconds: float = 120.0, *, pump_runs: bool = True) -> None:
+        """Wait until all came that is still to come; what is missing then is for the verdict."""
+        deadline, seen, quiet_since = time.monotonic() + seconds, (-1, -1), time.monotonic()
+        while time.monotonic() < deadline:
+            now = (self.ledger.received + self.ledger.repeats, self.ledger.unanswered)
+            if now != seen:
+                seen, quiet_since = now, time.monotonic()
+            is_quiet = time.monotonic() - quiet_since
+            if is_quiet > 15 or (is_quiet > 2 and not seen[1] and not self.ledger.missing()):
+                return
+            if pump_runs:
+                self.check()
+            time.sleep(0.2)
+
+    def broker(self) -> Broker:
+        """A connection of our own, past the proxy."""
+        return Broker(self.node.url)
+
+    def _pump(self) -> PumpProcess:
+        sections: dict[str, Any] = {key: dict(value) for key, value in _SETTINGS.items()}
+        sections["slack"]["api_url"] = f"http://127.0.0.1:{self.slack_proxy.port}/api/"
+        sections["spool"]["path"] = str(self.folder / "disk" / "spool.db")
+        url = _URL.format(self.amqp_proxy.port)
+        pump = PumpProcess(self.folder, self.workspace, url, **sections)
+        pump.spool = self.folder / "disk" / "spool.db"
+        self.pumps = 1
+        return pump
+
+    def _is_live(self) -> bool:
+        self.check()
+        return self.workspace.live > 0
+
+    def _has_passed(self, event: int, commands: int) -> bool:
+        self.check()
+        # Slack may be away again, by another fault, and then the event that we wait for is gone.
+        return self.ledger.highest >= event and self.commands.count - self.ledger.unanswered >= (
+            commands if commands < self.commands.count else 0
+        )
+
+    def _told(self, event: int) -> str:
+        return f"for event {event}; the log is in {self.folder}"
+
+
+def _folder(stack: ExitStack) -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="rtmpump-faults-"))
+    stack.callback(shutil.rmtree, folder, ignore_errors=True)
+    (folder / "disk").mkdir()
+    return folder
+
+
+def _small_disk(stack: ExitStack, folder: Path) -> bool:
+    """A tmpfs of 64 MiB for the spool where we may mount one."""
+    disk = folder / "disk"
+    if os.geteuid() != 0:
+        return False
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", disk], capture_output=True
+    )
+    if made.returncode:
+        return False
+    stack.callback(subprocess.run, ["umount", "-l", disk], check=False)
+    return True
+
+
+def stop_for(pid: int, seconds: float) -> None:
+    """A process that doesn't get the CPU, for so long."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        time.sleep(seconds)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)

@@ -1,0 +1,417 @@
+"""What strikes: each kind breaks one thing, holds it for a while, and mends it.
+
+A strike that may make a result come twice says so (`breaks_commands`).
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from rtmpump.sandbox import faults
+from rtmpump.sandbox.faults import Answer, Hang, HttpAnswer, Kind, Reset
+from tests.faults.consumer import SEEN
+from tests.faults.proxy import HALF_OPEN, Proxy, Weather
+from tests.faults.rig import HEARTBEAT, Rig, stop_for
+
+Strike = Callable[[Rig], None]
+KINDS: Final[dict[str, Strike]] = {}
+PUMP_KINDS: Final[set[str]] = set()
+"""Kinds that end the pump's process."""
+
+_HTML: Final = HttpAnswer(200, {"content-type": "text/html"}, "<html>Slack is over there</html>")
+
+
+def kind(name: str, *, ends_pump: bool = False) -> Callable[[Strike], Strike]:
+    """Enter a strike under its name."""
+
+    def enter(strike: Strike) -> Strike:
+        KINDS[name] = strike
+        if ends_pump:
+            PUMP_KINDS.add(name)
+        return strike
+
+    return enter
+
+
+def _hold(rig: Rig, low: float, high: float) -> None:
+    time.sleep(rig.dice.uniform(low, high))
+
+
+# The pump.
+
+
+@kind("pump: kill -9", ends_pump=True)
+def _kill(rig: Rig) -> None:
+    with rig.breaks_commands():
+        rig.end_pump(rig.pump.kill)
+        _hold(rig, 0, 0.5)
+        rig.start_pump()
+
+
+@kind("pump: kill -9 while it starts", ends_pump=True)
+def _kill_at_start(rig: Rig) -> None:
+    with rig.breaks_commands():
+        for _ in range(3):
+            rig.end_pump(rig.pump.kill)
+            rig.start_pump()
+            _hold(rig, 0, 1.2)
+
+
+@kind("pump: SIGTERM", ends_pump=True)
+def _terminate(rig: Rig) -> None:
+    with rig.breaks_commands():
+        rig.weigh()
+        rig.pump.terminate()
+        code = rig.pump.wait(25)
+        assert code == 0, f"it ended with {code}\n{rig.pump.log_text()[-5000:]}"
+        rig.start_pump()
+
+
+@kind("pump: SIGSTOP")
+def _freeze(rig: Rig) -> None:
+    with rig.breaks_commands():
+        stop_for(rig.pump.pid, rig.dice.uniform(0.5, 3 * HEARTBEAT + 1))
+
+
+# The broker.
+
+
+@kind("broker: stop and start")
+def _restart(rig: Rig) -> None:
+    with rig.breaks_commands():
+        rig.node.stop()
+        _hold(rig, 0, 2)
+        rig.node.start()
+
+
+@kind("broker: kill -9")
+def _kill_broker(rig: Rig) -> None:
+    with rig.breaks_commands():
+        rig.node.kill()
+        _hold(rig, 0, 2)
+        rig.node.start()
+
+
+@kind("broker: SIGSTOP")
+def _freeze_broker(rig: Rig) -> None:
+    with rig.breaks_commands():
+        stop_for(rig.node.pid, rig.dice.uniform(1, 3 * HEARTBEAT + 1))
+
+
+@kind("broker: memory alarm")
+def _memory_alarm(rig: Rig) -> None:
+    rig.node.ctl("set_vm_memory_high_watermark", "0.000001")
+    _hold(rig, 0, 2)
+    rig.node.ctl("set_vm_memory_high_watermark", "0.4")
+
+
+@kind("broker: disk alarm")
+def _disk_alarm(rig: Rig) -> None:
+    rig.node.ctl("set_disk_free_limit", "1000000GB")
+    _hold(rig, 0, 2)
+    rig.node.ctl("set_disk_free_limit", "50MB")
+
+
+@kind("broker: connections closed by an operator")
+def _close_connections(rig: Rig) -> None:
+    with rig.breaks_commands():
+        rig.node.ctl("close_all_connections", "maintenance")
+
+
+@kind("broker: channels killed")
+def _kill_channels(rig: Rig) -> None:
+    with rig.breaks_commands():
+        rig.node.ctl("eval", "[exit(P, kill) || P <- rabbit_channel:list_local()].")
+
+
+@kind("broker: events exchange deleted")
+def _delete_exchange(rig: Rig) -> None:
+    with rig.broker() as broker:
+        broker.channel.exchange_delete("rtm.events")
+        # The consumer's own binding went with it, and only the consumer can know.
+        alternate = {"alternate-exchange": "rtm.unrouted"}
+        broker.channel.exchange_declare("rtm.events", "topic", durable=True, arguments=alternate)
+        broker.bind(SEEN, "rtm.events")
+
+
+@kind("broker: type exchange deleted")
+def _delete_type(rig: Rig) -> None:
+    with rig.broker() as broker:
+        broker.channel.exchange_delete("rtm.user_typing")
+
+
+@kind("broker: consumer's binding deleted")
+def _unbind(rig: Rig) -> None:
+    with rig.broker() as broker:
+        broker.channel.queue_unbind(SEEN, "rtm.events", "#")
+        _hold(rig, 0.2, 1)
+        broker.bind(SEEN, "rtm.events")
+
+
+@kind("broker: commands' queues deleted")
+def _delete_outbound(rig: Rig) -> None:
+    # What lies in a queue goes with it, and that is the operator's doing; so let it be empty.
+    rig.commands.hold()
+    try:
+        with rig.breaks_commands(), rig.broker() as broker:
+            for queue in ("rtm.outbound", "rtm.outbound.dead"):
+                broker.channel.queue_delete(queue)
+            rig.wait(lambda: broker.exists(queue="rtm.outbound"))
+    finally:
+        rig.commands.go_on()
+
+
+@kind("broker: a full queue that rejects")
+def _full_queue(rig: Rig) -> None:
+    with rig.broker() as broker:
+        full = {"x-max-length": 10, "x-overflow": "reject-publish", "x-queue-type": "quorum"}
+        broker.channel.queue_declare("faults.full", durable=True, arguments=full)
+        broker.bind("faults.full", "rtm.events")
+        _hold(rig, 0.5, 3)
+        broker.channel.queue_delete("faults.full")
+
+
+# The networks.
+
+
+def _weather(proxy: Proxy, weather: Weather, rig: Rig, low: float, high: float) -> None:
+    proxy.weather = weather
+    try:
+        _hold(rig, low, high)
+    finally:
+        proxy.heal()
+
+
+def _some_weather(rig: Rig, which: str) -> Weather:
+    match which:
+        case "delay":
+            return Weather(delay=rig.dice.uniform(0.05, 1.5))
+        case "one byte at a time":
+            return Weather(step=1)
+        case "stall":
+            return Weather(stalls=True)
+        case "half open, up":
+            return Weather(loses=frozenset({"up"}))
+        case "half open, down":
+            return Weather(loses=frozenset({"down"}))
+    return HALF_OPEN
+
+
+_WEATHERS: Final = (
+    "delay",
+    "one byte at a time",
+    "stall",
+    "half open",
+    "half open, up",
+    "half open, down",
+)
+
+
+def _enter_network(name: str, proxy_of: Callable[[Rig], Proxy]) -> None:
+    """All that can happen to one of the two networks."""
+
+    def reset(rig: Rig) -> None:
+        with rig.breaks_commands():
+            proxy_of(rig).reset()
+
+    def cut(rig: Rig) -> None:
+        with rig.breaks_commands():
+            proxy_of(rig).cut()
+
+    def reset_in_delay(rig: Rig) -> None:
+        # What is on the way dies with the connection, and was sent long before.
+        with rig.breaks_commands():
+            proxy = proxy_of(rig)
+            proxy.weather = Weather(delay=rig.dice.uniform(0.5, 1.5))
+            _hold(rig, 0.5, 3)
+            proxy.reset()
+            proxy.heal()
+
+    kind(f"{name}: reset")(reset)
+    kind(f"{name}: cut")(cut)
+    kind(f"{name}: reset after delay")(reset_in_delay)
+    for which in _WEATHERS:
+
+        def strike(rig: Rig, which: str = which) -> None:
+            with rig.breaks_commands():
+                _weather(proxy_of(rig), _some_weather(rig, which), rig, 0.5, 6)
+
+        kind(f"{name}: {which}")(strike)
+
+
+_enter_network("broker's network", lambda rig: rig.amqp_proxy)
+_enter_network("Slack's network", lambda rig: rig.slack_proxy)
+
+
+# Slack.
+
+
+@kind("Slack: goodbye")
+def _goodbye(rig: Rig) -> None:
+    rig.workspace.goodbye(close_after=rig.dice.choice((None, 0.0, 0.3)))
+
+
+@kind("Slack: closes in order")
+def _close(rig: Rig) -> None:
+    rig.workspace.close(rig.dice.choice((1000, 1001, 1011)), "bye")
+
+
+@kind("Slack: silent")
+def _silence(rig: Rig) -> None:
+    rig.workspace.silence()
+
+
+@kind("Slack: down and up")
+def _down(rig: Rig) -> None:
+    rig.workspace.down()
+    _hold(rig, 0, 3)
+    rig.workspace.up()
+
+
+@kind("Slack: 429, 500, HTML and errors at rtm.connect")
+def _api_errors(rig: Rig) -> None:
+    answers: list[faults.ApiFault] = [
+        HttpAnswer(429, {"retry-after": "1"}),
+        HttpAnswer(500),
+        HttpAnswer(503, {}, "no"),
+        _HTML,
+        Hang(1.0),
+        Reset(),
+        "internal_error",
+        "never heard of",
+        {"ok": True, "url": 7},
+    ]
+    rig.workspace.faults.api_errors["rtm.connect"].extend(rig.dice.sample(answers, 3))
+    rig.workspace.cut()
+
+
+@kind("Slack: no upgrade")
+def _handshakes(rig: Rig) -> None:
+    answers: list[faults.HandshakeFault] = [
+        HttpAnswer(429, {"retry-after": "1"}),
+        HttpAnswer(500),
+        HttpAnswer(404),
+        Hang(1.0),
+        Reset(),
+    ]
+    rig.workspace.faults.handshakes.extend(rig.dice.sample(answers, 2))
+    rig.workspace.cut()
+
+
+@kind("Slack: expired URL")
+def _expired(rig: Rig) -> None:
+    rig.workspace.faults.hello = deque(["error", "error"])
+    rig.workspace.cut()
+
+
+@kind("Slack: no hello")
+def _no_hello(rig: Rig) -> None:
+    rig.workspace.faults.hello = deque(["never"])
+    rig.workspace.cut()
+
+
+@kind("Slack: strange replies")
+def _replies(rig: Rig) -> None:
+    """Twice, late, never, echoes, refusals, and a cut before or after it took the message."""
+    dice = rig.dice
+    odd = [
+        faults.TWICE,
+        faults.ECHO_BEFORE,
+        faults.ECHO_AFTER,
+        faults.ECHO_ONLY,
+        faults.NEVER,
+        faults.late(0.5),
+        faults.late(3.0),
+        faults.error(-1, "slow down, too many messages..."),
+    ]
+    cuts = [faults.CUT_BEFORE_REPLY, faults.CUT_BEFORE_ACCEPT]
+    policy: deque[Answer] = deque(dice.choice(odd) for _ in range(dice.randrange(10, 60)))
+    policy.extend(dice.sample(cuts, dice.randrange(0, 3)))
+    rig.workspace.faults.repeat_last_reply = dice.choice(("", "reply", "echo"))
+    rig.workspace.faults.reply_policy = policy
+    _hold(rig, 0.5, 3)
+
+
+@kind("Slack: a message that is refused for ever")
+def _refused(rig: Rig) -> None:
+    refusal = faults.error(-1, "slow down, too many messages...")
+    channel = rig.dice.choice(sorted(rig.workspace.channels.values()))
+
+    def policy(frame: dict[str, object]) -> Answer:
+        return refusal if frame.get("channel") == channel else Answer(Kind.NORMAL)
+
+    rig.workspace.faults.reply_policy = policy
+    _hold(rig, 1, 4)
+    rig.workspace.faults.reply_policy = faults.NORMAL
+
+
+@kind("Slack: bytes that are no frames")
+def _garbage(rig: Rig) -> None:
+    # A reserved bit is set: else it might pass for the beginning of a frame.
+    rig.workspace.raw(b"\xf1" + rig.dice.randbytes(rig.dice.randrange(1, 4_000)))
+
+
+@kind("Slack: a frame that never ends")
+def _endless(rig: Rig) -> None:
+    # Text, 2**62 bytes long: nothing that follows is seen.
+    rig.workspace.raw(b"\x81\x7f" + (1 << 62).to_bytes(8, "big"))
+
+
+@kind("Slack: frames that are no events")
+def _nonsense(rig: Rig) -> None:
+    dice = rig.dice
+    for _ in range(20):
+        odd = [dice.randbytes(50), b"[" * 5_000, b"null", b"", b'{"type": 7}', b"{}", b'"\\ud800"']
+        rig.workspace.emit(dice.choice(odd), binary=dice.random() < 0.3)
+
+
+@kind("Slack: fragments and single bytes")
+def _fragments(rig: Rig) -> None:
+    rig.workspace.faults.fragment = rig.dice.randrange(1, 40)
+    _hold(rig, 0.5, 2)
+    rig.workspace.faults.fragment = 0
+
+
+# The disk.
+
+
+@kind("disk: full")
+def _full_disk(rig: Rig) -> None:
+    """No byte is left on the spool's disk; or, where there is none of its own, no broker."""
+    if not rig.disk:
+        _fill_spool(rig)
+        return
+    ballast = rig.folder / "disk" / "ballast"
+    try:
+        with ballast.open("wb") as file:
+            while (free := shutil.disk_usage(ballast.parent).free) > 0:
+                file.write(b"x" * min(free, 1 << 20))
+                file.flush()
+    except OSError:
+        pass
+    try:
+        _hold(rig, 0.5, 4)
+    finally:
+        ballast.unlink(missing_ok=True)
+
+
+@kind("disk: the spool at its cap")
+def _fill_spool(rig: Rig) -> None:
+    """The broker is away for so long that nothing more may be stored."""
+    with rig.breaks_commands():
+        rig.amqp_proxy.weather = Weather(stalls=True)
+        before, rig.flood.rate = rig.flood.rate, 6_000.0
+        try:
+            _hold(rig, 8, 12)
+        finally:
+            rig.flood.rate = before
+            rig.amqp_proxy.heal()
+
+
+def leave_nothing(rig: Rig) -> None:
+    """Take back what a strike left to come: queues of faults that nothing has used up."""
+    rig.workspace.faults = faults.Faults(place=rig.workspace.faults.place)

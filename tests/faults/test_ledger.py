@@ -1,0 +1,141 @@
+"""Facts about the ledger: it can fail. Each of these has to be found, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.faults.ledger import Ledger
+
+SENT = [("C1", "0"), ("C1", "1"), ("C2", "2")]
+
+
+def good() -> Ledger:
+    """Ten events and three commands, all as it should be; event 5 is in a gap."""
+    ledger = Ledger()
+    for number in range(10):
+        assert ledger.emits(1_000.0 * number) == number
+        ledger.emitted(number, 1_000.0 * number + 1)
+        if number != 5:
+            ledger.came(number, 100 + number, in_order=True)
+    ledger.gap(4_500, 5_500)
+    for id, channel in (("0", "C1"), ("1", "C1"), ("2", "C2")):
+        ledger.asked(id, channel, bad=False)
+        ledger.answered(id, "", 5_000)
+    ledger.asked("3", "C1", bad=True)
+    ledger.answered("3", "invalid_command", 5_000)
+    ledger.buried("3", "invalid_command", 5_000)
+    return ledger
+
+
+def test_a_good_run_has_no_problem() -> None:
+    """Repeats with the same id are none either, nor is an answer twice across a fault."""
+    ledger = good()
+    ledger.came(3, 103, in_order=True)
+    ledger.answered("1", "", 9_000)
+    ledger.struck(6_000, 7_000)
+    assert ledger.problems(SENT) == []
+    assert (ledger.received, ledger.repeats, ledger.told()) == (9, 1, 1)
+
+
+def lost(ledger: Ledger) -> None:
+    """An event that nobody received, and no gap."""
+    ledger.emitted(ledger.emits(20_000), 20_001)
+
+
+def lost_beside_the_gap(ledger: Ledger) -> None:
+    """A gap that ends too early."""
+    ledger.emitted(ledger.emits(5_800), 5_801)
+
+
+def swapped(ledger: Ledger) -> None:
+    """Two events in the wrong order."""
+    for _ in range(2):
+        ledger.emitted(ledger.emits(20_000), 20_001)
+    ledger.came(11, 211, in_order=True)
+    ledger.came(10, 210, in_order=True)
+
+
+def two_ids(ledger: Ledger) -> None:
+    """A repeat that can't be dropped."""
+    ledger.came(3, 999, in_order=True)
+
+
+def one_id(ledger: Ledger) -> None:
+    """Two events that seem one."""
+    ledger.emitted(ledger.emits(20_000), 20_001)
+    ledger.came(10, 103, in_order=True)
+
+
+def invented(ledger: Ledger) -> None:
+    """An event that Slack never sent."""
+    ledger.came(77, 177, in_order=True)
+
+
+def unanswered(ledger: Ledger) -> None:
+    """A command without a result."""
+    ledger.asked("4", "C1", bad=False)
+
+
+def answered_twice(ledger: Ledger) -> None:
+    """Two results, though nothing had broken."""
+    ledger.answered("1", "", 6_000)
+
+
+def dropped(ledger: Ledger) -> None:
+    """An error, and no dead letter."""
+    ledger.asked("4", "C1", bad=False)
+    ledger.answered("4", "timeout", 5_000)
+
+
+def let_pass(ledger: Ledger) -> None:
+    """A bad command that was sent."""
+    ledger.asked("4", "C1", bad=True)
+    ledger.answered("4", "", 5_000)
+
+
+def made_up(ledger: Ledger) -> None:
+    """A result of success for what Slack never got."""
+    ledger.asked("4", "C1", bad=False)
+    ledger.answered("4", "", 5_000)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lost, "1 events were lost: 10-10 at 20000"),
+        (lost_beside_the_gap, "1 events were lost: 10-10 at 5800"),
+        (swapped, "event 10 came after 11"),
+        (two_ids, "event 3 came with two message ids"),
+        (one_id, "1 events share a message id with another"),
+        (invented, "1 events came that were never sent"),
+        (unanswered, "command 4 was never answered"),
+        (answered_twice, "command 1 was answered 2 times with no fault in between"),
+        (dropped, "command 4 failed with {'timeout'} and has no dead letter"),
+        (let_pass, "command 4 is bad and was answered with {''}"),
+        (made_up, "command 4 was answered as sent, and Slack never got it"),
+    ],
+)
+def test_each_broken_promise_is_found(spoil: Callable[[Ledger], None], told: str) -> None:
+    """In one line that names it."""
+    ledger = good()
+    spoil(ledger)
+    assert ledger.problems(SENT) == [told]
+
+
+def test_what_reached_slack_is_looked_at() -> None:
+    """In a channel out of order, and what nobody asked for."""
+    assert good().problems([SENT[1], SENT[0], SENT[2]]) == ["command 0 reached C1 after 1"]
+    told = good().problems([*SENT, ("C2", "9")])
+    assert told == ["Slack got 1 messages that nobody asked for"]
+
+
+def test_only_what_was_damaged_is_excused() -> None:
+    """Of two that are lost, the one in the range."""
+    ledger = good()
+    lost(ledger)
+    lost(ledger)
+    ledger.excuse(range(10, 11))
+    assert ledger.missing() == [10, 11]
+    assert ledger.problems(SENT) == ["1 events were lost: 11-11 at 20000"]

@@ -1,0 +1,230 @@
+"""Both directions under load: a flood of numbered events, a stream of commands, and who counts."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from typing import Any, Final
+
+from rtmpump.config import Broker, Outbound, Secret
+from rtmpump.demo.line import Line
+from rtmpump.links import topology
+from rtmpump.links.rabbit import Delivery, Properties
+from rtmpump.sandbox.workspace import Workspace
+from tests.faults import consumer, events
+from tests.faults.ledger import Ledger
+from tests.pump_help import ROOT, wait_until
+
+CHANNELS: Final = {f"room-{n}": f"C0ROOM{n:02d}" for n in range(20)} | {"general": "C0GENERAL"}
+_RESULTS: Final = "faults.results"
+_OUTBOUND: Final = Outbound()
+_TICK: Final = 0.005
+_NOBODY_A_SECOND: Final = 50
+_BAD_EVERY: Final = 97
+_WAITING_MAX: Final = 3_000
+_JOIN: Final = 30.0
+
+
+class Flood:
+    """Events at `rate` a second while somebody is connected, few while nobody is."""
+
+    def __init__(self, workspace: Workspace, ledger: Ledger, rate: float) -> None:
+        self.rate = rate
+        self._workspace = workspace
+        self._ledger = ledger
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="flood", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """No further event; fails if the last one can't be written."""
+        self._stop.set()
+        self._thread.join(_JOIN)
+        assert not self._thread.is_alive(), "the flood is stuck: the pump does not read"
+
+    def _run(self) -> None:
+        credit, before = 0.0, time.monotonic()
+        while not self._stop.wait(_TICK):
+            now = time.monotonic()
+            rate = self.rate if self._workspace.live else min(self.rate, _NOBODY_A_SECOND)
+            # Who could not write for long does not make up for it.
+            credit, before = min(credit + (now - before) * rate, rate / 4), now
+            while credit >= 1:
+                credit -= 1
+                self._emit()
+
+    def _emit(self) -> None:
+        number = self._ledger.emits(_now_ms())
+        self._workspace.emit(events.body(number))
+        self._ledger.emitted(number, _now_ms())
+
+
+class Consumer:
+    """The consumer's process, and the thread that enters into the ledger what it got."""
+
+    def __init__(self, ledger: Ledger, *urls: str) -> None:
+        self._ledger = ledger
+        self.others = 0
+        self.broken = 0
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.consumer", *urls],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            cwd=ROOT,
+        )
+        self._thread = threading.Thread(target=self._read, name="consumer", daemon=True)
+        self._thread.start()
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
+    def stop(self) -> None:
+        """End it."""
+        self._process.terminate()
+        self._process.wait(_JOIN)
+        self._thread.join(_JOIN)
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout as output:
+            while (record := consumer.read(output.fileno())) is not None:
+                self._enter(record)
+
+    def _enter(self, record: consumer.Record) -> None:
+        match record.kind:
+            case consumer.EVENT | consumer.UNROUTED:
+                in_order = record.kind == consumer.EVENT
+                self._ledger.came(record.first, record.second, in_order=in_order)
+            case consumer.GAP:
+                self._ledger.gap(record.first, record.second)
+            case consumer.BROKEN:
+                self.broken += 1
+            case _:
+                self.others += 1
+
+
+class Commands:
+    """A producer of commands at `rate` a second, who also reads results and dead letters.
+
+    `hold` and `go_on` are for those who want the queue empty for a while.
+    """
+
+    def __init__(self, ledger: Ledger, rate: float, *urls: str) -> None:
+        self._ledger = ledger
+        self._rate = rate
+        broker = Broker(url=Secret(urls[0]), urls=tuple(map(Secret, urls)))
+        results = topology.Queue(_RESULTS, {"x-queue-type": "quorum"})
+        items = [*topology.outbound(_OUTBOUND), results]
+        self._line = Line("faults results", broker, items, _RESULTS, self._result)
+        dead = _OUTBOUND.dead_queue
+        self._dead = Line("faults dead", broker, items, dead, self._letter)
+        self._stop = threading.Event()
+        self._may_send = threading.Event()
+        self._may_send.set()
+        self._thread = threading.Thread(target=self._run, name="commands", daemon=True)
+        self.count = 0
+
+    def start(self) -> None:
+        """Begin."""
+        self._line.start(60)
+        self._dead.start(60)
+        self._thread.start()
+
+    def hold(self) -> None:
+        """Send nothing; returns when all is answered."""
+        self._may_send.clear()
+        wait_until(lambda: not self._ledger.unanswered, 60, "for the answers")
+
+    def go_on(self) -> None:
+        """Send again."""
+        self._may_send.set()
+
+    def end(self) -> None:
+        """No further command."""
+        self._stop.set()
+        self._thread.join(_JOIN)
+
+    def stop(self) -> None:
+        """End all."""
+        self.end()
+        for line in (self._line, self._dead):
+            line.stop()
+
+    @property
+    def errors(self) -> list[Exception]:
+        """What its connections died of."""
+        return [line.error for line in (self._line, self._dead) if line.error is not None]
+
+    def _run(self) -> None:
+        credit, before = 0.0, time.monotonic()
+        while not self._stop.wait(0.01):
+            now = time.monotonic()
+            credit, before = min(credit + (now - before) * self._rate, self._rate), now
+            if not self._may_send.is_set() or self._ledger.unanswered > _WAITING_MAX:
+                continue
+            while credit >= 1:
+                credit -= 1
+                self._send()
+
+    def _send(self) -> None:
+        self.count += 1
+        id = str(self.count)
+        bad = self.count % _BAD_EVERY == 0
+        name, channel = list(CHANNELS.items())[self.count % len(CHANNELS)]
+        self._ledger.asked(id, channel, bad=bad)
+        body: dict[str, Any] = {"channel": name if self.count % 3 else channel, "text": id}
+        if bad:
+            body["txt"] = body.pop("text")
+        properties = Properties(
+            delivery_mode=2, message_id=id, correlation_id=id, reply_to=_RESULTS
+        )
+        self._line.publish(_OUTBOUND.queue, json.dumps(body).encode(), properties)
+
+    def _result(self, delivery: Delivery) -> None:
+        result = json.loads(delivery.body)
+        code = "" if result["ok"] else result["error"]["code"]
+        self._ledger.answered(str(delivery.properties.correlation_id), code, _now_ms())
+
+    def _letter(self, delivery: Delivery) -> None:
+        code = str((delivery.properties.headers or {}).get("rtmpump-error-code"))
+        self._ledger.buried(str(delivery.properties.message_id), code, _now_ms())
+
+
+def accepted(workspace: Workspace) -> list[tuple[str, str]]:
+    """Channel and command id of each message that Slack took, in order."""
+    return [(sent.channel, sent.text) for sent in list(workspace.sent)]
+
+
+def _now_ms() -> float:
+    return time.time() * 1000
+
+
+def memory(pid: int) -> dict[str, int]:
+    """The most that a process ever held (`VmHWM`) and holds now, in KiB; {} if it is gone."""
+    try:
+        with open(f"/proc/{pid}/status") as status:
+            fields = dict(line.split(":", 1) for line in status)
+    except OSError:
+        return {}
+    return {key: int(fields[key].split()[0]) for key in ("VmHWM", "VmRSS") if key in fields}
+
+
+def belongings(pid: int) -> dict[str, int]:
+    """How many threads, and file descriptors of each kind, a process has."""
+    kinds: dict[str, int] = {"threads": len(os.listdir(f"/proc/{pid}/task"))}
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            kind = os.readlink(f"/proc/{pid}/fd/{name}").split(":")[0]
+        except OSError:
+            continue
+        kinds[kind] = kinds.get(kind, 0) + 1
+    return kinds
