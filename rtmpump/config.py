@@ -25,6 +25,7 @@ __all__ = [
     "Broker",
     "Config",
     "Events",
+    "Ha",
     "Http",
     "Log",
     "Outbound",
@@ -40,6 +41,8 @@ _T = TypeVar("_T")
 _DEFAULT_URL: Final = Secret("amqp://guest:guest@localhost:5672/%2F")
 _DEFAULT_SPOOL: Final = Path("rtmpump-spool.db")
 _PLACES: Final = (Path("config.toml"), Path("/etc/rtmpump/config.toml"))
+# The lock's own heartbeat is half of it, and AMQP counts in whole seconds.
+_LEAST_HEARTBEAT: Final = 2
 _URL_KEYS: Final = ("broker.url", "broker.urls", "broker.url_file")
 _ONE_OF: Final = (
     "set SLACK_API_TOKEN, slack.token, slack.token_file or the systemd credential slack-token"
@@ -123,6 +126,13 @@ class Retry(Struct, frozen=True, kw_only=True):
     healthy_after: Annotated[float, kinds.Duration()] = 30.0
 
 
+class Ha(Struct, frozen=True, kw_only=True):
+    """`[ha]`: `lock` is the queue by which two pumps of one workspace elect the active one."""
+
+    enabled: Annotated[bool, kinds.Flag()] = False
+    lock: Annotated[str, kinds.Name()] = "rtmpump.lock"
+
+
 class Http(Struct, frozen=True, kw_only=True):
     """`[http]`."""
 
@@ -155,6 +165,7 @@ class Config(Struct, frozen=True, kw_only=True):
     outbound: Outbound = Outbound()
     spool: SpoolConfig = SpoolConfig()
     retry: Retry = Retry()
+    ha: Ha = Ha()
     http: Http = Http()
     log: Log = Log()
 
@@ -302,6 +313,9 @@ def _contradictions(config: Config) -> Iterator[_Contradiction]:
         yield _Contradiction("retry.max must be at least retry.initial", names)
     if config.events.exchange == config.events.unrouted:
         yield _same("events.unrouted", "events.exchange")
+    if config.ha.enabled and config.broker.heartbeat < _LEAST_HEARTBEAT:
+        problem = f"ha.enabled needs a broker.heartbeat of {_LEAST_HEARTBEAT} seconds or more"
+        yield _Contradiction(problem, ("broker.heartbeat", "ha.enabled"))
     yield from _tls_contradictions(config.broker)
     taken: dict[str, str] = {}
     for name, queue in _queues(config):
@@ -320,6 +334,7 @@ def _queues(config: Config) -> list[tuple[str, str]]:
         ("outbound.dead_queue", config.outbound.dead_queue),
         ("events.unrouted", config.events.unrouted),
         ("events.stream", config.events.stream),
+        ("ha.lock", config.ha.lock if config.ha.enabled else ""),
     ]
     return [(name, queue) for name, queue in queues if queue]
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from prometheus_client.registry import Collector
 
 LINKS: Final = ("slack", "broker_events", "broker_commands")
+STANDBY_LINKS: Final = ("broker_events", "broker_lock")
+"""What a standby has; its other links are down on purpose."""
 TYPES_MAX: Final = 512
 OTHER: Final = "other"
 BOUNDS: Final = (
@@ -62,6 +64,7 @@ class Metrics:
 
     The supervisor sets `spool` and `commands_waiting`, which are called at each reading, from the
     thread that reads; while they are None, or raise an RtmpumpError, their gauges are left out.
+    `active` tells whether this pump is the active one; None where there is no election.
     `now` gives seconds since 1970.
     """
 
@@ -69,6 +72,7 @@ class Metrics:
         self._now = now
         self.spool: Callable[[], Measure] | None = None
         self.commands_waiting: Callable[[], int] | None = None
+        self.active: bool | None = None
         self._received = _Counts(TYPES_MAX)
         self._confirmed = 0
         self._returned = 0
@@ -148,6 +152,7 @@ class Metrics:
             "reconnects": self._reconnects.copy(),
             "slack_rtt_seconds": self._slack_rtt,
             "broker_blocked": self._blocked,
+            "active": self.active,
         }
 
     def exposition(self) -> bytes:
@@ -246,6 +251,8 @@ class Metrics:
             "Whether the broker has blocked our publishing.",
             [((), self._blocked)],
         )
+        active = None if self.active is None else float(self.active)
+        yield _gauge("active", "Whether this pump is the active one of two.", _known(active))
         yield _gauge("build_info", "The version that runs.", [((_version(),), 1)], ("version",))
 
 

@@ -193,6 +193,11 @@ class Rabbit:
         """Whether publishes and acks can be written now."""
         return self._channel is not None and self._channel.is_open
 
+    @property
+    def received(self) -> int:
+        """How many bytes the broker has sent on this connection."""
+        return 0 if self._connection is None else int(self._connection.bytes_received)
+
     def _running(self) -> IOLoop:
         if self._loop is None:
             raise RuntimeError("no connection runs")

@@ -25,6 +25,7 @@ from typing import Final, Protocol
 from rtmpump import log
 from rtmpump.config import Config
 from rtmpump.core import own
+from rtmpump.core.claim import later
 from rtmpump.core.frames import Event, Frame, Reply, parse
 from rtmpump.core.routes import UNKNOWN, clean, ignored
 from rtmpump.core.session import MIGRATION, Ended, MessageIds, Session, State
@@ -120,6 +121,21 @@ class Reader:
         """Close the WebSocket in order and end. From any thread."""
         self._stop.set()
         self._socket.wake()
+
+    def begin(self, stop: Flag, covered_until_ms: int | None) -> None:
+        """Be ready for another `run`, until `stop` is set, after others may have read.
+
+        What they read, or told by a gap, is known up to `covered_until_ms`.
+        """
+        self._stop = stop
+        self._gave_up = False
+        self._good_until_ms = later(self._good_until_ms, covered_until_ms)
+        self._ended = Ended("takeover", "another pump may have been the active one", at_once=True)
+
+    @property
+    def good_until_ms(self) -> int | None:
+        """Up to when all that Slack sent is stored, or told by a gap. From any thread."""
+        return self._good_until_ms
 
     def _session(self) -> None:
         self.beat = time.monotonic() + self._config.retry.max / _CONNECT_CALLS
