@@ -247,10 +247,9 @@ class Supervisor:
         self._tell_status()
 
     def _tell_status(self) -> None:
-        role, wanted = "", LINKS
-        if self._lease is not None:
-            role = f"{self.links.role}: "
-            wanted = STANDBY_LINKS if self.links.role == "standby" else LINKS
+        is_standby = self.links.role == "standby"
+        role = "" if self._lease is None else f"{self.links.role}: "
+        wanted = STANDBY_LINKS if is_standby else LINKS
         away = [link for link in wanted if not self.links.is_up(link)]
         state = f"waiting for {', '.join(away)}" if away else "all links are up"
         self._notifier.status(f"{role}{state}")

@@ -196,7 +196,7 @@ class Rabbit:
     @property
     def received(self) -> int:
         """How many bytes the broker has sent on this connection."""
-        return 0 if self._connection is None else int(self._connection.bytes_received)
+        return int(getattr(self._connection, "bytes_received", 0))
 
     def _running(self) -> IOLoop:
         if self._loop is None:
