@@ -251,8 +251,9 @@ class Metrics:
             "Whether the broker has blocked our publishing.",
             [((), self._blocked)],
         )
-        active = None if self.active is None else float(self.active)
-        yield _gauge("active", "Whether this pump is the active one of two.", _known(active))
+        if self.active is not None:
+            rows = [((), float(self.active))]
+            yield _gauge("active", "Whether this pump is the active one of two.", rows)
         yield _gauge("build_info", "The version that runs.", [((_version(),), 1)], ("version",))
 
 

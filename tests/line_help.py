@@ -1,4 +1,4 @@
-"""A TCP line between two real peers on which everything can vanish, with no end of the connection."""
+"""A TCP line between two real peers on which all can vanish, with no end of the connection."""
 
 from __future__ import annotations
 

@@ -11,7 +11,9 @@ moments. Laws:
 - The newest note is kept unacknowledged and given back only after the next one came. So when its
   holder dies RabbitMQ hands it to the next one at once, who thereby also learns up to when the old
   one had all. No note is kept for long, so `consumer_timeout` and delivery limits never matter.
-- The note of another proves nothing by itself: it may have waited in our socket.
+- The note of another proves nothing by itself: it may have waited in our socket. It comes before
+  each note that we publish once we were given anything at all; so only such a note elects us, and
+  we know by then all that the one before us left.
 
 One `Claim` for one connection. No socket, no clock: `now` comes in, notes go out. Times are seconds
 of a clock that never goes back, but for `covered_until_ms` (milliseconds since 1970).
@@ -49,6 +51,7 @@ class Claim:
         self._sent: dict[int, float] = {}
         self._number = 0
         self._kept: dict[int, int] = {}
+        self._counts_from: int | None = None
         self._until: float | None = None
         self._is_over = False
         self.covered_until_ms: int | None = None
@@ -64,11 +67,10 @@ class Claim:
         covered = later(self.covered_until_ms, covered_until_ms)
         return msgspec.json.encode(Note(self._me, self._number, covered, self._host))
 
-    def received(self, body: bytes, tag: int, now: float, *, proves: bool = False) -> list[int]:
-        """Take in what the queue gave us; returns the delivery tags that can be acked now.
-
-        `proves` says that this delivery, whosever note it is, shows that we are the active one.
-        """
+    def received(self, body: bytes, tag: int, now: float) -> list[int]:
+        """Take in what the queue gave us; returns the delivery tags that can be acked now."""
+        if self._counts_from is None:
+            self._counts_from = self._number + 1
         note = _read(body)
         if note is None:
             return [tag]
@@ -76,14 +78,13 @@ class Claim:
             self._learn(note)
             # It is given up when a note of ours is here that says all that it says.
             self._kept[tag] = self._number + 1
-            if proves:
-                self._extend(now, now)
             return []
         sent_at = self._sent.get(note.number)
         if sent_at is None:
             return [tag]
         self._sent = {number: at for number, at in self._sent.items() if number > note.number}
-        self._extend(sent_at, now)
+        if note.number >= self._counts_from:
+            self._extend(sent_at, now)
         given_up = [kept for kept, number in self._kept.items() if number <= note.number]
         for kept in given_up:
             del self._kept[kept]
@@ -91,8 +92,8 @@ class Claim:
         return given_up
 
     def extend(self, now: float) -> None:
-        """Something else shows that the lock is still ours."""
-        if self.is_held(now):
+        """Something else than a note shows that the lock is still ours, if we were given any."""
+        if self._counts_from is not None:
             self._extend(now, now)
 
     def is_held(self, now: float) -> bool:

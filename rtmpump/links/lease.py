@@ -80,6 +80,7 @@ class Lease:
             retry, initial=min(retry.initial, _LONGEST_WAIT), max=min(retry.max, _LONGEST_WAIT)
         )
         self._metrics = metrics
+        metrics.active = False
         self._candidate = candidate
         self._covered = covered
         self._stop = stop
@@ -159,8 +160,7 @@ class Lease:
         """A note came: RabbitMQ takes us for the active one."""
         now = _now()
         with self._lock:
-            proves = self._blocked_at is not None
-            acks = self._claim.received(delivery.body, delivery.tag, now, proves=proves)
+            acks = self._claim.received(delivery.body, delivery.tag, now)
             is_held = self._claim.is_held(now)
         for tag in acks:
             self._rabbit.ack(tag)
@@ -198,6 +198,8 @@ class Lease:
             is_held = self._claim.is_held(now)
         if self._elected and not is_held:
             self._give_up()
+        elif is_held and not self._elected:
+            self._elect()
         elif self._blocked_at is None and now - self._confirmed_at > 3.0 * self._heartbeat:
             self._rabbit.fail("confirm_timeout", "RabbitMQ takes no note for the lock")
         self._rabbit.later(self._asks_every, self._tick)
