@@ -25,7 +25,7 @@ from rtmpump.errors import (
 )
 from rtmpump.links.client import Client
 from rtmpump.links.slack_api import SlackApi
-from rtmpump.links.topology import Exchange, Queue, outbound
+from rtmpump.links.topology import Exchange, Queue, lock, outbound
 
 _TOKEN: Final = "slack.token"  # noqa: S105 - the name of a key
 _WORST_FIRST: Final = (EXIT_CONFIG, EXIT_UNREACHABLE, EXIT_FAILED)
@@ -167,7 +167,8 @@ class _Look(NamedTuple):
 
 def _items(config: Config) -> list[Exchange | Queue]:
     queues = [item for item in outbound(config.outbound) if isinstance(item, Queue)]
-    return [Exchange(config.events.exchange, "topic", {}), *queues]
+    election = [lock(config.ha.lock)] if config.ha.enabled else []
+    return [Exchange(config.events.exchange, "topic", {}), *queues, *election]
 
 
 def _look(broker: Broker, item: Exchange | Queue) -> _Look:

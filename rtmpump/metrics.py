@@ -252,8 +252,8 @@ class Metrics:
             [((), self._blocked)],
         )
         if self.active is not None:
-            rows = [((), float(self.active))]
-            yield _gauge("active", "Whether this pump is the active one of two.", rows)
+            said = "Whether this pump is the active one of two."
+            yield _gauge("active", said, _known(float(self.active)))
         yield _gauge("build_info", "The version that runs.", [((_version(),), 1)], ("version",))
 
 

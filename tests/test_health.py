@@ -35,6 +35,7 @@ class Service:
         self.up = dict.fromkeys(LINKS, True)
         self.stalled: list[str] = []
         self.broken = False
+        self.role = "active"
         self.metrics = Metrics()
         self.port = Port((host, 0))
         self.port.start(Sources(self._links, lambda: self.stalled, self.metrics))
@@ -43,7 +44,7 @@ class Service:
         if self.broken:
             raise ZeroDivisionError
         states = {link: {"up": up, "since": "", "last_error": ""} for link, up in self.up.items()}
-        return {"links": states, "changes": []}
+        return {"role": self.role, "links": states, "changes": []}
 
     def ask(self, path: str, method: str = "GET", **headers: str) -> Answer:
         """One request with a client of the standard library."""
@@ -92,6 +93,17 @@ def test_livez(service: Service) -> None:
     service.stalled = ["reader", "sender"]
     answer = service.ask("/livez")
     assert (answer.status, answer.body) == (503, b"no progress: reader, sender\n")
+
+
+def test_a_standby_is_ready_without_slack(service: Service) -> None:
+    """200, so that an update of two pods ends and a node can be drained; it must be able to win."""
+    service.role = "standby"
+    service.up |= {"slack": False, "broker_commands": False, "broker_lock": True}
+    answer = service.ask("/readyz")
+    assert (answer.status, answer.body) == (200, b"standby\n")
+    service.up["broker_lock"] = False
+    answer = service.ask("/readyz")
+    assert (answer.status, answer.body) == (503, b"not connected: broker_lock\n")
 
 
 def test_readyz(service: Service) -> None:
