@@ -44,6 +44,7 @@ _PLACES: Final = (Path("config.toml"), Path("/etc/rtmpump/config.toml"))
 # The lock's own heartbeat is half of it, and AMQP counts in whole seconds.
 _LEAST_HEARTBEAT: Final = 2
 _URL_KEYS: Final = ("broker.url", "broker.urls", "broker.url_file")
+_TLS: Final = "http is for this machine only, unless slack.insecure = true"
 _ONE_OF: Final = (
     "set SLACK_API_TOKEN, slack.token, slack.token_file or the systemd credential slack-token"
 )
@@ -61,6 +62,7 @@ class Slack(Struct, frozen=True, kw_only=True):
     proxy: Annotated[Secret, secrets.ProxyUrl()] = Secret("")
     ca_file: Annotated[str, kinds.File()] = ""
     batch_presence_aware: Annotated[bool, kinds.Flag()] = True
+    insecure: Annotated[bool, kinds.Flag()] = False
 
 
 class Broker(Struct, frozen=True, kw_only=True):
@@ -197,6 +199,10 @@ def load(path: Path | None, env: Mapping[str, str], *, need_token: bool = True) 
     config = Config(**{name: cls(**_values(name, given)) for name, cls in _sections().items()})
     broker = _with_urls(config.broker, given)
     slack = config.slack
+    if not (slack.insecure or secrets.is_protected(slack.api_url)):
+        raise _place(given, "slack.api_url").wrong(
+            ConfigError("must begin with https://", fix=_TLS)
+        )
     if need_token:
         slack = replace(slack, token=_token(slack, given, env))
     config = replace(config, slack=slack, broker=broker, spool=_with_path(config.spool, env))

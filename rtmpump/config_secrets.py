@@ -75,6 +75,12 @@ def _split(url: str) -> SplitResult | None:
     return parts if usable else None
 
 
+def is_protected(url: str) -> bool:
+    """Tell whether nobody can listen in on the way to a good URL: TLS, or this machine."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" or bool(_LOOPBACK.fullmatch(parts.hostname or ""))
+
+
 class AmqpUrl(Kind[Secret]):
     """The URL of a RabbitMQ node (https://www.rabbitmq.com/docs/uri-spec); hidden."""
 
@@ -99,7 +105,7 @@ class AmqpUrls(ListOf[tuple[Secret, ...]]):
 
 
 class ApiUrl(Kind[str]):
-    """Where Slack's Web API is: https, or http on this machine."""
+    """Where Slack's Web API is."""
 
     def read(self, value: object) -> str:
         """Return the URL with a slash at its end."""
@@ -108,8 +114,6 @@ class ApiUrl(Kind[str]):
             raise ConfigError("must be a URL such as https://slack.com/api/")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ConfigError("must be a URL without user, password, query and fragment")
-        if parts.scheme == "http" and not _LOOPBACK.fullmatch(parts.hostname or ""):
-            raise ConfigError("must begin with https://", fix="http is for this machine only")
         return parts.geturl().rstrip("/") + "/"
 
 

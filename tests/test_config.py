@@ -28,6 +28,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "proxy": Secret(""),
         "ca_file": "",
         "batch_presence_aware": True,
+        "insecure": False,
     },
     "broker": {
         "url": Secret("amqp://guest:guest@localhost:5672/%2F"),
@@ -82,6 +83,7 @@ OTHERS: dict[str, tuple[str, str, Any]] = {
     "slack.proxy": ('"http://p:3128"', "http://p:3128", Secret("http://p:3128")),
     "slack.ca_file": (f'"{__file__}"', __file__, __file__),
     "slack.batch_presence_aware": ("false", "False", False),
+    "slack.insecure": ("true", "TRUE", True),
     "broker.url": ('"amqps://b"', "amqps://b", Secret("amqps://b")),
     "broker.urls": (
         '["amqp://b", "amqp://c"]',

@@ -23,7 +23,7 @@ from threading import Event as Flag
 from typing import Final, Protocol
 
 from rtmpump import log
-from rtmpump.config import Config
+from rtmpump.config import Config, Secret
 from rtmpump.core import own
 from rtmpump.core.claim import later
 from rtmpump.core.frames import Event, Frame, Reply, parse
@@ -103,7 +103,7 @@ class Reader:
         self._up = up
         self._down = down
         self._budget = CallBudget(_CONNECT_CALLS, config.retry.max)
-        self._answer = Connected("", "", "", "", "")
+        self._answer = Connected(Secret(""), "", "", "", "")
         self._good_until_ms = spool.complete_until_ms
         self._ended = Ended("restart", "the pump was not running", at_once=True)
         self._live_since: float | None = None
@@ -151,7 +151,7 @@ class Reader:
     def _hold_connection(self) -> None:
         """Connect and read to the end; LinkError unless that was a stop."""
         self.beat = time.monotonic()
-        self._connection = self._socket.open(self._answer.url)
+        self._connection = self._socket.open(self._answer.url.reveal())
         try:
             ended = self._converse(self._begin())
         finally:

@@ -69,7 +69,7 @@ def test_connect_tells_url_and_names(workspace: Workspace) -> None:
     """The URL with its query, the ids and names of workspace and bot."""
     answer = api_of(workspace).connect()
     assert answer == Connected(answer.url, workspace.team, workspace.bot, "Sandbox", "pump")
-    assert answer.url.startswith(f"ws://127.0.0.1:{workspace.port}/link/?ticket=")
+    assert answer.url.reveal().startswith(f"ws://127.0.0.1:{workspace.port}/link/?ticket=")
 
 
 @pytest.mark.parametrize(("aware", "sent"), [(True, "1"), (False, None)])
@@ -288,7 +288,7 @@ def test_tls_trusts_the_ca_file_alone(tmp_path: Path) -> None:
     """With it all works; without it the error is tls and names the host."""
     server, ca_file = make_pair(tmp_path, "127.0.0.1")
     with Workspace(tls=server) as workspace:
-        assert api_of(workspace, ca_file=ca_file).connect().url.startswith("wss://")
+        assert api_of(workspace, ca_file=ca_file).connect().url.reveal().startswith("wss://")
         error = link_error(api_of(workspace))
         assert error.reason == "tls"
         assert error.detail.startswith("127.0.0.1: unable to get local issuer")
@@ -311,7 +311,7 @@ def test_an_https_api_gives_no_plain_url_to_elsewhere(tmp_path: Path) -> None:
         assert link_error(api).reason == "bad_url"
         for url in ("ws://127.0.0.1/x", "ws://[::1]/", "ws://localhost/", "wss://slack.example/"):
             workspace.faults.connect_url = url
-            assert api.connect().url == url
+            assert api.connect().url.reveal() == url
 
 
 def test_a_ca_file_without_certificates_is_a_config_error(
