@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 from urllib.parse import SplitResult, urlsplit
 
-from rtmpump.config_values import MASK, Kind, ListOf, reason
+from rtmpump.config_values import MASK, Kind, ListOf, masked, reason
 from rtmpump.errors import ConfigError
 
 _LONGEST: Final = 65_536
@@ -148,6 +148,22 @@ class TokenFile(Kind[Secret]):
         if len(lines) != 1:
             raise ConfigError(f"the file must hold one line, the token; it has {len(lines)}")
         return Token().read(lines[0])
+
+
+def mode_for_all(path: Path) -> str:
+    """Return a file's mode where everybody on this machine may read or write it; else ""."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return ""
+    return f"{mode & 0o7777:04o}" if mode & 0o006 else ""
+
+
+def holds_secret(value: object) -> bool:
+    """Tell whether a value as TOML gave it looks like a token, or a URL with a password."""
+    if isinstance(value, list):
+        return any(map(holds_secret, value))
+    return isinstance(value, str) and masked(value) == MASK
 
 
 def _lines(path: str) -> list[str]:

@@ -302,6 +302,39 @@ def test_tls_checks_the_host_name(tmp_path: Path) -> None:
         assert (error.reason, "127.0.0.1" in error.detail) == ("tls", True)
 
 
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed(workspace: Workspace, status: int) -> None:
+    """Else the token would go wherever it leads to."""
+    with Workspace(token=workspace.token) as elsewhere:
+        where = {"Location": f"{elsewhere.api_url}rtm.connect"}
+        error = link_error(failing(workspace, HttpAnswer(status, where, "")))
+        assert error.reason == f"http_{status}"
+        assert elsewhere.calls == []
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_an_answer_without_end_is_given_up(workspace: Workspace, status: int) -> None:
+    """After 16 MiB, whatever its status."""
+    answer = HttpAnswer(status, JSON, b" " * (17 << 20))
+    error = link_error(failing(workspace, answer))
+    assert (error.reason, "over 16 MiB" in error.detail) == ("unreachable", True)
+
+
+def test_the_url_of_a_connection_shows_nowhere(workspace: Workspace) -> None:
+    """Its ticket opens the workspace for half a minute."""
+    answer = api_of(workspace).connect()
+    assert "ticket" not in f"{answer} {answer!r} {answer.url}"
+    assert "ticket=" in answer.url.reveal()
+
+
+def test_a_plain_api_gives_no_plain_url_to_elsewhere(workspace: Workspace) -> None:
+    """Here plain http is fine, and still no ws:// to another machine, unless somebody says so."""
+    workspace.faults.connect_url = "ws://slack.example/x"
+    assert link_error(api_of(workspace)).reason == "bad_url"
+    answer = api_of(workspace, insecure=True).connect()
+    assert answer.url.reveal() == "ws://slack.example/x"
+
+
 def test_an_https_api_gives_no_plain_url_to_elsewhere(tmp_path: Path) -> None:
     """ws:// is for loopback, where nobody listens in."""
     server, ca_file = make_pair(tmp_path, "127.0.0.1")
