@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import Final, NamedTuple, NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 from rtmpump.cli_common import config_option, load, one_line, print_json, risks, start_log
 from rtmpump.errors import RtmpumpError
@@ -36,6 +37,9 @@ _COMMANDS: Final = {
     "demo": _Row("rtmpump.cli_demo", "The whole thing, with no account and no setup."),
     "tail": _Row("rtmpump.cli_queue", "Print events live from RabbitMQ."),
     "send": _Row("rtmpump.cli_queue", "Send a message to Slack and print the answer."),
+    "status": _Row("rtmpump.cli_status", "What the running daemon is doing."),
+    "spool": _Row("rtmpump.cli_spool", "Look at the events that RabbitMQ has not confirmed."),
+    "dead": _Row("rtmpump.cli_dead", "List, retry or drop the dead-lettered commands."),
     "topology": _Row("rtmpump.cli", "What is declared in RabbitMQ."),
 }
 
@@ -61,6 +65,15 @@ class LazyGroup(click.Group):
         """Write the list of commands from what is known without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, row.help) for name, row in _COMMANDS.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Propose commands from what is known without importing them, then options."""
+        names = [
+            CompletionItem(name, help=row.help)
+            for name, row in _COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        return names + click.Command.shell_complete(self, ctx, incomplete)
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; an error of ours becomes one line and an exit code."""

@@ -12,6 +12,7 @@ from rtmpump.links.retry import Retry
 from rtmpump.metrics import Metrics
 
 _CHANGES_KEPT: Final = 50
+_UNHEARD: Final = {"up": None, "since": "", "last_error": "", "last_error_at": ""}
 _log = log.get("supervisor")
 
 
@@ -44,7 +45,7 @@ class Links:
             self._change(retry.link, False, retry.reason)
             state = self._state(retry.link)
             is_news = was_up or retry.attempt == 1 or state["last_error"] != failure
-            state["last_error"] = failure
+            state["last_error"], state["last_error_at"] = failure, _now()
         self._metrics.reconnect(retry.link, retry.reason)
         tell = _log.warning if is_news else _log.debug
         tell(
@@ -73,11 +74,15 @@ class Links:
             return {"role": self.role, "links": states, "changes": list(self._changes)}
 
     def _state(self, link: str) -> dict[str, Any]:
-        return self._states.setdefault(link, {"up": None, "since": "", "last_error": ""})
+        return self._states.setdefault(link, dict(_UNHEARD))
 
     def _change(self, link: str, up: bool, why: str) -> None:
         state = self._state(link)
         if state["up"] is not up:
-            now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            now = _now()
             state["up"], state["since"] = up, now
             self._changes.append({"at": now, "link": link, "up": up, "why": why})
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -298,8 +298,11 @@ def create(db: sqlite3.Connection, state: State) -> None:
     db.execute("COMMIT")
 
 
-def check(db: sqlite3.Connection, path: Path) -> None:
-    """Raise SpoolCorrupt or SpoolError unless this is a sound spool; takes a second per GiB."""
+def check(db: sqlite3.Connection, path: Path, *, writes: bool = True) -> None:
+    """Raise SpoolCorrupt or SpoolError unless this is a sound spool; takes a second per GiB.
+
+    With `writes` its header must let us write, too.
+    """
     if number(db, "application_id") != _APPLICATION_ID:
         raise SpoolCorrupt(str(path), "it is not a spool of rtmpump")
     version = number(db, "user_version")
@@ -311,6 +314,15 @@ def check(db: sqlite3.Connection, path: Path) -> None:
     (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
         raise SpoolCorrupt(str(path), str(verdict))
+    if writes:
+        _check_writes(db, path)
+    read_state(db, path)
+    (written,) = db.execute("SELECT count(*) FROM origins").fetchone()
+    if len(read_origins(db)) != written:
+        raise SpoolCorrupt(str(path), "the checksum of an origin is wrong")
+
+
+def _check_writes(db: sqlite3.Connection, path: Path) -> None:
     try:
         db.execute("DELETE FROM events WHERE seq < 0")
     except sqlite3.OperationalError as error:
@@ -318,10 +330,6 @@ def check(db: sqlite3.Connection, path: Path) -> None:
             raise
         # We may write the file, so it is its header that says otherwise.
         raise SpoolCorrupt(str(path), str(error)) from error
-    read_state(db, path)
-    (written,) = db.execute("SELECT count(*) FROM origins").fetchone()
-    if len(read_origins(db)) != written:
-        raise SpoolCorrupt(str(path), "the checksum of an origin is wrong")
 
 
 def _shrink(db: sqlite3.Connection) -> None:

@@ -52,6 +52,7 @@ from rtmpump.pumps import sender as sending
 from rtmpump.pumps.directory import Directory
 from rtmpump.pumps.turns import Turns
 from rtmpump.spool import Spool
+from rtmpump.spool_port import SpoolPort
 
 STOP_DEADLINE: Final = 20.0
 # A loop that makes no round in this time hangs; a node that does not answer takes its part of it.
@@ -80,6 +81,7 @@ class Supervisor:
         self.links = Links(self.metrics)
         self.spool = _open_spool(config)
         self._port = self._open_port(config)
+        self._spool_port = SpoolPort.beside(self.spool)
         self._stalled_after = _STALLED_AFTER + _NODE_TIMEOUT * len(config.broker.urls)
         self.metrics.spool = self.spool.measure
         self._alarm = _Alarm()
@@ -230,6 +232,8 @@ class Supervisor:
             self._port.start(health.Sources(self.links.snapshot, self.stalled, self.metrics))
             host, port = self._port.address
             _log.info("http.listening", host=host, port=port)
+        if self._spool_port is not None:
+            self._spool_port.start()
         for thread in self._threads.values():
             thread.start()
         # A broker or a Slack that is away must not hold up the boot.
@@ -326,6 +330,8 @@ class Supervisor:
         left, late = self._left_in_spool(), self.alive()
         if self._port is not None:
             self._port.stop()
+        if self._spool_port is not None:
+            self._spool_port.stop()
         if not late:
             self.spool.close()
             self._socket.close()

@@ -67,6 +67,8 @@ def test_states() -> None:
     state = snapshot["links"]["broker_events"]
     assert (state["up"], state["last_error"]) == (True, "refused: 127.0.0.1:5672")
     assert state["since"].endswith("Z")
+    assert state["last_error_at"].endswith("Z")
+    assert snapshot["changes"][0]["at"] <= state["last_error_at"] <= state["since"]
     assert [(change["link"], change["up"]) for change in snapshot["changes"]] == [
         ("broker_events", False),
         ("broker_events", True),

@@ -31,11 +31,17 @@ _HEADERS_MAX: Final = 98_304
 
 
 class Answers:
-    """Publishes and acks on the connection of the last `begin`; `acked` hears of each end."""
+    """Publishes and acks on the connection of the last `begin`.
 
-    def __init__(self, outbound: Outbound, *, acked: Callable[[Job], None]) -> None:
+    `acked` hears of each end, `buried` of the error code of each dead letter that is safe.
+    """
+
+    def __init__(
+        self, outbound: Outbound, *, acked: Callable[[Job], None], buried: Callable[[str], None]
+    ) -> None:
         self._outbound = outbound
         self._acked = acked
+        self._buried = buried
         self._rabbit: Rabbit
         self._confirms: dict[int, Callable[[bool], None]] = {}
         self._next = 1
@@ -90,7 +96,9 @@ class Answers:
 
         def confirmed(ok: bool) -> None:
             job.dead_confirmed = ok
-            if not ok:
+            if ok:
+                self._buried(outcome.code)
+            else:
                 self._rabbit.later(
                     _REFUSED_AGAIN, lambda: self._bury(job, outcome, self._ack_if_safe)
                 )
@@ -152,7 +160,7 @@ def dead_properties(given: Properties, headers: dict[str, Any]) -> Properties:
     if given.user_id is not None:
         kept["rtmpump-user-id"] = given.user_id
     whole = _with_headers(given, kept | headers)
-    return whole if _can_be_written(whole) else _with_headers(given, headers)
+    return whole if can_be_written(whole) else _with_headers(given, headers)
 
 
 def _with_headers(given: Properties, headers: dict[str, Any]) -> Properties:
@@ -171,7 +179,8 @@ def _with_headers(given: Properties, headers: dict[str, Any]) -> Properties:
     )
 
 
-def _can_be_written(properties: Properties) -> bool:
+def can_be_written(properties: Properties) -> bool:
+    """Whether pika can write all of it, and in one frame."""
     try:
         size = sum(len(piece) for piece in properties.encode())
     except Exception:

@@ -74,7 +74,7 @@ class Sender:
         self._up = up
         self._down = down
         self._rabbit = Rabbit(LINK, config.broker, self)
-        self._answers = Answers(config.outbound, acked=self._acked)
+        self._answers = Answers(config.outbound, acked=self._acked, buried=metrics.dead_letter)
         self._writer = Writer(config, send=send, ids=ids, settled=self._settled)
         self._inbox = Inbox()
         self._inbox_lock = Lock()

@@ -32,9 +32,10 @@ class SenderRig:
         self._errors: list[BaseException] = []
         self._api = SlackApi(self.config.slack)
         self._directory = Directory(self._api, policy=self.config.retry, stop=self.stop)
+        self.metrics = Metrics()
         self.sender = Sender(
             self.config,
-            Metrics(),
+            self.metrics,
             send=lambda frame, connection: self.socket.send(frame, connection=connection),
             lookup=self._directory.lookup,
             ids=MessageIds(),

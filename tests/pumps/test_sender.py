@@ -93,6 +93,8 @@ def test_a_full_dead_queue_does_not_hold_back_the_answer(
         seen.add(broker.dead().body)
     wait_until(lambda: is_empty(rig, broker))
     assert not any(broker.more_results(command) for command in commands)
+    # Each counts once, however often its letter was refused.
+    assert rig.metrics.snapshot()["dead_letters"] == {"invalid_command": len(commands)}
 
 
 def test_what_was_written_is_not_sent_again_when_the_broker_comes_back(
