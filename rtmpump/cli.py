@@ -18,7 +18,7 @@ from typing import Final, NamedTuple, NoReturn
 import click
 from click.shell_completion import CompletionItem
 
-from rtmpump.cli_common import config_option, load, one_line, print_json, start_log
+from rtmpump.cli_common import config_option, load, one_line, print_json, risks, start_log
 from rtmpump.errors import RtmpumpError
 
 _INTERRUPTED: Final = 130
@@ -122,11 +122,15 @@ def run(config_file: str | None) -> None:
 
     A second signal stops at once. Nothing is lost: what is left stays in the spool and the queue.
     """
-    config = load(config_file, need_token=True).config
+    loaded = load(config_file, need_token=True)
+    config = loaded.config
     start_log(config)
+    from rtmpump import log
     from rtmpump.links.systemd import Notifier
     from rtmpump.supervisor import Supervisor
 
+    for risk in risks(loaded):
+        log.get("config").warning("config.unwise", **risk)
     supervisor = Supervisor(config, Notifier(os.environ))
     code = supervisor.run()
     if supervisor.alive():

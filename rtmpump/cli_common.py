@@ -51,6 +51,26 @@ def start_log(config: Config) -> None:
     log.setup(config.log.level, config.log.format)
 
 
+def risks(loaded: Loaded) -> list[dict[str, str]]:
+    """Tell what is allowed and unwise: each with `risk`, where it is, and a `fix`."""
+    from rtmpump import config
+
+    told = [
+        {
+            "risk": "all may read it",
+            "key": key,
+            "file": file,
+            "mode": mode,
+            "fix": f"chmod o= {file}",
+        }
+        for key, file, mode in config.exposed(loaded.config, loaded.file, os.environ)
+    ]
+    if loaded.config.slack.insecure:
+        risk = "token and messages may go over the network unprotected"
+        told.append({"risk": risk, "key": "slack.insecure", "fix": "set it to false"})
+    return told
+
+
 @contextmanager
 def reachable(service: str, fix: str = "") -> Iterator[None]:
     """Say of a link that failed that `service` is not reachable: ServiceUnreachable, exit 69."""

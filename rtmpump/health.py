@@ -31,7 +31,7 @@ from typing import Any, Final, NamedTuple
 from rtmpump import log, page
 from rtmpump.errors import PortRefused
 from rtmpump.history import History
-from rtmpump.metrics import LINKS, Metrics
+from rtmpump.metrics import LINKS, STANDBY_LINKS, Metrics
 
 _SECONDS: Final = 5.0
 _REQUEST_BYTES: Final = 16_384
@@ -113,10 +113,14 @@ class Pages:
         return _text(f"no progress: {', '.join(stalled)}", HTTPStatus.SERVICE_UNAVAILABLE)
 
     def _readyz(self) -> Page:
-        states = self._sources.links()["links"]
-        down = [link for link in LINKS if not states.get(link, {}).get("up")]
+        told = self._sources.links()
+        # A standby is ready when it can take over: an update of two must not wait for both to be
+        # the active one, nor a drain of the active one's node for ever.
+        is_standby = told.get("role") == "standby"
+        wanted = STANDBY_LINKS if is_standby else LINKS
+        down = [link for link in wanted if not told["links"].get(link, {}).get("up")]
         if not down:
-            return _text("ok")
+            return _text("standby" if is_standby else "ok")
         return _text(f"not connected: {', '.join(down)}", HTTPStatus.SERVICE_UNAVAILABLE)
 
     def _status(self) -> Page:

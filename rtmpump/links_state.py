@@ -28,6 +28,8 @@ class Links:
         self._lock = threading.Lock()
         self._states: dict[str, dict[str, Any]] = {}
         self._changes: deque[dict[str, Any]] = deque(maxlen=_CHANGES_KEPT)
+        self.role = "active"
+        """What this pump is: "active", or "standby" while another of this workspace is."""
 
     def up(self, link: str, where: str) -> None:
         """A link was made."""
@@ -54,6 +56,12 @@ class Links:
             next_try_in=round(retry.wait, 2),
         )
 
+    def rest(self, link: str) -> None:
+        """A link was ended on purpose, and is not made anew for now."""
+        with self._lock:
+            if self._state(link)["up"]:
+                self._change(link, False, "standby")
+
     def is_up(self, link: str) -> bool:
         """Whether the link is up as far as we know."""
         with self._lock:
@@ -63,7 +71,7 @@ class Links:
         """The states and the last changes, for the status; times as RFC 3339 has them."""
         with self._lock:
             states = {link: dict(state) for link, state in self._states.items()}
-            return {"links": states, "changes": list(self._changes)}
+            return {"role": self.role, "links": states, "changes": list(self._changes)}
 
     def _state(self, link: str) -> dict[str, Any]:
         return self._states.setdefault(link, dict(_UNHEARD))

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from prometheus_client.registry import Collector
 
 LINKS: Final = ("slack", "broker_events", "broker_commands")
+STANDBY_LINKS: Final = ("broker_events", "broker_lock")
+"""What a standby has; its other links are down on purpose."""
 TYPES_MAX: Final = 512
 OTHER: Final = "other"
 BOUNDS: Final = (
@@ -73,6 +75,7 @@ class Metrics:
 
     The supervisor sets `spool` and `commands_waiting`, which are called at each reading, from the
     thread that reads; while they are None, or raise an RtmpumpError, their gauges are left out.
+    `active` tells whether this pump is the active one; None where there is no election.
     `now` gives seconds since 1970.
     """
 
@@ -80,6 +83,7 @@ class Metrics:
         self._now = now
         self.spool: Callable[[], Measure] | None = None
         self.commands_waiting: Callable[[], int] | None = None
+        self.active: bool | None = None
         self._received = _Counts(TYPES_MAX)
         self._confirmed = 0
         self._returned = 0
@@ -165,6 +169,7 @@ class Metrics:
             "reconnects": self._reconnects.copy(),
             "slack_rtt_seconds": self._slack_rtt,
             "broker_blocked": self._blocked,
+            "active": self.active,
         }
 
     def sample(self) -> Sample:
@@ -269,6 +274,9 @@ class Metrics:
             "Whether the broker has blocked our publishing.",
             [((), self._blocked)],
         )
+        if self.active is not None:
+            said = "Whether this pump is the active one of two."
+            yield _gauge("active", said, _known(float(self.active)))
         yield _gauge("build_info", "The version that runs.", [((_version(),), 1)], ("version",))
 
 

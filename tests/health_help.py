@@ -30,6 +30,7 @@ class Service:
         self.last_error = ""
         self.changes: list[dict[str, Any]] = []
         self.broken = False
+        self.role = "active"
         self.metrics = Metrics()
         self.port = Port((host, port))
         self.port.start(Sources(self._links, lambda: self.stalled, self.metrics))
@@ -41,7 +42,7 @@ class Service:
             link: {"up": up, "since": AT, "last_error": self.last_error, "last_error_at": AT}
             for link, up in self.up.items()
         }
-        return {"links": states, "changes": self.changes}
+        return {"links": states, "changes": self.changes, "role": self.role}
 
     def ask(self, path: str, method: str = "GET", **headers: str) -> Answer:
         """One request with a client of the standard library."""

@@ -86,6 +86,7 @@ class PumpProcess:
         merged = _merged(_DEFAULTS, ours, sections)
         token = str(merged.get("slack", {}).get("token", ""))
         self._secrets = [token] if token else []
+        self.config.touch(mode=0o600)
         self.config.write_text(_toml(merged))
         self.start()
 

@@ -140,6 +140,20 @@ def test_check_tells_who_set_what_and_hides_secrets(tmp_path: Path) -> None:
     assert "pass-word" not in done.stdout + done.stderr
 
 
+def test_check_warns_of_a_secret_that_all_may_read(tmp_path: Path) -> None:
+    """One line with file, mode and key, and what to do; it is no error, and --json has it too."""
+    file = config_file(tmp_path, NOBODY)
+    file.chmod(0o644)
+    done = rtmpump(tmp_path, "check", "-c", str(file), env={"SLACK_API_TOKEN": "xoxb-1"})
+    assert (done.returncode, done.stderr) == (
+        0,
+        f"rtmpump: warning: {file} (mode 0644): broker.url: all may read it; chmod o= {file}\n",
+    )
+    done = rtmpump(tmp_path, "check", "--json", "-c", str(file), env={"SLACK_API_TOKEN": "xoxb-1"})
+    (risk,) = json.loads(done.stdout)["risks"]
+    assert (risk["key"], risk["mode"]) == ("broker.url", "0644")
+
+
 def test_check_names_each_source_of_the_token(tmp_path: Path) -> None:
     """It is that which `run` would take: file before credential."""
     (tmp_path / "slack-token").write_text("xoxb-1\n")

@@ -33,6 +33,17 @@ def test_livez(service: Service) -> None:
     assert (answer.status, answer.body) == (503, b"no progress: reader, sender\n")
 
 
+def test_a_standby_is_ready_without_slack(service: Service) -> None:
+    """200, so that an update of two pods ends and a node can be drained; it must be able to win."""
+    service.role = "standby"
+    service.up |= {"slack": False, "broker_commands": False, "broker_lock": True}
+    answer = service.ask("/readyz")
+    assert (answer.status, answer.body) == (200, b"standby\n")
+    service.up["broker_lock"] = False
+    answer = service.ask("/readyz")
+    assert (answer.status, answer.body) == (503, b"not connected: broker_lock\n")
+
+
 def test_readyz(service: Service) -> None:
     """200 when all links are up, else 503 with the names of those that are not."""
     assert service.ask("/readyz").status == 200

@@ -75,6 +75,31 @@ def test_states() -> None:
     ]
 
 
+def test_a_link_that_rests() -> None:
+    """Ended on purpose: down without an error or a new try, and told once."""
+    metrics = Metrics()
+    links = Links(metrics)
+    links.up("slack", "team T1")
+    for _ in range(2):
+        links.rest("slack")
+    snapshot = links.snapshot()
+    assert snapshot["links"]["slack"]["up"] is False
+    assert snapshot["links"]["slack"]["last_error"] == ""
+    assert [(change["up"], change["why"]) for change in snapshot["changes"]] == [
+        (True, "team T1"),
+        (False, "standby"),
+    ]
+    assert metrics.snapshot()["reconnects"] == {}
+
+
+def test_the_role_is_told() -> None:
+    """A pump without an election is the active one."""
+    links = Links(Metrics())
+    assert links.snapshot()["role"] == "active"
+    links.role = "standby"
+    assert links.snapshot()["role"] == "standby"
+
+
 def test_each_try_is_counted() -> None:
     """Every new try counts, logged or not."""
     metrics = Metrics()

@@ -33,6 +33,7 @@ from rtmpump.errors import ConfigError, LinkError
 from rtmpump.links.fast_publish import FastPublish
 from rtmpump.links.rabbit_errors import closed_by_broker, translated
 from rtmpump.links.rabbit_reading import Connection
+from rtmpump.links.tls import client_context
 from rtmpump.links.topology import Binding, Exchange, Item, Queue
 
 Properties = pika.BasicProperties
@@ -205,6 +206,11 @@ class Rabbit:
         """Whether publishes and acks can be written now."""
         return self._channel is not None and self._channel.is_open
 
+    @property
+    def received(self) -> int:
+        """How many bytes the broker has sent on this connection."""
+        return int(getattr(self._connection, "bytes_received", 0))
+
     def _running(self) -> IOLoop:
         if self._loop is None:
             raise RuntimeError("no connection runs")
@@ -343,7 +349,7 @@ def _plain_parameters(url: Secret) -> pika.URLParameters:
 
 def _tls(broker: Broker) -> ssl.SSLContext:
     try:
-        context = ssl.create_default_context(cafile=broker.ca_file or None)
+        context = client_context(broker.ca_file)
         if broker.client_cert:
             context.load_cert_chain(broker.client_cert, broker.client_key or None)
     except (OSError, ssl.SSLError) as error:

@@ -268,8 +268,10 @@ class Sender:
                     self._link_down()
                 case Found():
                     self._found(note)
-                case Finish():
+                case Finish(within):
                     self._finish()
+                    if within is not None:
+                        self._rabbit.later(within, self._rabbit.close)
                 case Close():
                     self._rabbit.close()
                     return

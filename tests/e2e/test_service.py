@@ -66,6 +66,13 @@ def test_a_service_manager_is_told_how_it_goes(start_pump: StartPump, manager: M
     assert "STOPPING=1" in manager.told
 
 
+def test_a_service_manager_is_told_the_role(start_pump: StartPump, manager: Manager) -> None:
+    """A pump that stands for election says in its status which of the two it is."""
+    start_pump(env=manager.env, ha={"enabled": True})
+    wait_until(lambda: "STATUS=active: all links are up" in manager.told)
+    assert any(told.startswith("STATUS=standby: ") for told in manager.told)
+
+
 def test_a_broker_that_is_down_does_not_hold_up_the_boot(
     start_pump: StartPump, manager: Manager
 ) -> None:

@@ -80,7 +80,7 @@ class SenderRig:
         """Read as the reader does, with neither pings nor a spool."""
         while not self.stop.is_set():
             try:
-                number = self.socket.open(self._api.connect().url)
+                number = self.socket.open(self._api.connect().url.reveal())
                 while not self.stop.is_set():
                     for body in self.socket.read(0.1):
                         self._pass_on(parse(body), number)
