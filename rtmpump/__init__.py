@@ -20,6 +20,8 @@ The outbound trip:
 4. `links/rtm.py` writes it to the same WebSocket; the reader brings Slack's reply back.
 5. `links/answers.py` publishes the result, or the dead letter, and only then acknowledges.
 
-`supervisor.py` runs all of it, and stops it in the order of the data. `links/topology.py` says what
-is declared in RabbitMQ, `sandbox/` simulates the outside for the demo and the tests.
+`supervisor.py` runs all of it, and stops it in the order of the data. `health.py` and, for the
+spool, `spool_port.py` tell those who ask what it does; `cli.py` names the commands that ask.
+`links/topology.py` says what is declared in RabbitMQ, `sandbox/` simulates the outside for the demo
+and the tests.
 """
