@@ -20,6 +20,7 @@ from rtmpump.config import Config, Ha
 from rtmpump.links.topology import definitions
 from rtmpump.sandbox.rabbit import RabbitNode
 from rtmpump.sandbox.workspace import Workspace
+from tests.cli_help import config_file, rtmpump
 from tests.pump_help import Broker, PumpProcess, add_vhost, wait_until
 
 RABBITMQ = Path(__file__).resolve().parents[2] / "deploy" / "rabbitmq"
@@ -320,3 +321,23 @@ def test_an_operator_watches_sends_and_reads_dead_letters(urls: Urls, workspace:
     url = urls["rtm-operator"]
     assert refused(url, lambda channel: channel.queue_delete("rtm.outbound"))
     assert refused(url, lambda channel: channel.exchange_delete("rtm.events"))
+
+
+@pytest.mark.usefixtures("pump")
+def test_an_operator_needs_no_more_for_the_dead_letters(urls: Urls, tmp_path: Path) -> None:
+    """`rtmpump dead` lists, retries and drops as rtm-operator; as rtm-pump it is refused."""
+    args = ("dead", "list", "--json", "-c", str(config_file(tmp_path, urls["rtm-operator"])))
+    with Broker(urls["guest"]) as guest:
+        guest.drain("rtm.outbound.dead")
+        assert guest.ask({"channel": "nowhere", "text": "x"}, message_id="mine")["ok"] is False
+        assert json.loads(rtmpump(tmp_path, *args).stdout)["id"] == "mine"
+        assert rtmpump(tmp_path, "dead", "retry", "--all", *args[3:]).returncode == 0
+        wait_until(lambda: guest.count("rtm.outbound.dead") == 1)
+        assert rtmpump(tmp_path, "dead", "drop", "--all", "--yes", *args[3:]).returncode == 0
+        assert guest.count("rtm.outbound.dead") == 0
+        guest.publish({}, queue="rtm.outbound.dead")
+        config_file(tmp_path, urls["rtm-pump"])
+        done = rtmpump(tmp_path, *args)
+        assert "ACCESS_REFUSED" in done.stderr
+        assert guest.count("rtm.outbound.dead") == 1
+        guest.drain("rtm.outbound.dead")
