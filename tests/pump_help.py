@@ -78,7 +78,7 @@ class PumpProcess:
         self._outputs: list[Path] = []
         self._process: subprocess.Popen[bytes] | None = None
         ours: dict[str, dict[str, object]] = {
-            "broker": {"url": broker_url},
+            "broker": {"url": broker_url} if broker_url else {},
             "spool": {"path": str(self.spool)},
         }
         if workspace is not None:

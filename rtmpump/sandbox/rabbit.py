@@ -46,7 +46,8 @@ class RabbitNode:
     logs and settings live: without it a temporary one that is removed by `close()`, or when this
     process is gone; a given one is kept. `server` is the `rabbitmq-server` to run if it shall not
     be searched for; `schedulers` how many Erlang schedulers it gets: few, since several nodes and
-    tests share one machine. Between `start()`s the data and the ports stay.
+    tests share one machine. Nodes that are to form a cluster are given one `cookie` and the port of
+    one `epmd`, which is its owner's affair then. Between `start()`s the data and the ports stay.
     """
 
     def __init__(
@@ -57,8 +58,12 @@ class RabbitNode:
         folder: Path | str | None = None,
         server: Path | str | None = None,
         schedulers: int = 2,
+        cookie: str = "",
+        epmd: int = 0,
     ) -> None:
         self._schedulers = schedulers
+        self._cookie = cookie or secrets.token_hex(16)
+        self._shared_epmd = epmd
         self._server = Path(server) if server else rabbit_install.find()
         self._config = config if isinstance(config, str) else _as_lines(config)
         self._plugins = plugins
@@ -199,7 +204,8 @@ class RabbitNode:
         return kept.read_text().strip() if self._given and kept.exists() else ""
 
     def _choose_ports(self) -> None:
-        self.port, self._dist_port, self._epmd_port = free_port(), free_port(), free_port()
+        self.port, self._dist_port = free_port(), free_port()
+        self._epmd_port = self._shared_epmd or free_port()
 
     def _launch(self, deadline: float) -> str:
         """Starts epmd, then the node; "" when both answer, else what went wrong."""
@@ -208,13 +214,17 @@ class RabbitNode:
             self._keeper = Keeper("" if self._given else str(self.folder))
             self._unkept = None
         console = str(self._console)
-        epmd = [rabbit_install.epmd(), "-port", str(self._epmd_port), "-address", "127.0.0.1"]
-        self._keeper.run("epmd", epmd, self._environment(), console)
-        problem = self._await("epmd", partial(_answers_epmd, self._epmd_port), deadline)
-        if problem:
+        if problem := self._launch_epmd(self._keeper, console, deadline):
             return problem
         self._keeper.run("server", [str(self._server)], self._environment(), console)
         return self._await("server", partial(_answers_amqp, self.port), deadline)
+
+    def _launch_epmd(self, keeper: Keeper, console: str, deadline: float) -> str:
+        if self._shared_epmd:
+            return ""
+        epmd = [rabbit_install.epmd(), "-port", str(self._epmd_port), "-address", "127.0.0.1"]
+        keeper.run("epmd", epmd, self._environment(), console)
+        return self._await("epmd", partial(_answers_epmd, self._epmd_port), deadline)
 
     def _prepare_folder(self) -> None:
         if not self._given and self._keeper is None:
@@ -235,7 +245,7 @@ class RabbitNode:
         cookie = self.folder / "home" / ".erlang.cookie"
         if not cookie.exists():
             cookie.touch(mode=0o600)
-            cookie.write_text(secrets.token_hex(16))
+            cookie.write_text(self._cookie)
 
     def _settings(self) -> str:
         ours = f"listeners.tcp.1 = 127.0.0.1:{self.port}\nlog.console = false\n"

@@ -73,12 +73,12 @@ def numbered(number: int) -> bytes:
     return json.dumps(event).encode()
 
 
-def all_events(broker: Broker, name: str = "") -> str:
+def all_events(broker: Broker, name: str = "", **arguments: object) -> str:
     """A queue that gets all events from the very first, before a pump declares anything."""
     broker.channel.exchange_declare(
         "rtm.events", "topic", durable=True, arguments={"alternate-exchange": "rtm.unrouted"}
     )
-    return broker.queue(("rtm.events", "#"), name=name)
+    return broker.queue(("rtm.events", "#"), name=name, **arguments)
 
 
 def without_repeats(got: Sequence[Message]) -> list[Message]:

@@ -209,9 +209,9 @@ def _now_ms() -> float:
 
 
 def memory(pid: int) -> dict[str, int]:
-    """The most that a process ever held (`VmHWM`) and holds now, in KiB; {} if it is gone."""
+    """The most that a process (0 = ours) ever held, `VmHWM`, and holds now, in KiB; {} if gone."""
     try:
-        with open(f"/proc/{pid}/status") as status:
+        with open(f"/proc/{pid or 'self'}/status") as status:
             fields = dict(line.split(":", 1) for line in status)
     except OSError:
         return {}

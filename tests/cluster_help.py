@@ -1,0 +1,39 @@
+"""Three private RabbitMQ nodes that form a real cluster."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+
+from rtmpump.sandbox import rabbit_install
+from rtmpump.sandbox.keeping import Keeper
+from rtmpump.sandbox.ports import free_port
+from rtmpump.sandbox.rabbit import RabbitNode
+
+SIZE = 3
+
+
+@contextmanager
+def cluster() -> Iterator[list[RabbitNode]]:
+    """The nodes, all of them up; each may be stopped, killed and started."""
+    port, cookie = free_port(), secrets.token_hex(16)
+    with ExitStack() as stack:
+        keeper = Keeper("")
+        stack.callback(keeper.end)
+        epmd = [rabbit_install.epmd(), "-port", str(port), "-address", "127.0.0.1"]
+        keeper.run("epmd", epmd, {}, "/dev/null")
+        nodes = [RabbitNode(cookie=cookie, epmd=port, schedulers=1) for _ in range(SIZE)]
+        for node in nodes:
+            stack.callback(node.close)
+        with ThreadPoolExecutor(SIZE) as pool:
+            list(pool.map(RabbitNode.start, nodes))
+        for node in nodes[1:]:
+            # One call instead of three: each starts an Erlang machine of its own.
+            node.ctl(
+                "eval",
+                "ok = rabbit:stop(),"
+                f" ok = rabbit_mnesia:join_cluster('{nodes[0].name}', disc), ok = rabbit:start().",
+            )
+        yield nodes
