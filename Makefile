@@ -1,7 +1,7 @@
 # make demo     the whole thing, with no account and no setup; ARGS="--chaos" and the like go to it
 # make test     all tests; ARGS="-k frames" and the like go to pytest
 # make lint     style, types and the arrows between the rooms
-# make bench    the pump against the obvious script; ARGS=backlog and ARGS=idle for the others
+# make bench    the pump against the obvious script and others; ARGS=quick for a short one
 # make format   puts the code into the one form
 # make clean    removes all that these made
 #

@@ -25,6 +25,7 @@ HERE = Path(__file__).parent
 PAGE = os.sysconf("SC_PAGE_SIZE")
 TICK = os.sysconf("SC_CLK_TCK")
 SIZE = 200
+CHANNELS = 1000
 QUORUM = {"x-queue-type": "quorum"}
 Slack = dict[str, Any]
 Process = subprocess.Popen[str]
