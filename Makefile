@@ -3,7 +3,7 @@
 # make faults   kill -9, dead nodes, bad networks at random, under load; ARGS=--short is two minutes
 # make fuzz     a million strange inputs; ARGS="--inputs 1000" and the like
 # make lint     style, types and the arrows between the rooms
-# make bench    the pump against the obvious script; ARGS=backlog and ARGS=idle for the others
+# make bench    the pump against the obvious script and others; ARGS=quick for a short one
 # make format   puts the code into the one form
 # make clean    removes all that these made
 #
