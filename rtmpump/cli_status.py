@@ -24,6 +24,7 @@ from rtmpump.cli_common import (
 )
 from rtmpump.config import Http
 from rtmpump.errors import ServiceUnreachable
+from rtmpump.metrics import LINKS
 
 _SECONDS: Final = 10.0
 _ANSWER_MAX: Final = 16 << 20
@@ -33,6 +34,7 @@ _NAMES: Final = {
     "slack": "Slack",
     "broker_events": "RabbitMQ (events)",
     "broker_commands": "RabbitMQ (commands)",
+    "broker_lock": "RabbitMQ (lock)",
 }
 _IS_IT_UP: Final = "is `rtmpump run` up, with this http.listen?"
 _TURN_ON: Final = 'set it, such as to "127.0.0.1:9464", and restart the daemon'
@@ -92,7 +94,7 @@ def _get(host: str, port: int) -> bytes:
 def _in_words(told: Mapping[str, Any]) -> Iterator[str]:
     metrics = _part(told, "metrics")
     rows = [
-        *_links(_part(told, "links")),
+        *_links(_part(told, "links"), _wanted(told)),
         ("events", _events(_part(metrics, "events"))),
         ("spool", _spool(metrics.get("spool"))),
         ("commands", _commands(metrics)),
@@ -107,12 +109,14 @@ def _in_words(told: Mapping[str, Any]) -> Iterator[str]:
 
 def _headline(told: Mapping[str, Any]) -> str:
     metrics, links = _part(told, "metrics"), _part(told, "links")
-    away = [name for name in _NAMES if not _part(links, name).get("up")]
+    away = [link for link in _wanted(told) if not _part(links, link).get("up")]
     stalled = told.get("stalled") or []
     if stalled:
         state = click.style(f"hangs: no progress of {', '.join(map(str, stalled))}", fg="red")
     elif away:
-        state = click.style(f"not ready: {', '.join(_NAMES[name] for name in away)}", fg="yellow")
+        state = click.style(f"not ready: {', '.join(map(_name, away))}", fg="yellow")
+    elif told.get("role") == "standby":
+        state = click.style("standing by, ready to take over", fg="green")
     else:
         state = click.style("ready", fg="green")
     if metrics.get("broker_blocked"):
@@ -122,15 +126,25 @@ def _headline(told: Mapping[str, Any]) -> str:
     return f"{one_line(who)}: {state}"
 
 
-def _links(states: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for link, name in _NAMES.items():
+def _wanted(told: Mapping[str, Any]) -> list[str]:
+    """The links that it needs; those of an older version, which does not tell, are known."""
+    wanted = told.get("wanted")
+    return wanted if isinstance(wanted, list) else list(LINKS)
+
+
+def _name(link: str) -> str:
+    return _NAMES.get(link, link)
+
+
+def _links(states: Mapping[str, Any], wanted: list[str]) -> Iterator[tuple[str, str]]:
+    for link in dict.fromkeys([*wanted, *states]):
         state = _part(states, link)
         if not state:
-            yield name, "not yet connected"
+            yield _name(link), "not yet connected"
             continue
-        word = "up" if state.get("up") else "DOWN"
+        word = "up" if state.get("up") else "DOWN" if link in wanted else "resting"
         error = f"; last error: {state['last_error']}" if state.get("last_error") else ""
-        yield name, f"{word} since {_moment(state.get('since'))}{error}"
+        yield _name(link), f"{word} since {_moment(state.get('since'))}{error}"
 
 
 def _events(events: Mapping[str, Any]) -> str:

@@ -31,7 +31,7 @@ from typing import Any, Final, NamedTuple
 from rtmpump import log, page
 from rtmpump.errors import PortRefused
 from rtmpump.history import History
-from rtmpump.metrics import LINKS, STANDBY_LINKS, Metrics
+from rtmpump.metrics import Metrics
 
 _SECONDS: Final = 5.0
 _REQUEST_BYTES: Final = 16_384
@@ -114,13 +114,11 @@ class Pages:
 
     def _readyz(self) -> Page:
         told = self._sources.links()
-        # A standby is ready when it can take over: an update of two must not wait for both to be
-        # the active one, nor a drain of the active one's node for ever.
-        is_standby = told.get("role") == "standby"
-        wanted = STANDBY_LINKS if is_standby else LINKS
-        down = [link for link in wanted if not told["links"].get(link, {}).get("up")]
+        down = [link for link in told["wanted"] if not told["links"].get(link, {}).get("up")]
         if not down:
-            return _text("standby" if is_standby else "ok")
+            # A standby is ready when it can take over: an update of two must not wait for both to
+            # be the active one, nor a drain of the active one's node for ever.
+            return _text("standby" if told["role"] == "standby" else "ok")
         return _text(f"not connected: {', '.join(down)}", HTTPStatus.SERVICE_UNAVAILABLE)
 
     def _status(self) -> Page:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from rtmpump import log
 from rtmpump.links.retry import Retry
-from rtmpump.metrics import Metrics
+from rtmpump.metrics import LINKS, STANDBY_LINKS, Metrics
 
 _CHANGES_KEPT: Final = 50
 _UNHEARD: Final = {"up": None, "since": "", "last_error": "", "last_error_at": ""}
@@ -30,6 +30,11 @@ class Links:
         self._changes: deque[dict[str, Any]] = deque(maxlen=_CHANGES_KEPT)
         self.role = "active"
         """What this pump is: "active", or "standby" while another of this workspace is."""
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """The links without which this pump can't do its job; a standby needs others."""
+        return STANDBY_LINKS if self.role == "standby" else LINKS
 
     def up(self, link: str, where: str) -> None:
         """A link was made."""
@@ -71,7 +76,8 @@ class Links:
         """The states and the last changes, for the status; times as RFC 3339 has them."""
         with self._lock:
             states = {link: dict(state) for link, state in self._states.items()}
-            return {"role": self.role, "links": states, "changes": list(self._changes)}
+            told = {"role": self.role, "wanted": list(self.wanted)}
+            return {**told, "links": states, "changes": list(self._changes)}
 
     def _state(self, link: str) -> dict[str, Any]:
         return self._states.setdefault(link, dict(_UNHEARD))

@@ -6,6 +6,7 @@ const EVERY = 2000, PATIENCE = 5000;
 const SPAN = 900, HEIGHT = 200, GROUP = 6, OTHER_COLOUR = 8, ERROR_LENGTH = 300, UNKNOWN = '–';
 const NAMES = {
   slack: 'Slack', broker_events: 'RabbitMQ (events)', broker_commands: 'RabbitMQ (commands)',
+  broker_lock: 'RabbitMQ (lock)',
 };
 
 // Words: page_words.py.
@@ -138,18 +139,21 @@ const short = text => {
 
 function states(status) {
   const unheard = {up: null, since: '', last_error: ''};
-  const named = Object.keys(NAMES).map(link => [link, unheard]);
-  return {...Object.fromEntries(named), ...status.links};
+  const wanted = status.wanted.map(link => [link, unheard]);
+  return {...Object.fromEntries(wanted), ...status.links};
 }
 
 function verdict(status) {
-  const down = Object.entries(states(status)).filter(([, state]) => !state.up);
+  const all = states(status), down = status.wanted.filter(link => !all[link].up);
   if (status.stalled.length) return ['bad', `No progress: ${status.stalled.join(', ')}`];
   if (down.length) {
-    return ['bad', `Not connected: ${down.map(([link]) => nameOf(link)).join(', ')}`];
+    return ['bad', `Not connected: ${down.map(nameOf).join(', ')}`];
   }
   if (status.metrics.broker_blocked) {
     return ['warn', 'RabbitMQ takes no events now: it has an alarm of memory or disk'];
+  }
+  if (status.role === 'standby') {
+    return ['ok', 'Standing by: ready to take over from the active one'];
   }
   return ['ok', 'All is well: Slack and RabbitMQ are connected'];
 }
@@ -157,9 +161,9 @@ function verdict(status) {
 const about = status => `Version ${status.version}, process ${status.pid}, ` +
   `running for ${duration(status.uptime_seconds)}`;
 
-function link(name, state, now) {
-  const [tone, told] = state.up === null ? ['warn', 'Not tried yet']
-    : state.up ? ['ok', 'Up'] : ['bad', 'Down'];
+function link(name, state, now, isWanted) {
+  const [tone, told] = state.up ? ['ok', 'Up'] : !isWanted ? ['idle', 'Resting']
+    : state.up === null ? ['warn', 'Not tried yet'] : ['bad', 'Down'];
   const lasts = state.since ? ` for ${since(state.since, now)}` : '';
   const card = el('li', {'data-tone': tone}, el('h3', {}, nameOf(name)),
     el('p', {class: 'state'}, told + lasts));
@@ -280,7 +284,7 @@ function show(status) {
   put('about', [about(status)]);
   put('as_of', [time(status.now)]);
   put('links', Object.entries(states(status)).map(
-    ([name, state]) => link(name, state, status.now)));
+    ([name, state]) => link(name, state, status.now, status.wanted.includes(name))));
   put('rate', [rate(drawn.now)]);
   put('totals', [totals(status.metrics.events)]);
   put('ticks', ticks(drawn));

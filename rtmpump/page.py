@@ -26,6 +26,7 @@ _NAMES: Final = {
     "slack": "Slack",
     "broker_events": "RabbitMQ (events)",
     "broker_commands": "RabbitMQ (commands)",
+    "broker_lock": "RabbitMQ (lock)",
 }
 _ERROR_LENGTH: Final = 300
 
@@ -104,20 +105,23 @@ def _name(link: str) -> str:
 
 
 def _states(status: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Every link, also those that nothing was heard of yet."""
+    """Every link, also those that are wanted and nothing was heard of yet."""
     unheard = {"up": None, "since": "", "last_error": ""}
-    return {**dict.fromkeys(_NAMES, unheard), **status["links"]}
+    return {**dict.fromkeys(status["wanted"], unheard), **status["links"]}
 
 
 def _verdict(status: dict[str, Any]) -> tuple[str, str]:
     """How it is as a whole: a tone (ok, warn, bad) and a sentence."""
-    down = [_name(link) for link, state in _states(status).items() if not state["up"]]
+    states = _states(status)
+    down = [_name(link) for link in status["wanted"] if not states[link]["up"]]
     if status["stalled"]:
         return "bad", f"No progress: {', '.join(status['stalled'])}"
     if down:
         return "bad", f"Not connected: {', '.join(down)}"
     if status["metrics"]["broker_blocked"]:
         return "warn", "RabbitMQ takes no events now: it has an alarm of memory or disk"
+    if status["role"] == "standby":
+        return "ok", "Standing by: ready to take over from the active one"
     return "ok", "All is well: Slack and RabbitMQ are connected"
 
 
@@ -128,13 +132,17 @@ def _about(status: dict[str, Any]) -> str:
 
 def _links(status: dict[str, Any]) -> _Markup:
     now = status["now"]
-    return _join(_link(link, state, now) for link, state in _states(status).items())
+    return _join(
+        _link(link, state, now, link in status["wanted"]) for link, state in _states(status).items()
+    )
 
 
-def _link(link: str, state: dict[str, Any], now: str) -> _Markup:
+def _link(link: str, state: dict[str, Any], now: str, is_wanted: bool) -> _Markup:
     tone, told = {True: ("ok", "Up"), False: ("bad", "Down")}.get(
         state["up"], ("warn", "Not tried yet")
     )
+    if not (state["up"] or is_wanted):
+        tone, told = "idle", "Resting"
     more = []
     if state["since"]:
         told = f"{told} for {words.since(state['since'], now)}"

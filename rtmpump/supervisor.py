@@ -45,7 +45,7 @@ from rtmpump.links.rtm import RtmSocket
 from rtmpump.links.slack_api import SlackApi
 from rtmpump.links.systemd import Notifier
 from rtmpump.links_state import Links
-from rtmpump.metrics import LINKS, STANDBY_LINKS, Metrics
+from rtmpump.metrics import Metrics
 from rtmpump.pumps import publisher as publishing
 from rtmpump.pumps import reader as reading
 from rtmpump.pumps import sender as sending
@@ -251,10 +251,8 @@ class Supervisor:
         self._tell_status()
 
     def _tell_status(self) -> None:
-        is_standby = self.links.role == "standby"
         role = "" if self._lease is None else f"{self.links.role}: "
-        wanted = STANDBY_LINKS if is_standby else LINKS
-        away = [link for link in wanted if not self.links.is_up(link)]
+        away = [link for link in self.links.wanted if not self.links.is_up(link)]
         state = f"waiting for {', '.join(away)}" if away else "all links are up"
         self._notifier.status(f"{role}{state}")
 

@@ -7,7 +7,7 @@ import socket
 from typing import Any, NamedTuple
 
 from rtmpump.health import Port, Sources
-from rtmpump.metrics import LINKS, Metrics
+from rtmpump.metrics import LINKS, STANDBY_LINKS, Metrics
 
 SECONDS = 30.0
 AT = "2026-11-24T13:00:00.000Z"
@@ -42,7 +42,9 @@ class Service:
             link: {"up": up, "since": AT, "last_error": self.last_error, "last_error_at": AT}
             for link, up in self.up.items()
         }
-        return {"links": states, "changes": self.changes, "role": self.role}
+        wanted = STANDBY_LINKS if self.role == "standby" else LINKS
+        told = {"role": self.role, "wanted": list(wanted)}
+        return {**told, "links": states, "changes": self.changes}
 
     def ask(self, path: str, method: str = "GET", **headers: str) -> Answer:
         """One request with a client of the standard library."""

@@ -16,6 +16,7 @@ from rtmpump.sandbox.rabbit import RabbitNode
 from rtmpump.sandbox.workspace import Workspace
 from tests.cli_help import rtmpump
 from tests.conftest import StartPump
+from tests.health_help import AT
 from tests.pump_help import Broker, PumpProcess, wait_until
 
 
@@ -144,6 +145,23 @@ def test_status_takes_what_another_version_leaves_out(tmp_path: Path) -> None:
     assert "up 2h 3m: not ready: Slack, RabbitMQ" in done.stdout
     assert r"last error: \x1b[2J" in done.stdout
     assert all(line.isprintable() for line in done.stdout.splitlines())
+
+
+def test_status_of_a_standby_counts_what_it_needs(tmp_path: Path) -> None:
+    """Slack rests, and that is well."""
+    up, off = {"up": True, "since": AT}, {"up": False, "since": AT}
+    told = {
+        "uptime_seconds": 60,
+        "role": "standby",
+        "wanted": ["broker_events", "broker_lock"],
+        "links": {"broker_events": up, "broker_lock": up, "slack": off},
+    }
+    with somebody_else(json.dumps(told).encode()) as address:
+        done = rtmpump(tmp_path, "status", env={"RTMPUMP_HTTP_LISTEN": address})
+    assert "standing by, ready to take over" in done.stdout
+    assert "resting" in next(line for line in done.stdout.splitlines() if "Slack" in line)
+    lock = next(line for line in done.stdout.splitlines() if "RabbitMQ (lock)" in line)
+    assert "up since" in lock
 
 
 def test_status_says_that_rabbitmq_has_an_alarm(

@@ -96,8 +96,10 @@ def test_the_role_is_told() -> None:
     """A pump without an election is the active one."""
     links = Links(Metrics())
     assert links.snapshot()["role"] == "active"
+    assert links.snapshot()["wanted"] == ["slack", "broker_events", "broker_commands"]
     links.role = "standby"
     assert links.snapshot()["role"] == "standby"
+    assert links.snapshot()["wanted"] == ["broker_events", "broker_lock"]
 
 
 def test_each_try_is_counted() -> None:

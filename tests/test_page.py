@@ -106,6 +106,14 @@ def test_hashes_of_the_policy(status: dict[str, Any]) -> None:
         ({}, "All is well: Slack and RabbitMQ are connected"),
         ({"links": {}}, "Not connected: Slack, RabbitMQ (events), RabbitMQ (commands)"),
         ({"stalled": ["reader"]}, "No progress: reader"),
+        (
+            {"role": "standby", "wanted": ["broker_events", "broker_lock"]},
+            "Not connected: RabbitMQ (lock)",
+        ),
+        (
+            {"role": "standby", "wanted": ["broker_events"]},
+            "Standing by: ready to take over from the active one",
+        ),
     ],
 )
 def test_verdict(status: dict[str, Any], change: dict[str, Any], sentence: str) -> None:

@@ -239,7 +239,9 @@ def test_script_and_server_make_the_same(browser: Chromium, service: Service) ->
     """From one status page.js makes what page.py makes, to the letter."""
     dice = random.Random(7)
     down = status_of(service) | {"stalled": ["reader"], "links": {}, "changes": []}
-    statuses = [status_of(service), down, crowded(service)]
+    standby = status_of(service) | {"role": "standby", "wanted": ["broker_events", "broker_lock"]}
+    standby["links"]["slack"]["up"] = False
+    statuses = [status_of(service), down, standby, crowded(service)]
     statuses += [random_status(service, dice) for _ in range(40)]
     live, still = browser.tab(), browser.tab()
     live.open(service.url)
