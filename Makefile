@@ -14,7 +14,11 @@ ARGS ?=
 
 # Programs that only tests need, each with its package in Debian. A test whose program isn't there is
 # skipped and says so; apt-get is asked for those that are missing, where there is one.
-tools := chromium=chromium
+tools := chromium=chromium amqp-consume=amqp-tools jq=jq
+ifdef CI
+# Its package starts a server, so on a person's machine it is not for us to install.
+tools += promtool=prometheus
+endif
 
 bin := .venv/bin
 ready := .venv/.ready
