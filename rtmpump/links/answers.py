@@ -93,6 +93,8 @@ class Answers:
         headers = commands.dead_headers(
             outcome.code, outcome.message, job.attempts, int(time.time() * 1000)
         )
+        if job.uncertain:
+            headers["rtmpump-uncertain"] = True
 
         def confirmed(ok: bool) -> None:
             job.dead_confirmed = ok
