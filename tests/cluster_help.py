@@ -11,6 +11,7 @@ from rtmpump.sandbox import rabbit_install
 from rtmpump.sandbox.keeping import Keeper
 from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.rabbit import RabbitNode
+from tests.pump_help import wait_until
 
 SIZE = 3
 
@@ -36,4 +37,10 @@ def cluster() -> Iterator[list[RabbitNode]]:
                 "ok = rabbit:stop(),"
                 f" ok = rabbit_mnesia:join_cluster('{nodes[0].name}', disc), ok = rabbit:start().",
             )
+        # A queue gets its members among the nodes that the one we ask knows to be up.
+        wait_until(lambda: all(_running(node) == SIZE for node in nodes), 60, "for the cluster")
         yield nodes
+
+
+def _running(node: RabbitNode) -> int:
+    return int(node.ctl("eval", "length(rabbit_mnesia:cluster_nodes(running))."))

@@ -31,11 +31,15 @@ _DEFAULTS: dict[str, dict[str, object]] = {
 }
 
 
-def wait_until(true: Callable[[], object], seconds: float = SECONDS, what: str = "") -> None:
-    """Returns when `true()` is; fails after `seconds`."""
+def wait_until(
+    true: Callable[[], object], seconds: float = SECONDS, what: str | Callable[[], str] = ""
+) -> None:
+    """Returns when `true()` is; fails after `seconds`, and says then what was waited for."""
     deadline = time.monotonic() + seconds
     while not true():
-        assert time.monotonic() < deadline, f"waited {seconds:.0f} s in vain {what}"
+        if time.monotonic() > deadline:
+            told = what if isinstance(what, str) else what()
+            raise AssertionError(f"waited {seconds:.0f} s in vain {told}")
         time.sleep(0.02)
 
 

@@ -9,6 +9,7 @@ Laws:
   exchange alone can't do this: the binding of `rtm.<type>` to `rtm.events` counts as a route.
 - Nothing is read while the broker is blocked: what pika buffers has no bound.
 - A broker that confirms nothing for long is taken for dead, whatever its heartbeats say.
+- Nor is one believed that refuses all for long: a new connection may find that a queue takes again.
 - One event that the broker will never take must not stop the others: it is looked for one by one,
   told and let go. A type exchange that can't be declared is done without.
 
@@ -26,6 +27,7 @@ from typing import Final
 
 from rtmpump import log
 from rtmpump.config import Config
+from rtmpump.core.refusals import Refusals
 from rtmpump.core.routes import Route, route
 from rtmpump.core.window import Window
 from rtmpump.errors import LinkError, SpoolError, SpoolFailed
@@ -84,6 +86,7 @@ class Publisher:
         self._declaring = ""
         self._asked_at: float | None = None
         self._nack_delay = config.retry.initial
+        self._refusals = Refusals()
         self._checked_at = 0.0
         self._patient_from = 0.0
         self._flush_planned = False
@@ -281,6 +284,7 @@ class Publisher:
             self._forward(seq)
         if acked.confirmed:
             self._nack_delay = self._config.retry.initial
+            self._refusals.taken()
             self._metrics.confirmed(len(acked.confirmed))
             now = time.time()
             self._metrics.confirm_latencies(
@@ -319,6 +323,10 @@ class Publisher:
     def _go_back(self, first: int) -> None:
         """After a nack: wait, then publish that event and all that follow it again."""
         _log.warning("events.nacked", first_seq=first, wait=self._nack_delay)
+        if self._refusals.refused(time.monotonic()):
+            detail = "the broker refuses all; is a queue full, or without a leader?"
+            self._rabbit.fail("nacked", detail, at_once=True)
+            return
         self._cursor = first - 1
         self._hold_back(self._nack_delay)
         self._nack_delay = min(2 * self._nack_delay, _NACK_DELAY_MAX)
