@@ -45,7 +45,11 @@ _BURST_MAX: Final = 32 << 20
 _IDLE_FLUSH: Final = 0.5
 _CHECK_EVERY: Final = 1.0
 _NACK_DELAY_MAX: Final = 5.0
+# A channel that met a quorum queue while it had no leader can refuse for ever (RabbitMQ 3.10).
+_RENEW_AFTER: Final = 3.0
+_RENEW_AFTER_MAX: Final = 60.0
 _CONFIRM_TIMEOUT_MIN: Final = 20.0
+_NACKED: Final = "nacked"
 _REFUSED_TYPE: Final = ("precondition_failed", "access_refused")
 
 _log = log.get("publisher")
@@ -85,6 +89,8 @@ class Publisher:
         self._declaring = ""
         self._asked_at: float | None = None
         self._nack_delay = config.retry.initial
+        self._nacked_since: float | None = None
+        self._renew_after = _RENEW_AFTER
         self._checked_at = 0.0
         self._patient_from = 0.0
         self._flush_planned = False
@@ -116,6 +122,7 @@ class Publisher:
         self._window.reset(self._cursor)
         self._ready = self._held_back = self._is_blocked = self._flush_planned = False
         self._declaring = ""
+        self._nacked_since = None
         self._woken = False
         self._rabbit = Rabbit(LINK, self._config.broker, self)
         # After this line `wake` reaches the new connection; what was set before is seen here.
@@ -276,6 +283,7 @@ class Publisher:
             self._forward(seq)
         if acked.confirmed:
             self._nack_delay = self._config.retry.initial
+            self._nacked_since, self._renew_after = None, _RENEW_AFTER
             self._metrics.confirmed(len(acked.confirmed))
             now = time.time()
             self._metrics.confirm_latencies(
@@ -315,7 +323,17 @@ class Publisher:
             _log.warning("events.unrouted", fix="bind a queue, or set events.unrouted")
 
     def _go_back(self, first: int) -> None:
-        """After a nack: wait, then publish that event and all that follow it again."""
+        """After a nack: wait, then publish that event and all that follow it again.
+
+        When that goes on for long, try it on a new connection; less often each time.
+        """
+        now = time.monotonic()
+        since = self._nacked_since = self._nacked_since or now
+        if now - since > self._renew_after:
+            self._renew_after = min(2 * self._renew_after, _RENEW_AFTER_MAX)
+            detail = f"nothing but refusals for {now - since:.0f} s; is a queue full?"
+            self._rabbit.fail(_NACKED, detail, at_once=True)
+            return
         _log.warning("events.nacked", first_seq=first, wait=self._nack_delay)
         self._cursor = first - 1
         self._hold_back(self._nack_delay)
@@ -368,9 +386,9 @@ class Publisher:
         elif self._declaring and error.reason in _REFUSED_TYPE:
             self._types.do_without(self._declaring)
             _log.error("type.refused", type=self._declaring, problem=error.detail)
-        else:
+        elif error.reason != _NACKED:
             return
-        # We are one step further than before, so the next try is a first one.
+        # We do something else than before, so the next try is a first one.
         error.at_once, error.held = True, math.inf
 
     def _let_go(self, seq: int, error: LinkError) -> None:

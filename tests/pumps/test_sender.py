@@ -95,6 +95,20 @@ def test_a_full_dead_queue_does_not_hold_back_the_answer(
     assert not any(broker.more_results(command) for command in commands)
 
 
+def test_a_result_that_is_refused_is_tried_again(start: StartRig, broker: Broker) -> None:
+    """Also on a new connection; it comes once, and only then the command is acked."""
+    queue = broker.queue(name="full", x_max_length=0, x_overflow="reject-publish")
+    rig = start()
+    rig.sender._answers._renew_after = 0.5
+    broker.publish(message("hi"), reply_to=queue, correlation_id="c", message_id="m")
+    wait_until(lambda: "nacked" in rig.ended)
+    broker.channel.queue_delete(queue)
+    broker.queue(name="full")
+    assert broker.get(queue).json["ok"]
+    wait_until(lambda: is_empty(rig, broker))
+    assert broker.poll(queue) is None
+
+
 def test_what_was_written_is_not_sent_again_when_the_broker_comes_back(
     node: RabbitNode, start: StartRig, broker: Broker, broker_url: str, workspace: Workspace
 ) -> None:
