@@ -127,6 +127,32 @@ def test_what_was_written_is_not_sent_again_when_the_broker_comes_back(
     assert not any(broker.more_results(command) for command in commands)
 
 
+def test_a_consumer_timeout_neither_loses_nor_doubles_a_command(
+    node: RabbitNode, start: StartRig, broker: Broker, workspace: Workspace
+) -> None:
+    """RabbitMQ takes a consumer that acks too late off its queue; 30 minutes, here a second."""
+    node.ctl(
+        "eval",
+        "application:set_env(rabbit, consumer_timeout, 1000),"
+        " application:set_env(rabbit, channel_tick_interval, 200).",
+    )
+    try:
+        workspace.faults.reply_policy = faults.late(3.0)
+        rig = start()
+        command = broker.command(message("slow"), message_id="m")
+        assert broker.result(command).json["ok"]
+        wait_until(lambda: is_empty(rig, broker))
+        assert rig.ended
+        assert texts(workspace) == ["slow"]
+        assert broker.more_results(command) == []
+    finally:
+        node.ctl(
+            "eval",
+            "application:set_env(rabbit, consumer_timeout, 1800000),"
+            " application:set_env(rabbit, channel_tick_interval, 60000).",
+        )
+
+
 def test_identical_commands_are_each_sent_once(
     node: RabbitNode, start: StartRig, broker: Broker, broker_url: str, workspace: Workspace
 ) -> None:
