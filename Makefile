@@ -3,7 +3,7 @@
 # make faults   kill -9, dead nodes, bad networks at random, under load; ARGS=--short is two minutes
 # make fuzz     a million strange inputs; ARGS="--inputs 1000" and the like
 # make lint     style, types and the arrows between the rooms
-# make bench    the pump against the obvious script; ARGS=backlog and ARGS=idle for the others
+# make bench    the pump against the obvious script and others; ARGS=quick for a short one
 # make format   puts the code into the one form
 # make clean    removes all that these made
 #
@@ -12,18 +12,26 @@
 PYTHON ?= python3 python3.13 python3.12 python3.11
 ARGS ?=
 
+# Programs that only tests need, each with its package in Debian. A test whose program isn't there is
+# skipped and says so; apt-get is asked for those that are missing, where there is one.
+tools := chromium=chromium amqp-consume=amqp-tools jq=jq
+ifdef CI
+# Its package starts a server, so on a person's machine it is not for us to install.
+tools += promtool=prometheus
+endif
+
 bin := .venv/bin
 ready := .venv/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test bench faults fuzz lint format clean rabbitmq
+.PHONY: demo test bench faults fuzz lint format clean rabbitmq tools
 .DELETE_ON_ERROR:
 
 demo: $(ready) rabbitmq
 	@$(bin)/rtmpump demo $(ARGS)
 
-test: $(ready) rabbitmq
-	@$(bin)/python -m pytest $(ARGS)
+test: $(ready) rabbitmq tools
+	@$(bin)/python -m pytest -n 4 --dist worksteal $(ARGS)
 
 bench: $(ready) rabbitmq
 	@$(bin)/python tests/bench $(ARGS)
@@ -50,6 +58,20 @@ clean:
 
 rabbitmq: $(ready)
 	@$(bin)/python -m rtmpump.sandbox.rabbit --ensure
+
+tools:
+	@missing=; \
+	for tool in $(tools); do \
+	  command -v "$${tool%=*}" >/dev/null || missing="$$missing $${tool#*=}"; \
+	done; \
+	if [ -n "$$missing" ] && command -v apt-get >/dev/null; then \
+	  as_root=; [ "$$(id -u)" = 0 ] || as_root='sudo -n'; \
+	  echo "installing for the tests:$$missing"; \
+	  { $$as_root apt-get update -q; \
+	    $$as_root env DEBIAN_FRONTEND=noninteractive \
+	      apt-get install -q -y --no-install-recommends $$missing; } >/dev/null \
+	  || echo "apt-get could not install them; the tests that need them are skipped" >&2; \
+	fi
 
 # hatchling goes in first, so that it has the version of constraints.txt: pip builds an isolated
 # package without them.

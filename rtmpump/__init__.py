@@ -20,6 +20,11 @@ The outbound trip:
 4. `links/rtm.py` writes it to the same WebSocket; the reader brings Slack's reply back.
 5. `links/answers.py` publishes the result, or the dead letter, and only then acknowledges.
 
-`supervisor.py` runs all of it, and stops it in the order of the data. `links/topology.py` says what
-is declared in RabbitMQ, `sandbox/` simulates the outside for the demo and the tests.
+Of two pumps for one workspace `links/lease.py` makes one the active one (`core/claim.py` says what
+proves it), and `pumps/turns.py` lets reader and sender work only then.
+
+`supervisor.py` runs all of it, and stops it in the order of the data. `health.py` tells over HTTP
+how it is, `page.py` draws that for people, and `spool_port.py` answers for the spool; `cli.py`
+names the commands that ask. `links/topology.py` says what is declared in RabbitMQ, `sandbox/`
+simulates the outside for the demo and the tests.
 """

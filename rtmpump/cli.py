@@ -16,8 +16,9 @@ from importlib import import_module
 from typing import Final, NamedTuple, NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
-from rtmpump.cli_common import config_option, load, one_line, print_json, start_log
+from rtmpump.cli_common import config_option, load, one_line, print_json, risks, start_log
 from rtmpump.errors import RtmpumpError
 
 _INTERRUPTED: Final = 130
@@ -36,6 +37,9 @@ _COMMANDS: Final = {
     "demo": _Row("rtmpump.cli_demo", "The whole thing, with no account and no setup."),
     "tail": _Row("rtmpump.cli_queue", "Print events live from RabbitMQ."),
     "send": _Row("rtmpump.cli_queue", "Send a message to Slack and print the answer."),
+    "status": _Row("rtmpump.cli_status", "What the running daemon is doing."),
+    "spool": _Row("rtmpump.cli_spool", "Look at the events that RabbitMQ has not confirmed."),
+    "dead": _Row("rtmpump.cli_dead", "List, retry or drop the dead-lettered commands."),
     "topology": _Row("rtmpump.cli", "What is declared in RabbitMQ."),
 }
 
@@ -61,6 +65,15 @@ class LazyGroup(click.Group):
         """Write the list of commands from what is known without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, row.help) for name, row in _COMMANDS.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Propose commands from what is known without importing them, then options."""
+        names = [
+            CompletionItem(name, help=row.help)
+            for name, row in _COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        return names + click.Command.shell_complete(self, ctx, incomplete)
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; an error of ours becomes one line and an exit code."""
@@ -109,11 +122,15 @@ def run(config_file: str | None) -> None:
 
     A second signal stops at once. Nothing is lost: what is left stays in the spool and the queue.
     """
-    config = load(config_file, need_token=True).config
+    loaded = load(config_file, need_token=True)
+    config = loaded.config
     start_log(config)
+    from rtmpump import log
     from rtmpump.links.systemd import Notifier
     from rtmpump.supervisor import Supervisor
 
+    for risk in risks(loaded):
+        log.get("config").warning("config.unwise", **risk)
     supervisor = Supervisor(config, Notifier(os.environ))
     code = supervisor.run()
     if supervisor.alive():

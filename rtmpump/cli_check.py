@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import click
 import msgspec
 
-from rtmpump.cli_common import Loaded, config_option, load, one_line, print_json, start_log
+from rtmpump.cli_common import Loaded, config_option, load, one_line, print_json, risks, start_log
 from rtmpump.config import Broker, Config, Slack
 from rtmpump.config_sources import from_env, from_file
 from rtmpump.errors import (
@@ -25,7 +25,7 @@ from rtmpump.errors import (
 )
 from rtmpump.links.client import Client
 from rtmpump.links.slack_api import SlackApi
-from rtmpump.links.topology import Exchange, Queue, outbound
+from rtmpump.links.topology import Exchange, Queue, lock, outbound
 
 _TOKEN: Final = "slack.token"  # noqa: S105 - the name of a key
 _WORST_FIRST: Final = (EXIT_CONFIG, EXIT_UNREACHABLE, EXIT_FAILED)
@@ -51,6 +51,8 @@ def check(config_file: str | None, connect: bool, as_json: bool) -> None:
     report = _report(loaded)
     if not as_json:
         _print_config(report)
+        for risk in report["risks"]:
+            click.echo(one_line(f"rtmpump: warning: {_in_words(risk)}"), err=True)
     if connect:
         for service, ask in _SERVICES.items():
             report[service] = _asked(ask, loaded.config)
@@ -66,11 +68,19 @@ def _report(loaded: Loaded) -> dict[str, Any]:
     return {
         "ok": True,
         "file": str(loaded.file) if loaded.file else None,
+        "risks": risks(loaded),
         "values": {
             name: {"value": _shown(_value(loaded.config, name)), "from": where}
             for name, where in _sources(loaded, os.environ).items()
         },
     }
+
+
+def _in_words(risk: Mapping[str, str]) -> str:
+    where = f"{risk['file']} (mode {risk['mode']})" if "file" in risk else ""
+    return (
+        ": ".join(part for part in (where, risk["key"], risk["risk"]) if part) + f"; {risk['fix']}"
+    )
 
 
 def _sources(loaded: Loaded, env: Mapping[str, str]) -> dict[str, str]:
@@ -167,7 +177,8 @@ class _Look(NamedTuple):
 
 def _items(config: Config) -> list[Exchange | Queue]:
     queues = [item for item in outbound(config.outbound) if isinstance(item, Queue)]
-    return [Exchange(config.events.exchange, "topic", {}), *queues]
+    election = [lock(config.ha.lock)] if config.ha.enabled else []
+    return [Exchange(config.events.exchange, "topic", {}), *queues, *election]
 
 
 def _look(broker: Broker, item: Exchange | Queue) -> _Look:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
-from rtmpump.errors import LinkError, ServiceUnreachable
+from rtmpump.errors import LinkError, RtmpumpError, ServiceUnreachable
 
 if TYPE_CHECKING:
     from rtmpump.config import Config
@@ -51,6 +51,26 @@ def start_log(config: Config) -> None:
     log.setup(config.log.level, config.log.format)
 
 
+def risks(loaded: Loaded) -> list[dict[str, str]]:
+    """Tell what is allowed and unwise: each with `risk`, where it is, and a `fix`."""
+    from rtmpump import config
+
+    told = [
+        {
+            "risk": "all may read it",
+            "key": key,
+            "file": file,
+            "mode": mode,
+            "fix": f"chmod o= {file}",
+        }
+        for key, file, mode in config.exposed(loaded.config, loaded.file, os.environ)
+    ]
+    if loaded.config.slack.insecure:
+        risk = "token and messages may go over the network unprotected"
+        told.append({"risk": risk, "key": "slack.insecure", "fix": "set it to false"})
+    return told
+
+
 @contextmanager
 def reachable(service: str, fix: str = "") -> Iterator[None]:
     """Say of a link that failed that `service` is not reachable: ServiceUnreachable, exit 69."""
@@ -58,6 +78,12 @@ def reachable(service: str, fix: str = "") -> Iterator[None]:
         yield
     except LinkError as error:
         raise ServiceUnreachable(service, error.detail or error.reason, fix) from error
+
+
+def not_declared(kind: str, name: str) -> RtmpumpError:
+    """Say that an exchange or a queue is not there, and how it gets there."""
+    fix = "start `rtmpump run` once, which declares it, or import `rtmpump topology --json`"
+    return RtmpumpError(f"there is no {kind} {name} in RabbitMQ; {fix}")
 
 
 def one_line(text: str) -> str:
@@ -70,3 +96,38 @@ def print_json(value: object, *, indent: int | None = None) -> None:
     import json
 
     click.echo(json.dumps(value, indent=indent, ensure_ascii=False))
+
+
+def amount(count: int, what: str) -> str:
+    """Say how many, such as `1 event` or `1,200 events`."""
+    return f"{count:,} {what}" + ("" if count == 1 else "s")
+
+
+def lasted(seconds: float) -> str:
+    """Say a time in the two units that matter, such as `2h 5m`."""
+    left = int(seconds)
+    parts: list[str] = []
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        count, left = divmod(left, size)
+        if count or parts or unit == "s":
+            parts.append(f"{count}{unit}")
+    return " ".join(parts[:2])
+
+
+def ago(seconds: float) -> str:
+    """Say how long since, such as `2h 5m ago`."""
+    return f"{lasted(seconds)} ago"
+
+
+def size(count: float) -> str:
+    """Say how many bytes, such as `1.5 MiB`."""
+    for unit in ("bytes", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.0f} bytes" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GiB"
+
+
+def clipped(text: str, most: int) -> str:
+    """Cut a text that is longer than `most` characters."""
+    return text if len(text) <= most else text[: most - 1] + "…"

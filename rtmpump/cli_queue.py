@@ -12,7 +12,16 @@ from typing import Any, Final
 import click
 import msgspec
 
-from rtmpump.cli_common import config_option, load, one_line, reachable, start_log
+from rtmpump.cli_common import (
+    clipped,
+    config_option,
+    load,
+    not_declared,
+    one_line,
+    print_json,
+    reachable,
+    start_log,
+)
 from rtmpump.config import Config
 from rtmpump.core import commands
 from rtmpump.errors import CommandRejected, LinkError, RtmpumpError, ServiceUnreachable
@@ -22,7 +31,6 @@ _ACK_EVERY: Final = 50
 _REST_MAX: Final = 200
 _CONFIRM_TIMEOUT_MIN: Final = 10.0
 _TOLD_APART: Final = ("type", "subtype", "channel", "user", "ts", "event_ts", "text")
-_MADE_BY: Final = "start `rtmpump run` once, which declares it, or import `rtmpump topology --json`"
 
 
 @click.command()
@@ -61,7 +69,7 @@ def _events(
     except LinkError as error:
         if error.reason != "not_found":
             raise
-        raise RtmpumpError(f"there is no exchange {exchange} in RabbitMQ; {_MADE_BY}") from error
+        raise not_declared("exchange", exchange) from error
     told = " ".join(patterns)
     click.echo(f"listening to {exchange} for {one_line(told)}; Ctrl-C ends", err=True)
     seen = 0
@@ -136,20 +144,16 @@ def _id(headers: Mapping[str, Any], name: str) -> str:
 def _story(fields: dict[str, Any], body: bytes) -> str:
     """Give the text of a message, and of any other event what it tells beside the usual."""
     if not fields:
-        return _clipped(body.decode(errors="backslashreplace"))
+        return clipped(body.decode(errors="backslashreplace"), _REST_MAX)
     text = fields.get("text")
     if isinstance(text, str) and text:
         return text
     rest = [f"{key}={_short(value)}" for key, value in fields.items() if key not in _TOLD_APART]
-    return _clipped(" ".join(rest))
+    return clipped(" ".join(rest), _REST_MAX)
 
 
 def _short(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _clipped(text: str) -> str:
-    return text if len(text) <= _REST_MAX else text[: _REST_MAX - 1] + "…"
 
 
 @click.command()
@@ -167,6 +171,7 @@ def _clipped(text: str) -> str:
     show_default=True,
     help="Seconds to wait for Slack's answer; at least 10 for that of RabbitMQ.",
 )
+@click.option("--json", "as_json", is_flag=True, help="The result as one JSON object.")
 def send(
     config_file: str | None,
     channel: str,
@@ -175,6 +180,7 @@ def send(
     broadcast: bool,
     no_wait: bool,
     timeout: float,
+    as_json: bool,
 ) -> None:
     """Send TEXT to CHANNEL (an id or a name) by way of RabbitMQ, and print Slack's answer.
 
@@ -194,10 +200,15 @@ def send(
         )
         _check_taken(queue, publish)
         if no_wait:
-            click.echo(f"queued in {queue}")
+            if as_json:
+                print_json({"queued": queue})
+            else:
+                click.echo(f"queued in {queue}")
             return
         result = _result(client, queue, correlation_id, timeout)
-    _tell(result)
+    if as_json:
+        print_json(result)
+    _tell(result, as_json)
 
 
 def _command(channel: str, text: str, thread: str | None, broadcast: bool) -> bytes:
@@ -226,7 +237,7 @@ def _check_taken(queue: str, publish: Callable[[], Fate]) -> None:
         detail = f"{why}; whether it took the command is not known"
         raise ServiceUnreachable("RabbitMQ", detail) from None
     if fate == "unroutable":
-        raise RtmpumpError(f"there is no queue {queue} in RabbitMQ; {_MADE_BY}")
+        raise not_declared("queue", queue)
     if fate == "refused":
         raise RtmpumpError(f"RabbitMQ refused the command: the queue {queue} is full or failing")
 
@@ -243,11 +254,13 @@ def _result(client: Client, queue: str, correlation_id: str, timeout: float) -> 
     return result
 
 
-def _tell(result: dict[str, Any]) -> None:
+def _tell(result: dict[str, Any], as_json: bool) -> None:
+    """Say what Slack answered; that it refused is an error even where it was told as JSON."""
     doubt = " (it may be there twice: a connection broke)" if result.get("uncertain") else ""
     if result["ok"] is True:
         where, ts = result.get("channel", "?"), result.get("ts", "?")
-        click.echo(one_line(f"sent to {where}, ts {ts}{doubt}"))
+        if not as_json:
+            click.echo(one_line(f"sent to {where}, ts {ts}{doubt}"))
         return
     error = result.get("error")
     told = error if isinstance(error, dict) else {}

@@ -25,6 +25,8 @@ __all__ = [
     "Broker",
     "Config",
     "Events",
+    "Exposed",
+    "Ha",
     "Http",
     "Log",
     "Outbound",
@@ -32,6 +34,7 @@ __all__ = [
     "Secret",
     "Slack",
     "SpoolConfig",
+    "exposed",
     "find",
     "load",
 ]
@@ -40,7 +43,10 @@ _T = TypeVar("_T")
 _DEFAULT_URL: Final = Secret("amqp://guest:guest@localhost:5672/%2F")
 _DEFAULT_SPOOL: Final = Path("rtmpump-spool.db")
 _PLACES: Final = (Path("config.toml"), Path("/etc/rtmpump/config.toml"))
+# The lock's own heartbeat is half of it, and AMQP counts in whole seconds.
+_LEAST_HEARTBEAT: Final = 2
 _URL_KEYS: Final = ("broker.url", "broker.urls", "broker.url_file")
+_TLS: Final = "http is for this machine only, unless slack.insecure = true"
 _ONE_OF: Final = (
     "set SLACK_API_TOKEN, slack.token, slack.token_file or the systemd credential slack-token"
 )
@@ -58,6 +64,7 @@ class Slack(Struct, frozen=True, kw_only=True):
     proxy: Annotated[Secret, secrets.ProxyUrl()] = Secret("")
     ca_file: Annotated[str, kinds.File()] = ""
     batch_presence_aware: Annotated[bool, kinds.Flag()] = True
+    insecure: Annotated[bool, kinds.Flag()] = False
 
 
 class Broker(Struct, frozen=True, kw_only=True):
@@ -123,6 +130,13 @@ class Retry(Struct, frozen=True, kw_only=True):
     healthy_after: Annotated[float, kinds.Duration()] = 30.0
 
 
+class Ha(Struct, frozen=True, kw_only=True):
+    """`[ha]`: `lock` is the queue by which two pumps of one workspace elect the active one."""
+
+    enabled: Annotated[bool, kinds.Flag()] = False
+    lock: Annotated[str, kinds.Name()] = "rtmpump.lock"
+
+
 class Http(Struct, frozen=True, kw_only=True):
     """`[http]`."""
 
@@ -155,6 +169,7 @@ class Config(Struct, frozen=True, kw_only=True):
     outbound: Outbound = Outbound()
     spool: SpoolConfig = SpoolConfig()
     retry: Retry = Retry()
+    ha: Ha = Ha()
     http: Http = Http()
     log: Log = Log()
 
@@ -186,6 +201,10 @@ def load(path: Path | None, env: Mapping[str, str], *, need_token: bool = True) 
     config = Config(**{name: cls(**_values(name, given)) for name, cls in _sections().items()})
     broker = _with_urls(config.broker, given)
     slack = config.slack
+    if not (slack.insecure or secrets.is_protected(slack.api_url)):
+        raise _place(given, "slack.api_url").wrong(
+            ConfigError("must begin with https://", fix=_TLS)
+        )
     if need_token:
         slack = replace(slack, token=_token(slack, given, env))
     config = replace(config, slack=slack, broker=broker, spool=_with_path(config.spool, env))
@@ -193,6 +212,48 @@ def load(path: Path | None, env: Mapping[str, str], *, need_token: bool = True) 
         where = next((given[name].where for name in names if name in given), "")
         raise ConfigError(problem, where=where)
     return config
+
+
+class Exposed(NamedTuple):
+    """A file with a secret that everybody on this machine may read or write."""
+
+    key: str
+    file: str
+    mode: str
+
+
+def exposed(loaded: Config, path: Path | None, env: Mapping[str, str]) -> list[Exposed]:
+    """Return the files with secrets whose mode lets everybody in; `path` is what was loaded.
+
+    What systemd hands over as a credential is protected otherwise.
+    """
+    files = {
+        "slack.token_file": loaded.slack.token_file,
+        "broker.url_file": loaded.broker.url_file,
+        "broker.client_key": loaded.broker.client_key or loaded.broker.client_cert,
+    }
+    in_file = from_file(path, {s: tuple(keys) for s, keys in _kinds().items()}) if path else []
+    holders = [one.name for one in in_file if _holds_secret(one)]
+    if path and holders:
+        files[holders[0]] = str(path)
+    credentials = env.get("CREDENTIALS_DIRECTORY", "")
+    return [
+        Exposed(key, file, mode)
+        for key, file in files.items()
+        if file and not (credentials and Path(file).is_relative_to(credentials))
+        if (mode := secrets.mode_for_all(Path(file)))
+    ]
+
+
+def _holds_secret(one: Given) -> bool:
+    if one.name == "slack.token":
+        return bool(one.value)
+    is_default = one.value == _DEFAULT_URL.reveal()
+    return (
+        one.name in ("slack.proxy", *_URL_KEYS)
+        and not is_default
+        and secrets.holds_secret(one.value)
+    )
 
 
 def _exists(path: Path) -> bool:
@@ -302,6 +363,9 @@ def _contradictions(config: Config) -> Iterator[_Contradiction]:
         yield _Contradiction("retry.max must be at least retry.initial", names)
     if config.events.exchange == config.events.unrouted:
         yield _same("events.unrouted", "events.exchange")
+    if config.ha.enabled and config.broker.heartbeat < _LEAST_HEARTBEAT:
+        problem = f"ha.enabled needs a broker.heartbeat of {_LEAST_HEARTBEAT} seconds or more"
+        yield _Contradiction(problem, ("broker.heartbeat", "ha.enabled"))
     yield from _tls_contradictions(config.broker)
     taken: dict[str, str] = {}
     for name, queue in _queues(config):
@@ -320,6 +384,7 @@ def _queues(config: Config) -> list[tuple[str, str]]:
         ("outbound.dead_queue", config.outbound.dead_queue),
         ("events.unrouted", config.events.unrouted),
         ("events.stream", config.events.stream),
+        ("ha.lock", config.ha.lock if config.ha.enabled else ""),
     ]
     return [(name, queue) for name, queue in queues if queue]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 from urllib.parse import SplitResult, urlsplit
 
-from rtmpump.config_values import MASK, Kind, ListOf, reason
+from rtmpump.config_values import MASK, Kind, ListOf, masked, reason
 from rtmpump.errors import ConfigError
 
 _LONGEST: Final = 65_536
@@ -75,6 +75,12 @@ def _split(url: str) -> SplitResult | None:
     return parts if usable else None
 
 
+def is_protected(url: str) -> bool:
+    """Tell whether nobody can listen in on the way to a good URL: TLS, or this machine."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" or bool(_LOOPBACK.fullmatch(parts.hostname or ""))
+
+
 class AmqpUrl(Kind[Secret]):
     """The URL of a RabbitMQ node (https://www.rabbitmq.com/docs/uri-spec); hidden."""
 
@@ -99,7 +105,7 @@ class AmqpUrls(ListOf[tuple[Secret, ...]]):
 
 
 class ApiUrl(Kind[str]):
-    """Where Slack's Web API is: https, or http on this machine."""
+    """Where Slack's Web API is."""
 
     def read(self, value: object) -> str:
         """Return the URL with a slash at its end."""
@@ -108,8 +114,6 @@ class ApiUrl(Kind[str]):
             raise ConfigError("must be a URL such as https://slack.com/api/")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ConfigError("must be a URL without user, password, query and fragment")
-        if parts.scheme == "http" and not _LOOPBACK.fullmatch(parts.hostname or ""):
-            raise ConfigError("must begin with https://", fix="http is for this machine only")
         return parts.geturl().rstrip("/") + "/"
 
 
@@ -144,6 +148,22 @@ class TokenFile(Kind[Secret]):
         if len(lines) != 1:
             raise ConfigError(f"the file must hold one line, the token; it has {len(lines)}")
         return Token().read(lines[0])
+
+
+def mode_for_all(path: Path) -> str:
+    """Return a file's mode where everybody on this machine may read or write it; else ""."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return ""
+    return f"{mode & 0o7777:04o}" if mode & 0o006 else ""
+
+
+def holds_secret(value: object) -> bool:
+    """Tell whether a value as TOML gave it looks like a token, or a URL with a password."""
+    if isinstance(value, list):
+        return any(map(holds_secret, value))
+    return isinstance(value, str) and masked(value) == MASK
 
 
 def _lines(path: str) -> list[str]:

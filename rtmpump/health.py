@@ -5,6 +5,7 @@ Laws:
 - Reading only: GET and HEAD, and what is shown holds no token and no text of a message.
 - Only who names us in `Host` is answered: else a web page of somebody's browser could read it (DNS
   rebinding). An address that the connection came in on can't be rebound, so it counts as ours.
+- The page is the one answer that runs something, its own script, and its policy names just that.
 - A client may be slow or hostile: a request has one deadline and one limit of bytes, and only so
   many are served at once. The pumps never wait for any of them.
 """
@@ -19,28 +20,31 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from socketserver import TCPServer, ThreadingMixIn
 from typing import Any, Final, NamedTuple
 
-from rtmpump import log
+from rtmpump import log, page
 from rtmpump.errors import PortRefused
-from rtmpump.metrics import LINKS, Metrics
+from rtmpump.history import History
+from rtmpump.metrics import Metrics
 
 _SECONDS: Final = 5.0
 _REQUEST_BYTES: Final = 16_384
 _AT_ONCE: Final = 16
 _POLL: Final = 0.2
 _TEXT: Final = "text/plain; charset=utf-8"
+_HTML: Final = "text/html; charset=utf-8"
 _JSON: Final = "application/json"
 _EXPOSITION: Final = "text/plain; version=0.0.4; charset=utf-8"
+_POLICY: Final = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 _HEADERS: Final = {
     "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'",
+    "Content-Security-Policy": _POLICY,
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
@@ -64,11 +68,12 @@ class Sources(NamedTuple):
 
 
 class Page(NamedTuple):
-    """One answer."""
+    """One answer; `headers` win over those that every answer has."""
 
     status: int
     type: str
     body: bytes
+    headers: Mapping[str, str] = {}
 
 
 class Pages:
@@ -77,6 +82,7 @@ class Pages:
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
         self._began = time.monotonic()
+        self._history = History(sources.metrics.sample)
         self._paths: dict[str, Callable[[], Page]] = {
             "/": self._index,
             "/livez": self._livez,
@@ -90,9 +96,15 @@ class Pages:
         make = self._paths.get(path)
         return _text("there is no such page", HTTPStatus.NOT_FOUND) if make is None else make()
 
+    def tick(self) -> None:
+        """Write the history on; for one thread, and more often than each few seconds."""
+        self._history.tick()
+
     def _index(self) -> Page:
-        others = [path for path in self._paths if path != "/"]
-        return _text("\n".join(["rtmpump", *others]))
+        policy = f"{_POLICY}; {page.POLICY}"
+        return Page(
+            HTTPStatus.OK, _HTML, page.render(self._told()), {"Content-Security-Policy": policy}
+        )
 
     def _livez(self) -> Page:
         stalled = self._sources.stalled()
@@ -101,23 +113,31 @@ class Pages:
         return _text(f"no progress: {', '.join(stalled)}", HTTPStatus.SERVICE_UNAVAILABLE)
 
     def _readyz(self) -> Page:
-        states = self._sources.links()["links"]
-        down = [link for link in LINKS if not states.get(link, {}).get("up")]
+        told = self._sources.links()
+        down = [link for link in told["wanted"] if not told["links"].get(link, {}).get("up")]
         if not down:
-            return _text("ok")
+            # A standby is ready when it can take over: an update of two must not wait for both to
+            # be the active one, nor a drain of the active one's node for ever.
+            return _text("standby" if told["role"] == "standby" else "ok")
         return _text(f"not connected: {', '.join(down)}", HTTPStatus.SERVICE_UNAVAILABLE)
 
     def _status(self) -> Page:
+        return Page(HTTPStatus.OK, _JSON, json.dumps(self._told()).encode())
+
+    def _told(self) -> dict[str, Any]:
         links, metrics = self._sources.links(), self._sources.metrics.snapshot()
-        told = {
+        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return {
             "version": metrics["version"],
+            "now": now,
             "pid": os.getpid(),
             "uptime_seconds": round(time.monotonic() - self._began, 3),
             "stalled": self._sources.stalled(),
             **links,
             "metrics": metrics,
+            "recent": self._history.recent(),
+            "history": self._history.snapshot(),
         }
-        return Page(HTTPStatus.OK, _JSON, json.dumps(told).encode())
 
     def _metrics(self) -> Page:
         return Page(HTTPStatus.OK, _EXPOSITION, self._sources.metrics.exposition())
@@ -188,6 +208,13 @@ class _Server(ThreadingMixIn, TCPServer):
             super().process_request_thread(request, client_address)
         finally:
             self._places.release()
+
+    def service_actions(self) -> None:
+        """Called between requests, and several times a second while there are none."""
+        try:
+            self.pages.tick()
+        except Exception:
+            _log.exception("history.failed")
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A page that fails takes only its own answer with it."""
@@ -269,14 +296,15 @@ class _Handler(BaseHTTPRequestHandler):
         """Answer in a few words of our own, quoting nothing; any other method gets 405."""
         unknown_method = code == HTTPStatus.NOT_IMPLEMENTED
         status = HTTPStatus.METHOD_NOT_ALLOWED if unknown_method else HTTPStatus(code)
-        self._send(_text(status.phrase, status), {"Allow": "GET, HEAD"} if unknown_method else {})
+        headers = {"Allow": "GET, HEAD"} if unknown_method else {}
+        self._send(_text(status.phrase, status)._replace(headers=headers))
 
-    def _send(self, page: Page, more: dict[str, str] | None = None) -> None:
+    def _send(self, page: Page) -> None:
         self.connection.settimeout(_SECONDS)
         self.send_response(page.status)
         self.send_header("Content-Type", page.type)
         self.send_header("Content-Length", str(len(page.body)))
-        for name, value in (_HEADERS | (more or {})).items():
+        for name, value in {**_HEADERS, **page.headers}.items():
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":

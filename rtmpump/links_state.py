@@ -9,9 +9,10 @@ from typing import Any, Final
 
 from rtmpump import log
 from rtmpump.links.retry import Retry
-from rtmpump.metrics import Metrics
+from rtmpump.metrics import LINKS, STANDBY_LINKS, Metrics
 
 _CHANGES_KEPT: Final = 50
+_UNHEARD: Final = {"up": None, "since": "", "last_error": "", "last_error_at": ""}
 _log = log.get("supervisor")
 
 
@@ -27,6 +28,13 @@ class Links:
         self._lock = threading.Lock()
         self._states: dict[str, dict[str, Any]] = {}
         self._changes: deque[dict[str, Any]] = deque(maxlen=_CHANGES_KEPT)
+        self.role = "active"
+        """What this pump is: "active", or "standby" while another of this workspace is."""
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """The links without which this pump can't do its job; a standby needs others."""
+        return STANDBY_LINKS if self.role == "standby" else LINKS
 
     def up(self, link: str, where: str) -> None:
         """A link was made."""
@@ -42,7 +50,7 @@ class Links:
             self._change(retry.link, False, retry.reason)
             state = self._state(retry.link)
             is_news = was_up or retry.attempt == 1 or state["last_error"] != failure
-            state["last_error"] = failure
+            state["last_error"], state["last_error_at"] = failure, _now()
         self._metrics.reconnect(retry.link, retry.reason)
         tell = _log.warning if is_news else _log.debug
         tell(
@@ -53,6 +61,12 @@ class Links:
             next_try_in=round(retry.wait, 2),
         )
 
+    def rest(self, link: str) -> None:
+        """A link was ended on purpose, and is not made anew for now."""
+        with self._lock:
+            if self._state(link)["up"]:
+                self._change(link, False, "standby")
+
     def is_up(self, link: str) -> bool:
         """Whether the link is up as far as we know."""
         with self._lock:
@@ -62,14 +76,19 @@ class Links:
         """The states and the last changes, for the status; times as RFC 3339 has them."""
         with self._lock:
             states = {link: dict(state) for link, state in self._states.items()}
-            return {"links": states, "changes": list(self._changes)}
+            told = {"role": self.role, "wanted": list(self.wanted)}
+            return {**told, "links": states, "changes": list(self._changes)}
 
     def _state(self, link: str) -> dict[str, Any]:
-        return self._states.setdefault(link, {"up": None, "since": "", "last_error": ""})
+        return self._states.setdefault(link, dict(_UNHEARD))
 
     def _change(self, link: str, up: bool, why: str) -> None:
         state = self._state(link)
         if state["up"] is not up:
-            now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            now = _now()
             state["up"], state["since"] = up, now
             self._changes.append({"at": now, "link": link, "up": up, "why": why})
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -17,7 +17,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from rtmpump.errors import RtmpumpError
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from prometheus_client.registry import Collector
 
 LINKS: Final = ("slack", "broker_events", "broker_commands")
+STANDBY_LINKS: Final = ("broker_events", "broker_lock")
+"""What a standby has; its other links are down on purpose."""
 TYPES_MAX: Final = 512
 OTHER: Final = "other"
 BOUNDS: Final = (
@@ -57,11 +59,23 @@ class Measure(Protocol):
         """When the oldest came; None for an empty spool."""
 
 
+class Sample(NamedTuple):
+    """What a history is made of: events by type, and how many times fell into each of BOUNDS.
+
+    The last count of a latency is of those past the last bound.
+    """
+
+    received: dict[str, int]
+    confirm_latency: tuple[int, ...]
+    command_latency: tuple[int, ...]
+
+
 class Metrics:
     """All that the pump counts.
 
     The supervisor sets `spool` and `commands_waiting`, which are called at each reading, from the
     thread that reads; while they are None, or raise an RtmpumpError, their gauges are left out.
+    `active` tells whether this pump is the active one; None where there is no election.
     `now` gives seconds since 1970.
     """
 
@@ -69,6 +83,7 @@ class Metrics:
         self._now = now
         self.spool: Callable[[], Measure] | None = None
         self.commands_waiting: Callable[[], int] | None = None
+        self.active: bool | None = None
         self._received = _Counts(TYPES_MAX)
         self._confirmed = 0
         self._returned = 0
@@ -77,6 +92,7 @@ class Metrics:
         self._confirm_latency = _Histogram()
         self._commands = _Pairs()
         self._command_latency = _Histogram()
+        self._dead_letters = _Counts(_LABELS_MAX)
         self._links = dict.fromkeys(LINKS, False)
         self._reconnects = _Pairs()
         self._slack_rtt: float | None = None
@@ -118,6 +134,10 @@ class Metrics:
         """One command took this long from its delivery to its result."""
         self._command_latency.observe(seconds)
 
+    def dead_letter(self, code: str) -> None:
+        """A command lies in the dead-letter queue, for this reason."""
+        self._dead_letters.add(code)
+
     def link(self, name: str, up: bool) -> None:
         """Tell that a link (one of LINKS) came up or went down."""
         self._links[name] = up
@@ -144,11 +164,19 @@ class Metrics:
             "commands": self._commands.copy(),
             "commands_waiting": _asked(self.commands_waiting),
             "command_latency": self._command_latency.snapshot(),
+            "dead_letters": self._dead_letters.copy(),
             "links": self._links.copy(),
             "reconnects": self._reconnects.copy(),
             "slack_rtt_seconds": self._slack_rtt,
             "broker_blocked": self._blocked,
+            "active": self.active,
         }
+
+    def sample(self) -> Sample:
+        """Return those counters that a history needs; asks nobody."""
+        return Sample(
+            self._received.copy(), self._confirm_latency.counts(), self._command_latency.counts()
+        )
 
     def exposition(self) -> bytes:
         """Return the page of `/metrics`, in Prometheus' text format 0.0.4."""
@@ -246,6 +274,9 @@ class Metrics:
             "Whether the broker has blocked our publishing.",
             [((), self._blocked)],
         )
+        if self.active is not None:
+            said = "Whether this pump is the active one of two."
+            yield _gauge("active", said, _known(float(self.active)))
         yield _gauge("build_info", "The version that runs.", [((_version(),), 1)], ("version",))
 
 
@@ -303,6 +334,9 @@ class _Histogram:
             counts[bisect_left(BOUNDS, seconds)] += 1
             total += seconds
         self._sum = total
+
+    def counts(self) -> tuple[int, ...]:
+        return tuple(self._counts)
 
     def snapshot(self) -> dict[str, Any]:
         """`p50` and `p99` are the bounds of their buckets; None past the last, or without any."""

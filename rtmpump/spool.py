@@ -13,7 +13,8 @@ Nothing here knows Slack, AMQP or what a body means.
 
 Lock order: `_lock` (the connection), then `_room` (what is confirmed). `confirm` needs only
 `_room`, so it does not wait for another thread's fsync. `told` is called with no lock held.
-Files: `path`, `path-wal`, `path.lock`. The tables are in `spool_file`, damage is `spool_repair`'s.
+Files: `path`, `path-wal`, `path.lock`. The tables are in `spool_file`, damage is `spool_repair`'s,
+and `spool_look` reads without touching.
 """
 
 from __future__ import annotations
@@ -30,7 +31,6 @@ from typing import Literal, NamedTuple
 
 from rtmpump.errors import SpoolCorrupt, SpoolFailed, SpoolFull
 from rtmpump.spool_file import (
-    INSERT,
     PAGE,
     READ,
     Origin,
@@ -42,6 +42,7 @@ from rtmpump.spool_file import (
     file_size,
     find_problems,
     hold,
+    insert,
     is_sound,
     number,
     read_origins,
@@ -51,9 +52,10 @@ from rtmpump.spool_file import (
     write_origin,
     write_state,
 )
+from rtmpump.spool_look import looking
 from rtmpump.spool_repair import Told, open_sound
 
-__all__ = ["Appended", "Dropped", "Measure", "Origin", "Row", "Spool", "Told"]
+__all__ = ["Appended", "Dropped", "Measure", "Origin", "Peek", "Row", "Spool", "Told"]
 
 _Items = Sequence[tuple[int, bytes]]
 
@@ -92,6 +94,18 @@ class Measure(NamedTuple):
     max_bytes: int
 
 
+class Peek(NamedTuple):
+    """What a look at some events found: the sound ones, and what is wrong with the others.
+
+    `after` is where the next look begins, `at_end` whether there was nothing behind it.
+    """
+
+    rows: list[Row]
+    problems: list[str]
+    after: int
+    at_end: bool
+
+
 class Spool:
     """The file of events. `append` belongs to the reader, `read` and `confirm` to the publisher.
 
@@ -125,6 +139,20 @@ class Spool:
             spool._closing = undo.pop_all()
             return spool
 
+    @classmethod
+    def look(cls, path: Path, *, max_bytes: int) -> Spool:
+        """Open for reading only what is there: no file is made, mended or changed.
+
+        Raises SpoolLocked, SpoolError (no such file, not readable, of a newer version),
+        SpoolFailed (disk error) and SpoolCorrupt.
+        """
+        path = Path(os.path.realpath(path))
+        with ExitStack() as undo:
+            db = undo.enter_context(looking(path))
+            spool = cls(path, db, max_bytes, False, lambda _event, _fields: None, None)
+            spool._closing = undo.pop_all()
+            return spool
+
     def __init__(
         self,
         path: Path,
@@ -152,6 +180,11 @@ class Spool:
         self._dead_end = (0, 0)
         with faults(path):
             self._load()
+
+    @property
+    def path(self) -> Path:
+        """Where the file really is, without links."""
+        return self._path
 
     def _load(self) -> None:
         self.epoch, self._last, self.complete_until_ms, _ = read_state(self._db, self._path)
@@ -234,7 +267,7 @@ class Spool:
             (seq, received_ms, origin_id, event_crc(seq, received_ms, origin_id, body), body)
             for seq, (received_ms, body) in enumerate(items, self._last + 1)
         ]
-        self._db.executemany(INSERT, rows)
+        insert(self._db, rows)
 
     def _origin_id(self, origin: Origin) -> int:
         for known_id, known in self._origins.items():
@@ -318,6 +351,38 @@ class Spool:
         start, end = self._dead_end
         return end if start <= upto < end else upto
 
+    def peek(self, after: int, limit: int, max_bytes: int = 1 << 20) -> Peek:
+        """Look at the next events with `seq > after` that are not confirmed, and change nothing.
+
+        For people beside the daemon: unlike `read` it neither lets go of damaged events nor tells
+        of them. At most `limit` events and `max_bytes` of bodies, but one event at least, so that
+        nobody waits long for the lock. Raises SpoolFailed, SpoolCorrupt.
+        """
+        found = Peek([], [], after, True)
+        with self._turn(), faults(self._path):
+            after, size, count = max(after, self._confirmed), 0, 0
+            with closing(self._db.execute(f"{READ} LIMIT ?", (after, limit))) as cursor:
+                for seq, received_ms, origin_id, crc, body in cursor:
+                    size += len(body) if isinstance(body, bytes) else 0
+                    if count and size > max_bytes:
+                        return found._replace(after=after, at_end=False)
+                    self._note_missing(found, after, seq - 1)
+                    origin = self._origins.get(origin_id)
+                    if origin is None or not is_sound(seq, received_ms, origin_id, crc, body):
+                        found.problems.append(f"event {seq} is damaged: its checksum is wrong")
+                    else:
+                        found.rows.append(Row(seq, received_ms, body, origin))
+                    after, count = seq, count + 1
+            if count < limit:
+                self._note_missing(found, after, self._last)
+            return found._replace(after=after, at_end=count < limit)
+
+    def _note_missing(self, found: Peek, after: int, upto: int) -> None:
+        """A salvaged file has holes, but none above `_ragged`."""
+        first = max(after, self._ragged) + 1
+        if first <= upto:
+            found.problems.append(f"events {first} to {upto} are missing")
+
     def confirm(self, upto: int) -> None:
         """Let go of all events with `seq <= upto`; a later append, or `flush`, deletes them.
 
@@ -390,6 +455,14 @@ class Spool:
 
     def _in_use(self) -> int:
         return (number(self._db, "page_count") - number(self._db, "freelist_count")) * PAGE
+
+    def check_state(self) -> None:
+        """Raise SpoolCorrupt unless the few rows beside the events are what was written."""
+        with self._turn(), faults(self._path):
+            read_state(self._db, self._path)
+            lost = self._origins.keys() - read_origins(self._db).keys()
+        if lost:
+            raise SpoolCorrupt(str(self._path), "the checksum of an origin is wrong")
 
     def verify(self) -> list[str]:
         """Check the whole file and each checksum; the problems found, at most two hundred."""

@@ -16,8 +16,9 @@ import os
 import secrets
 import sqlite3
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +28,8 @@ READ = "SELECT seq, received_ms, origin, crc, body FROM events WHERE seq > ? ORD
 INSERT = "INSERT INTO events (seq, received_ms, origin, crc, body) VALUES (?, ?, ?, ?, ?)"
 PAGE = 4096
 
+_ROWS_AT_ONCE = 64
+_INSERT_MANY = INSERT + ", (?, ?, ?, ?, ?)" * (_ROWS_AT_ONCE - 1)
 _APPLICATION_ID = 0x72746D70  # "rtmp"
 _VERSION = 1
 _SHRINK_PAGES = 1024
@@ -295,8 +298,11 @@ def create(db: sqlite3.Connection, state: State) -> None:
     db.execute("COMMIT")
 
 
-def check(db: sqlite3.Connection, path: Path) -> None:
-    """Raise SpoolCorrupt or SpoolError unless this is a sound spool; takes a second per GiB."""
+def check(db: sqlite3.Connection, path: Path, *, writes: bool = True) -> None:
+    """Raise SpoolCorrupt or SpoolError unless this is a sound spool; takes a second per GiB.
+
+    With `writes` its header must let us write, too.
+    """
     if number(db, "application_id") != _APPLICATION_ID:
         raise SpoolCorrupt(str(path), "it is not a spool of rtmpump")
     version = number(db, "user_version")
@@ -308,6 +314,15 @@ def check(db: sqlite3.Connection, path: Path) -> None:
     (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
         raise SpoolCorrupt(str(path), str(verdict))
+    if writes:
+        _check_writes(db, path)
+    read_state(db, path)
+    (written,) = db.execute("SELECT count(*) FROM origins").fetchone()
+    if len(read_origins(db)) != written:
+        raise SpoolCorrupt(str(path), "the checksum of an origin is wrong")
+
+
+def _check_writes(db: sqlite3.Connection, path: Path) -> None:
     try:
         db.execute("DELETE FROM events WHERE seq < 0")
     except sqlite3.OperationalError as error:
@@ -315,10 +330,6 @@ def check(db: sqlite3.Connection, path: Path) -> None:
             raise
         # We may write the file, so it is its header that says otherwise.
         raise SpoolCorrupt(str(path), str(error)) from error
-    read_state(db, path)
-    (written,) = db.execute("SELECT count(*) FROM origins").fetchone()
-    if len(read_origins(db)) != written:
-        raise SpoolCorrupt(str(path), "the checksum of an origin is wrong")
 
 
 def _shrink(db: sqlite3.Connection) -> None:
@@ -346,6 +357,20 @@ def write_state(db: sqlite3.Connection, state: State) -> None:
         "UPDATE state SET epoch = ?, last_seq = ?, complete_until_ms = ?, trimmed = ?, crc = ?",
         (*state, row_crc(*state)),
     )
+
+
+def insert(db: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Add events (the columns of `INSERT`), in the transaction that is open.
+
+    Many with each statement: between two of them other threads may take the interpreter, and to
+    have it back takes longer than to insert a row.
+    """
+    at, whole = 0, len(rows) // _ROWS_AT_ONCE * _ROWS_AT_ONCE
+    while at < whole:
+        many = rows[at : at + _ROWS_AT_ONCE]
+        db.execute(_INSERT_MANY, tuple(chain.from_iterable(many)))
+        at += _ROWS_AT_ONCE
+    db.executemany(INSERT, rows[whole:])
 
 
 def read_origins(db: sqlite3.Connection) -> dict[int, Origin]:

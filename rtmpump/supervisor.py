@@ -9,6 +9,8 @@ Laws:
 - The stop follows the data, with one deadline for all of it. What is left then stays on disk or in
   RabbitMQ, and that is a success. A second signal stops at once.
 - A thread that ends although nobody asked it to ends the daemon, and the log says which and why.
+- With `ha.enabled` reader and sender work in terms, each as long as the lease is held; the others
+  run on. Without it nothing of that is there.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import threading
 import time
 from collections.abc import Callable
 from types import FrameType
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from rtmpump import health, log
 from rtmpump.config import Config
@@ -31,10 +33,13 @@ from rtmpump.errors import (
     EXIT_DONE,
     EXIT_FAILED,
     LinkError,
+    NotConnected,
     RtmpumpError,
     SpoolError,
     TokenRefused,
 )
+from rtmpump.links import lease as leasing
+from rtmpump.links.lease import Lease
 from rtmpump.links.retry import Retry
 from rtmpump.links.rtm import RtmSocket
 from rtmpump.links.slack_api import SlackApi
@@ -45,12 +50,16 @@ from rtmpump.pumps import publisher as publishing
 from rtmpump.pumps import reader as reading
 from rtmpump.pumps import sender as sending
 from rtmpump.pumps.directory import Directory
+from rtmpump.pumps.turns import Turns
 from rtmpump.spool import Spool
+from rtmpump.spool_port import SpoolPort
 
 STOP_DEADLINE: Final = 20.0
 # A loop that makes no round in this time hangs; a node that does not answer takes its part of it.
 _STALLED_AFTER: Final = 60.0
 _NODE_TIMEOUT: Final = 15.0
+# How long commands under way have when the lease was lost: their connection may be dead.
+_STEP_DOWN: Final = 3.0
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _log = log.get("supervisor")
 
@@ -64,46 +73,37 @@ class Supervisor:
 
     def __init__(self, config: Config, notifier: Notifier) -> None:
         """Open spool and port, lay the wires; raises SpoolError, PortRefused and ConfigError."""
+        self._config = config
         self._notifier = notifier
         self._stop_publisher = threading.Event()
-        self._stop_sender = threading.Event()
-        self._stop_reader = threading.Event()
         self._stop_directory = threading.Event()
         self.metrics = Metrics()
         self.links = Links(self.metrics)
         self.spool = _open_spool(config)
         self._port = self._open_port(config)
+        self._spool_port = SpoolPort.beside(self.spool)
         self._stalled_after = _STALLED_AFTER + _NODE_TIMEOUT * len(config.broker.urls)
         self.metrics.spool = self.spool.measure
         self._alarm = _Alarm()
         api = SlackApi(config.slack)
-        ids = MessageIds()
+        self._ids = MessageIds()
         self._socket = RtmSocket(config.slack)
         self._directory = Directory(api, policy=config.retry, stop=self._stop_directory)
         up, down = self._up, self._down
         self._publisher = publishing.Publisher(
             config, self.spool, self.metrics, stop=self._stop_publisher, up=up, down=down
         )
-        self._sender = sending.Sender(
-            config,
-            self.metrics,
-            send=lambda frame, connection: self._socket.send(frame, connection=connection),
-            lookup=self._directory.lookup,
-            ids=ids,
-            stop=self._stop_sender,
-            up=up,
-            down=down,
-        )
-        self.metrics.commands_waiting = lambda: self._sender.waiting
+        self._term = self._new_term(None)
+        self.metrics.commands_waiting = lambda: self._term.sender.waiting
         self._reader = reading.Reader(
             config,
             api,
             self._socket,
             self.spool,
             self.metrics,
-            ids=ids,
-            stop=self._stop_reader,
-            hearers=_Wires(self._publisher, self._sender, self._directory),
+            ids=self._ids,
+            stop=self._term.stop_reader,
+            hearers=_Wires(self._publisher, self._tell_sender, self._directory),
             up=up,
             down=down,
         )
@@ -111,9 +111,13 @@ class Supervisor:
         self._pumps: dict[str, _Pump] = {
             "publisher": self._publisher,
             "directory": self._directory,
-            "sender": self._sender,
+            "sender": self._term.sender,
             "reader": self._reader,
         }
+        self._lease: Lease | None = None
+        self._turns: tuple[Turns[_Term], ...] = ()
+        if config.ha.enabled:
+            self._stand_for_election()
         self._threads = {
             name: _Thread(name, pump.run, self._alarm) for name, pump in self._pumps.items()
         }
@@ -141,6 +145,79 @@ class Supervisor:
         since = time.monotonic() - self._stalled_after
         return [name for name in self.alive() if self._pumps[name].beat < since]
 
+    # Two pumps, one of them active.
+
+    def _stand_for_election(self) -> None:
+        sender = Turns[_Term](lambda term: term.sender, lambda: self._rested(sending.LINK))
+        reader = Turns[_Term](self._reader_in, lambda: self._rested(reading.LINK))
+        self._turns = (sender, reader)
+        self._lease = Lease(
+            self._config,
+            self.metrics,
+            self,
+            covered=lambda: self._reader.good_until_ms,
+            stop=threading.Event(),
+            up=self._up,
+            down=self._down,
+        )
+        # The lease last: then all is there that it may wake.
+        self._pumps |= {"sender": sender, "reader": reader, "lease": self._lease}
+        self.links.role = "standby"
+
+    def elected(self, covered_until_ms: int | None) -> None:
+        """Begin a term. On the thread of the lease."""
+        # The sender is there before the reader can tell it of a connection.
+        self._term = self._new_term(covered_until_ms)
+        for turns in self._turns:
+            turns.offer(self._term)
+        self._take_role("active")
+
+    def deposed(self, why: str) -> None:
+        """End the term: read no more, write no more. On the thread of the lease."""
+        term = self._term
+        term.stop_reader.set()
+        self._socket.wake()
+        term.sender.tell(sending.Finish(within=_STEP_DOWN))
+        if not self.links.is_up(sending.LINK):
+            term.stop_sender.set()
+        self._take_role("standby")
+
+    def _take_role(self, role: str) -> None:
+        self.links.role = role
+        _log.info("role.changed", role=role)
+        self._tell_status()
+
+    def _new_term(self, covered_until_ms: int | None) -> _Term:
+        stop = threading.Event()
+        sender = sending.Sender(
+            self._config,
+            self.metrics,
+            send=self._send,
+            lookup=self._directory.lookup,
+            ids=self._ids,
+            stop=stop,
+            up=self._up,
+            down=self._down,
+        )
+        return _Term(sender, stop, threading.Event(), covered_until_ms)
+
+    def _reader_in(self, term: _Term) -> reading.Reader:
+        self._reader.begin(term.stop_reader, term.covered_until_ms)
+        return self._reader
+
+    def _rested(self, link: str) -> None:
+        self.links.rest(link)
+        self._tell_status()
+
+    def _send(self, frame: bytes, connection: int) -> None:
+        """Write to Slack, unless another pump may have begun to do so."""
+        if self._lease is not None and not self._lease.is_held():
+            raise NotConnected(reading.LINK, "standby", "this pump is not the active one")
+        self._socket.send(frame, connection=connection)
+
+    def _tell_sender(self, note: sending.Note) -> None:
+        self._term.sender.tell(note)
+
     def _open_port(self, config: Config) -> health.Port | None:
         if config.http.address is None:
             return None
@@ -155,6 +232,8 @@ class Supervisor:
             self._port.start(health.Sources(self.links.snapshot, self.stalled, self.metrics))
             host, port = self._port.address
             _log.info("http.listening", host=host, port=port)
+        if self._spool_port is not None:
+            self._spool_port.start()
         for thread in self._threads.values():
             thread.start()
         # A broker or a Slack that is away must not hold up the boot.
@@ -172,8 +251,10 @@ class Supervisor:
         self._tell_status()
 
     def _tell_status(self) -> None:
-        away = [link for link in _PUMP_OF if not self.links.is_up(link)]
-        self._notifier.status(f"waiting for {', '.join(away)}" if away else "all links are up")
+        role = "" if self._lease is None else f"{self.links.role}: "
+        away = [link for link in self.links.wanted if not self.links.is_up(link)]
+        state = f"waiting for {', '.join(away)}" if away else "all links are up"
+        self._notifier.status(f"{role}{state}")
 
     def _feed_watchdog(self) -> None:
         stalled = self.stalled()
@@ -199,12 +280,18 @@ class Supervisor:
         def part(of_the_deadline: float) -> float:
             return began + of_the_deadline * STOP_DEADLINE
 
+        for turns in self._turns:
+            turns.close()
         # Commands first: those that were written are owed a reply, and that needs the WebSocket.
-        self._sender.tell(sending.Finish())
+        self._term.sender.tell(sending.Finish())
         self._join("sender", part(0.25))
         # Now nobody needs the WebSocket, and what it still brings is all that the spool will hold.
+        self._term.stop_reader.set()
         self._reader.stop()
         self._join("reader", part(0.5))
+        # From here on another may read and write; what is left to do is our own spool.
+        if self._lease is not None:
+            self._lease.release()
         # So the spool can be emptied, as far as the broker lets us.
         self._finish_publishing()
         self._join("publisher", part(0.75))
@@ -223,15 +310,15 @@ class Supervisor:
             self._publisher.wake()
 
     def _end_all(self) -> None:
-        for stop in (self._stop_publisher, self._stop_sender, self._stop_directory):
+        for stop in (self._stop_publisher, self._term.stop_sender, self._stop_directory):
             stop.set()
         self._publisher.wake()
-        self._sender.tell(sending.Close())
+        self._term.sender.tell(sending.Close())
         self._directory.wake()
 
     def _join(self, name: str, until: float) -> None:
         if name == "sender" and not self.links.is_up(sending.LINK):
-            self._stop_sender.set()
+            self._term.stop_sender.set()
         thread = self._threads[name]
         while not thread.is_over and (left := until - time.monotonic()) > 0:
             if self._alarm.wait(left):
@@ -241,6 +328,8 @@ class Supervisor:
         left, late = self._left_in_spool(), self.alive()
         if self._port is not None:
             self._port.stop()
+        if self._spool_port is not None:
+            self._spool_port.stop()
         if not late:
             self.spool.close()
             self._socket.close()
@@ -272,7 +361,17 @@ _PUMP_OF: Final = {
     reading.LINK: "reader",
     publishing.LINK: "publisher",
     sending.LINK: "sender",
+    leasing.LINK: "lease",
 }
+
+
+class _Term(NamedTuple):
+    """What is new in each term: who sends, and how reader and sender are ended."""
+
+    sender: sending.Sender
+    stop_sender: threading.Event
+    stop_reader: threading.Event
+    covered_until_ms: int | None
 
 
 class _Wires:
@@ -281,26 +380,26 @@ class _Wires:
     def __init__(
         self,
         publisher: publishing.Publisher,
-        sender: sending.Sender,
+        tell_sender: Callable[[sending.Note], None],
         directory: Directory,
     ) -> None:
         self._publisher = publisher
-        self._sender = sender
+        self._tell_sender = tell_sender
         self._directory = directory
 
     def stored(self) -> None:
         self._publisher.wake()
 
     def replied(self, reply: Reply) -> None:
-        self._sender.tell(reply)
+        self._tell_sender(reply)
 
     def connected(self, connection: int) -> None:
         # What changed while nobody listened is not known.
         self._directory.changed()
-        self._sender.tell(sending.LinkUp(connection))
+        self._tell_sender(sending.LinkUp(connection))
 
     def disconnected(self) -> None:
-        self._sender.tell(sending.LinkDown())
+        self._tell_sender(sending.LinkDown())
 
     def channels_changed(self) -> None:
         self._directory.changed()

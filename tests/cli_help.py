@@ -112,5 +112,6 @@ def config_file(folder: Path, broker_url: str, *, token: str = "", api_url: str 
     if token:
         lines += ["[slack]", f'token = "{token}"', f'api_url = "{api_url}"']
     file = folder / "rtmpump.toml"
+    file.touch(mode=0o600)
     file.write_text("\n".join(lines) + "\n")
     return file

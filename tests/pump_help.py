@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,7 +56,7 @@ class PumpProcess:
 
     Keywords are sections of the config and win over the defaults of the tests: `[http]` off, JSON
     log, fast retries. `log_lines` are of the last start, `output` of all. Never survives `close`,
-    which also fails if the token was ever printed.
+    which also fails if the token was ever printed. `program` is what Python is given to run.
     """
 
     def __init__(
@@ -66,9 +66,11 @@ class PumpProcess:
         broker_url: str,
         *,
         env: Mapping[str, str] | None = None,
+        program: Sequence[str] = ("-m", "rtmpump"),
         **sections: Any,
     ) -> None:
         self.folder = folder
+        self._program = program
         self.spool = folder / "spool.db"
         self._number = len(list(folder.glob("pump-*.toml")))
         self.config = folder / f"pump-{self._number}.toml"
@@ -84,6 +86,7 @@ class PumpProcess:
         merged = _merged(_DEFAULTS, ours, sections)
         token = str(merged.get("slack", {}).get("token", ""))
         self._secrets = [token] if token else []
+        self.config.touch(mode=0o600)
         self.config.write_text(_toml(merged))
         self.start()
 
@@ -94,7 +97,7 @@ class PumpProcess:
         self._outputs.append(output)
         with output.open("wb") as file:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "rtmpump", "run", "-c", str(self.config)],
+                [sys.executable, *self._program, "run", "-c", str(self.config)],
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,

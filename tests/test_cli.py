@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -37,18 +38,71 @@ def test_help_tells_each_command_without_importing_what_is_heavy(tmp_path: Path)
         check=True,
     )
     text, _, modules = done.stdout.rstrip().rpartition("\n")
-    for name in ("run", "check", "demo", "tail", "send", "topology"):
+    for name in ("run", "check", "demo", "tail", "send", "status", "spool", "dead", "topology"):
         assert f"\n  {name} " in text
     heavy = {"pika", "slack_sdk", "websocket", "msgspec", "structlog", "tenacity", "sqlite3"}
     assert not heavy & set(modules.split())
 
 
-@pytest.mark.parametrize("name", ["run", "check", "tail", "send", "topology"])
+@pytest.mark.parametrize("name", ["run", "check", "tail", "send", "status", "topology"])
 def test_each_command_has_help_and_a_config_option(tmp_path: Path, name: str) -> None:
     """`rtmpump NAME --help` answers 0 and tells of --config."""
     done = rtmpump(tmp_path, name, "--help")
     assert done.returncode == 0
     assert "-c, --config FILE" in done.stdout
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+@pytest.mark.parametrize(
+    ("words", "proposed"),
+    [
+        ("rtmpump s", {"send", "status", "spool"}),
+        ("rtmpump spool ", {"info", "verify", "export"}),
+        ("rtmpump dead r", {"retry"}),
+        ("rtmpump dead drop --", {"--config", "--id", "--all", "--json", "--yes", "--help"}),
+    ],
+)
+def test_a_shell_is_told_the_commands(
+    tmp_path: Path, shell: str, words: str, proposed: set[str]
+) -> None:
+    """Completion finds commands, those of a group, and options; a name it doesn't know is none."""
+    last = words.rpartition(" ")[2]
+    count = last if shell == "fish" else str(len(words.split(" ")) - 1)
+    env = {"_RTMPUMP_COMPLETE": f"{shell}_complete", "COMP_WORDS": words, "COMP_CWORD": count}
+    program = "from rtmpump.cli import main; main(prog_name='rtmpump')"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=environment(env),
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert proposed <= set(re.split(r"[\n,\t]", done.stdout))
+    assert "topology" not in done.stdout
+
+
+def test_bash_completes_with_the_line_of_the_readme(tmp_path: Path) -> None:
+    """What is told there defines a completion that proposes the commands."""
+    (tmp_path / "rtmpump").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m rtmpump "$@"\n')
+    (tmp_path / "rtmpump").chmod(0o700)
+    readme = (Path(__file__).resolve().parent.parent / "README.md").read_text()
+    told = next(line for line in readme.splitlines() if "_RTMPUMP_COMPLETE=bash_source" in line)
+    script = f"{told.partition('#')[0]}\n" + (
+        "COMP_WORDS=(rtmpump st) COMP_CWORD=1; _rtmpump_completion rtmpump; "
+        'complete -p rtmpump; echo "${COMPREPLY[@]}"'
+    )
+    done = subprocess.run(
+        ["bash", "--norc", "-c", script],
+        env=environment({"PATH": f"{tmp_path}:{os.environ['PATH']}"}),
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[-1] == "status"
 
 
 @pytest.mark.parametrize("args", [("nonsense",), ("check", "--nonsense"), ("send", "general")])
@@ -138,6 +192,20 @@ def test_check_tells_who_set_what_and_hides_secrets(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1] == "config is fine"
     assert "secret" not in done.stdout + done.stderr
     assert "pass-word" not in done.stdout + done.stderr
+
+
+def test_check_warns_of_a_secret_that_all_may_read(tmp_path: Path) -> None:
+    """One line with file, mode and key, and what to do; it is no error, and --json has it too."""
+    file = config_file(tmp_path, NOBODY)
+    file.chmod(0o644)
+    done = rtmpump(tmp_path, "check", "-c", str(file), env={"SLACK_API_TOKEN": "xoxb-1"})
+    assert (done.returncode, done.stderr) == (
+        0,
+        f"rtmpump: warning: {file} (mode 0644): broker.url: all may read it; chmod o= {file}\n",
+    )
+    done = rtmpump(tmp_path, "check", "--json", "-c", str(file), env={"SLACK_API_TOKEN": "xoxb-1"})
+    (risk,) = json.loads(done.stdout)["risks"]
+    assert (risk["key"], risk["mode"]) == ("broker.url", "0644")
 
 
 def test_check_names_each_source_of_the_token(tmp_path: Path) -> None:

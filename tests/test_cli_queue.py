@@ -223,6 +223,28 @@ def test_send_prints_the_ts_that_slack_gave(
     assert done.stdout == f"sent to C0GENERAL, ts {sent.ts}\n"
 
 
+def test_send_json_prints_the_result_as_it_came(
+    tmp_path: Path, start_pump: StartPump, workspace: Workspace
+) -> None:
+    """One object, good or bad; a refusal still ends with 1 and its line."""
+    args = ("--json", "-c", str(start_pump(outbound=FAST).config))
+    good = rtmpump(tmp_path, "send", "general", "hi", *args)
+    assert (good.returncode, good.stderr) == (0, "")
+    assert json.loads(good.stdout) == {
+        "ok": True,
+        "channel": "C0GENERAL",
+        "ts": workspace.sent[-1].ts,
+        "attempts": 1,
+        "uncertain": False,
+    }
+    bad = rtmpump(tmp_path, "send", "nowhere", "hi", *args)
+    assert bad.returncode == 1
+    assert json.loads(bad.stdout)["error"]["code"] == "channel_not_found"
+    assert bad.stderr.startswith("rtmpump: not sent: channel_not_found: ")
+    queued = rtmpump(tmp_path, "send", "general", "hi", "--no-wait", *args)
+    assert json.loads(queued.stdout) == {"queued": "rtm.outbound"}
+
+
 def test_send_into_a_thread_and_to_the_channel(
     tmp_path: Path, start_pump: StartPump, workspace: Workspace
 ) -> None:

@@ -28,6 +28,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "proxy": Secret(""),
         "ca_file": "",
         "batch_presence_aware": True,
+        "insecure": False,
     },
     "broker": {
         "url": Secret("amqp://guest:guest@localhost:5672/%2F"),
@@ -66,6 +67,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "sync": "full",
     },
     "retry": {"initial": 0.5, "max": 60.0, "jitter": "full", "healthy_after": 30.0},
+    "ha": {"enabled": False, "lock": "rtmpump.lock"},
     "http": {"listen": "127.0.0.1:9464"},
     "log": {"level": "info", "format": "auto"},
 }
@@ -81,6 +83,7 @@ OTHERS: dict[str, tuple[str, str, Any]] = {
     "slack.proxy": ('"http://p:3128"', "http://p:3128", Secret("http://p:3128")),
     "slack.ca_file": (f'"{__file__}"', __file__, __file__),
     "slack.batch_presence_aware": ("false", "False", False),
+    "slack.insecure": ("true", "TRUE", True),
     "broker.url": ('"amqps://b"', "amqps://b", Secret("amqps://b")),
     "broker.urls": (
         '["amqp://b", "amqp://c"]',
@@ -116,6 +119,8 @@ OTHERS: dict[str, tuple[str, str, Any]] = {
     "retry.max": ('"1h"', "1h", 3600.0),
     "retry.jitter": ('"none"', "none", "none"),
     "retry.healthy_after": ("0.1", "0.1", 0.1),
+    "ha.enabled": ("true", "true", True),
+    "ha.lock": ('"l"', "l", "l"),
     "http.listen": ('""', "", ""),
     "log.level": ('"debug"', "debug", "debug"),
     "log.format": ('"json"', "json", "json"),
@@ -228,6 +233,14 @@ _CONTRADICTIONS = [
     (
         "[events]\nstream = 'rtm.unrouted'",
         "2: events.stream and events.unrouted must differ",
+    ),
+    (
+        "[ha]\nenabled = true\nlock = 'rtm.outbound'",
+        "3: ha.lock and outbound.queue must differ",
+    ),
+    (
+        "[broker]\nheartbeat = 1\n[ha]\nenabled = true",
+        "2: ha.enabled needs a broker.heartbeat of 2 seconds or more",
     ),
     (
         f"[broker]\nca_file = '{__file__}'",

@@ -172,8 +172,6 @@ slack.api_url | "slack.com" | must be a URL such as https://slack.com/api/
 slack.api_url | "ftp://slack.com" | must be a URL such as https://slack.com/api/
 slack.api_url | "https://a:b/" | must be a URL such as https://slack.com/api/
 slack.api_url | "https://[::1" | must be a URL such as https://slack.com/api/
-slack.api_url | "http://slack.com/api/" | must begin with https://; http is for this machine only
-slack.api_url | "http://127.0.0.1.x/" | must begin with https://; http is for this machine only
 slack.api_url | "https://x/?t=1" | must be a URL without user, password, query and fragment
 slack.api_url | "https://u:p@x/" | must be a URL without user, password, query and fragment
 slack.proxy | "https://p:1" | must be a URL such as http://proxy.example:3128, or empty
@@ -193,6 +191,18 @@ def test_wrong_values(tmp_path: Path, name: str, toml: str, wanted: str) -> None
     """A token or a URL that can't be right is told by line, key and what it must be."""
     section, key = name.split(".")
     assert told(tmp_path, f"[{section}]\n{key} = {toml}\n") == f"config.toml:2: {name}: {wanted}"
+
+
+@pytest.mark.parametrize("host", ["slack.com", "127.0.0.1.x", "10.0.0.1", "[2001:db8::1]"])
+def test_plain_http_is_for_this_machine(tmp_path: Path, host: str) -> None:
+    """To any other the token would go for all to read; who wants that has to say so."""
+    text = f"[slack]\napi_url = 'http://{host}/api/'\n"
+    assert told(tmp_path, text) == (
+        "config.toml:2: slack.api_url: must begin with https://; "
+        "http is for this machine only, unless slack.insecure = true"
+    )
+    loaded = load(tmp_path, text + "insecure = true\n")
+    assert loaded.slack.api_url == f"http://{host}/api/"
 
 
 _PASSWORD = 'special characters of the password are percent-encoded, a "/" as %2F'
@@ -241,6 +251,54 @@ def test_vhost_with_a_slash(tmp_path: Path) -> None:
 def test_api_url(url: str, kept: str) -> None:
     """slack.api_url gets its slash; http is good enough for this machine."""
     assert config.load(None, ENV | {"RTMPUMP_SLACK_API_URL": url}).slack.api_url == kept
+
+
+def exposed(folder: Path, text: str, env: dict[str, str] | None = None) -> list[tuple[str, ...]]:
+    """What is told of these settings: key, file name and mode."""
+    loaded = load(folder, text, env)
+    found = config.exposed(loaded, folder / "config.toml", env or {})
+    return [(one.key, Path(one.file).name, one.mode) for one in found]
+
+
+@pytest.mark.parametrize(
+    ("mode", "told_mode"),
+    [(0o600, ""), (0o640, ""), (0o440, ""), (0o644, "0644"), (0o604, "0604"), (0o602, "0602")],
+)
+def test_files_of_secrets_that_all_may_read(tmp_path: Path, mode: int, told_mode: str) -> None:
+    """Each is told with its key and mode; the group may read, as it must in Kubernetes."""
+    for name, content in (("token", "xoxb-1"), ("url", "amqps://u:p@h"), ("key", "-")):
+        (tmp_path / name).write_text(content)
+        (tmp_path / name).chmod(mode)
+    text = (
+        f"[slack]\ntoken_file = '{tmp_path}/token'\n[broker]\nurl_file = '{tmp_path}/url'\n"
+        f"client_cert = '{tmp_path}/key'\n"
+    )
+    keys = {"slack.token_file": "token", "broker.url_file": "url", "broker.client_key": "key"}
+    wanted = [(key, name, told_mode) for key, name in keys.items()] if told_mode else []
+    assert exposed(tmp_path, text) == wanted
+    assert exposed(tmp_path, text, {"CREDENTIALS_DIRECTORY": str(tmp_path)}) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("[slack]\ntoken = 'xoxb-1'", "slack.token"),
+        ("[slack]\nproxy = 'http://u:p@proxy:1'", "slack.proxy"),
+        ("[broker]\nurl = 'amqp://u:p@h'", "broker.url"),
+        ("[broker]\nurls = ['amqp://h', 'amqp://u:p@h']", "broker.urls"),
+        ("[broker]\nurl = 'amqp://h'", ""),
+        ("", ""),
+    ],
+)
+def test_a_configuration_with_secrets_that_all_may_read(
+    tmp_path: Path, text: str, key: str
+) -> None:
+    """It is told where it holds one, and the example with its guest holds none."""
+    (tmp_path / "config.toml").touch(0o644)
+    assert exposed(tmp_path, text) == ([(key, "config.toml", "0644")] if key else [])
+    assert exposed(tmp_path, EXAMPLE.read_text()) == []
+    (tmp_path / "config.toml").chmod(0o600)
+    assert exposed(tmp_path, text) == []
 
 
 _PASSWORD_URL = "amqp://user:hunter2@host"

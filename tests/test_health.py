@@ -2,80 +2,19 @@
 
 from __future__ import annotations
 
-import http.client
 import json
+import re
 import socket
 import threading
 from collections.abc import Iterator
-from typing import Any, NamedTuple
 
 import pytest
 
-from rtmpump import health
+from rtmpump import config, health, history
 from rtmpump.errors import EXIT_FAILED, PortRefused
-from rtmpump.health import Port, Sources
-from rtmpump.metrics import LINKS, Metrics
+from rtmpump.health import Port
+from tests.health_help import SECONDS, Service, read_all
 from tests.pump_help import wait_until
-
-SECONDS = 30.0
-
-
-class Answer(NamedTuple):
-    """One answer; names of headers in lower case."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-
-class Service:
-    """A port whose sources can be changed."""
-
-    def __init__(self, host: str = "127.0.0.1") -> None:
-        self.up = dict.fromkeys(LINKS, True)
-        self.stalled: list[str] = []
-        self.broken = False
-        self.metrics = Metrics()
-        self.port = Port((host, 0))
-        self.port.start(Sources(self._links, lambda: self.stalled, self.metrics))
-
-    def _links(self) -> dict[str, Any]:
-        if self.broken:
-            raise ZeroDivisionError
-        states = {link: {"up": up, "since": "", "last_error": ""} for link, up in self.up.items()}
-        return {"links": states, "changes": []}
-
-    def ask(self, path: str, method: str = "GET", **headers: str) -> Answer:
-        """One request with a client of the standard library."""
-        client = http.client.HTTPConnection(*self.port.address, timeout=SECONDS)
-        try:
-            client.request(method, path, headers=headers)
-            answer = client.getresponse()
-            named = {name.lower(): value for name, value in answer.getheaders()}
-            return Answer(answer.status, named, answer.read())
-        finally:
-            client.close()
-
-    def connect(self) -> socket.socket:
-        """A connection that has said nothing yet."""
-        return socket.create_connection(self.port.address, SECONDS)
-
-    def raw(self, request: bytes) -> bytes:
-        """All that is answered to these bytes."""
-        with self.connect() as client:
-            client.sendall(request)
-            return read_all(client)
-
-
-def read_all(client: socket.socket) -> bytes:
-    """What comes until the end."""
-    parts = []
-    try:
-        while part := client.recv(65_536):
-            parts.append(part)
-    except ConnectionResetError:
-        pass
-    return b"".join(parts)
 
 
 @pytest.fixture
@@ -92,6 +31,17 @@ def test_livez(service: Service) -> None:
     service.stalled = ["reader", "sender"]
     answer = service.ask("/livez")
     assert (answer.status, answer.body) == (503, b"no progress: reader, sender\n")
+
+
+def test_a_standby_is_ready_without_slack(service: Service) -> None:
+    """200, so that an update of two pods ends and a node can be drained; it must be able to win."""
+    service.role = "standby"
+    service.up |= {"slack": False, "broker_commands": False, "broker_lock": True}
+    answer = service.ask("/readyz")
+    assert (answer.status, answer.body) == (200, b"standby\n")
+    service.up["broker_lock"] = False
+    answer = service.ask("/readyz")
+    assert (answer.status, answer.body) == (503, b"not connected: broker_lock\n")
 
 
 def test_readyz(service: Service) -> None:
@@ -130,8 +80,84 @@ def test_metrics(service: Service) -> None:
 
 
 def test_index(service: Service) -> None:
-    """`/` names the other pages."""
-    assert {b"/livez", b"/readyz", b"/status", b"/metrics"} <= set(service.ask("/").body.split())
+    """`/` is the page, and leads to the other pages."""
+    answer = service.ask("/")
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    for path in ("livez", "readyz", "status", "metrics"):
+        assert f'<a href="{path}">'.encode() in answer.body
+
+
+def test_policy_of_the_page(service: Service) -> None:
+    """The page may run its own script and style, told by hash, and ask us; others run nothing."""
+    policy = service.ask("/").headers["content-security-policy"]
+    directives = dict(part.split(" ", 1) for part in policy.split("; "))
+    assert directives["default-src"] == "'none'"
+    assert directives["connect-src"] == "'self'"
+    for kind in ("script-src", "style-src"):
+        assert re.fullmatch(r"'sha256-[\w+/]{43}='", directives[kind])
+    assert "unsafe" not in policy
+    for path in ("/status", "/livez", "/nothing"):
+        assert "-src '" not in service.ask(path).headers["content-security-policy"][20:]
+
+
+def test_status_has_the_history(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The port itself writes the history on, and nobody has to ask for that."""
+    monkeypatch.setattr(history, "STEP", 0.1)
+    service.metrics.received("message", 3)
+    service.metrics.confirm_latency(0.002)
+
+    def received() -> list[int]:
+        told = json.loads(service.ask("/status").body)
+        assert told["recent"]["confirm_latency"]["count"] == 1
+        return told["history"]["received"].get("message", [])
+
+    wait_until(lambda: sum(received()) == 3)
+
+
+def test_a_history_that_fails(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bug in the history doesn't end the port."""
+    failed = threading.Event()
+
+    def fail(_self: history.History) -> None:
+        failed.set()
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(history.History, "tick", fail)
+    assert failed.wait(SECONDS)
+    assert service.ask("/livez").status == 200
+
+
+def test_only_loopback_by_default() -> None:
+    """Who doesn't ask for more has a port that only this machine reaches."""
+    assert config.Http().listen == "127.0.0.1:9464"
+
+
+def test_clients_that_read_nothing(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that asks and never reads is let go of at the deadline, and its place is free."""
+    monkeypatch.setattr(health, "_SECONDS", 0.5)
+    # So small that a page doesn't fit into what the kernel keeps for them.
+    service.port._server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2048)
+    for place in range(500):
+        service.metrics.received(f"{place:0100}")
+    threads = threading.active_count()
+    silent = [socket.socket() for _ in range(16)]
+    for client in silent:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        client.connect(service.port.address)
+        client.sendall(b"GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    wait_until(lambda: threading.active_count() > threads)
+    wait_until(lambda: threading.active_count() <= threads)
+    for client in silent:
+        client.close()
+    assert service.ask("/livez").status == 200
+
+
+@pytest.mark.parametrize("target", [b"http://evil.example/status", b"/../status", b"*"])
+def test_odd_targets(service: Service, target: bytes) -> None:
+    """A target is a path of ours, letter by letter, or nothing; nothing of it is quoted."""
+    answer = service.raw(b"GET " + target + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.0 404 ")
+    assert b"evil" not in answer
 
 
 @pytest.mark.parametrize("path", ["/", "/livez", "/status", "/nothing", "//livez/../x"])

@@ -67,10 +67,39 @@ def test_states() -> None:
     state = snapshot["links"]["broker_events"]
     assert (state["up"], state["last_error"]) == (True, "refused: 127.0.0.1:5672")
     assert state["since"].endswith("Z")
+    assert state["last_error_at"].endswith("Z")
+    assert snapshot["changes"][0]["at"] <= state["last_error_at"] <= state["since"]
     assert [(change["link"], change["up"]) for change in snapshot["changes"]] == [
         ("broker_events", False),
         ("broker_events", True),
     ]
+
+
+def test_a_link_that_rests() -> None:
+    """Ended on purpose: down without an error or a new try, and told once."""
+    metrics = Metrics()
+    links = Links(metrics)
+    links.up("slack", "team T1")
+    for _ in range(2):
+        links.rest("slack")
+    snapshot = links.snapshot()
+    assert snapshot["links"]["slack"]["up"] is False
+    assert snapshot["links"]["slack"]["last_error"] == ""
+    assert [(change["up"], change["why"]) for change in snapshot["changes"]] == [
+        (True, "team T1"),
+        (False, "standby"),
+    ]
+    assert metrics.snapshot()["reconnects"] == {}
+
+
+def test_the_role_is_told() -> None:
+    """A pump without an election is the active one."""
+    links = Links(Metrics())
+    assert links.snapshot()["role"] == "active"
+    assert links.snapshot()["wanted"] == ["slack", "broker_events", "broker_commands"]
+    links.role = "standby"
+    assert links.snapshot()["role"] == "standby"
+    assert links.snapshot()["wanted"] == ["broker_events", "broker_lock"]
 
 
 def test_each_try_is_counted() -> None:

@@ -310,3 +310,28 @@ def test_counting_needs_no_prometheus_client() -> None:
         "m.snapshot(); sys.exit('prometheus_client' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_a_sample_asks_nobody() -> None:
+    """What a history needs can be had while the spool can't be asked, and is a copy."""
+
+    def hangs() -> SimpleNamespace:
+        raise AssertionError("the spool was asked")
+
+    metrics = Metrics()
+    metrics.spool = hangs
+    metrics.received("message", 2)
+    metrics.confirm_latencies([0.001, 5000.0])
+    sample = metrics.sample()
+    metrics.received("message")
+    assert sample.received == {"message": 2}
+    assert (sample.confirm_latency[0], sample.confirm_latency[-1]) == (1, 1)
+    assert len(sample.confirm_latency) == len(sample.command_latency) == len(BOUNDS) + 1
+
+
+def test_dead_letters() -> None:
+    """Dead letters are told by their error code."""
+    metrics = Metrics()
+    for code in ("too_long", "timeout", "too_long"):
+        metrics.dead_letter(code)
+    assert metrics.snapshot()["dead_letters"] == {"too_long": 2, "timeout": 1}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import signal
 import socket
@@ -16,8 +15,10 @@ import pytest
 
 from rtmpump.errors import EXIT_CONFIG, EXIT_DONE, EXIT_FAILED
 from rtmpump.sandbox.faults import Hang
+from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.workspace import Workspace
 from tests.conftest import StartPump
+from tests.health_help import ask
 from tests.pump_help import ROOT, PumpProcess, wait_until
 
 # Nobody listens there, so these pumps have a workspace and no broker.
@@ -30,26 +31,6 @@ def pump(workspace: Workspace, tmp_path: Path) -> Iterator[PumpProcess]:
     with PumpProcess(tmp_path, workspace, NO_BROKER) as pump:
         pump.wait_ready("slack")
         yield pump
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
-def ask(port: int, path: str) -> tuple[int, bytes]:
-    """Status and body; (0, b"") while nobody listens."""
-    client = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    try:
-        client.request("GET", path)
-        answer = client.getresponse()
-        return answer.status, answer.read()
-    except OSError:
-        return 0, b""
-    finally:
-        client.close()
 
 
 def own_events(spool: Path) -> list[dict[str, Any]]:

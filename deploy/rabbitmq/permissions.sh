@@ -12,7 +12,7 @@ allow() {
 }
 
 #     user         configure           write                        read
-allow rtm-pump     '^rtm\.'            '^(rtm\..*|amq\.default)$'   '^rtm\.(events|unrouted|outbound)$'
+allow rtm-pump     '^(rtm\..*|rtmpump\.lock)$' '^(rtm\..*|amq\.default)$' '^(rtm\.(events|unrouted|outbound)|rtmpump\.lock)$'
 allow rtm-consumer '^consumer\.'       '^consumer\.'                '^(consumer\..*|rtm\.(?!outbound$|outbound\.dead$|unrouted$).*)$'
 allow rtm-producer '^amq\.gen-'        '^amq\.default$'             '^amq\.gen-'
 allow rtm-operator '^amq\.gen-'        '^(amq\.gen-.*|amq\.default)$' '^(amq\.gen-.*|rtm\..*)$'

@@ -35,7 +35,9 @@ class Found(NamedTuple):
 
 
 class Finish(NamedTuple):
-    """Take no more commands, wait for the replies under way, end."""
+    """Take no more commands, wait for the replies under way, end; `within` seconds, if told."""
+
+    within: float | None = None
 
 
 class Close(NamedTuple):

@@ -36,11 +36,17 @@ _HEADERS_MAX: Final = 98_304
 
 
 class Answers:
-    """Publishes and acks on the connection of the last `begin`; `acked` hears of each end."""
+    """Publishes and acks on the connection of the last `begin`.
 
-    def __init__(self, outbound: Outbound, *, acked: Callable[[Job], None]) -> None:
+    `acked` hears of each end, `buried` of the error code of each dead letter that is safe.
+    """
+
+    def __init__(
+        self, outbound: Outbound, *, acked: Callable[[Job], None], buried: Callable[[str], None]
+    ) -> None:
         self._outbound = outbound
         self._acked = acked
+        self._buried = buried
         self._rabbit: Rabbit
         self._confirms: dict[int, Callable[[bool], None]] = {}
         self._next = 1
@@ -95,11 +101,15 @@ class Answers:
         headers = commands.dead_headers(
             outcome.code, outcome.message, job.attempts, int(time.time() * 1000)
         )
+        if job.uncertain:
+            headers["rtmpump-uncertain"] = True
 
         def confirmed(ok: bool) -> None:
             job.dead_confirmed = ok
             self._note(job, ok)
-            if not ok:
+            if ok:
+                self._buried(outcome.code)
+            else:
                 self._rabbit.later(
                     _REFUSED_AGAIN, lambda: self._bury(job, outcome, self._ack_if_safe)
                 )
@@ -182,7 +192,7 @@ def dead_properties(given: Properties, headers: dict[str, Any]) -> Properties:
     if given.user_id is not None:
         kept["rtmpump-user-id"] = given.user_id
     whole = _with_headers(given, kept | headers)
-    return whole if _can_be_written(whole) else _with_headers(given, headers)
+    return whole if can_be_written(whole) else _with_headers(given, headers)
 
 
 def _with_headers(given: Properties, headers: dict[str, Any]) -> Properties:
@@ -201,7 +211,8 @@ def _with_headers(given: Properties, headers: dict[str, Any]) -> Properties:
     )
 
 
-def _can_be_written(properties: Properties) -> bool:
+def can_be_written(properties: Properties) -> bool:
+    """Whether pika can write all of it, and in one frame."""
     try:
         size = sum(len(piece) for piece in properties.encode())
     except Exception:

@@ -1,4 +1,4 @@
-"""A short-lived AMQP client for commands of the program: `tail`, `send`, `check`.
+"""A short-lived AMQP client for commands of the program: `tail`, `send`, `check`, `dead`.
 
 Laws:
 
@@ -17,7 +17,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, NoReturn, TypeAlias, TypeVar
 
 from rtmpump.config import Broker
 from rtmpump.errors import LinkError
@@ -39,6 +39,13 @@ class Received(NamedTuple):
     body: bytes
 
 
+class Count(NamedTuple):
+    """What a queue says of itself: messages that are ready, and who consumes from it."""
+
+    messages: int
+    consumers: int
+
+
 class Unanswered(Exception):
     """The broker did not answer in time; `blocked` says that it takes no publishes just now."""
 
@@ -50,23 +57,41 @@ class Unanswered(Exception):
 Fate: TypeAlias = Literal["taken", "refused", "unroutable"]
 
 
+class _Done(NamedTuple):
+    """What was asked for is done."""
+
+
+class _Settled(NamedTuple):
+    """The broker's word on the publishes up to, or just, `tag`."""
+
+    tag: int
+    multiple: bool
+    ok: bool
+
+
+_Answer: TypeAlias = Count | _Done | _Settled
+_Kind = TypeVar("_Kind", Count, _Done, _Settled)
+
+
 class Client:
     """One connection, used by one thread as a context manager; `name` is told to the broker."""
 
     def __init__(self, name: str, broker: Broker) -> None:
         self._name = name
         self._rabbit = _ClientRabbit(name, broker, self)
-        self._answers: queue.Queue[str] = queue.Queue()
+        self._answers: queue.Queue[_Answer | None] = queue.Queue()
         self._received: queue.Queue[Received | None] = queue.Queue()
         self._error: BaseException | None = None
         self._blocked = False
         self._was_returned = False
+        self._published = 0
+        self._takes = 0
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def __enter__(self) -> Client:
         """Connect; raises LinkError where no node can be reached."""
         self._thread.start()
-        self._answer(None)
+        self._answer(_Done)
         return self
 
     def __exit__(
@@ -95,17 +120,17 @@ class Client:
         with the reason `not_found` where the exchange is not there.
         """
         self._rabbit.call(lambda: self._rabbit.listen(exchange, patterns, self._done))
-        self._answer(None)
+        self._answer(_Done)
 
     def expect_replies(self) -> None:
         """Consume what is sent to `request` messages (https://www.rabbitmq.com/docs/direct-reply-to)."""
         self._rabbit.call(lambda: self._rabbit.expect_replies(self._done))
-        self._answer(None)
+        self._answer(_Done)
 
     def passive(self, item: Item) -> None:
         """Ask whether an exchange or queue is there; LinkError `not_found` ends the client."""
         self._rabbit.call(lambda: self._rabbit.declare([item], passive=True, done=self._done))
-        self._answer(None)
+        self._answer(_Done)
 
     def publish(
         self, to_queue: str, body: bytes, correlation_id: str, *, timeout: float, reply: bool
@@ -123,11 +148,57 @@ class Client:
             timestamp=int(time.time()),
             app_id="rtmpump",
         )
+        (fate,) = self.publish_all(to_queue, [(properties, body)], timeout=timeout)
+        if fate is None:
+            raise Unanswered(self._blocked)
+        return fate
+
+    def publish_all(
+        self, to_queue: str, messages: Sequence[tuple[Properties, bytes]], *, timeout: float
+    ) -> list[Fate | None]:
+        """Publish mandatory messages to one queue and wait for the broker's word on each.
+
+        None where there was none for `timeout` seconds. If one was returned, all are
+        "unroutable": their queue is gone, and an ack says nothing.
+        """
+        first = self._published + 1
+        self._published += len(messages)
         self._was_returned = False
-        self._rabbit.call(lambda: self._rabbit.publish("", to_queue, body, properties, True))
-        if self._answer(timeout) == "nack":
-            return "refused"
-        return "unroutable" if self._was_returned else "taken"
+        self._rabbit.call(lambda: self._rabbit.publish_each(to_queue, messages))
+        fates: list[Fate | None] = [None] * len(messages)
+        waiting = set(range(first, self._published + 1))
+        while waiting:
+            try:
+                settled = self._answer(_Settled, timeout)
+            except Unanswered:
+                break
+            tags = range(first, settled.tag + 1) if settled.multiple else [settled.tag]
+            for tag in waiting.intersection(tags):
+                waiting.discard(tag)
+                fates[tag - first] = "taken" if settled.ok else "refused"
+        return ["unroutable"] * len(messages) if self._was_returned else fates
+
+    def count(self, queue: str) -> Count:
+        """Ask a queue how much is in it; LinkError `not_found` ends the client."""
+        self._rabbit.call(lambda: self._rabbit.count(queue, self._answers.put))
+        return self._answer(Count)
+
+    def take(self, queue: str, limit: int, quiet: float) -> list[Received]:
+        """Have up to `limit` messages from the head of a queue; fewer when it gives no more.
+
+        They are ours, and hidden from others, until `ack_each`, `give_back` or the end of the
+        client; what we have from earlier calls stays so. `quiet` seconds without a message end it.
+        """
+        self._takes += 1
+        tag = f"rtmpump.{self._name}.{self._takes:08}"
+        self._rabbit.call(lambda: self._rabbit.take(queue, tag, limit, self._done))
+        self._answer(_Done)
+        taken: list[Received] = []
+        while len(taken) < limit and (received := self.receive(quiet)) is not None:
+            taken.append(received)
+        self._rabbit.call(lambda: self._rabbit.take_no_more(tag, self._done))
+        self._answer(_Done)
+        return taken
 
     def receive(self, timeout: float | None = None) -> Received | None:
         """Wait for the next message; None when `timeout` seconds passed. Raises LinkError."""
@@ -144,6 +215,14 @@ class Client:
         """Acknowledge all that came up to and with `tag`."""
         self._rabbit.call(lambda: self._rabbit.ack_upto(tag))
 
+    def ack_each(self, tags: Sequence[int]) -> None:
+        """Acknowledge just these."""
+        self._rabbit.call(lambda: self._rabbit.ack_each(tags))
+
+    def give_back(self, tag: int) -> None:
+        """Put back into its queue all that came up to and with `tag` and was not acknowledged."""
+        self._rabbit.call(lambda: self._rabbit.give_back(tag))
+
     # What the connection tells us, on its own thread.
 
     def ready(self) -> None:
@@ -151,8 +230,8 @@ class Client:
         self._done()
 
     def settled(self, tag: int, multiple: bool, ok: bool) -> None:
-        """The broker confirmed or refused the one message that is under way."""
-        self._answers.put("ack" if ok else "nack")
+        """The broker confirmed or refused what is under way."""
+        self._answers.put(_Settled(tag, multiple, ok))
 
     def returned(self, properties: Properties) -> None:
         """There is no such queue; the ack comes after this."""
@@ -174,23 +253,26 @@ class Client:
             self._rabbit.run()
         except BaseException as error:
             self._error = error
-        self._answers.put("end")
+        self._answers.put(None)
         self._received.put(None)
 
     def _done(self) -> None:
-        self._answers.put("done")
+        self._answers.put(_Done())
 
-    def _answer(self, timeout: float | None) -> str:
-        try:
-            answer = self._answers.get(timeout=timeout)
-        except queue.Empty:
-            raise Unanswered(self._blocked) from None
-        if answer == "end":
-            self._answers.put(answer)
-            self._raise()
-        return answer
+    def _answer(self, kind: type[_Kind], timeout: float | None = None) -> _Kind:
+        """Wait for an answer of this kind; an earlier question that was given up may get one."""
+        while True:
+            try:
+                answer = self._answers.get(timeout=timeout)
+            except queue.Empty:
+                raise Unanswered(self._blocked) from None
+            if answer is None:
+                self._answers.put(None)
+                self._raise()
+            if isinstance(answer, kind):
+                return answer
 
-    def _raise(self) -> None:
+    def _raise(self) -> NoReturn:
         raise self._error or LinkError(self._name, "closed", "the connection was closed")
 
 
@@ -228,6 +310,36 @@ class _ClientRabbit(Rabbit):
 
     def ack_upto(self, tag: int) -> None:
         self._open_channel().basic_ack(tag, multiple=True)
+
+    def publish_each(self, queue: str, messages: Sequence[tuple[Properties, bytes]]) -> None:
+        for properties, body in messages:
+            self.publish("", queue, body, properties, True)
+
+    def count(self, queue: str, told: Callable[[Count], None]) -> None:
+        def counted(frame: Any) -> None:
+            told(Count(frame.method.message_count, frame.method.consumer_count))
+
+        self._open_channel().queue_declare(queue, passive=True, callback=self._guarded(counted))
+
+    def take(self, queue: str, tag: str, limit: int, done: Callable[[], None]) -> None:
+        channel = self._open_channel()
+        channel.basic_qos(prefetch_count=limit, callback=lambda _frame: None)
+        channel.basic_consume(
+            queue,
+            self._guarded(self._message),
+            consumer_tag=tag,
+            callback=self._guarded(lambda _frame: done()),
+        )
+
+    def take_no_more(self, tag: str, done: Callable[[], None]) -> None:
+        self._open_channel().basic_cancel(tag, self._guarded(lambda _frame: done()))
+
+    def ack_each(self, tags: Sequence[int]) -> None:
+        for tag in tags:
+            self.ack(tag)
+
+    def give_back(self, tag: int) -> None:
+        self._open_channel().basic_nack(tag, multiple=True, requeue=True)
 
     def _consume(self, name: str, auto_ack: bool, done: Callable[[], None]) -> None:
         channel = self._open_channel()

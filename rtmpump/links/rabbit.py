@@ -28,9 +28,12 @@ from pika.channel import Channel
 from pika.spec import Basic
 
 from rtmpump.config import Broker, Secret
+from rtmpump.core.routes import Route
 from rtmpump.errors import ConfigError, LinkError
+from rtmpump.links.fast_publish import FastPublish
 from rtmpump.links.rabbit_errors import closed_by_broker, translated
 from rtmpump.links.rabbit_reading import Connection
+from rtmpump.links.tls import client_context
 from rtmpump.links.topology import Binding, Exchange, Item, Queue
 
 Properties = pika.BasicProperties
@@ -80,6 +83,7 @@ class Rabbit:
         self._ended = False
         self._connection: Connection | None = None
         self._channel: Channel | None = None
+        self._fast: dict[tuple[str, bool], FastPublish] = {}
         self._closing = False
         self._end: LinkError | None = None
         self._crash: BaseException | None = None
@@ -154,6 +158,16 @@ class Rabbit:
         """Publish one message; its delivery tag is one higher than that of the one before."""
         self._open_channel().basic_publish(exchange, key, body, properties, mandatory)
 
+    def publish_events(
+        self, exchange: str, events: Iterable[tuple[Route, bytes]], mandatory: bool
+    ) -> None:
+        """Publish events (each with its body) in order, as `publish` would, in one write."""
+        fast = self._fast.get((exchange, mandatory))
+        if fast is None:
+            fast = FastPublish(self._open_channel(), exchange, mandatory)
+            self._fast[exchange, mandatory] = fast
+        fast.publish(events)
+
     def declare(self, items: Iterable[Item], *, passive: bool, done: Callable[[], None]) -> None:
         """Declare all in order, then call `done`; the broker's refusal ends the run.
 
@@ -191,6 +205,11 @@ class Rabbit:
     def is_open(self) -> bool:
         """Whether publishes and acks can be written now."""
         return self._channel is not None and self._channel.is_open
+
+    @property
+    def received(self) -> int:
+        """How many bytes the broker has sent on this connection."""
+        return int(getattr(self._connection, "bytes_received", 0))
 
     def _running(self) -> IOLoop:
         if self._loop is None:
@@ -330,7 +349,7 @@ def _plain_parameters(url: Secret) -> pika.URLParameters:
 
 def _tls(broker: Broker) -> ssl.SSLContext:
     try:
-        context = ssl.create_default_context(cafile=broker.ca_file or None)
+        context = client_context(broker.ca_file)
         if broker.client_cert:
             context.load_cert_chain(broker.client_cert, broker.client_key or None)
     except (OSError, ssl.SSLError) as error:

@@ -50,7 +50,9 @@ def translated(link: str, error: BaseException) -> LinkError:
         case amqp.ConnectionClosedByBroker() | amqp.ChannelClosedByBroker():
             return closed_by_broker(link, error.reply_code, error.reply_text)
         case amqp.ProbableAuthenticationError() | amqp.AuthenticationError():
-            return LinkError(link, "auth", "the broker refused user and password")
+            return LinkError(
+                link, "auth", "the broker refused user and password, or the certificate"
+            )
         case amqp.ProbableAccessDeniedError():
             return LinkError(link, "not_allowed", "the broker refused the virtual host")
         case amqp.AMQPHeartbeatTimeout():

@@ -18,6 +18,7 @@ import websocket
 from rtmpump.config import Slack
 from rtmpump.errors import LinkError
 from rtmpump.links.rtm_wire import story
+from rtmpump.links.tls import client_context
 
 _LINK = "slack"
 _SECONDS = 10.0
@@ -52,7 +53,7 @@ def _connect(url: str, slack: Slack) -> websocket.WebSocket:
 def _tls_context(ca_file: str) -> ssl.SSLContext:
     """Certificates and host names are checked; `ca_file` stands in for the system's authorities."""
     try:
-        return ssl.create_default_context(cafile=ca_file or None)
+        return client_context(ca_file)
     except OSError as error:
         raise LinkError(_LINK, "tls", f"{ca_file} can't be used: {story(error)}") from None
 

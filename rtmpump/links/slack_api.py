@@ -22,7 +22,9 @@ from urllib.error import URLError
 from urllib.parse import SplitResult, urlsplit
 
 from rtmpump import config
+from rtmpump.config import Secret
 from rtmpump.errors import ConfigError, Fate, LinkError, TokenRefused
+from rtmpump.links.tls import client_context
 
 if TYPE_CHECKING:
     from slack_sdk import WebClient
@@ -89,9 +91,9 @@ class ChannelsRefused(LinkError):
 
 
 class Connected(NamedTuple):
-    """The answer of rtm.connect: a single-use `url` (30 s; not for the log), ids and names."""
+    """The answer of rtm.connect: a single-use `url` (30 s), ids and names."""
 
-    url: str
+    url: Secret
     team: str
     bot: str
     team_name: str
@@ -140,7 +142,7 @@ class SlackApi:
         if not (_text(team, "id") and _text(bot, "id")):
             raise LinkError("slack", "bad_answer", "rtm.connect told no team or user id")
         names = _text(team, "name"), _text(bot, "name")
-        return Connected(str(url), _text(team, "id"), _text(bot, "id"), *names)
+        return Connected(Secret(str(url)), _text(team, "id"), _text(bot, "id"), *names)
 
     def auth_test(self) -> dict[str, Any]:
         """Return what auth.test says of the token; raises TokenRefused."""
@@ -192,9 +194,9 @@ class SlackApi:
 
     @cached_property
     def _client(self) -> WebClient:
-        from slack_sdk import WebClient
+        from rtmpump.links.slack_http import Client
 
-        client = WebClient(
+        client = Client(
             token=self._slack.token.reveal(),
             base_url=self._slack.api_url,
             timeout=self._timeout,
@@ -210,7 +212,7 @@ class SlackApi:
 
     def _tls(self) -> ssl.SSLContext:
         try:
-            return ssl.create_default_context(cafile=self._slack.ca_file or None)
+            return client_context(self._slack.ca_file)
         except OSError as error:
             problem = f"holds no certificates that can be read: {error.strerror or 'bad file'}"
             raise ConfigError(problem, key="slack.ca_file") from None
@@ -277,7 +279,7 @@ class SlackApi:
         parts = _split(url)
         if parts is None or parts.scheme not in ("ws", "wss"):
             raise LinkError("slack", "bad_url", "rtm.connect gave no WebSocket URL")
-        if parts.scheme == "ws" and self._api.scheme == "https" and not _is_loopback(parts):
+        if parts.scheme == "ws" and not (_is_loopback(parts) or self._slack.insecure):
             raise LinkError("slack", "bad_url", "rtm.connect gave a URL without TLS")
 
 

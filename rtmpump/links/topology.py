@@ -103,6 +103,18 @@ def outbound(outbound: Outbound) -> list[Item]:
     ]
 
 
+def lock(name: str) -> Queue:
+    """Return the queue by which two pumps elect the active one; what is in it is of no worth."""
+    return Queue(
+        name,
+        {
+            "x-queue-type": "quorum",
+            "x-single-active-consumer": True,
+            "x-delivery-limit": _NO_DELIVERY_LIMIT,
+        },
+    )
+
+
 def definitions(config: Config) -> dict[str, Any]:
     """Return what `rabbitmqctl import_definitions` takes (https://www.rabbitmq.com/docs/definitions).
 
@@ -126,7 +138,8 @@ def describe(config: Config) -> list[str]:
 
 
 def _all(config: Config) -> list[Item]:
-    return events(config.events) + outbound(config.outbound)
+    election = [lock(config.ha.lock)] if config.ha.enabled else []
+    return [*events(config.events), *outbound(config.outbound), *election]
 
 
 def _events_exchange(events: Events) -> Exchange:
@@ -212,6 +225,8 @@ def _told(arguments: Arguments) -> str:
 
 
 def _value(value: str | int) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     return '""' if value == "" else str(value)
 
 

@@ -23,8 +23,9 @@ from threading import Event as Flag
 from typing import Final, Protocol
 
 from rtmpump import log
-from rtmpump.config import Config
+from rtmpump.config import Config, Secret
 from rtmpump.core import own
+from rtmpump.core.claim import later
 from rtmpump.core.frames import Event, Frame, Reply, parse
 from rtmpump.core.routes import UNKNOWN, clean, ignored
 from rtmpump.core.session import MIGRATION, Ended, MessageIds, Session, State
@@ -102,7 +103,7 @@ class Reader:
         self._up = up
         self._down = down
         self._budget = CallBudget(_CONNECT_CALLS, config.retry.max)
-        self._answer = Connected("", "", "", "", "")
+        self._answer = Connected(Secret(""), "", "", "", "")
         self._good_until_ms = spool.complete_until_ms
         self._ended = Ended("restart", "the pump was not running", at_once=True)
         self._live_since: float | None = None
@@ -122,6 +123,21 @@ class Reader:
         self._stop.set()
         self._socket.wake()
 
+    def begin(self, stop: Flag, covered_until_ms: int | None) -> None:
+        """Be ready for another `run`, until `stop` is set, after others may have read.
+
+        What they read, or told by a gap, is known up to `covered_until_ms`.
+        """
+        self._stop = stop
+        self._gave_up = False
+        self._good_until_ms = later(self._good_until_ms, covered_until_ms)
+        self._ended = Ended("takeover", "another pump may have been the active one", at_once=True)
+
+    @property
+    def good_until_ms(self) -> int | None:
+        """Up to when all that Slack sent is stored, or told by a gap. From any thread."""
+        return self._good_until_ms
+
     def _session(self) -> None:
         self.beat = time.monotonic() + self._config.retry.max / _CONNECT_CALLS
         self._budget.wait(self._stop)
@@ -137,7 +153,7 @@ class Reader:
         """Connect and read to the end; LinkError unless that was a stop."""
         self.beat = time.monotonic()
         self._begun_ms = _now_ms()
-        self._connection = self._socket.open(self._answer.url)
+        self._connection = self._socket.open(self._answer.url.reveal())
         try:
             ended = self._converse(self._begin())
         finally:
@@ -235,7 +251,12 @@ class Reader:
             # The time of day may have been set back meanwhile.
             since, why = min(since, now_ms), self._ended.reason
             events.append(own.gap(from_ms=since, to_ms=now_ms, reason=why))
-        return events
+        return [event for event in events if self._is_wanted(event)]
+
+    def _is_wanted(self, event: bytes) -> bool:
+        """Whether one of the pump's own events is not to be ignored."""
+        frame, ignore = parse(event), self._config.events.ignore
+        return isinstance(frame, Event) and not ignored(frame.type, frame.subtype, ignore)
 
     def _pass_on(self, session: Session, batch: _Batch) -> None:
         """Tell those who have to know, now that all of it is in the spool."""
@@ -264,8 +285,9 @@ class Reader:
         self._hearers.disconnected()
         self._ended = ended or Ended("stopped", "the pump was stopped", at_once=True)
         event = own.disconnected(self._ended.reason, self._ended.detail)
-        self._store(None, [(_now_ms(), event)], self._good_until_ms)
-        self._hearers.stored()
+        if self._is_wanted(event):
+            self._store(None, [(_now_ms(), event)], self._good_until_ms)
+            self._hearers.stored()
 
     def _close_in_order(self, session: Session) -> None:
         """Say goodbye, and take in what Slack had sent before it hears of it."""
@@ -338,7 +360,8 @@ class Reader:
         self._metrics.dropped("spool_full", dropped.count)
         _log.warning("spool.dropped_oldest", count=dropped.count)
         event = own.gap(from_ms=dropped.from_ms, to_ms=dropped.to_ms, reason="spool_full")
-        self._store(session, [(_now_ms(), event)], self._good_until_ms)
+        if self._is_wanted(event):
+            self._store(session, [(_now_ms(), event)], self._good_until_ms)
 
 
 class _Batch:

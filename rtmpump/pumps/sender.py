@@ -42,6 +42,8 @@ LINK: Final = "broker_commands"
 # RabbitMQ delivers again first of all; an orphan that did not come within this is gone for good,
 # and must not be taken for a command of the same content that comes much later.
 _ORPHANS_COME: Final = 60.0
+# An ack that was written so long ago did arrive: heartbeats find a dead connection sooner.
+_ACK_ARRIVES: Final = 60.0
 _BEAT_EVERY: Final = 1.0
 # A list of channels takes a second or two; a directory that Slack doesn't answer must stop nobody.
 _NAMES_COME: Final = 5.0
@@ -74,7 +76,7 @@ class Sender:
         self._up = up
         self._down = down
         self._rabbit = Rabbit(LINK, config.broker, self)
-        self._answers = Answers(config.outbound, acked=self._acked)
+        self._answers = Answers(config.outbound, acked=self._acked, buried=metrics.dead_letter)
         self._writer = Writer(config, send=send, ids=ids, settled=self._settled)
         self._inbox = Inbox()
         self._inbox_lock = Lock()
@@ -82,7 +84,7 @@ class Sender:
         self._jobs: dict[int, Job] = {}
         self._arrivals: Arrivals[Job] = Arrivals(_NAMES_COME, self._outbound.prefetch)
         self._orphans = Orphans(4 * self._outbound.prefetch)
-        self._acked_jobs: deque[Job] = deque(maxlen=self._outbound.prefetch)
+        self._acked_jobs: deque[tuple[float, Job]] = deque(maxlen=self._outbound.prefetch)
         self._finishing = False
         self._consuming_since: float | None = None
         self._timer: tuple[float, Callable[[], None]] | None = None
@@ -243,7 +245,7 @@ class Sender:
             del self._jobs[job.tag]
         job.tag, job.body = None, b""
         if job.fingerprint.is_named:
-            self._acked_jobs.append(job)
+            self._acked_jobs.append((time.monotonic(), job))
 
     # The turn of the loop.
 
@@ -266,8 +268,10 @@ class Sender:
                     self._link_down()
                 case Found():
                     self._found(note)
-                case Finish():
+                case Finish(within):
                     self._finish()
+                    if within is not None:
+                        self._rabbit.later(within, self._rabbit.close)
                 case Close():
                     self._rabbit.close()
                     return
@@ -315,7 +319,7 @@ class Sender:
                 self._writer.forget(job)
         # Those that come again for certain stand before equal ones that only may come.
         sent = [job for job in self._jobs.values() if job.attempts or job.done]
-        for job in [*sent, *self._acked_jobs]:
+        for job in [*sent, *self._maybe_unacked()]:
             forgotten = self._orphans.add(job)
             if forgotten is not None:
                 self._writer.forget(forgotten)
@@ -323,6 +327,15 @@ class Sender:
         self._jobs.clear()
         self._arrivals.clear()
         self._writer.leave_all()
+
+    def _maybe_unacked(self) -> list[Job]:
+        """Those whose ack may be lost, but for the twins of what was not sent.
+
+        Of two that are equal, one sent and one not, it is the latter that comes for certain.
+        """
+        since = time.monotonic() - _ACK_ARRIVES
+        unsent = {job.fingerprint for job in self._jobs.values() if not (job.attempts or job.done)}
+        return [j for at, j in self._acked_jobs if at > since and j.fingerprint not in unsent]
 
 
 def _expiry(job: Job) -> float | None:

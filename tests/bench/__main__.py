@@ -1,130 +1,67 @@
-"""The benches: `python tests/bench flood|backlog|idle`. They print figures and prove nothing."""
+"""The benches: `python tests/bench [quick] [BENCH…]`. They print figures and prove nothing."""
 
 from __future__ import annotations
 
 import argparse
-import statistics
-import tempfile
-import time
+import json
+import os
 from pathlib import Path
+from typing import Any
 
-import common
-import pika
+import commands
+import growth
+import idle
+import latency
+import picture
+import report
+import starting
+import throughput
+from common import HERE, machine
 
-from rtmpump.sandbox.rabbit import RabbitNode
-
-OBVIOUS = str(Path(__file__).with_name("obvious.py"))
+BENCHES = ("throughput", "latency", "growth", "commands", "starting", "idle")
 
 
 def main() -> None:
-    """Run one bench."""
+    """Run those that were asked for, print the tables, and write JSON and picture."""
     parser = argparse.ArgumentParser(prog="python tests/bench", description=__doc__)
-    parser.add_argument("bench", choices=("flood", "backlog", "idle"), nargs="?", default="flood")
-    parser.add_argument("--events", type=int, default=0, help="how many; each bench has a default")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("what", nargs="*", metavar="quick|BENCH", help=f"of {', '.join(BENCHES)}")
+    parser.add_argument("--events", type=int, default=0, help="of throughput and growth")
+    parser.add_argument("--rounds", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=HERE / "out", help="the folder for the results")
     options = parser.parse_args()
-    print(common.machine())
-    benches = {"flood": flood, "backlog": backlog, "idle": idle}
-    benches[options.bench](options)
+    unknown = set(options.what) - {"quick", *BENCHES}
+    if unknown:
+        parser.error(f"no such bench: {', '.join(sorted(unknown))}")
+    found: dict[str, Any] = {"machine": machine()}
+    before = _load()
+    _run(options, found)
+    found["load"] = [before, _load()]
+    options.out.mkdir(exist_ok=True)
+    (options.out / "results.json").write_text(json.dumps(found) + "\n")
+    (options.out / "results.svg").write_text(picture.svg(found))
+    print(report.table(found))
 
 
-def flood(options: argparse.Namespace) -> None:
-    """The pump against the obvious script, in turns: confirmed events a second."""
-    events = options.events or 150_000
-    pumped: list[float] = []
-    obvious: list[float] = []
-    with RabbitNode() as node:
-        for number in range(options.rounds):
-            obvious.append(_obvious_round(node.url, events // 10, number))
-            pumped.append(_pump_round(node.url, events, number))
-            print(f"round {number + 1}: obvious {obvious[-1]:.0f}/s, pump {pumped[-1]:.0f}/s")
-    script, pump = statistics.median(obvious), statistics.median(pumped)
-    print(f"{'':20}{'events/s':>10}{'lowest':>10}{'highest':>10}")
-    for name, rates in (("obvious script", obvious), ("rtmpump", pumped)):
-        row = (statistics.median(rates), min(rates), max(rates))
-        print(f"{name:20}" + "".join(f"{rate:10.0f}" for rate in row))
-    print(f"ratio {pump / script:.1f}")
+def _run(options: argparse.Namespace, found: dict[str, Any]) -> None:
+    quick = "quick" in options.what
+    wanted = [name for name in BENCHES if name in options.what] or list(BENCHES)
+    rounds = options.rounds or (1 if quick else 3)
+    sizes = {
+        "throughput": (options.events or (60_000 if quick else 300_000), rounds),
+        "latency": (5.0 if quick else 20.0, rounds),
+        "growth": (options.events or (100_000 if quick else 5_000_000),),
+        "commands": (2000 if quick else 10_000, 5.0 if quick else 20.0),
+        "starting": (1 if quick else 5,),
+        "idle": (5.0 if quick else 60.0,),
+    }
+    modules = (throughput, latency, growth, commands, starting, idle)
+    for name, module in zip(BENCHES, modules, strict=True):
+        if name in wanted:
+            found[name] = module.run(*sizes[name])
 
 
-def _obvious_round(url: str, events: int, number: int) -> float:
-    queue = common.Queue(url, f"bench.obvious.{number}", "bench.obvious", "#")
-    with (
-        common.workspace(events, 200) as slack,
-        common.process(OBVIOUS, slack["api_url"], slack["token"], url, "bench.obvious"),
-    ):
-        rate, _ = queue.rate(events)
-    queue.drain()
-    return rate
-
-
-def _pump_round(url: str, events: int, number: int) -> float:
-    # Messages only: hello and the pump's own events are not in the count.
-    queue = common.Queue(url, f"bench.pump.{number}", "rtm.events", "message.#")
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        common.workspace(events, 200) as slack,
-        common.pump(Path(folder), slack, url),
-    ):
-        rate, _ = queue.rate(events)
-    queue.drain()
-    return rate
-
-
-def backlog(options: argparse.Namespace) -> None:
-    """With the broker down events go to the spool; with it back all come out, in order."""
-    events = options.events or 1_000_000
-    with RabbitNode() as node, tempfile.TemporaryDirectory() as folder:
-        queue = common.Queue(node.url, "bench.backlog", "rtm.events", "message.#")
-        node.stop()
-        with (
-            common.workspace(events, 300) as slack,
-            common.pump(Path(folder), slack, node.url, "[retry]\nmax = 2\n") as pump,
-        ):
-            began = time.monotonic()
-            with common.Peak(pump.pid) as peak:
-                slack["process"].stdout.readline()
-                filled = time.monotonic() - began
-                print(f"{events} events of 300 bytes went in within {filled:.0f} s")
-                print(f"highest RSS {peak.mib:.0f} MiB")
-                node.start()
-                seen = _consume_in_order(node.url, events)
-        emptied = time.monotonic() - began - filled
-        print(f"{seen} came out, in order, within {emptied:.0f} s; highest RSS {peak.mib:.0f} MiB")
-        del queue
-
-
-def _consume_in_order(url: str, events: int) -> int:
-    channel = pika.BlockingConnection(pika.URLParameters(url)).channel()
-    channel.basic_qos(prefetch_count=1000)
-    last = -1
-    messages = channel.consume("bench.backlog", inactivity_timeout=60)
-    for seen, (method, properties, _) in enumerate(messages, 1):
-        if method is None or properties is None:
-            raise SystemExit(f"only {seen - 1} came")
-        seq = (properties.headers or {})["seq"]
-        if seq <= last:
-            raise SystemExit(f"seq {seq} came after {last}")
-        last = seq
-        if seen % 500 == 0 or seen == events:
-            channel.basic_ack(method.delivery_tag, multiple=True)
-        if seen == events:
-            break
-    return seen
-
-
-def idle(options: argparse.Namespace) -> None:
-    """A workspace in which nothing happens, for a minute."""
-    with (
-        RabbitNode() as node,
-        tempfile.TemporaryDirectory() as folder,
-        common.workspace(0, 0) as slack,
-        common.pump(Path(folder), slack, node.url) as pump,
-    ):
-        time.sleep(10)
-        began, used = time.monotonic(), common.cpu(pump.pid)
-        time.sleep(60)
-        share = (common.cpu(pump.pid) - used) / (time.monotonic() - began)
-        print(f"idle: RSS {common.rss(pump.pid):.0f} MiB, {100 * share:.2f} % of a core")
+def _load() -> list[float]:
+    return [round(one, 1) for one in os.getloadavg()]
 
 
 if __name__ == "__main__":

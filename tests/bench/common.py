@@ -1,14 +1,17 @@
-"""What the benches share: the processes that they start, and what those cost."""
+"""What the benches share: processes, the queue that counts, and what it all costs."""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
+import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,20 +19,30 @@ from typing import Any
 
 import pika
 
+from rtmpump.sandbox import flood
+
+HERE = Path(__file__).parent
 PAGE = os.sysconf("SC_PAGE_SIZE")
 TICK = os.sysconf("SC_CLK_TCK")
+SIZE = 200
+CHANNELS = 1000
 QUORUM = {"x-queue-type": "quorum"}
+Slack = dict[str, Any]
+Process = subprocess.Popen[str]
 
 
 @contextmanager
-def process(*arguments: str, env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
-    """A Python process; ended at the end, whatever happened."""
+def process(*arguments: str) -> Iterator[Process]:
+    """A process; ended at the end, whatever happened. A first argument of ".py" is Python's."""
+    python = [sys.executable] if arguments[0].startswith("-") or arguments[0][-3:] == ".py" else []
     one = subprocess.Popen(
-        [sys.executable, *arguments],
+        [*python, *arguments],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=sys.stderr,
         text=True,
-        env=os.environ | (env or {}),
+        bufsize=1,
+        cwd=HERE,
     )
     try:
         yield one
@@ -42,23 +55,47 @@ def process(*arguments: str, env: dict[str, str] | None = None) -> Iterator[subp
             one.wait()
 
 
+def told(one: Process) -> Any:
+    """The next line of JSON that a process says."""
+    assert one.stdout is not None
+    return json.loads(one.stdout.readline())
+
+
+def ask(one: Process, **what: object) -> None:
+    """Say a line of JSON to a process."""
+    assert one.stdin is not None
+    one.stdin.write(json.dumps(what) + "\n")
+
+
 @contextmanager
-def workspace(events: int, size: int, rate: float | None = None) -> Iterator[dict[str, Any]]:
-    """A simulated workspace that floods its first connection; gives its `api_url` and `token`."""
+def workspace(events: int, size: int = SIZE, rate: float | None = None) -> Iterator[Slack]:
+    """A simulated workspace that floods its first connection; `api_url`, `token`, `process`."""
     options = ["--flood", str(events), "--size", str(size)]
     if rate:
         options += ["--rate", str(rate)]
     with process("-m", "rtmpump.sandbox.workspace", *options) as one:
-        assert one.stdout is not None
-        yield {**json.loads(one.stdout.readline()), "process": one}
+        yield {**told(one), "process": one}
+
+
+def messages(events: int) -> Iterator[bytes]:
+    """The bodies that the flood has."""
+    return flood.messages(events, SIZE)
+
+
+def rtm_connect(api_url: str, token: str) -> str:
+    """The URL of a WebSocket."""
+    request = urllib.request.Request(  # noqa: S310
+        f"{api_url}rtm.connect", data=b"", headers={"Authorization": f"Bearer {token}"}
+    )
+    with urllib.request.urlopen(request) as response:  # noqa: S310
+        return str(json.load(response)["url"])
 
 
 @contextmanager
-def pump(
-    folder: Path, slack: dict[str, Any], broker_url: str, more: str = ""
-) -> Iterator[subprocess.Popen[str]]:
+def pump(folder: Path, slack: Slack, broker_url: str, more: str = "") -> Iterator[Process]:
     """The daemon with its defaults: spool on, `sync = "full"`."""
     config = folder / "config.toml"
+    http = "" if "[http]" in more else '[http]\nlisten = ""\n'
     config.write_text(
         f"""
 [slack]
@@ -68,11 +105,10 @@ token = "{slack["token"]}"
 url = "{broker_url}"
 [spool]
 path = "{folder / "spool.db"}"
-max_bytes = "4GiB"
-[http]
-listen = ""
+max_bytes = "8GiB"
 [log]
 level = "warning"
+{http}
 {more}
 """
     )
@@ -83,35 +119,25 @@ level = "warning"
 class Queue:
     """A quorum queue that counts; one connection of its own."""
 
-    def __init__(self, url: str, name: str, exchange: str, key: str) -> None:
-        self._url = url
+    def __init__(self, url: str, name: str, exchange: str, key: str, **arguments: Any) -> None:
+        self._channel = pika.BlockingConnection(pika.URLParameters(url)).channel()
         self.name = name
-        self._connect()
         alternate = {"alternate-exchange": "rtm.unrouted"} if exchange == "rtm.events" else None
         self._channel.exchange_declare(exchange, "topic", durable=True, arguments=alternate)
-        self._channel.queue_declare(name, durable=True, arguments=QUORUM)
+        self._channel.queue_declare(name, durable=True, arguments=QUORUM | arguments)
         self._channel.queue_bind(name, exchange, key)
-
-    def _connect(self) -> None:
-        self._channel = pika.BlockingConnection(pika.URLParameters(self._url)).channel()
 
     def count(self) -> int:
         """How many messages are ready."""
         return int(self._channel.queue_declare(self.name, passive=True).method.message_count)
 
-    def drain(self) -> None:
+    def delete(self) -> None:
         """Delete the queue and all in it."""
         self._channel.queue_delete(self.name)
-
-    def rate(self, events: int, timeout: float = 180) -> tuple[float, float]:
-        """Events a second from the first tenth to all of them, and the seconds that took."""
-        start = wait(lambda: self.count() >= events // 10, timeout)
-        first = self.count()
-        end = wait(lambda: self.count() >= events, timeout)
-        return (events - first) / (end - start), end - start
+        self._channel.connection.close()
 
 
-def wait(condition: Callable[[], bool], timeout: float, every: float = 0.02) -> float:
+def wait(condition: Callable[[], bool], timeout: float = 180, every: float = 0.02) -> float:
     """Wait until it holds; gives the time at which it did. Raises TimeoutError."""
     until = time.monotonic() + timeout
     while not condition():
@@ -121,15 +147,40 @@ def wait(condition: Callable[[], bool], timeout: float, every: float = 0.02) -> 
     return time.monotonic()
 
 
-def rss(pid: int) -> float:
-    """Resident memory in MiB."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE / 2**20
+class Meter:
+    """Processor time of processes by name, and of all others on this machine, from now on."""
+
+    def __init__(self, **pids: int) -> None:
+        self._pids = pids
+        self._began = time.monotonic()
+        self._used = {name: cpu(pid) for name, pid in pids.items()}
+        self._own = time.process_time()
+        self._busy = _busy()
+
+    def read(self, events: int) -> dict[str, float]:
+        """Rate; microseconds of each process an event; cores that strangers used meanwhile."""
+        seconds = time.monotonic() - self._began
+        used = {name: cpu(pid) - self._used[name] for name, pid in self._pids.items()}
+        own = time.process_time() - self._own
+        others = max(0.0, _busy() - self._busy - own - sum(used.values())) / seconds
+        costs = {f"{name}_us": round(1e6 * spent / events, 2) for name, spent in used.items()}
+        return {"rate": round(events / seconds), **costs, "others": round(others, 2)}
+
+
+def _busy() -> float:
+    user, nice, system, _idle, _wait, *more = Path("/proc/stat").read_text().split()[1:9]
+    return sum(map(int, (user, nice, system, *more))) / TICK
 
 
 def cpu(pid: int) -> float:
     """Seconds of processor time, user and system."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICK
+
+
+def rss(pid: int) -> float:
+    """Resident memory in MiB."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE / 2**20
 
 
 class Peak:
@@ -154,14 +205,24 @@ class Peak:
             self.mib = max(self.mib, rss(self._pid))
 
 
-def machine() -> str:
-    """One line on what this ran on."""
+def machine() -> dict[str, str]:
+    """What this runs on, and the versions that matter."""
     model = "unknown processor"
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             model = line.partition(":")[2].strip()
             break
-    return (
-        f"{os.cpu_count()} cores of {model}, Linux {platform.release()}, "
-        f"Python {platform.python_version()}, pika {pika.__version__}"
-    )
+    node = shutil.which("node")
+    version = subprocess.run([node, "--version"], capture_output=True, text=True) if node else None
+    return {
+        "machine": f"{os.cpu_count()} cores of {model}, Linux {platform.release()}",
+        "python": platform.python_version(),
+        "pika": pika.__version__,
+        "sqlite": sqlite3.sqlite_version,
+        "node": version.stdout.strip() if version else "none",
+    }
+
+
+def log(line: str) -> None:
+    """Say how far it is."""
+    print(line, file=sys.stderr, flush=True)

@@ -79,9 +79,15 @@ def manifest(kind: str) -> dict[str, Any]:
 
 
 def pod() -> dict[str, Any]:
-    """What the deployment says of its pod."""
-    spec: dict[str, Any] = manifest("Deployment")["spec"]["template"]["spec"]
+    """What the set says of each of its pods."""
+    spec: dict[str, Any] = manifest("StatefulSet")["spec"]["template"]["spec"]
     return spec
+
+
+def claims_of_the_set() -> list[dict[str, Any]]:
+    """The volumes that each pod has for itself."""
+    templates: list[dict[str, Any]] = manifest("StatefulSet")["spec"]["volumeClaimTemplates"]
+    return templates
 
 
 def container() -> dict[str, Any]:
@@ -230,24 +236,30 @@ def test_kubernetes_objects_are_of_known_kinds() -> None:
     versions = {one["kind"]: one["apiVersion"] for one in manifests()}
     assert versions == {
         "ConfigMap": "v1",
-        "PersistentVolumeClaim": "v1",
-        "Deployment": "apps/v1",
+        "Service": "v1",
+        "StatefulSet": "apps/v1",
         "PodDisruptionBudget": "policy/v1",
     }
-    assert {one["metadata"]["name"] for one in manifests()} == {"rtmpump", "rtmpump-spool"}
+    assert {one["metadata"]["name"] for one in manifests()} == {"rtmpump"}
 
 
 def test_selectors_find_the_pod() -> None:
-    """Deployment and budget select what the template is labelled with."""
-    labels = manifest("Deployment")["spec"]["template"]["metadata"]["labels"]
-    for kind in ("Deployment", "PodDisruptionBudget"):
+    """Set, budget, service and spreading select what the template is labelled with."""
+    labels = manifest("StatefulSet")["spec"]["template"]["metadata"]["labels"]
+    for kind in ("StatefulSet", "PodDisruptionBudget"):
         assert manifest(kind)["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    assert manifest("Service")["spec"]["selector"].items() <= labels.items()
+    (spread,) = pod()["topologySpreadConstraints"]
+    assert spread["labelSelector"]["matchLabels"].items() <= labels.items()
+    assert manifest("StatefulSet")["spec"]["serviceName"] == manifest("Service")["metadata"]["name"]
 
 
-def test_one_spool_has_one_owner() -> None:
-    """One replica, and never two at once; and the budget still lets its node be drained."""
-    spec = manifest("Deployment")["spec"]
-    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+def test_two_pumps_elect_one_and_each_has_a_spool() -> None:
+    """More than one replica would be more than one active pump, were it not for [ha]."""
+    spec = manifest("StatefulSet")["spec"]
+    settings = tomllib.loads(manifest("ConfigMap")["data"]["config.toml"])
+    assert (spec["replicas"], settings["ha"]) == (2, {"enabled": True})
+    assert spec["podManagementPolicy"] == "Parallel"
     assert manifest("PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
     assert pod()["terminationGracePeriodSeconds"] >= STOP_DEADLINE + 5
 
@@ -255,10 +267,9 @@ def test_one_spool_has_one_owner() -> None:
 def test_what_is_mounted_is_a_volume_and_each_volume_has_its_source() -> None:
     """Names of volumes, claim, config map and secret agree."""
     volumes = {volume["name"]: volume for volume in pod()["volumes"]}
-    assert {mount["name"] for mount in container()["volumeMounts"]} == volumes.keys()
+    claims = {claim["metadata"]["name"] for claim in claims_of_the_set()}
+    assert {mount["name"] for mount in container()["volumeMounts"]} == volumes.keys() | claims
     assert volumes["config"]["configMap"]["name"] == manifest("ConfigMap")["metadata"]["name"]
-    claim = volumes["spool"]["persistentVolumeClaim"]["claimName"]
-    assert claim == manifest("PersistentVolumeClaim")["metadata"]["name"]
     secret = yaml.safe_load((KUBERNETES / "secret.example.yaml").read_text())
     assert volumes["secrets"]["secret"]["secretName"] == secret["metadata"]["name"]
 
@@ -283,7 +294,8 @@ def test_the_daemon_takes_what_kubernetes_gives_it(tmp_path: Path) -> None:
 
 def test_the_spool_fits_on_its_volume() -> None:
     """The claim is larger than spool.max_bytes."""
-    asked = manifest("PersistentVolumeClaim")["spec"]["resources"]["requests"]["storage"]
+    (claim,) = claims_of_the_set()
+    asked = claim["spec"]["resources"]["requests"]["storage"]
     assert (asked, config.SpoolConfig().max_bytes) == ("2Gi", 1 << 30)
 
 

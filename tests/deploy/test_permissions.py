@@ -16,10 +16,11 @@ import pika.exceptions
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
-from rtmpump.config import Config
+from rtmpump.config import Config, Ha
 from rtmpump.links.topology import definitions
 from rtmpump.sandbox.rabbit import RabbitNode
 from rtmpump.sandbox.workspace import Workspace
+from tests.cli_help import config_file, rtmpump
 from tests.pump_help import Broker, PumpProcess, add_vhost, wait_until
 
 RABBITMQ = Path(__file__).resolve().parents[2] / "deploy" / "rabbitmq"
@@ -146,16 +147,23 @@ def ask(channel: BlockingChannel, reply_to: str, command: dict[str, Any]) -> Any
 
 def test_the_definitions_are_those_of_the_program() -> None:
     """deploy/rabbitmq/definitions.json is `rtmpump topology --json` for the defaults."""
-    assert json.loads((RABBITMQ / "definitions.json").read_text()) == definitions(Config())
+    assert shipped_definitions() == definitions(Config())
 
 
+def shipped_definitions() -> dict[str, Any]:
+    """deploy/rabbitmq/definitions.json."""
+    loaded: dict[str, Any] = json.loads((RABBITMQ / "definitions.json").read_text())
+    return loaded
+
+
+@pytest.mark.parametrize("ha", [False, True])
 def test_with_the_definitions_the_pump_needs_no_configure(
-    urls: Urls, node: RabbitNode, workspace: Workspace, tmp_path: Path
+    urls: Urls, node: RabbitNode, workspace: Workspace, tmp_path: Path, ha: bool
 ) -> None:
     """Imported into a vhost, they are all that a pump with broker.declare = "passive" asks for."""
     vhost = f"test-{secrets.token_hex(4)}"
     add_vhost(node, vhost)
-    imported = json.loads((RABBITMQ / "definitions.json").read_text())
+    imported = definitions(Config(ha=Ha(enabled=ha))) if ha else shipped_definitions()
     for entry in (entry for part in imported.values() for entry in part):
         entry["vhost"] = vhost
     (tmp_path / "definitions.json").write_text(json.dumps(imported))
@@ -164,10 +172,28 @@ def test_with_the_definitions_the_pump_needs_no_configure(
     configure = call.index("rtm-pump") + 1
     node.ctl(*call[:configure], "^$", *call[configure + 1 :])
     url = urls["rtm-pump"].rpartition("/")[0] + f"/{vhost}"
-    with PumpProcess(tmp_path, workspace, url, broker={"declare": "passive"}) as pump:
+    sections = {"broker": {"declare": "passive"}, "ha": {"enabled": ha}}
+    with PumpProcess(tmp_path, workspace, url, **sections) as pump:
         pump.wait_ready()
         assert refused(url, lambda channel: channel.exchange_delete("rtm.message"))
     node.ctl("delete_vhost", vhost)
+
+
+def test_two_pumps_may_elect_one(urls: Urls, workspace: Workspace, tmp_path: Path) -> None:
+    """As rtm-pump; nobody else may look into the lock queue, or delete it."""
+    with PumpProcess(tmp_path, workspace, urls["rtm-pump"], ha={"enabled": True}) as active:
+        active.wait_log("lock.taken")
+        for user in USERS[1:]:
+            assert refused(urls[user], lambda channel: channel.basic_get("rtmpump.lock")), user
+            assert refused(urls[user], lambda channel: channel.queue_delete("rtmpump.lock")), user
+        assert not active.logged("broker_lock.disconnected")
+
+
+@pytest.mark.parametrize("ha", [False, True])
+def test_definitions_without_the_lock_are_of_no_use_to_two(ha: bool) -> None:
+    """The lock is among the definitions exactly where there is an election."""
+    queues = [entry["name"] for entry in definitions(Config(ha=Ha(enabled=ha)))["queues"]]
+    assert ("rtmpump.lock" in queues) == ha
 
 
 def test_the_page_and_the_script_know_the_same_users() -> None:
@@ -295,3 +321,23 @@ def test_an_operator_watches_sends_and_reads_dead_letters(urls: Urls, workspace:
     url = urls["rtm-operator"]
     assert refused(url, lambda channel: channel.queue_delete("rtm.outbound"))
     assert refused(url, lambda channel: channel.exchange_delete("rtm.events"))
+
+
+@pytest.mark.usefixtures("pump")
+def test_an_operator_needs_no_more_for_the_dead_letters(urls: Urls, tmp_path: Path) -> None:
+    """`rtmpump dead` lists, retries and drops as rtm-operator; as rtm-pump it is refused."""
+    args = ("dead", "list", "--json", "-c", str(config_file(tmp_path, urls["rtm-operator"])))
+    with Broker(urls["guest"]) as guest:
+        guest.drain("rtm.outbound.dead")
+        assert guest.ask({"channel": "nowhere", "text": "x"}, message_id="mine")["ok"] is False
+        assert json.loads(rtmpump(tmp_path, *args).stdout)["id"] == "mine"
+        assert rtmpump(tmp_path, "dead", "retry", "--all", *args[3:]).returncode == 0
+        wait_until(lambda: guest.count("rtm.outbound.dead") == 1)
+        assert rtmpump(tmp_path, "dead", "drop", "--all", "--yes", *args[3:]).returncode == 0
+        assert guest.count("rtm.outbound.dead") == 0
+        guest.publish({}, queue="rtm.outbound.dead")
+        config_file(tmp_path, urls["rtm-pump"])
+        done = rtmpump(tmp_path, *args)
+        assert "ACCESS_REFUSED" in done.stderr
+        assert guest.count("rtm.outbound.dead") == 1
+        guest.drain("rtm.outbound.dead")

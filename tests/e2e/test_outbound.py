@@ -371,7 +371,8 @@ def test_no_reply_at_all_ends_after_max_attempts(
     start_pump(outbound=FAST | {"reply_timeout": 0.2, "max_attempts": 2})
     workspace.faults.reply_policy = faults.NEVER
     assert failed(broker.ask(OK), "timeout", attempts=2, uncertain=True)
-    assert broker.dead().headers["rtmpump-attempts"] == 2
+    dead = broker.dead().headers
+    assert (dead["rtmpump-attempts"], dead["rtmpump-uncertain"]) == (2, True)
     assert len(workspace.sent) == 2
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,9 +11,19 @@ from pathlib import Path
 import pytest
 
 from rtmpump.sandbox.ports import free_port
-from tests.pump_help import PumpProcess, wait_until
+from rtmpump.sandbox.workspace import Workspace
+from tests.pump_help import Broker, PumpProcess, wait_until
+from tests.tls_help import make_pair
 
 StartPump = Callable[..., PumpProcess]
+
+# The daemon itself, but that a loop counts as hung after 8 seconds: more than its longest rest.
+IMPATIENT = (
+    "-c",
+    "from rtmpump import cli, supervisor;"
+    "supervisor._STALLED_AFTER, supervisor._NODE_TIMEOUT = 8.0, 0.0;"
+    "cli.main()",
+)
 
 
 class Manager:
@@ -54,6 +66,13 @@ def test_a_service_manager_is_told_how_it_goes(start_pump: StartPump, manager: M
     assert "STOPPING=1" in manager.told
 
 
+def test_a_service_manager_is_told_the_role(start_pump: StartPump, manager: Manager) -> None:
+    """A pump that stands for election says in its status which of the two it is."""
+    start_pump(env=manager.env, ha={"enabled": True})
+    wait_until(lambda: "STATUS=active: all links are up" in manager.told)
+    assert any(told.startswith("STATUS=standby: ") for told in manager.told)
+
+
 def test_a_broker_that_is_down_does_not_hold_up_the_boot(
     start_pump: StartPump, manager: Manager
 ) -> None:
@@ -62,3 +81,41 @@ def test_a_broker_that_is_down_does_not_hold_up_the_boot(
     start_pump(ready=False, env=manager.env, broker={"url": url})
     wait_until(lambda: "READY=1" in manager.told)
     wait_until(lambda: "STATUS=waiting for broker_events, broker_commands" in manager.told)
+
+
+def test_a_hung_loop_gets_the_daemon_restarted(
+    manager: Manager, broker: Broker, broker_url: str, tmp_path: Path
+) -> None:
+    """No more signs of life, so the manager kills it; the next start goes on with what was spooled.
+
+    The loop hangs for real: the reader loads its certificates when it connects, and finds a FIFO
+    that nobody writes to.
+    """
+    server, ca = make_pair(tmp_path, "127.0.0.1")
+    queue = broker.queue(name="mine", x_max_length=0, x_overflow="reject-publish")
+    with Workspace(tls=server) as workspace:
+        slack = {"ca_file": ca}
+        pump = PumpProcess(
+            tmp_path, workspace, broker_url, env=manager.env, program=IMPATIENT, slack=slack
+        )
+        with pump:
+            pump.wait_ready()
+            broker.bind(queue, "rtm.events", "message")
+            workspace.say("general", "not confirmed yet")
+            pump.wait_log("events.nacked")
+            aside = Path(ca).rename(tmp_path / "aside.pem")
+            os.mkfifo(ca)
+            workspace.cut()
+            assert pump.wait_log("thread.stalled")["threads"] == ["reader"]
+            fed = manager.told.count("WATCHDOG=1")
+            pump.wait_log("thread.stalled", count=len(pump.logged("thread.stalled")) + 4)
+            assert manager.told.count("WATCHDOG=1") == fed
+
+            # What systemd does then (systemd.service(5), WatchdogSignal=).
+            pump.signal(signal.SIGABRT)
+            assert pump.wait() == -signal.SIGABRT
+            aside.rename(ca)
+            broker.channel.queue_delete(queue)
+            broker.bind(broker.queue(name="mine"), "rtm.events", "message")
+            pump.start().wait_ready()
+            assert broker.get("mine").json["text"] == "not confirmed yet"

@@ -69,7 +69,7 @@ def test_connect_tells_url_and_names(workspace: Workspace) -> None:
     """The URL with its query, the ids and names of workspace and bot."""
     answer = api_of(workspace).connect()
     assert answer == Connected(answer.url, workspace.team, workspace.bot, "Sandbox", "pump")
-    assert answer.url.startswith(f"ws://127.0.0.1:{workspace.port}/link/?ticket=")
+    assert answer.url.reveal().startswith(f"ws://127.0.0.1:{workspace.port}/link/?ticket=")
 
 
 @pytest.mark.parametrize(("aware", "sent"), [(True, "1"), (False, None)])
@@ -288,7 +288,7 @@ def test_tls_trusts_the_ca_file_alone(tmp_path: Path) -> None:
     """With it all works; without it the error is tls and names the host."""
     server, ca_file = make_pair(tmp_path, "127.0.0.1")
     with Workspace(tls=server) as workspace:
-        assert api_of(workspace, ca_file=ca_file).connect().url.startswith("wss://")
+        assert api_of(workspace, ca_file=ca_file).connect().url.reveal().startswith("wss://")
         error = link_error(api_of(workspace))
         assert error.reason == "tls"
         assert error.detail.startswith("127.0.0.1: unable to get local issuer")
@@ -302,6 +302,39 @@ def test_tls_checks_the_host_name(tmp_path: Path) -> None:
         assert (error.reason, "127.0.0.1" in error.detail) == ("tls", True)
 
 
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed(workspace: Workspace, status: int) -> None:
+    """Else the token would go wherever it leads to."""
+    with Workspace(token=workspace.token) as elsewhere:
+        where = {"Location": f"{elsewhere.api_url}rtm.connect"}
+        error = link_error(failing(workspace, HttpAnswer(status, where, "")))
+        assert error.reason == f"http_{status}"
+        assert elsewhere.calls == []
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_an_answer_without_end_is_given_up(workspace: Workspace, status: int) -> None:
+    """After 16 MiB, whatever its status."""
+    answer = HttpAnswer(status, JSON, b" " * (17 << 20))
+    error = link_error(failing(workspace, answer))
+    assert (error.reason, "over 16 MiB" in error.detail) == ("unreachable", True)
+
+
+def test_the_url_of_a_connection_shows_nowhere(workspace: Workspace) -> None:
+    """Its ticket opens the workspace for half a minute."""
+    answer = api_of(workspace).connect()
+    assert "ticket" not in f"{answer} {answer!r} {answer.url}"
+    assert "ticket=" in answer.url.reveal()
+
+
+def test_a_plain_api_gives_no_plain_url_to_elsewhere(workspace: Workspace) -> None:
+    """Here plain http is fine, and still no ws:// to another machine, unless somebody says so."""
+    workspace.faults.connect_url = "ws://slack.example/x"
+    assert link_error(api_of(workspace)).reason == "bad_url"
+    answer = api_of(workspace, insecure=True).connect()
+    assert answer.url.reveal() == "ws://slack.example/x"
+
+
 def test_an_https_api_gives_no_plain_url_to_elsewhere(tmp_path: Path) -> None:
     """ws:// is for loopback, where nobody listens in."""
     server, ca_file = make_pair(tmp_path, "127.0.0.1")
@@ -311,7 +344,7 @@ def test_an_https_api_gives_no_plain_url_to_elsewhere(tmp_path: Path) -> None:
         assert link_error(api).reason == "bad_url"
         for url in ("ws://127.0.0.1/x", "ws://[::1]/", "ws://localhost/", "wss://slack.example/"):
             workspace.faults.connect_url = url
-            assert api.connect().url == url
+            assert api.connect().url.reveal() == url
 
 
 def test_a_ca_file_without_certificates_is_a_config_error(

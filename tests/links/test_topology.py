@@ -16,7 +16,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import UnroutableError
 
 from rtmpump import metrics
-from rtmpump.config import Broker, Config, Events, Outbound, Secret
+from rtmpump.config import Broker, Config, Events, Ha, Outbound, Secret
 from rtmpump.core.documented import TYPES
 from rtmpump.core.routes import clean
 from rtmpump.links import topology
@@ -271,6 +271,15 @@ def test_names_of_types_fit_into_amqp(word: str) -> None:
     pattern = "x" * (155 - len("{type}")) + "{type}"
     for item in topology.for_type(Events(type_exchange=pattern), clean(word)):
         assert all(len(part.encode()) <= 255 for part in item if isinstance(part, str))
+
+
+def test_the_lock_is_among_them_where_there_is_an_election() -> None:
+    """And people read its arguments in RabbitMQ's own words."""
+    with_it = Config(ha=Ha(enabled=True, lock="the.lock"))
+    (line,) = set(topology.describe(with_it)) - set(topology.describe(Config()))
+    assert line.startswith("queue the.lock x-queue-type=quorum x-single-active-consumer=true")
+    (queue,) = [q for q in topology.definitions(with_it)["queues"] if q["name"] == "the.lock"]
+    assert queue["arguments"]["x-single-active-consumer"] is True
 
 
 def test_what_is_switched_off_is_not_declared() -> None:

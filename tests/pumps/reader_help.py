@@ -117,7 +117,7 @@ class Scripted:
 
     def connect(self) -> Connected:
         """Answer rtm.connect."""
-        return Connected("ws://127.0.0.1/", "T1", "U1", "team", "bot")
+        return Connected(Secret("ws://127.0.0.1/"), "T1", "U1", "team", "bot")
 
     def open(self, url: str) -> int:
         """Begin the next connection of the script."""

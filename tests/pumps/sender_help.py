@@ -32,9 +32,10 @@ class SenderRig:
         self._errors: list[BaseException] = []
         self._api = SlackApi(self.config.slack)
         self._directory = Directory(self._api, policy=self.config.retry, stop=self.stop)
+        self.metrics = Metrics()
         self.sender = Sender(
             self.config,
-            Metrics(),
+            self.metrics,
             send=lambda frame, connection: self.socket.send(frame, connection=connection),
             lookup=self._directory.lookup,
             ids=MessageIds(),
@@ -79,7 +80,7 @@ class SenderRig:
         """Read as the reader does, with neither pings nor a spool."""
         while not self.stop.is_set():
             try:
-                number = self.socket.open(self._api.connect().url)
+                number = self.socket.open(self._api.connect().url.reveal())
                 while not self.stop.is_set():
                     for body in self.socket.read(0.1):
                         self._pass_on(parse(body), number)

@@ -93,6 +93,8 @@ def test_a_full_dead_queue_does_not_hold_back_the_answer(
         seen.add(broker.dead().body)
     wait_until(lambda: is_empty(rig, broker))
     assert not any(broker.more_results(command) for command in commands)
+    # Each counts once, however often its letter was refused.
+    assert rig.metrics.snapshot()["dead_letters"] == {"invalid_command": len(commands)}
 
 
 def test_a_result_that_is_refused_is_tried_again(start: StartRig, broker: Broker) -> None:
@@ -165,6 +167,21 @@ def test_identical_commands_are_each_sent_once(
     end_connections(node, broker_url)
     wait_until(lambda: rig.ups == 2, what="for a new connection")
     wait_until(lambda: is_empty(rig, broker) and len(workspace.sent) >= 2)
+    assert texts(workspace) == ["same", "same"]
+
+
+def test_a_command_like_one_that_was_answered_is_sent_too(
+    start: StartRig, broker: Broker, workspace: Workspace, node: RabbitNode, broker_url: str
+) -> None:
+    """Equal down to the correlation id, it waits when the broker goes away, and is no repeat."""
+    rig = start(rate=0.2, burst=1)
+    answers = broker.queue()
+    broker.publish(message("same"), reply_to=answers, correlation_id="1")
+    wait_until(lambda: workspace.sent and not rig.sender.waiting)
+    broker.publish(message("same"), reply_to=answers, correlation_id="1")
+    wait_until(lambda: rig.sender.waiting)
+    end_connections(node, broker_url)
+    assert len(broker.take(answers, 2)) == 2
     assert texts(workspace) == ["same", "same"]
 
 

@@ -1,0 +1,235 @@
+"""`spool info|verify|export`: what waits on the disk; of a running daemon it is asked.
+
+Only one process may have the spool open. So the daemon's socket is tried first, and where there is
+none the file is read by ourselves, which changes nothing of it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+import click
+
+from rtmpump.cli_common import (
+    ago,
+    amount,
+    config_option,
+    load,
+    one_line,
+    print_json,
+    size,
+    start_log,
+)
+from rtmpump.config import Config
+from rtmpump.errors import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    RtmpumpError,
+    ServiceUnreachable,
+    SpoolCorrupt,
+    SpoolError,
+    SpoolLocked,
+)
+from rtmpump.spool import Spool
+from rtmpump.spool_look import find_all_problems
+from rtmpump.spool_port import addressed, socket_path
+from rtmpump.spool_view import ANSWERS, STILL_AT_WORK
+
+_SECONDS: Final = 10.0
+_END: Final = b'{"end":'
+_HUNG: Final = "it starts, stops or hangs: see `rtmpump status` and its log"
+_SAVED: Final = "the daemon's next start saves what can be read and sets this file aside"
+_UNIT: Final = "name it with --path; under systemd it is /var/lib/rtmpump/spool.db"
+
+_path_option = click.option(
+    "--path",
+    "given",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="The spool; else spool.path of the configuration.",
+)
+
+
+@click.group()
+def spool() -> None:
+    """Look at the spool: the events that RabbitMQ has not confirmed yet.
+
+    Of a running daemon it is asked, of a stopped one the file is read. Nothing is changed, not
+    even in a damaged file.
+    """
+
+
+@spool.command()
+@config_option
+@_path_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for machines.")
+def info(config_file: str | None, given: Path | None, as_json: bool) -> None:
+    """Tell how full the spool is and since when."""
+    path, config = _which(config_file, given)
+    asked = _ask(path, "info")
+    is_running = asked is not None
+    (line,) = asked if asked is not None else _look(path, config, "info")
+    told = {**json.loads(line), "running": is_running}
+    if as_json:
+        print_json(told)
+    else:
+        click.echo("\n".join(one_line(line) for line in _in_words(told)))
+
+
+@spool.command()
+@config_option
+@_path_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for machines.")
+def verify(config_file: str | None, given: Path | None, as_json: bool) -> None:
+    """Read all of the spool and tell what is wrong; exit 0 if it is sound, else 1.
+
+    Of a running daemon each event and its checksum are read, a few at a time, so that it is not
+    held up; the structure of the file is checked at each start, and when the daemon is stopped.
+    """
+    path, _ = _which(config_file, given)
+    asked = _ask(path, "verify")
+    if asked is None:
+        with _told_apart(path):
+            problems = find_all_problems(path)
+    else:
+        problems = [json.loads(line) for line in asked]
+    if as_json:
+        print_json({"path": str(path), "ok": not problems, "problems": problems})
+    else:
+        click.echo("\n".join(one_line(line) for line in problems) or f"{path} is sound")
+    sys.exit(EXIT_FAILED if problems else EXIT_DONE)
+
+
+@spool.command()
+@config_option
+@_path_option
+@click.option("-o", "--output", metavar="FILE", help="Write there and not to standard output.")
+def export(config_file: str | None, given: Path | None, output: str | None) -> None:
+    """Print what waits, one JSON object a line; it stays in the spool.
+
+    Fields: seq, received_at (milliseconds), team, bot, message_id, routing_key, and body, as a
+    string, or with "base64": true where it is no UTF-8.
+    """
+    path, config = _which(config_file, given)
+    asked = _ask(path, "export")
+    lines = asked if asked is not None else _look(path, config, "export")
+    with _opened(output) as file:
+        count = 0
+        for chunk in lines:
+            file.write(chunk)
+            count += chunk.count(b"\n")
+    if output:
+        click.echo(f"exported {amount(count, 'event')} to {one_line(output)}", err=True)
+
+
+def _which(config_file: str | None, given: Path | None) -> tuple[Path, Config]:
+    config = load(config_file, need_token=False).config
+    start_log(config)
+    return Path(os.path.realpath(given or config.spool.path)), config
+
+
+def _look(path: Path, config: Config, question: str) -> Iterator[bytes]:
+    """Answer it ourselves, from a spool that nobody runs."""
+    with _told_apart(path):
+        spool = Spool.look(path, max_bytes=config.spool.max_bytes)
+    try:
+        yield from ANSWERS[question](spool)
+    finally:
+        spool.close()
+
+
+@contextmanager
+def _told_apart(path: Path) -> Iterator[None]:
+    """Say what to do where the spool is held, or is not there."""
+    try:
+        yield
+    except SpoolLocked as error:
+        detail = "it holds the spool and does not answer"
+        raise ServiceUnreachable(f"the daemon of {path}", detail, _HUNG) from error
+    except SpoolCorrupt as error:
+        problem = f"it is damaged: {error.problem.splitlines()[-1]}"
+        raise SpoolError(error.path, problem, _SAVED) from error
+    except SpoolError as error:
+        if path.exists():
+            raise
+        raise SpoolError(error.path, error.problem, _UNIT) from error
+
+
+def _ask(path: Path, question: str) -> Iterator[bytes] | None:
+    """Ask the daemon that runs on this spool; None where none listens."""
+    asker = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    asker.settimeout(_SECONDS)
+    try:
+        with addressed(socket_path(path)) as address:
+            asker.connect(address)
+    except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
+        asker.close()
+        return None
+    except OSError as error:
+        asker.close()
+        problem = error.strerror or str(error)
+        detail = f"{socket_path(path)}: {problem}"
+        raise ServiceUnreachable("the daemon", detail, "ask as its user or as root") from error
+    return _answer(asker, path, question)
+
+
+def _answer(asker: socket.socket, path: Path, question: str) -> Iterator[bytes]:
+    daemon = f"the daemon of {path}"
+    try:
+        with asker, asker.makefile("rb") as lines:
+            asker.sendall(question.encode() + b"\n")
+            for line in lines:
+                if line.startswith(_END):
+                    _end_well(json.loads(line)["end"])
+                    return
+                if line != STILL_AT_WORK:
+                    yield line
+    except TimeoutError as error:
+        raise ServiceUnreachable(daemon, f"no answer within {_SECONDS:g} s", _HUNG) from error
+    except OSError as error:
+        raise ServiceUnreachable(daemon, error.strerror or str(error), _HUNG) from error
+    raise ServiceUnreachable(daemon, "it broke off before the end", _HUNG)
+
+
+def _end_well(problem: str) -> None:
+    if problem:
+        raise RtmpumpError(problem)
+
+
+@contextmanager
+def _opened(output: str | None) -> Iterator[BinaryIO]:
+    if output is None:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    try:
+        with open(output, "wb", opener=_open_private) as file:
+            yield file
+    except OSError as error:
+        raise RtmpumpError(f"can't write {output}: {error.strerror or error}") from error
+
+
+def _open_private(name: str, flags: int) -> int:
+    """It holds the text of messages, as the spool does."""
+    return os.open(name, flags, 0o600)
+
+
+def _in_words(told: dict[str, Any]) -> Iterator[str]:
+    yield f"spool {told['path']} ({'of a running daemon' if told['running'] else 'nobody runs it'})"
+    oldest = told["oldest_seconds"]
+    since = "" if oldest is None else f", the oldest came {ago(oldest)}"
+    yield f"  events  {told['events']:,} waiting{since}"
+    share = told["bytes"] / told["max_bytes"]
+    yield f"  size    {size(told['bytes'])} of {size(told['max_bytes'])} ({share:.1%})"
+    first = "" if told["first_seq"] is None else f"first {told['first_seq']}, "
+    yield f"  seq     {first}last {told['last_seq']}"
+    yield f"  epoch   {told['epoch']}"
+    for name in told["set_aside"]:
+        yield f"  a damaged spool was set aside: {name}"

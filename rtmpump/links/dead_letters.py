@@ -1,0 +1,119 @@
+"""A dead-lettered command as it lies in its queue: its name, why it died, and how it is sent again.
+
+Two hands put them there. The pump does, with `rtmpump-*` headers, and whoever asked has had the
+result. RabbitMQ does, with what expired before the pump took it: that has `x-death` alone, and
+whoever asked still waits (https://www.rabbitmq.com/docs/dlx#effects).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+
+from rtmpump.links.answers import can_be_written
+from rtmpump.links.rabbit import Properties
+
+# What RabbitMQ counts on a message while it lies in a queue.
+_COUNTERS: Final = ("x-delivery-count", "x-acquired-count")
+_NOT_SENT_AGAIN: Final = (*_COUNTERS, "x-death", "CC", "BCC")
+_NOT_SENT_AGAIN_PREFIXES: Final = ("rtmpump-", "x-first-death-", "x-last-death-")
+_OF_BROKER: Final = {"expired": "it expired in RabbitMQ before the pump took it"}
+_ID_DIGITS: Final = 16
+
+
+class Death(NamedTuple):
+    """What is known of it; `at` is RFC 3339 or "", `attempts` None where nobody counted.
+
+    `answered` says that whoever asked has had the result.
+    """
+
+    id: str
+    at: str
+    code: str
+    message: str
+    attempts: int | None
+    answered: bool
+
+
+def death(properties: Properties, body: bytes) -> Death:
+    """Read a dead letter; whatever its headers hold, this raises nothing."""
+    headers = properties.headers or {}
+    name = properties.message_id or _hash(properties, body)
+    code = headers.get("rtmpump-error-code")
+    if code is None:
+        return _death_in_broker(name, headers)
+    attempts = headers.get("rtmpump-attempts")
+    return Death(
+        name,
+        str(headers.get("rtmpump-failed-at", "")),
+        str(code),
+        str(headers.get("rtmpump-error-message", "")),
+        attempts if isinstance(attempts, int) else None,
+        True,
+    )
+
+
+def again(properties: Properties) -> Properties:
+    """Give the properties with which a dead command is sent once more.
+
+    As the producer set them, without what was noted at its death. `expiration` stays out, for who
+    sends it again wants it sent; so does `user_id`, which must be that of the connection. And so
+    does `reply_to` where the result was given: nobody gets a second one.
+    """
+    headers = {
+        name: value
+        for name, value in (properties.headers or {}).items()
+        if name not in _NOT_SENT_AGAIN and not name.startswith(_NOT_SENT_AGAIN_PREFIXES)
+    }
+    answered = death(properties, b"").answered
+    whole = _with_headers(properties, headers, None if answered else properties.reply_to)
+    return whole if can_be_written(whole) else _with_headers(whole, {}, whole.reply_to)
+
+
+def _with_headers(given: Properties, headers: dict[str, Any], reply_to: str | None) -> Properties:
+    return Properties(
+        content_type=given.content_type,
+        content_encoding=given.content_encoding,
+        headers=headers or None,
+        delivery_mode=2,
+        priority=given.priority,
+        correlation_id=given.correlation_id,
+        reply_to=reply_to,
+        message_id=given.message_id,
+        timestamp=given.timestamp,
+        type=given.type,
+        app_id=given.app_id,
+    )
+
+
+def _death_in_broker(name: str, headers: Mapping[str, Any]) -> Death:
+    deaths = headers.get("x-death")
+    newest = deaths[0] if isinstance(deaths, list) and deaths else {}
+    if not isinstance(newest, dict):
+        newest = {}
+    code = str(newest.get("reason", ""))
+    return Death(name, _moment(newest.get("time")), code, _OF_BROKER.get(code, ""), None, False)
+
+
+def _moment(time: object) -> str:
+    if not isinstance(time, datetime):
+        return ""
+    when = time if time.tzinfo else time.replace(tzinfo=UTC)
+    return when.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _hash(properties: Properties, body: bytes) -> str:
+    """Name what has no name by all that stays the same while it lies there."""
+    headers = properties.headers or {}
+    kept = {name: value for name, value in headers.items() if name not in _COUNTERS}
+    facts = [
+        properties.correlation_id,
+        properties.reply_to,
+        properties.timestamp,
+        properties.type,
+        properties.app_id,
+        sorted((name, repr(value)) for name, value in kept.items()),
+    ]
+    return hashlib.sha256(repr(facts).encode() + body).hexdigest()[:_ID_DIGITS]

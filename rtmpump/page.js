@@ -1,0 +1,332 @@
+// Keeps the page up to date from /status. It makes what page.py and page_chart.py make, function by
+// function under the same names; a test holds the two against each other.
+'use strict';
+
+const EVERY = 2000, PATIENCE = 5000;
+const SPAN = 900, HEIGHT = 200, GROUP = 6, OTHER_COLOUR = 8, ERROR_LENGTH = 300, UNKNOWN = '–';
+const NAMES = {
+  slack: 'Slack', broker_events: 'RabbitMQ (events)', broker_commands: 'RabbitMQ (commands)',
+  broker_lock: 'RabbitMQ (lock)',
+};
+
+// Words: page_words.py.
+
+function fixed(value, digits) {
+  const scale = 10 ** digits;
+  return (Math.floor(value * scale + 0.5) / scale).toLocaleString(
+    'en-US', {minimumFractionDigits: digits, maximumFractionDigits: digits});
+}
+
+const trimmed = value => fixed(value, 2).replace(/\.?0+$/, '');
+
+function rate(value) {
+  if (value === 0) return '0';
+  if (value < 0.01) return 'under 0.01';
+  return fixed(value, value < 1 ? 2 : value < 100 ? 1 : 0);
+}
+
+function size(count) {
+  for (const unit of ['B', 'KiB', 'MiB']) {
+    if (count < 1024) return `${fixed(count, unit === 'B' ? 0 : 1)} ${unit}`;
+    count /= 1024;
+  }
+  return `${fixed(count, 1)} GiB`;
+}
+
+function duration(seconds) {
+  const whole = Math.max(0, Math.floor(seconds));
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} min`;
+  const hours = Math.floor(whole / 3600);
+  if (hours < 24) return `${hours} h ${Math.floor(whole % 3600 / 60)} min`;
+  return `${fixed(Math.floor(hours / 24), 0)} d ${hours % 24} h`;
+}
+
+function latency(seconds) {
+  if (seconds === null) return UNKNOWN;
+  if (seconds < 0.9995) return `${fixed(seconds * 1000, seconds < 0.01 ? 1 : 0)} ms`;
+  return seconds < 60 ? `${fixed(seconds, 1)} s` : duration(seconds);
+}
+
+const quantile = (told, name) =>
+  told[name] === null && told.count ? 'over 1 h' : latency(told[name]);
+const moment = at => `${at.slice(0, 10)} ${at.slice(11, 19)} UTC`;
+const since = (at, now) => duration((Date.parse(now) - Date.parse(at)) / 1000);
+const counted = (count, one, many) => `${fixed(count, 0)} ${count === 1 ? one : many}`;
+
+// The chart: page_chart.py.
+
+const sum = numbers => numbers.reduce((all, one) => all + one, 0);
+const most = numbers => numbers.reduce((all, one) => Math.max(all, one), 0);
+const digit = value => String(Math.floor(value * 10 + 0.5) / 10);
+
+function chart(history) {
+  const rates = Object.entries(history.received).map(
+    ([type, counts]) => [type, counts.map((count, i) => count / history.seconds[i])]);
+  let floors = history.seconds.map(() => 0);
+  const totals = floors.map((_, i) => sum(rates.map(([, each]) => each[i])));
+  const top = nice(most(totals));
+  const bands = rates.map(([type, each], place) => {
+    const ceilings = floors.map((low, i) => low + each[i]);
+    const path = outline(edges(history.seconds), floors, ceilings, top);
+    floors = ceilings;
+    return {
+      type, path, colour: type === 'other' ? OTHER_COLOUR : place, now: each.at(-1),
+      most: most(each), events: sum(history.received[type]),
+    };
+  });
+  return {top, now: totals.at(-1) ?? 0, most: most(totals), bands, minutes: minutesOf(history)};
+}
+
+function edges(seconds) {
+  const found = [SPAN];
+  for (const span of [...seconds].reverse()) found.push(Math.max(0, found.at(-1) - span));
+  return found.reverse();
+}
+
+function nice(least) {
+  let top = 0.5;
+  for (let place = 0; top < least; place += 1) top *= [2, 2, 2.5][place % 3];
+  return top;
+}
+
+function outline(at, floors, ceilings, top) {
+  const y = value => digit(HEIGHT - HEIGHT * value / top);
+  const there = ceilings.map((high, i) => `V${y(high)}H${digit(at[i + 1])}`);
+  const back = floors.map((low, i) => `V${y(low)}H${digit(at[i])}`).reverse();
+  return `M${digit(at[0])} ${HEIGHT}${there.join('')}${back.join('')}Z`;
+}
+
+function minutesOf(history) {
+  const minutes = [];
+  for (let end = history.at.length; end > 0; end -= GROUP) {
+    const part = numbers => sum(numbers.slice(Math.max(0, end - GROUP), end));
+    const span = part(history.seconds);
+    const each = Object.values(history.received).map(counts => part(counts) / span);
+    minutes.push({until: history.at[end - 1], all: sum(each), each});
+  }
+  return minutes;
+}
+
+function said(drawn) {
+  if (!drawn.minutes.length) {
+    return 'Events a second over the last 15 minutes: nothing is counted yet.';
+  }
+  const byType = drawn.bands.map(band => ` ${band.type}: ${rate(band.now)} now.`).join('');
+  return `Events a second over the last 15 minutes: ${rate(drawn.now)} now, ` +
+    `${rate(drawn.most)} at most.${byType}`;
+}
+
+// The parts: page.py.
+
+function make(node, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...children);
+  return node;
+}
+
+const el = (name, attributes, ...children) =>
+  make(document.createElement(name), attributes, children);
+const svg = (name, attributes, ...children) =>
+  make(document.createElementNS('http://www.w3.org/2000/svg', name), attributes, children);
+
+const time = at => el('time', {datetime: at}, moment(at));
+const nameOf = link => NAMES[link] ?? link;
+const short = text => {
+  const letters = [...text];
+  return letters.length <= ERROR_LENGTH ? text : `${letters.slice(0, ERROR_LENGTH).join('')}…`;
+};
+
+function states(status) {
+  const unheard = {up: null, since: '', last_error: ''};
+  const wanted = status.wanted.map(link => [link, unheard]);
+  return {...Object.fromEntries(wanted), ...status.links};
+}
+
+function verdict(status) {
+  const all = states(status), down = status.wanted.filter(link => !all[link].up);
+  if (status.stalled.length) return ['bad', `No progress: ${status.stalled.join(', ')}`];
+  if (down.length) {
+    return ['bad', `Not connected: ${down.map(nameOf).join(', ')}`];
+  }
+  if (status.metrics.broker_blocked) {
+    return ['warn', 'RabbitMQ takes no events now: it has an alarm of memory or disk'];
+  }
+  if (status.role === 'standby') {
+    return ['ok', 'Standing by: ready to take over from the active one'];
+  }
+  return ['ok', 'All is well: Slack and RabbitMQ are connected'];
+}
+
+const about = status => `Version ${status.version}, process ${status.pid}, ` +
+  `running for ${duration(status.uptime_seconds)}`;
+
+function link(name, state, now, isWanted) {
+  const [tone, told] = state.up ? ['ok', 'Up'] : !isWanted ? ['idle', 'Resting']
+    : state.up === null ? ['warn', 'Not tried yet'] : ['bad', 'Down'];
+  const lasts = state.since ? ` for ${since(state.since, now)}` : '';
+  const card = el('li', {'data-tone': tone}, el('h3', {}, nameOf(name)),
+    el('p', {class: 'state'}, told + lasts));
+  if (state.since) card.append(el('p', {class: 'faint'}, 'since ', time(state.since)));
+  if (state.last_error) {
+    const ago = since(state.last_error_at, now), error = el('code', {}, short(state.last_error));
+    card.append(el('p', {class: 'error'}, `Last error, ${ago} ago: `, error));
+  }
+  return card;
+}
+
+function tiles(status) {
+  const metrics = status.metrics, recent = status.recent;
+  const confirms = recent.confirm_latency, commands = recent.command_latency;
+  const span = duration(recent.seconds), roundTrip = metrics.slack_rtt_seconds;
+  const waiting = metrics.commands_waiting;
+  const wait = waiting === null ? '' : `; ${fixed(waiting, 0)} waiting now`;
+  return [
+    spoolTile(metrics.spool),
+    tile('From frame to confirm', quantiles(confirms),
+      `${counted(confirms.count, 'event', 'events')} in the last ${span}`),
+    tile('From command to result', quantiles(commands),
+      `${counted(commands.count, 'command', 'commands')} in the last ${span}${wait}`),
+    tile('Slack round trip', [latency(roundTrip)],
+      roundTrip === null ? 'not measured yet' : 'the last ping'),
+  ];
+}
+
+function spoolTile(spool) {
+  if (spool === null) return tile('Events in the spool', [UNKNOWN], "it can't be asked now");
+  const oldest = `, the oldest waits for ${duration(spool.oldest_seconds)}`;
+  return tile('Events in the spool', [fixed(spool.events, 0)],
+    `${size(spool.bytes)} on disk${spool.events ? oldest : ''}`);
+}
+
+const quantiles = told => ['p50', 'p99'].map(
+  name => el('span', {}, quantile(told, name), ' ', el('small', {}, name)));
+const tile = (term, value, more) => el('div', {}, el('dt', {}, term), el('dd', {}, ...value),
+  el('dd', {class: 'faint'}, more));
+
+const drawing = drawn => [
+  ...['M0 0H900', 'M0 100H900', 'M300 0V200', 'M600 0V200'].map(
+    d => svg('path', {class: 'grid', d})),
+  ...drawn.bands.map(band =>
+    svg('path', {class: `k${band.colour}`, d: band.path}, svg('title', {}, band.type))),
+];
+const ticks = drawn =>
+  [drawn.top, drawn.top / 2, 0].map(value => el('span', {}, trimmed(value)));
+
+function totals(events) {
+  const more = [
+    [events.returned, 'that no queue took'],
+    [events.nacked, 'refused by RabbitMQ and sent again'],
+    [sum(Object.values(events.dropped)), 'left out or given up'],
+  ].filter(([count]) => count);
+  const told = [[events.received, 'received'], [events.confirmed, 'confirmed'], ...more];
+  return `Since the start: ${told.map(([n, what]) => `${fixed(n, 0)} ${what}`).join(', ')}.`;
+}
+
+const row = (head, ...cells) => el('tr', {}, el('th', {scope: 'row'}, ...[head].flat()),
+  ...cells.map(cell => el('td', {}, ...[cell].flat())));
+const rows = (found, none, columns) => found.length ? found
+  : [el('tr', {}, el('td', {colspan: columns, class: 'faint'}, none))];
+
+const types = drawn => rows(
+  drawn.bands.map(band => row([el('i', {class: `k${band.colour}`}), band.type],
+    rate(band.now), rate(band.most), fixed(band.events, 0))),
+  drawn.minutes.length ? 'No event came' : 'The first ten seconds are being counted', 4);
+
+const minutesHead = drawn => [el('tr', {},
+  ...['Until (UTC)', 'all', ...drawn.bands.map(band => band.type)].map(
+    name => el('th', {scope: 'col'}, name)))];
+
+const minutes = drawn => rows(
+  drawn.minutes.map(minute => row(
+    el('time', {datetime: minute.until}, minute.until.slice(11, 19)),
+    rate(minute.all), ...minute.each.map(rate))),
+  'Nothing is counted yet', 2);
+
+const commandRows = commands => rows(
+  Object.entries(commands).flatMap(([type, results]) =>
+    Object.entries(results).map(([result, count]) => row(type, result, fixed(count, 0)))),
+  'None yet', 3);
+
+const deadLetters = dead => rows(
+  Object.entries(dead).map(([code, count]) => row(code, fixed(count, 0))), 'None', 2);
+
+const dayAndTime = at => el('time', {datetime: at},
+  el('span', {}, at.slice(0, 10)), ' ', el('span', {}, at.slice(11, 19)));
+
+const upOrDown = up => el('b', {'data-tone': up ? 'ok' : 'bad'}, up ? 'up' : 'down');
+
+const changes = told => rows(
+  [...told].reverse().map(change => row(dayAndTime(change.at), nameOf(change.link),
+    [upOrDown(change.up), ' ', short(change.why)])),
+  'None yet', 3);
+
+// The life of the page.
+
+const byId = id => document.getElementById(id);
+
+function put(id, children) {
+  const target = byId(id), made = target.cloneNode(false);
+  made.append(...children);
+  // What is the same stays: so does a selection in it, and a screen reader's place.
+  if (made.innerHTML !== target.innerHTML) target.replaceChildren(...made.childNodes);
+}
+
+function tell(tone, sentence) {
+  document.body.dataset.tone = tone;
+  put('verdict', [sentence]);
+  document.title = `rtmpump: ${sentence}`;
+}
+
+function show(status) {
+  const drawn = chart(status.history);
+  tell(...verdict(status));
+  put('about', [about(status)]);
+  put('as_of', [time(status.now)]);
+  put('links', Object.entries(states(status)).map(
+    ([name, state]) => link(name, state, status.now, status.wanted.includes(name))));
+  put('rate', [rate(drawn.now)]);
+  put('totals', [totals(status.metrics.events)]);
+  put('ticks', ticks(drawn));
+  put('chart', drawing(drawn));
+  byId('chart').setAttribute('aria-label', said(drawn));
+  put('types', types(drawn));
+  put('minutes_head', minutesHead(drawn));
+  put('minutes', minutes(drawn));
+  put('tiles', tiles(status));
+  put('commands', commandRows(status.metrics.commands));
+  put('dead_letters', deadLetters(status.metrics.dead_letters));
+  put('changes', changes(status.changes));
+}
+
+async function ask() {
+  const answer = await fetch('status', {signal: AbortSignal.timeout(PATIENCE)});
+  if (!answer.ok) throw new Error(`status ${answer.status}`);
+  return answer.json();
+}
+
+function lost() {
+  if (document.body.dataset.live === 'lost') return;
+  document.body.dataset.live = 'lost';
+  tell('bad', `rtmpump does not answer; this is how it was at ${byId('as_of').textContent}`);
+}
+
+const isPaused = () => byId('pause').getAttribute('aria-pressed') === 'true';
+
+async function live() {
+  if (!document.hidden && !isPaused()) {
+    const status = await ask().catch(lost);
+    if (status && status.version !== document.body.dataset.version) return location.reload();
+    if (status) {
+      document.body.dataset.live = 'yes';
+      show(status);
+    }
+  }
+  setTimeout(live, EVERY);
+}
+
+byId('pause').addEventListener('click', ({currentTarget: button}) => {
+  button.setAttribute('aria-pressed', String(!isPaused()));
+});
+byId('live').hidden = false;
+live();

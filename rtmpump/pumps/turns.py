@@ -1,0 +1,84 @@
+"""A pump that works in terms: only while this process is the active one.
+
+Laws:
+
+- One term after the other: a new one begins when the work of the one before has ended.
+- A term that was ended before its work began is over at once, so whoever ends one need not know how
+  far it came.
+
+One thread. `offer` and `close` may be called from others.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from threading import Condition
+from typing import Final, Generic, Protocol, TypeVar
+
+_Term = TypeVar("_Term")
+_BEAT_EVERY: Final = 5.0
+
+
+class Pump(Protocol):
+    """What works in a term."""
+
+    beat: float
+
+    def run(self) -> None:
+        """Work until the term is over."""
+
+
+class Turns(Generic[_Term]):
+    """The body of a pump's thread: `begin` makes it ready for a term, `rested` hears of the end."""
+
+    def __init__(self, begin: Callable[[_Term], Pump], rested: Callable[[], None]) -> None:
+        self._begin = begin
+        self._rested = rested
+        self._changed = Condition()
+        self._offered: _Term | None = None
+        self._closed = False
+        self._pump: Pump | None = None
+        self._beat = time.monotonic()
+
+    @property
+    def beat(self) -> float:
+        """When a loop last went round; ahead of now while it rests on purpose."""
+        pump = self._pump
+        return self._beat if pump is None else pump.beat
+
+    @beat.setter
+    def beat(self, at: float) -> None:
+        pump = self._pump
+        if pump is not None:
+            pump.beat = at
+        self._beat = at
+
+    def offer(self, term: _Term) -> None:
+        """Begin this term as soon as the one before is over. From any thread."""
+        with self._changed:
+            self._offered = term
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Begin no further term. From any thread."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+
+    def run(self) -> None:
+        """Work in each term that is offered, until `close`."""
+        while (term := self._next()) is not None:
+            self._pump = self._begin(term)
+            self._pump.run()
+            self._beat = time.monotonic()
+            self._pump = None
+            self._rested()
+
+    def _next(self) -> _Term | None:
+        with self._changed:
+            while self._offered is None and not self._closed:
+                self._beat = time.monotonic()
+                self._changed.wait(_BEAT_EVERY)
+            term, self._offered = self._offered, None
+            return None if self._closed else term

@@ -1,0 +1,118 @@
+"""A spool that nobody runs, read without changing one byte of it.
+
+Laws:
+- No file is made, written, mended or removed, and none changes its owner: who looks is often root,
+  and the daemon is not.
+- `path.lock` is held meanwhile, so no daemon begins; two who look don't mind each other. Where
+  there is none no daemon ever ran: it makes that file first.
+- SQLite gets the file for reading only and without its own locks. Its write-ahead log is read along
+  where there is one, and stays; where there is none SQLite must not make one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+
+from rtmpump.errors import SpoolCorrupt, SpoolError, SpoolLocked
+from rtmpump.spool_file import beside, check, faults, file_size, find_problems, is_empty
+
+_PROBLEMS_MAX = 200
+_PRAGMAS = ("locking_mode=EXCLUSIVE", "cache_size=-8192", "mmap_size=0")
+
+
+@contextmanager
+def looking(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that reads a sound spool; raises what `Spool.look` does."""
+    with _reading(path) as db:
+        check(db, path, writes=False)
+        yield db
+
+
+def find_all_problems(path: Path) -> list[str]:
+    """What is wrong with a spool that nobody runs, two hundred lines at most; reads all of it.
+
+    Raises SpoolLocked, SpoolError and SpoolFailed.
+    """
+    path = Path(os.path.realpath(path))
+    found: dict[str, None] = {}
+    try:
+        with _reading(path) as db:
+            try:
+                check(db, path, writes=False)
+            except SpoolCorrupt as damage:
+                found |= _lines(damage.problem)
+            for problem in islice(find_problems(db), _PROBLEMS_MAX):
+                found |= _lines(problem)
+    except SpoolCorrupt as damage:
+        found |= _lines(damage.problem)
+    return list(found)
+
+
+def _lines(problem: str) -> dict[str, None]:
+    """The lines of what SQLite says, without the headings that name the database."""
+    return {line: None for line in problem.splitlines() if not line.startswith("***")}
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[sqlite3.Connection]:
+    with faults(path), _shared_lock(path):
+        source = _source(path)
+        has_log = file_size(beside(source, "-wal")) > 0
+        if is_empty(source):
+            if has_log:
+                raise SpoolCorrupt(str(path), "the file is empty but has a write-ahead log")
+            raise SpoolError(str(path), "it is empty, no daemon has used it yet")
+        how = "mode=ro&vfs=unix-none" if has_log else "immutable=1"
+        uri = f"{source.as_uri()}?{how}"
+        db = sqlite3.connect(
+            uri, uri=True, timeout=0, isolation_level=None, check_same_thread=False
+        )
+        try:
+            # In a damaged file any bytes may pass for text; sqlite3 would call it operational.
+            db.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
+            for pragma in _PRAGMAS:
+                db.execute(f"PRAGMA {pragma}").fetchall()
+            yield db
+        finally:
+            db.close()
+
+
+@contextmanager
+def _shared_lock(path: Path) -> Iterator[None]:
+    try:
+        lock = os.open(beside(path, ".lock"), os.O_RDONLY)
+    except FileNotFoundError:
+        yield
+        return
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise SpoolLocked(str(path), "another process holds it") from error
+    finally:
+        os.close(lock)
+
+
+def _source(path: Path) -> Path:
+    """The file that counts: after a repair that was cut off it is the salvaged one."""
+    salvaged = beside(path, ".salvaged")
+    source = salvaged if salvaged.exists() else path
+    try:
+        os.close(os.open(source, os.O_RDONLY))
+    except FileNotFoundError as error:
+        raise SpoolError(str(path), "there is no such file") from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return source
+
+
+def _unreadable(path: Path, error: OSError) -> SpoolError:
+    return SpoolError(str(path), f"can't be read ({error.strerror})", "ask as its owner or as root")

@@ -1,0 +1,142 @@
+"""What people ask of a spool: how full, is it sound, what is in it; as lines of JSON.
+
+Laws:
+
+- The same lines for a spool that was opened to be looked at and for that of a running daemon, which
+  sends them through `spool_port`.
+- One batch at a time is in memory, and the spool's lock is free between two of them: whoever looks
+  never holds up an append for longer than one batch takes.
+- What was there at the beginning is shown, so that each answer ends while events still come.
+"""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from rtmpump.core.routes import route
+from rtmpump.errors import SpoolCorrupt, SpoolError
+from rtmpump.spool import Row, Spool
+
+_BATCH: Final = 256
+_PROBLEMS_MAX: Final = 200
+STILL_AT_WORK: Final = b"\n"
+"""An empty line in an answer means that it takes time, and nothing else."""
+
+
+def info(spool: Spool) -> Iterator[bytes]:
+    """One object; times in seconds, sizes in bytes, `oldest_seconds` null where nothing waits."""
+    measure = spool.measure()
+    oldest = measure.oldest_received_ms
+    yield _line(
+        {
+            "path": str(spool.path),
+            "events": measure.events,
+            "bytes": measure.bytes,
+            "max_bytes": measure.max_bytes,
+            "first_seq": measure.first_seq if measure.events else None,
+            "last_seq": measure.last_seq,
+            "oldest_seconds": None if oldest is None else _age(oldest),
+            "epoch": spool.epoch,
+            "set_aside": set_aside(spool.path),
+        }
+    )
+
+
+def set_aside(path: Path) -> list[str]:
+    """The damaged spools that lie beside this one, oldest first."""
+    found = path.parent.glob(f"{_literal(path.name)}.corrupt-*")
+    return sorted(str(one) for one in found if not one.name.endswith("-wal"))
+
+
+def verify(spool: Spool) -> Iterator[bytes]:
+    """A string for each problem, two hundred at most; reads all events, batch by batch.
+
+    What the file is besides its events is checked at each start, and by `find_all_problems`.
+    """
+    try:
+        found = 0
+        for problems in _batches_of_problems(spool):
+            yield STILL_AT_WORK
+            for problem in problems[: _PROBLEMS_MAX - found]:
+                yield _line(problem)
+            found += len(problems)
+            if found >= _PROBLEMS_MAX:
+                return
+    except SpoolCorrupt as damage:
+        yield _line(damage.problem)
+
+
+def export(spool: Spool) -> Iterator[bytes]:
+    """Lines of one object for each sound event; raises SpoolError at the end if some were not."""
+    upto, after, at_end, damaged = spool.measure().last_seq, 0, False, 0
+    while not at_end and after < upto:
+        peek = spool.peek(after, _BATCH)
+        after, at_end = peek.after, peek.at_end
+        damaged += len(peek.problems)
+        yield b"".join(_line(_event(row)) for row in peek.rows if row.seq <= upto)
+    if damaged:
+        problem = "not all of it could be read, and the rest was left out"
+        raise SpoolError(str(spool.path), problem, "`rtmpump spool verify` tells what")
+
+
+ANSWERS: Final[dict[str, Callable[[Spool], Iterator[bytes]]]] = {
+    "info": info,
+    "verify": verify,
+    "export": export,
+}
+
+
+def _batches_of_problems(spool: Spool) -> Iterator[list[str]]:
+    spool.check_state()
+    upto, after, at_end = spool.measure().last_seq, 0, False
+    while not at_end and after < upto:
+        peek = spool.peek(after, _BATCH)
+        after, at_end = peek.after, peek.at_end
+        yield peek.problems
+
+
+def _event(row: Row) -> dict[str, Any]:
+    origin = row.origin
+    name = route(
+        row.body,
+        seq=row.seq,
+        received_ms=row.received_ms,
+        team=origin.team,
+        bot=origin.bot,
+        epoch=origin.epoch,
+    )
+    return {
+        "seq": row.seq,
+        "received_at": row.received_ms,
+        "team": origin.team,
+        "bot": origin.bot,
+        "message_id": name.message_id,
+        "routing_key": name.routing_key,
+        **_body(row.body),
+    }
+
+
+def _body(body: bytes) -> dict[str, Any]:
+    try:
+        return {"body": body.decode()}
+    except UnicodeDecodeError:
+        return {"body": base64.b64encode(body).decode(), "base64": True}
+
+
+def _line(value: object) -> bytes:
+    return msgspec.json.encode(value) + b"\n"
+
+
+def _age(received_ms: int) -> float:
+    return round(max(time.time() - received_ms / 1000, 0.0), 3)
+
+
+def _literal(name: str) -> str:
+    """A file name as glob takes it for itself."""
+    return "".join(f"[{char}]" if char in "*?[" else char for char in name)

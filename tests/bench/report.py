@@ -1,0 +1,88 @@
+"""The figures as a table of Markdown."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+from latency import quantile
+
+TITLES = {
+    "obvious": "the obvious script",
+    "native": "Node.js pair",
+    "rtmpump": "rtmpump",
+    "raw": "raw pika (ceiling)",
+    "generator": "load generator alone",
+}
+
+
+def table(found: dict[str, Any]) -> str:
+    """All that was measured, one table for each bench."""
+    parts = [f"{key}: {value}" for key, value in found["machine"].items()]
+    lines = ["; ".join(parts), "", f"load average before and after: {found['load']}", ""]
+    for name, make in _TABLES.items():
+        if name in found:
+            lines += [*make(found[name]), ""]
+    return "\n".join(lines)
+
+
+def _throughput(found: dict[str, list[dict[str, float]]]) -> list[str]:
+    lines = _header("", "events/s, median", "lowest", "highest", "of obvious", "of Node.js")
+    lines[0] = lines[0][:-1] + " µs CPU an event | of the broker | others, cores |"
+    lines[1] += "---|---|---|"
+    median = {name: statistics.median(one["rate"] for one in all_) for name, all_ in found.items()}
+    for name, rounds in found.items():
+        rates = [one["rate"] for one in rounds]
+        ratios = [_ratio(median[name], median.get(other)) for other in ("obvious", "native")]
+        spent = [_median(rounds, key) for key in ("process_us", "broker_us", "others")]
+        numbers = (f"{n:,.0f}" for n in (median[name], min(rates), max(rates)))
+        lines.append(_row(TITLES[name], *numbers, *ratios, *spent))
+    return lines
+
+
+def _latency(found: dict[str, list[float]]) -> list[str]:
+    lines = _header("latency at 500/s, ms", "p50", "p90", "p99", "p99 of obvious")
+    base = quantile(found["obvious"], 0.99)
+    for name, all_ in found.items():
+        values = [quantile(all_, part) for part in (0.5, 0.9, 0.99)]
+        lines.append(_row(TITLES[name], *(f"{v:.2f}" for v in values), _ratio(values[-1], base)))
+    return lines
+
+
+def _growth(found: dict[str, dict[str, float]]) -> list[str]:
+    lines = _header("growth", "events/s", "µs CPU an event", "highest RSS, MiB", "others, cores")
+    for name, one in found.items():
+        cells = (f"{one['rate']:,.0f}", one["process_us"], one.get("rss_mib", ""), one["others"])
+        lines.append(_row(name, *map(str, cells)))
+    return lines
+
+
+def _plain(found: dict[str, float]) -> list[str]:
+    return [*_header("", "value"), *(_row(name, f"{value:,}") for name, value in found.items())]
+
+
+def _header(*cells: str) -> list[str]:
+    return [_row(*cells), "|" + "---|" * len(cells)]
+
+
+def _row(*cells: str) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _ratio(one: float, other: float | None) -> str:
+    return f"{one / other:.2f}" if other else ""
+
+
+def _median(rounds: list[dict[str, float]], key: str) -> str:
+    values = [one[key] for one in rounds if key in one]
+    return f"{statistics.median(values):.1f}" if values else ""
+
+
+_TABLES = {
+    "throughput": _throughput,
+    "latency": _latency,
+    "growth": _growth,
+    "commands": _plain,
+    "starting": _plain,
+    "idle": _plain,
+}

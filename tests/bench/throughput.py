@@ -1,0 +1,72 @@
+"""Events a second and processor time an event: who is first, in turns, in one run."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from common import Meter, Process, Queue, Slack, log, process, told, wait, workspace
+from subjects import Subject, subjects
+
+from rtmpump.sandbox.rabbit import RabbitNode
+
+Rounds = dict[str, list[dict[str, float]]]
+
+
+def run(events: int, rounds: int) -> Rounds:
+    """Each subject in each round, so that all of them meet the same disturbances."""
+    found: Rounds = {}
+    with RabbitNode() as node:
+        for number in range(rounds):
+            for subject in subjects():
+                one = _round(subject, node, max(10_000, int(events * subject.share)))
+                _keep(found, number, subject.name, one)
+            _keep(found, number, "raw", _raw(node, events))
+            _keep(found, number, "generator", _generator(events))
+    return found
+
+
+def _keep(found: Rounds, number: int, name: str, one: dict[str, float]) -> None:
+    found.setdefault(name, []).append(one)
+    log(f"throughput, round {number + 1}, {name}: {one}")
+
+
+def _round(subject: Subject, node: RabbitNode, events: int) -> dict[str, float]:
+    # Messages only: hello and the pump's own events are not in the count.
+    queue = Queue(node.url, f"bench.{subject.name}", subject.exchange, "message.#")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        workspace(events) as slack,
+        subject.start(slack, node.url, Path(folder)) as one,
+    ):
+        return _measure(queue, node, one, events, {"generator": slack["process"].pid})
+
+
+def _raw(node: RabbitNode, events: int) -> dict[str, float]:
+    queue = Queue(node.url, "bench.raw", "bench.raw", "#")
+    with process("raw.py", node.url, "bench.raw", str(events)) as one:
+        return _measure(queue, node, one, events, {})
+
+
+def _measure(
+    queue: Queue, node: RabbitNode, one: Process, events: int, more: dict[str, int]
+) -> dict[str, float]:
+    """From the first tenth to all of them, as they come into the queue."""
+    wait(lambda: queue.count() >= events // 10)
+    meter, first = Meter(process=one.pid, broker=node.pid, **more), queue.count()
+    wait(lambda: queue.count() >= events)
+    figures = meter.read(events - first)
+    queue.delete()
+    return figures
+
+
+def _generator(events: int) -> dict[str, float]:
+    with workspace(events) as slack, _drain(slack):
+        figures: dict[str, Any] = told(slack["process"])
+        return {"rate": figures["rate"]}
+
+
+def _drain(slack: Slack) -> AbstractContextManager[Process]:
+    return process("drain.py", slack["api_url"], slack["token"])

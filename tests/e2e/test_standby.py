@@ -1,0 +1,323 @@
+"""Two real pumps for one workspace: one is active, the other stands by, RabbitMQ decides which."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rtmpump.sandbox.ports import free_port
+from rtmpump.sandbox.rabbit import RabbitNode
+from rtmpump.sandbox.workspace import Workspace
+from tests.e2e.test_crash import Flood, all_events, gaps, numbers, until_number, untold
+from tests.e2e.test_crash import without_repeats as once
+from tests.line_help import Line
+from tests.pump_help import Broker, Message, PumpProcess, wait_until
+
+HEARTBEAT = 6
+LOCK = "rtmpump.lock"
+
+
+class Pumps:
+    """Starts pumps of one workspace, each with a folder and a port of its own."""
+
+    def __init__(self, workspace: Workspace, url: str, folder: Path, stack: ExitStack) -> None:
+        self._workspace, self._url, self._folder, self._stack = workspace, url, folder, stack
+        self._count = 0
+
+    def start(self, url: str = "", **sections: Any) -> PumpProcess:
+        """Another one; it need not be ready."""
+        self._count += 1
+        folder = self._folder / f"host-{self._count}"
+        folder.mkdir()
+        given: dict[str, dict[str, object]] = {
+            "ha": {"enabled": True},
+            "broker": {"url": url or self._url, "heartbeat": HEARTBEAT},
+            "http": {"listen": f"127.0.0.1:{free_port()}"},
+        }
+        pump = PumpProcess(folder, self._workspace, self._url, **(given | sections))
+        return self._stack.enter_context(pump)
+
+    def start_active(self, url: str = "", **sections: Any) -> PumpProcess:
+        """One that is the active one."""
+        pump = self.start(url, **sections)
+        pump.wait_ready()
+        return pump
+
+    def start_standby(self, url: str = "", **sections: Any) -> PumpProcess:
+        """One that stands by."""
+        pump = self.start(url, **sections)
+        wait_until(lambda: ask(pump, "/readyz") == (200, "standby\n"))
+        return pump
+
+
+@pytest.fixture
+def pumps(workspace: Workspace, broker_url: str, tmp_path: Path) -> Iterator[Pumps]:
+    """To start pumps with."""
+    with ExitStack() as stack:
+        yield Pumps(workspace, broker_url, tmp_path, stack)
+
+
+def ask(pump: PumpProcess, path: str) -> tuple[int, str]:
+    """What its port says; (0, "") while nobody listens."""
+    listen = next(line for line in pump.config.read_text().splitlines() if "listen" in line)
+    host, _, port = json.loads(listen.partition(" = ")[2]).partition(":")
+    client = http.client.HTTPConnection(host, int(port), timeout=30)
+    try:
+        client.request("GET", path)
+        answer = client.getresponse()
+        return answer.status, answer.read().decode()
+    except OSError:
+        return 0, ""
+    finally:
+        client.close()
+
+
+def at(line: dict[str, Any]) -> float:
+    """When a line was logged, in seconds since 1970."""
+    return datetime.fromisoformat(line["time"]).timestamp()
+
+
+def connects(workspace: Workspace) -> int:
+    """How often rtm.connect was called."""
+    return sum(call.method == "rtm.connect" for call in workspace.calls)
+
+
+def send(broker: Broker, text: str) -> None:
+    """A command, which somebody has to carry out."""
+    assert broker.ask({"channel": "general", "text": text})["ok"]
+
+
+def test_one_of_two_is_active(pumps: Pumps, workspace: Workspace, broker: Broker) -> None:
+    """The other is connected to RabbitMQ alone, and each tells its role wherever one may look."""
+    active = pumps.start_active()
+    standby = pumps.start_standby()
+    assert workspace.live == connects(workspace) == 1
+    for pump, role, number in ((active, "active", "1.0"), (standby, "standby", "0.0")):
+        assert json.loads(ask(pump, "/status")[1])["role"] == role
+        assert f"\nrtmpump_active {number}\n" in ask(pump, "/metrics")[1]
+    assert ask(active, "/readyz") == (200, "ok\n")
+    assert 'rtmpump_link_up{link="broker_lock"} 1.0' in ask(standby, "/metrics")[1]
+    links = json.loads(ask(standby, "/status")[1])["links"]
+    assert {name for name, link in links.items() if link["up"]} == {"broker_events", "broker_lock"}
+    consumers = broker.channel.queue_declare("rtm.outbound", passive=True).method.consumer_count
+    assert consumers == 1
+    send(broker, "to Slack")
+    assert connects(workspace) == 1
+
+
+def test_kill_9_of_the_active_one(pumps: Pumps, workspace: Workspace, broker: Broker) -> None:
+    """The standby takes over within 5 s; a gap covers all that nobody read; commands go on."""
+    queue = all_events(broker)
+    first, second = pumps.start_active(), pumps.start_standby()
+    with Flood(workspace) as flood:
+        for _ in range(2):
+            flood.wait_for(200)
+            had = len(second.logged("slack.connected"))
+            killed = datetime.now().timestamp()
+            first.kill()
+            assert at(second.wait_log("slack.connected", had + 1)) - killed < 5
+            flood.wait_for(50)
+            send(broker, "goes on")
+            # What it had accepted and not published comes from its own spool, though it is standby.
+            first.start()
+            wait_until(lambda one=first: ask(one, "/readyz") == (200, "standby\n"))
+            first, second = second, first
+        flood.wait_for(100)
+    assert len(workspace.sent) == 2
+    got = once(broker.take_until(queue, until_number(len(flood.at) - 1)))
+    assert len(gaps(got)) == 2
+    assert untold(flood.at, got) == []
+    assert all(one.json["reason"] == "takeover" for one in got if one.key == "rtmpump.gap")
+
+
+def test_a_planned_stop_hands_over_at_once(
+    pumps: Pumps, workspace: Workspace, broker: Broker
+) -> None:
+    """SIGTERM: no event that somebody was connected for is lost, and the gap is that short."""
+    queue = all_events(broker)
+    first, second = pumps.start_active(), pumps.start_standby()
+    with Flood(workspace) as flood:
+        for _ in range(2):
+            flood.wait_for(200)
+            first.terminate()
+            assert first.wait() == 0
+            second.wait_log("slack.connected", len(second.logged("slack.disconnected")) + 1)
+            (left,) = first.logged("lock.left")
+            # The new one was there before the old one had even ended.
+            assert at(second.logged("lock.taken")[-1]) - at(left) < 2
+            assert first.logged("stopped")[0]["left_in_spool"] == 0
+            first.start()
+            wait_until(lambda one=first: ask(one, "/readyz") == (200, "standby\n"))
+            first, second = second, first
+        flood.wait_for(100)
+    got = once(broker.take_until(queue, until_number(len(flood.at) - 1)))
+    assert sorted(numbers(got)) == list(range(len(flood.at)))
+    assert len(gaps(got)) == 2
+    assert all(to - since < 5000 for since, to in gaps(got))
+
+
+def test_a_partition(
+    pumps: Pumps, workspace: Workspace, broker: Broker, node: RabbitNode, broker_url: str
+) -> None:
+    """Cut off without a word, the active one lets go before RabbitMQ gives the lock away.
+
+    The other has it within two heartbeats; the first stands by when the line is back, and what it
+    had accepted meanwhile is not lost.
+    """
+    queue = all_events(broker)
+    with Line(node.port) as line:
+        first = pumps.start_active(broker_url.replace(str(node.port), str(line.port)))
+        second = pumps.start_standby()
+        with Flood(workspace, pause=0.005) as flood:
+            flood.wait_for(100)
+            line.freeze()
+            frozen = datetime.now().timestamp()
+            lost = first.wait_log("lock.lost")
+            taken = second.wait_log("lock.taken")
+            live = second.wait_log("slack.connected")
+            assert at(lost) - frozen < HEARTBEAT
+            assert at(lost) < at(taken)
+            assert at(live) - frozen < 2 * HEARTBEAT
+            assert workspace.live == 1
+            status, told = ask(first, "/readyz")
+            assert (status, "broker_lock" in told) == (503, True)
+            send(broker, "by the second")
+            line.thaw()
+            wait_until(lambda: ask(first, "/readyz") == (200, "standby\n"))
+            flood.wait_for(50)
+        wait_until(lambda: json.loads(ask(first, "/status")[1])["metrics"]["spool"]["events"] == 0)
+        got = once(broker.take_until(queue, until_number(len(flood.at) - 1)))
+    assert sorted(numbers(got)) == sorted(set(numbers(got)))
+    assert untold(flood.at, got) == []
+    assert len(gaps(got)) == 1
+    assert len(workspace.sent) == 1
+    assert connects(workspace) == 2
+
+
+def test_a_pump_that_was_frozen_sends_nothing_when_it_wakes(
+    pumps: Pumps, workspace: Workspace, broker: Broker
+) -> None:
+    """SIGSTOP for longer than the broker waits: the other is active, and no command goes out twice.
+
+    The first has commands in hand when it freezes; it must not write them when it wakes.
+    """
+    slow = {"outbound": {"rate": 0.5, "burst": 1}}
+    first, second = pumps.start_active(**slow), pumps.start_standby(**slow)
+    for number in range(6):
+        broker.publish({"channel": "general", "text": str(number)})
+    assert workspace.wait(lambda: len(workspace.sent) == 1)
+    first.signal(signal.SIGSTOP)
+    second.wait_log("lock.taken")
+    second.wait_log("slack.connected")
+    first.signal(signal.SIGCONT)
+    first.wait_log("lock.lost")
+    assert workspace.wait(lambda: len(workspace.sent) == 6, 60)
+    wait_until(lambda: broker.count("rtm.outbound") == 0)
+    assert [sent.text for sent in workspace.sent] == [str(number) for number in range(6)]
+    wait_until(lambda: ask(first, "/readyz") == (200, "standby\n"))
+    assert workspace.live == 1
+
+
+def test_what_comes_twice_has_the_same_message_id(
+    pumps: Pumps, workspace: Workspace, broker: Broker
+) -> None:
+    """While a frozen pump's connection to Slack still lives, both get an event: it has one id.
+
+    One without an identity of its own has two, which nobody can help.
+    """
+    queue = all_events(broker)
+    first, second = pumps.start_active(), pumps.start_standby()
+    first.signal(signal.SIGSTOP)
+    second.wait_log("slack.connected")
+    message = {"type": "message", "channel": "C0GENERAL", "user": "U1", "text": "x", "ts": "9.1"}
+    workspace.emit(message)
+    workspace.emit({"type": "reaction_added", "user": "U1", "event_ts": "9.2"})
+    workspace.emit({"type": "user_typing", "user": "U1"})
+    first.signal(signal.SIGCONT)
+
+    def both_came(got: list[Message]) -> bool:
+        return sum(one.key == "user_typing" for one in got) == 2
+
+    got = broker.take_until(queue, both_came)
+    ids = {
+        key: [one.properties.message_id for one in got if one.key == key]
+        for key in ("message", "reaction_added", "user_typing")
+    }
+    assert {key: len(set(of_key)) for key, of_key in ids.items()} == {
+        "message": 1,
+        "reaction_added": 1,
+        "user_typing": 2,
+    }
+    assert len(ids["message"]) == len(ids["reaction_added"]) == 2
+
+
+def test_a_deposed_pump_can_be_elected_again(
+    pumps: Pumps, workspace: Workspace, broker: Broker
+) -> None:
+    """The lock queue deleted under it: it steps down, stands for election and goes on."""
+    queue = all_events(broker)
+    pump = pumps.start_active()
+    with Flood(workspace) as flood:
+        for times in (2, 3):
+            flood.wait_for(50)
+            broker.channel.queue_delete(LOCK)
+            pump.wait_log("slack.connected", times)
+            flood.wait_for(50)
+            send(broker, "again")
+    got = once(broker.take_until(queue, until_number(len(flood.at) - 1)))
+    assert untold(flood.at, got) == []
+    assert len(gaps(got)) == 2
+    assert len(workspace.sent) == 2
+
+
+def test_an_alarm_of_the_broker_deposes_nobody(
+    pumps: Pumps, workspace: Workspace, node: RabbitNode
+) -> None:
+    """No note comes back then; events wait in the spool, and a standby can still take over."""
+    first, second = pumps.start_active(), pumps.start_standby()
+    node.ctl("set_vm_memory_high_watermark", "0")
+    try:
+        workspace.emit({"type": "user_typing"})
+        first.wait_log("broker.blocked")
+        blocked = at(first.logged("broker.blocked")[0])
+        # Longer than a claim lasts by itself, and longer than a node waits for heartbeats.
+        wait_until(lambda: datetime.now().timestamp() > blocked + 1.7 * HEARTBEAT)
+        assert not first.logged("lock.lost")
+        assert workspace.live == 1
+        first.kill()
+        second.wait_log("slack.connected")
+    finally:
+        node.ctl("set_vm_memory_high_watermark", "0.4")
+    second.wait_log("broker.unblocked") if second.logged("broker.blocked") else None
+    assert not second.logged("lock.lost")
+
+
+def test_without_ha_there_is_nothing_of_it(
+    pumps: Pumps, workspace: Workspace, broker: Broker
+) -> None:
+    """No lock queue, no further connection, no role in the metrics."""
+    pump = pumps.start_active(ha={"enabled": False})
+    assert not broker.exists(queue=LOCK)
+    assert not pump.logged("broker_lock.connected")
+    assert "rtmpump_active" not in ask(pump, "/metrics")[1]
+    assert "broker_lock" not in ask(pump, "/metrics")[1] + ask(pump, "/status")[1]
+    assert workspace.live == 1
+
+
+def test_both_stop_in_order(pumps: Pumps) -> None:
+    """A standby ends with 0 as well, and leaves nothing running."""
+    first, second = pumps.start_active(), pumps.start_standby()
+    second.terminate()
+    assert second.wait() == 0
+    assert second.logged("stopped")[0]["unfinished"] == []
+    first.terminate()
+    assert first.wait() == 0
+    assert first.logged("stopped")[0]["unfinished"] == []

@@ -1,0 +1,98 @@
+"""What tests of the HTTP port need: a port whose sources they can change, and a client."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from typing import Any, NamedTuple
+
+from rtmpump.health import Port, Sources
+from rtmpump.metrics import LINKS, STANDBY_LINKS, Metrics
+
+SECONDS = 30.0
+AT = "2026-11-24T13:00:00.000Z"
+
+
+class Answer(NamedTuple):
+    """One answer; names of headers in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Service:
+    """A port whose sources can be changed."""
+
+    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
+        self.up = dict.fromkeys(LINKS, True)
+        self.stalled: list[str] = []
+        self.last_error = ""
+        self.changes: list[dict[str, Any]] = []
+        self.broken = False
+        self.role = "active"
+        self.metrics = Metrics()
+        self.port = Port((host, port))
+        self.port.start(Sources(self._links, lambda: self.stalled, self.metrics))
+
+    def _links(self) -> dict[str, Any]:
+        if self.broken:
+            raise ZeroDivisionError
+        states = {
+            link: {"up": up, "since": AT, "last_error": self.last_error, "last_error_at": AT}
+            for link, up in self.up.items()
+        }
+        wanted = STANDBY_LINKS if self.role == "standby" else LINKS
+        told = {"role": self.role, "wanted": list(wanted)}
+        return {**told, "links": states, "changes": self.changes}
+
+    def ask(self, path: str, method: str = "GET", **headers: str) -> Answer:
+        """One request with a client of the standard library."""
+        client = http.client.HTTPConnection(*self.port.address, timeout=SECONDS)
+        try:
+            client.request(method, path, headers=headers)
+            answer = client.getresponse()
+            named = {name.lower(): value for name, value in answer.getheaders()}
+            return Answer(answer.status, named, answer.read())
+        finally:
+            client.close()
+
+    @property
+    def url(self) -> str:
+        """Where the page is."""
+        host, port = self.port.address
+        return f"http://{host}:{port}/"
+
+    def connect(self) -> socket.socket:
+        """A connection that has said nothing yet."""
+        return socket.create_connection(self.port.address, SECONDS)
+
+    def raw(self, request: bytes) -> bytes:
+        """All that is answered to these bytes."""
+        with self.connect() as client:
+            client.sendall(request)
+            return read_all(client)
+
+
+def read_all(client: socket.socket) -> bytes:
+    """What comes until the end."""
+    parts = []
+    try:
+        while part := client.recv(65_536):
+            parts.append(part)
+    except ConnectionResetError:
+        pass
+    return b"".join(parts)
+
+
+def ask(port: int, path: str) -> tuple[int, bytes]:
+    """Status and body; (0, b"") while nobody listens."""
+    client = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        client.request("GET", path)
+        answer = client.getresponse()
+        return answer.status, answer.read()
+    except OSError:
+        return 0, b""
+    finally:
+        client.close()

@@ -1,0 +1,201 @@
+"""Facts about the lock on a real broker: who holds it, what the next one learns, what ends it."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from threading import Event
+from typing import Any
+
+import pytest
+
+from rtmpump.config import Broker as BrokerConfig
+from rtmpump.config import Config, Ha, Secret
+from rtmpump.config import Retry as RetryPolicy
+from rtmpump.links import topology
+from rtmpump.links.lease import LINK, Lease
+from rtmpump.links.retry import Retry
+from rtmpump.metrics import Metrics
+from rtmpump.sandbox.ports import free_port
+from tests.pump_help import Broker, wait_until
+
+LOCK = "rtmpump.lock"
+DAY_MS = 86_400_000
+
+
+class Host:
+    """One candidate, with its lease on a thread; `covered` is what it knows."""
+
+    def __init__(self, url: str, covered: int | None = None, **broker: Any) -> None:
+        self.covered = covered
+        self.terms: list[int | None] = []
+        self.ends: list[str] = []
+        self.failures: list[Retry] = []
+        self.metrics = Metrics()
+        self.lease = Lease(
+            Config(
+                broker=BrokerConfig(url=Secret(url), urls=(Secret(url),), **broker),
+                retry=RetryPolicy(initial=0.05, max=1.0),
+                ha=Ha(enabled=True),
+            ),
+            self.metrics,
+            self,
+            covered=lambda: self.covered,
+            stop=Event(),
+            up=lambda _link, _where: None,
+            down=self.failures.append,
+        )
+        self.thread = threading.Thread(target=self.lease.run, daemon=True)
+        self.thread.start()
+
+    def elected(self, covered_until_ms: int | None) -> None:
+        """It is the active one."""
+        self.terms.append(covered_until_ms)
+
+    def deposed(self, why: str) -> None:
+        """It is no more."""
+        self.ends.append(why)
+
+    @property
+    def connected(self) -> bool:
+        """Whether it stands for election."""
+        return bool(self.metrics.snapshot()["links"].get(LINK))
+
+    def leave(self) -> None:
+        """Hand over, and end."""
+        self.lease.release()
+        self.thread.join(20)
+        assert not self.thread.is_alive()
+
+
+@pytest.fixture
+def start(broker_url: str) -> Iterator[Callable[..., Host]]:
+    """Starts candidates that end with the test."""
+    with ExitStack() as stack:
+
+        def one(covered: int | None = None, url: str = broker_url, **broker: Any) -> Host:
+            host = Host(url, covered, **broker)
+            stack.callback(host.leave)
+            return host
+
+        yield one
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+def held(host: Host) -> Host:
+    """Waits until it is the active one."""
+    wait_until(host.lease.is_held)
+    return host
+
+
+def test_the_first_has_it_and_the_next_learns_what_it_knew(start: Callable[..., Host]) -> None:
+    """The last word on what was covered goes with the lock, whoever knew it before."""
+    first = held(start(1000))
+    second = start(500)
+    wait_until(lambda: second.connected)
+    third = start()
+    wait_until(lambda: third.connected)
+    first.covered = 2000
+    first.leave()
+    assert first.ends
+    assert not first.lease.is_held()
+    held(second)
+    second.covered = None
+    second.leave()
+    held(third)
+    assert (first.terms, second.terms, third.terms) == ([None], [2000], [2000])
+    assert (second.metrics.active, third.metrics.active) == (False, True)
+
+
+def test_two_never_hold_it_at_once(start: Callable[..., Host]) -> None:
+    """Ten candidates that come and go; each that is there holds it at its time."""
+    hosts = [start() for _ in range(4)]
+    for _ in range(6):
+        wait_until(lambda: any(host.lease.is_held() for host in hosts))
+        holders = [host for host in hosts if host.lease.is_held()]
+        assert len(holders) == 1
+        holders[0].leave()
+        hosts.remove(holders[0])
+        hosts.append(start())
+
+
+def test_a_clock_that_is_ahead_hides_no_gap(start: Callable[..., Host]) -> None:
+    """What the one before says of the future is cut off at the present."""
+    first = held(start(now_ms() + DAY_MS))
+    before = now_ms()
+    second = start()
+    wait_until(lambda: second.connected)
+    first.leave()
+    held(second)
+    (covered,) = second.terms
+    assert covered is not None
+    assert before <= covered <= now_ms()
+
+
+def test_what_others_put_into_the_queue_disturbs_nobody(
+    start: Callable[..., Host], broker: Broker
+) -> None:
+    """It is taken away, and the lock stays where it is."""
+    host = held(start())
+    for body in (b"", b"junk", b"[" * 50_000, json.dumps({"by": "x", "number": -1}).encode()):
+        broker.publish(body, queue=LOCK)
+    wait_until(lambda: broker.count(LOCK) == 0)
+    time.sleep(1.5)
+    assert host.lease.is_held()
+    assert host.ends == []
+
+
+def test_a_queue_of_another_kind_is_refused(start: Callable[..., Host], broker: Broker) -> None:
+    """Without the single active consumer both would hold the lock; the line says what to do."""
+    broker.queue(name=LOCK, x_queue_type="quorum", x_delivery_limit=1_000_000)
+    host = start()
+    wait_until(lambda: host.failures)
+    assert host.failures[0].reason == "precondition_failed"
+    for word in (LOCK, "x-single-active-consumer", "delete it"):
+        assert word in host.failures[0].detail
+    assert not host.lease.is_held()
+
+
+@pytest.mark.parametrize("declare", ["passive", "none"])
+def test_it_declares_nothing_that_it_may_not(
+    start: Callable[..., Host], broker: Broker, declare: str
+) -> None:
+    """It waits for the queue, however often that takes, and works with one that is there."""
+    host = start(declare=declare)
+    wait_until(lambda: host.failures)
+    assert host.failures[0].reason == "not_found"
+    arguments = {k.replace("-", "_"): v for k, v in topology.lock(LOCK).arguments.items()}
+    broker.queue(name=LOCK, **arguments)
+    held(host)
+
+
+def test_a_queue_that_is_deleted_ends_the_term(start: Callable[..., Host], broker: Broker) -> None:
+    """At once, and the next begins with what was known."""
+    host = held(start(7))
+    broker.channel.queue_delete(LOCK)
+    wait_until(lambda: host.ends)
+    host.covered = 8
+    wait_until(lambda: len(host.terms) == 2)
+    assert "went away" in host.ends[0]
+
+
+def test_it_ends_while_the_broker_is_away(start: Callable[..., Host]) -> None:
+    """Between two tries as well as in one."""
+    host = start(url=f"amqp://guest:guest@127.0.0.1:{free_port()}/%2F")
+    wait_until(lambda: len(host.failures) > 2)
+    host.leave()
+    assert host.terms == host.ends == []
+
+
+def test_no_try_is_far_away(start: Callable[..., Host]) -> None:
+    """Nobody reads Slack while nobody has the lock, so the backoff of other links is too slow."""
+    host = start()
+    assert host.lease._policy.max <= 2
+    assert host.lease._policy.initial <= 2

@@ -1,0 +1,180 @@
+"""Facts about `rtmpump status`, with a real pump behind it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from rtmpump.sandbox.ports import free_port
+from rtmpump.sandbox.rabbit import RabbitNode
+from rtmpump.sandbox.workspace import Workspace
+from tests.cli_help import rtmpump
+from tests.conftest import StartPump
+from tests.health_help import AT
+from tests.pump_help import Broker, PumpProcess, wait_until
+
+
+def listening(start_pump: StartPump, host: str = "127.0.0.1", *, ready: bool = True) -> PumpProcess:
+    """A pump with an HTTP port."""
+    return start_pump(ready=ready, http={"listen": f"{host}:{free_port()}"})
+
+
+def test_status_tells_what_a_person_wants_to_know(
+    tmp_path: Path, start_pump: StartPump, workspace: Workspace, broker: Broker
+) -> None:
+    """Who and for how long, whether it is ready, links, events, spool, commands, dead letters."""
+    pump = listening(start_pump)
+    assert broker.ask({"channel": "nowhere", "text": "x"})["ok"] is False
+    workspace.emit({"type": "message", "channel": "C1", "text": "secret words", "ts": "1.000001"})
+    wait_until(lambda: "empty" in rtmpump(tmp_path, "status", "-c", str(pump.config)).stdout)
+    done = rtmpump(tmp_path, "status", "-c", str(pump.config))
+    assert (done.returncode, done.stderr) == (0, "")
+    first, *rest = done.stdout.splitlines()
+    assert first.startswith("rtmpump 0.")
+    assert f", pid {pump.pid}, up " in first
+    assert first.endswith(": ready")
+    rows = {line[2:].partition("  ")[0]: line for line in rest}
+    for name in ("Slack", "RabbitMQ (events)", "RabbitMQ (commands)"):
+        assert " up since 20" in rows[name]
+    assert " received, " in rows["events"]
+    assert rows["spool"].endswith("  empty")
+    assert rows["commands"].endswith("  1 channel_not_found; 0 waiting")
+    assert "  1 since it started; `rtmpump dead list`" in rows["dead letters"]
+    assert "secret words" not in done.stdout
+    assert workspace.token not in done.stdout
+
+
+def test_status_says_what_is_away_and_why(tmp_path: Path, workspace: Workspace) -> None:
+    """Not ready is no failure of the command: it was asked and answered."""
+    address = f"127.0.0.1:{free_port()}"
+    nobody = "amqp://guest:pass-word@127.0.0.1:1/%2F"
+    with PumpProcess(tmp_path, workspace, nobody, http={"listen": address}) as pump:
+        pump.wait_ready("slack")
+        pump.wait_log("broker_events.unreachable")
+        pump.wait_log("broker_commands.unreachable")
+        done = rtmpump(tmp_path, "status", "-c", str(pump.config))
+    assert done.returncode == 0
+    first = done.stdout.splitlines()[0]
+    assert first.endswith(": not ready: RabbitMQ (events), RabbitMQ (commands)")
+    assert "last error: refused: 127.0.0.1:1: connection refused" in done.stdout
+    assert "pass-word" not in done.stdout
+
+
+def test_status_json_is_the_object_of_the_port(tmp_path: Path, start_pump: StartPump) -> None:
+    """For machines, as one line."""
+    pump = listening(start_pump)
+    done = rtmpump(tmp_path, "status", "--json", "-c", str(pump.config))
+    told = json.loads(done.stdout)
+    assert told["pid"] == pump.pid
+    assert told["links"]["slack"]["up"] is True
+    assert done.stdout.count("\n") == 1
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "[::]", "[::1]", "localhost"])  # noqa: S104
+def test_status_finds_a_port_however_it_listens(
+    tmp_path: Path, start_pump: StartPump, host: str
+) -> None:
+    """All addresses, IPv6 and names: each passes the check of the Host header."""
+    pump = listening(start_pump, host, ready=False)
+    pump.wait_log("http.listening")
+    done = rtmpump(tmp_path, "status", "-c", str(pump.config))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("listen", "told"),
+    [
+        ("", 'the daemon is not reachable: http.listen is "" in the configuration'),
+        ("127.0.0.1:0", "the daemon is not reachable: http.listen has port 0"),
+        ("127.0.0.1:1", "the daemon at 127.0.0.1:1 is not reachable: connection refused; is"),
+    ],
+)
+def test_status_without_a_daemon_to_ask_is_69(tmp_path: Path, listen: str, told: str) -> None:
+    """One line that says why and what to do."""
+    done = rtmpump(tmp_path, "status", env={"RTMPUMP_HTTP_LISTEN": listen})
+    assert (done.returncode, done.stdout) == (69, "")
+    assert done.stderr.startswith(f"rtmpump: {told}")
+    assert done.stderr.count("\n") == 1
+
+
+@contextmanager
+def somebody_else(answer: bytes) -> Iterator[str]:
+    """An HTTP server that is no rtmpump; gives its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield f"127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize("answer", [b"hello", b"[]", b"{}", b"[" * 100_000, b"\xff"])
+def test_status_knows_that_somebody_else_has_the_port(tmp_path: Path, answer: bytes) -> None:
+    """Another program on that port is told as such."""
+    with somebody_else(answer) as address:
+        done = rtmpump(tmp_path, "status", env={"RTMPUMP_HTTP_LISTEN": address})
+    assert done.returncode == 69
+    assert "what answers there is no rtmpump" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_status_takes_what_another_version_leaves_out(tmp_path: Path) -> None:
+    """Only what is there is shown, and nothing steers the terminal."""
+    told = {"uptime_seconds": 7384, "links": {"slack": {"up": False, "last_error": "\x1b[2J"}}}
+    with somebody_else(json.dumps(told).encode()) as address:
+        done = rtmpump(tmp_path, "status", env={"RTMPUMP_HTTP_LISTEN": address})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "up 2h 3m: not ready: Slack, RabbitMQ" in done.stdout
+    assert r"last error: \x1b[2J" in done.stdout
+    assert all(line.isprintable() for line in done.stdout.splitlines())
+
+
+def test_status_of_a_standby_counts_what_it_needs(tmp_path: Path) -> None:
+    """Slack rests, and that is well."""
+    up, off = {"up": True, "since": AT}, {"up": False, "since": AT}
+    told = {
+        "uptime_seconds": 60,
+        "role": "standby",
+        "wanted": ["broker_events", "broker_lock"],
+        "links": {"broker_events": up, "broker_lock": up, "slack": off},
+    }
+    with somebody_else(json.dumps(told).encode()) as address:
+        done = rtmpump(tmp_path, "status", env={"RTMPUMP_HTTP_LISTEN": address})
+    assert "standing by, ready to take over" in done.stdout
+    assert "resting" in next(line for line in done.stdout.splitlines() if "Slack" in line)
+    lock = next(line for line in done.stdout.splitlines() if "RabbitMQ (lock)" in line)
+    assert "up since" in lock
+
+
+def test_status_says_that_rabbitmq_has_an_alarm(
+    tmp_path: Path, start_pump: StartPump, workspace: Workspace, node: RabbitNode
+) -> None:
+    """Links are up then, and yet no event goes out."""
+    pump = listening(start_pump)
+    node.ctl("set_vm_memory_high_watermark", "0.0000001")
+    try:
+        # The broker tells the alarm to who publishes.
+        workspace.emit({"type": "message", "channel": "C1", "text": "x", "ts": "1.000001"})
+        pump.wait_log("broker.blocked")
+        done = rtmpump(tmp_path, "status", "-c", str(pump.config))
+    finally:
+        node.ctl("set_vm_memory_high_watermark", "0.4")
+    assert "ready; RabbitMQ has an alarm" in done.stdout
