@@ -48,9 +48,12 @@ def from_file(path: Path, names: Names) -> list[Given]:
     text = _text_of(path)
     try:
         data = tomllib.loads(text)
+        lines = _lines(text)
     except tomllib.TOMLDecodeError as error:
         raise _not_toml(path, text, error) from None
-    lines = _lines(text)
+    except (ValueError, RecursionError):
+        # A number of thousands of digits, or lists in lists as deep.
+        raise ConfigError("holds a value too large to be read", where=str(path)) from None
     given = [
         Given(section, key, value, f"{path}:{lines[section, key]}")
         for section, table in data.items()

@@ -107,3 +107,10 @@ def test_wrong_variables(tmp_path: Path, variable: str, fix: str) -> None:
 def test_variables_of_others(variable: str, text: str) -> None:
     """RTMPUMP_CONFIG, strange names and what Kubernetes adds for a Service are left alone."""
     assert config.load(None, ENV | {variable: text}) == config.load(None, ENV)
+
+
+@pytest.mark.parametrize("value", ["[" * 5_000 + "]" * 5_000, "9" * 5_000])
+def test_a_value_too_large_to_be_read(tmp_path: Path, value: str) -> None:
+    """Lists in lists by the thousand, and a number of as many digits: one line that says so."""
+    line = told(tmp_path, f"[broker]\nurls = {value}\n")
+    assert line == "config.toml: holds a value too large to be read"

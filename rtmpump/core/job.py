@@ -80,6 +80,7 @@ class Job:
     ids: list[int] = field(default_factory=list)
     outcome: Outcome | None = None
     result_confirmed: bool = False
+    result_due_by: float | None = None
     dead_confirmed: bool = False
 
     @property

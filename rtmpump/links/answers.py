@@ -5,7 +5,9 @@ Laws:
 - A dead letter is published first and the result after the broker's word on it, so that a
   connection that ends in between repeats the letter and not the answer.
 - A dead letter that is refused (queue full, no leader) is tried again until it is taken; who waits
-  for the result has it meanwhile. A result that is refused is not tried again.
+  for the result has it meanwhile. A result that is refused is tried again for half a minute.
+- What is refused for long is tried on a new connection, less often each time: a channel that met a
+  quorum queue while it had no leader can refuse for ever (RabbitMQ 3.10).
 - After a dead letter came back no confirm counts any more: its own ack is among them, and the
   command would be gone.
 
@@ -24,6 +26,9 @@ from rtmpump.core.job import Job, Outcome
 from rtmpump.links.rabbit import Properties, Rabbit
 
 _REFUSED_AGAIN: Final = 1.0
+_RESULT_PATIENCE: Final = 30.0
+_RENEW_AFTER: Final = 3.0
+_RENEW_AFTER_MAX: Final = 60.0
 _NOT_KEPT: Final = ("CC", "BCC", "x-delivery-count")
 # A content header has to fit into one frame, of 131,072 bytes unless configured otherwise, and the
 # broker ends a connection that breaks this; ours are small, so what is left is the producer's.
@@ -46,11 +51,14 @@ class Answers:
         self._confirms: dict[int, Callable[[bool], None]] = {}
         self._next = 1
         self._returned = False
+        self._refused: dict[Job, float] = {}
+        self._renew_after = _RENEW_AFTER
 
     def begin(self, rabbit: Rabbit) -> None:
         """A new connection: what was published on the one before and not confirmed is forgotten."""
         self._rabbit = rabbit
         self._confirms.clear()
+        self._refused.clear()
         self._next = 1
         self._returned = False
 
@@ -98,6 +106,7 @@ class Answers:
 
         def confirmed(ok: bool) -> None:
             job.dead_confirmed = ok
+            self._note(job, ok)
             if ok:
                 self._buried(outcome.code)
             else:
@@ -115,9 +124,14 @@ class Answers:
             self._ack_if_safe(job, outcome)
             return
 
-        def confirmed(_ok: bool) -> None:
-            # Refused or not: who waits for it named a queue that takes no more.
-            job.result_confirmed = True
+        def confirmed(ok: bool) -> None:
+            self._note(job, ok)
+            now = time.monotonic()
+            job.result_due_by = job.result_due_by or now + _RESULT_PATIENCE
+            # Refused for so long: who waits for it named a queue that takes no more.
+            job.result_confirmed = ok or now >= job.result_due_by
+            if not job.result_confirmed:
+                self._rabbit.later(_REFUSED_AGAIN, lambda: self._answer(job, outcome))
             self._ack_if_safe(job, outcome)
 
         properties = Properties(
@@ -127,6 +141,21 @@ class Answers:
             type="rtmpump.result",
         )
         self._publish(queue, _result(job, outcome), properties, False, confirmed)
+
+    def _note(self, job: Job, ok: bool) -> None:
+        """Taken or refused; begin a new connection when it was refused for long on this one."""
+        now = time.monotonic()
+        if ok:
+            if self._refused.pop(job, None) is not None:
+                self._renew_after = _RENEW_AFTER
+            return
+        refused_for = now - self._refused.setdefault(job, now)
+        if refused_for > self._renew_after:
+            self._renew_after = min(2 * self._renew_after, _RENEW_AFTER_MAX)
+            detail = (
+                f"a result or dead letter was refused for {refused_for:.0f} s; is a queue full?"
+            )
+            self._rabbit.fail("nacked", detail, at_once=True)
 
     def _publish(
         self,
@@ -144,6 +173,7 @@ class Answers:
         buried = outcome.ok or job.dead_confirmed
         answered = job.result_confirmed or not job.fingerprint.reply_to
         if buried and answered and job.tag is not None:
+            self._refused.pop(job, None)
             self._rabbit.ack(job.tag)
             self._acked(job)
 

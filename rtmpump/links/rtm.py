@@ -80,7 +80,7 @@ class RtmSocket:
         Raises:
             LinkError: the end, `at_once`, after all that came before it: `closed`, `eof`, `reset`
                 (over TLS, CPython 3.11 tells it as `eof`), `protocol` (RFC 6455 or TLS was broken),
-                `too_large` (a message over 16 MiB, headers included while it is not whole).
+                `too_large` (a message over 16 MiB, or whose header says so).
             NotConnected: nothing is open.
         """
         link = self._link
@@ -226,9 +226,13 @@ class _Link:
         return opcode, frame.data
 
     def _check_size(self, messages: list[bytes]) -> list[bytes]:
-        """Refuse a message that is too large, half or whole; it can only be the last."""
+        """Refuse a message that is, or says that it will be, too large; it can only be the last."""
         whole_is_too_large = bool(messages) and len(messages[-1]) > _LARGEST_MESSAGE
-        if whole_is_too_large or self._half > _LARGEST_MESSAGE + _LARGEST_HEADER:
+        half_is_too_large = (
+            self._half > _LARGEST_MESSAGE + _LARGEST_HEADER
+            or (self.client.frame_buffer.length or 0) > _LARGEST_MESSAGE
+        )
+        if whole_is_too_large or half_is_too_large:
             self._fail(
                 Ending("too_large", "a message over 16 MiB"), websocket.STATUS_MESSAGE_TOO_BIG
             )

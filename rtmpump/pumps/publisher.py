@@ -47,6 +47,7 @@ _IDLE_FLUSH: Final = 0.5
 _CHECK_EVERY: Final = 1.0
 _NACK_DELAY_MAX: Final = 5.0
 _CONFIRM_TIMEOUT_MIN: Final = 20.0
+_NACKED: Final = "nacked"
 _REFUSED_TYPE: Final = ("precondition_failed", "access_refused")
 
 _log = log.get("publisher")
@@ -321,11 +322,14 @@ class Publisher:
             _log.warning("events.unrouted", fix="bind a queue, or set events.unrouted")
 
     def _go_back(self, first: int) -> None:
-        """After a nack: wait, then publish that event and all that follow it again."""
+        """After a nack: wait, then publish that event and all that follow it again.
+
+        When that goes on for long, try it on a new connection; less often each time.
+        """
         _log.warning("events.nacked", first_seq=first, wait=self._nack_delay)
         if self._refusals.refused(time.monotonic()):
             detail = "the broker refuses all; is a queue full, or without a leader?"
-            self._rabbit.fail("nacked", detail, at_once=True)
+            self._rabbit.fail(_NACKED, detail, at_once=True)
             return
         self._cursor = first - 1
         self._hold_back(self._nack_delay)
@@ -378,9 +382,9 @@ class Publisher:
         elif self._declaring and error.reason in _REFUSED_TYPE:
             self._types.do_without(self._declaring)
             _log.error("type.refused", type=self._declaring, problem=error.detail)
-        else:
+        elif error.reason != _NACKED:
             return
-        # We are one step further than before, so the next try is a first one.
+        # We do something else than before, so the next try is a first one.
         error.at_once, error.held = True, math.inf
 
     def _let_go(self, seq: int, error: LinkError) -> None:

@@ -38,7 +38,7 @@ class Form:
 
 
 SHORT: Final = Form(24, 20_000, 1_000, 60, 75, 1)
-LONG: Final = Form(220, 1_000_000, 1_800, 90, 1_380, 8)
+LONG: Final = Form(208, 1_000_000, 1_800, 100, 1_200, 8)
 
 
 @dataclass

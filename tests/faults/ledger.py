@@ -57,6 +57,7 @@ class Ledger:
         self._gaps: list[Gap] = []
         self._excused: list[range] = []
         self._commands: dict[str, _Command] = {}
+        self._again: set[str] = set()
         self._strikes: list[tuple[float, float]] = []
         self.received = 0
         self.repeats = 0
@@ -144,6 +145,11 @@ class Ledger:
             self._commands[id] = _Command(channel, bad)
             self.unanswered += 1
 
+    def published_again(self, id: str) -> None:
+        """Its producer can't know where in the queue it stands."""
+        with self._lock:
+            self._again.add(id)
+
     def answered(self, id: str, code: str, now_ms: float) -> None:
         """A result came."""
         with self._lock:
@@ -226,6 +232,8 @@ class Ledger:
             if id in seen:
                 continue
             seen.add(id)
+            if id in self._again:
+                continue
             order = int(id)
             if order < last.get(channel, -1):
                 yield f"command {id} reached {channel} after {last[channel]}"

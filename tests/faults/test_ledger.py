@@ -127,6 +127,9 @@ def test_each_broken_promise_is_found(spoil: Callable[[Ledger], None], told: str
 def test_what_reached_slack_is_looked_at() -> None:
     """In a channel out of order, and what nobody asked for."""
     assert good().problems([SENT[1], SENT[0], SENT[2]]) == ["command 0 reached C1 after 1"]
+    ledger = good()
+    ledger.published_again("0")
+    assert ledger.problems([SENT[1], SENT[0], SENT[2]]) == []
     told = good().problems([*SENT, ("C2", "9")])
     assert told == ["Slack got 1 messages that nobody asked for"]
 

@@ -112,6 +112,28 @@ class Consumer:
                 self.others += 1
 
 
+class _Producer(Line):
+    """Says which commands it had to publish again: their order is not what it was."""
+
+    def __init__(self, ledger: Ledger, *args: Any) -> None:
+        super().__init__(*args)
+        self._ledger = ledger
+
+    def ready(self) -> None:
+        """A new connection: what was not confirmed goes again."""
+        for letter in list(self._outbox.values()):
+            self._ledger.published_again(str(letter.properties.message_id))
+        super().ready()
+
+    def settled(self, tag: int, multiple: bool, ok: bool) -> None:
+        """A nack: others may have overtaken."""
+        if not ok:
+            for one in [one for one in self._written if one == tag or (multiple and one < tag)]:
+                letter = self._outbox[self._written[one]]
+                self._ledger.published_again(str(letter.properties.message_id))
+        super().settled(tag, multiple, ok)
+
+
 class Commands:
     """A producer of commands at `rate` a second, who also reads results and dead letters.
 
@@ -124,7 +146,7 @@ class Commands:
         broker = Broker(url=Secret(urls[0]), urls=tuple(map(Secret, urls)))
         results = topology.Queue(_RESULTS, {"x-queue-type": "quorum"})
         items = [*topology.outbound(_OUTBOUND), results]
-        self._line = Line("faults results", broker, items, _RESULTS, self._result)
+        self._line = _Producer(ledger, "faults results", broker, items, _RESULTS, self._result)
         dead = _OUTBOUND.dead_queue
         self._dead = Line("faults dead", broker, items, dead, self._letter)
         self._stop = threading.Event()

@@ -71,7 +71,7 @@ def _feed(name: str, target: targets.Target, count: int, chance: random.Random) 
         try:
             target(data)
         except BaseException as error:
-            print(f"{name} {number}: {type(error).__name__}: {error}\n{data!r}", flush=True)
+            print(f"{name} {number}: {type(error).__name__}: {error}\n{data!r:.5000}", flush=True)
             raise
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)

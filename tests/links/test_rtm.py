@@ -210,6 +210,11 @@ ENDS = {
         "too_large",
         "a message over 16 MiB",
     ),
+    "promised length": End(
+        lambda w: w.raw(b"\x81\x7f" + (1 << 62).to_bytes(8, "big")),
+        "too_large",
+        "a message over 16 MiB",
+    ),
     "large fragments": End(_send_large_fragments, "too_large", "a message over 16 MiB"),
     "large and whole": End(
         lambda w: w.raw(encode(b"y" * (16 * MIB + 1))), "too_large", "a message over 16 MiB"

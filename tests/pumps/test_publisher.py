@@ -287,6 +287,18 @@ def watch_window(one: Pumping) -> list[int]:
     return seen
 
 
+def test_refusals_without_end_are_tried_on_a_new_connection(pump: Pump, broker: Broker) -> None:
+    """A channel that met a quorum queue without a leader refuses for ever; another does not."""
+    one = pump().start()
+    one.publisher._renew_after = 0.2
+    queue = broker.queue(("rtm.events", "#"), x_max_length=0, x_overflow="reject-publish")
+    one.put(*map(event, range(10)))
+    assert one.wait_down("nacked").wait == 0
+    wait_until(lambda: sum(down.reason == "nacked" for down in one.downs) == 2)
+    broker.channel.queue_delete(queue)
+    one.wait_empty()
+
+
 def test_a_queue_that_refuses_gets_all_in_the_end(pump: Pump, broker: Broker) -> None:
     """After nacks: backoff, and each event arrives, in order once repeats are dropped."""
     one = pump(events={"confirm_window": 64}).start()

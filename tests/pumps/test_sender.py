@@ -97,6 +97,20 @@ def test_a_full_dead_queue_does_not_hold_back_the_answer(
     assert rig.metrics.snapshot()["dead_letters"] == {"invalid_command": len(commands)}
 
 
+def test_a_result_that_is_refused_is_tried_again(start: StartRig, broker: Broker) -> None:
+    """Also on a new connection; it comes once, and only then the command is acked."""
+    queue = broker.queue(name="full", x_max_length=0, x_overflow="reject-publish")
+    rig = start()
+    rig.sender._answers._renew_after = 0.5
+    broker.publish(message("hi"), reply_to=queue, correlation_id="c", message_id="m")
+    wait_until(lambda: "nacked" in rig.ended)
+    broker.channel.queue_delete(queue)
+    broker.queue(name="full")
+    assert broker.get(queue).json["ok"]
+    wait_until(lambda: is_empty(rig, broker))
+    assert broker.poll(queue) is None
+
+
 def test_what_was_written_is_not_sent_again_when_the_broker_comes_back(
     node: RabbitNode, start: StartRig, broker: Broker, broker_url: str, workspace: Workspace
 ) -> None:
@@ -113,6 +127,32 @@ def test_what_was_written_is_not_sent_again_when_the_broker_comes_back(
     wait_until(lambda: is_empty(rig, broker))
     assert texts(workspace) == ["one", "two"]
     assert not any(broker.more_results(command) for command in commands)
+
+
+def test_a_consumer_timeout_neither_loses_nor_doubles_a_command(
+    node: RabbitNode, start: StartRig, broker: Broker, workspace: Workspace
+) -> None:
+    """RabbitMQ takes a consumer that acks too late off its queue; 30 minutes, here a second."""
+    node.ctl(
+        "eval",
+        "application:set_env(rabbit, consumer_timeout, 1000),"
+        " application:set_env(rabbit, channel_tick_interval, 200).",
+    )
+    try:
+        workspace.faults.reply_policy = faults.late(3.0)
+        rig = start()
+        command = broker.command(message("slow"), message_id="m")
+        assert broker.result(command).json["ok"]
+        wait_until(lambda: is_empty(rig, broker))
+        assert rig.ended
+        assert texts(workspace) == ["slow"]
+        assert broker.more_results(command) == []
+    finally:
+        node.ctl(
+            "eval",
+            "application:set_env(rabbit, consumer_timeout, 1800000),"
+            " application:set_env(rabbit, channel_tick_interval, 60000).",
+        )
 
 
 def test_identical_commands_are_each_sent_once(
