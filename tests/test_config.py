@@ -19,8 +19,13 @@ from tests.config_help import ENV, EXAMPLE, ROOT, TOKEN, at, load, told
 # Every key and its default, as users are told; `token` is what ENV gives.
 DEFAULTS: dict[str, dict[str, Any]] = {
     "slack": {
+        "mode": "rtm",
         "token": Secret(TOKEN),
         "token_file": "",
+        "app_token": Secret(""),
+        "app_token_file": "",
+        "connections": 2,
+        "slash_answer": "",
         "api_url": "https://slack.com/api/",
         "ping_interval": 15.0,
         "ping_timeout": 10.0,

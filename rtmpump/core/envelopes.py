@@ -13,7 +13,6 @@ Sources: https://docs.slack.dev/apis/events-api/using-socket-mode and the payloa
 from __future__ import annotations
 
 import json
-from json.decoder import scanstring
 from typing import Any, Final
 
 import msgspec
@@ -91,7 +90,7 @@ def read(frame: bytes) -> Envelope | None:
     if inner is None:
         return Envelope(id, kind, payload or frame, "", "", id, {}, takes_answer)
     if kind == EVENTS_API:
-        return _event(id, inner)
+        return _event(id, inner, payload)
     type, subtype = _KINDS.get(kind, kind), ""
     if kind == "interactive" and isinstance(inner.type, str):
         subtype = inner.type
@@ -126,8 +125,8 @@ def acknowledgement(envelope_id: str, answer: str = "") -> bytes:
     return msgspec.json.encode(told)
 
 
-def _event(id: str, inner: _Payload) -> Envelope:
-    body = bytes(inner.event)
+def _event(id: str, inner: _Payload, payload: bytes) -> Envelope:
+    body = bytes(inner.event) or payload
     seen = head(body)
     type = seen.type if seen is not None and isinstance(seen.type, str) else ""
     subtype = seen.subtype if seen is not None and isinstance(seen.subtype, str) else ""
@@ -169,7 +168,8 @@ def _read_outer(frame: bytes) -> _Outer | None:
     try:
         return _outer(frame)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return _slow(frame, _Outer)
+        slow: _Outer | None = _slow(frame, _Outer)
+        return slow
     except RecursionError:
         return None
 
@@ -178,7 +178,8 @@ def _read_payload(payload: bytes) -> _Payload | None:
     try:
         return _payload(payload)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return _slow(payload, _Payload)
+        slow: _Payload | None = _slow(payload, _Payload)
+        return slow
     except RecursionError:
         return None
 
@@ -212,11 +213,9 @@ def _members(frame: bytes) -> dict[str, str]:
         members: dict[str, str] = {}
         at = _after_blanks(text, at + 1)
         while text[at] != "}":
-            if text[at] != '"':
-                return {}
-            name, at = scanstring(text, at + 1, True)
+            name, at = _FORGIVING.raw_decode(text, at)
             at = _after_blanks(text, at)
-            if text[at] != ":":
+            if text[at] != ":" or not isinstance(name, str):
                 return {}
             start = _after_blanks(text, at + 1)
             _, at = _FORGIVING.raw_decode(text, start)

@@ -20,6 +20,7 @@ from typing import Any
 
 import msgspec
 
+from rtmpump.core import envelopes
 from rtmpump.core.frames import Head, head
 
 UNKNOWN = "unknown"
@@ -39,7 +40,7 @@ class Route(msgspec.Struct, frozen=True, gc=False):
     """How one event is published.
 
     `type` is the event's part of the exchange name `rtm.<type>`, `timestamp` in seconds since 1970.
-    `headers` is made anew for each event, so the caller may add to it.
+    `headers` is made anew for each event, so the caller may add to it. `body` is what is published.
     """
 
     routing_key: str
@@ -47,14 +48,28 @@ class Route(msgspec.Struct, frozen=True, gc=False):
     message_id: str
     headers: dict[str, Any]
     timestamp: int
+    body: bytes
 
 
-def route(body: bytes, *, seq: int, received_ms: int, team: str, bot: str, epoch: str) -> Route:
+def route(
+    body: bytes,
+    *,
+    seq: int,
+    received_ms: int,
+    team: str,
+    bot: str,
+    epoch: str,
+    source: str = "",
+) -> Route:
     """Give an event its names; never raises, whatever `body` holds.
 
     `received_ms` is in milliseconds since 1970; `epoch` and `seq` are those of the spool that
-    accepted the event first.
+    accepted the event first, `source` is what it says of the body.
     """
+    if source == envelopes.SOURCE:
+        opened = envelopes.read(body)
+        if opened is not None:
+            return _route_of_envelope(opened, received_ms, team, bot, seq)
     seen = head(body) or _NOTHING
     key, kind = _names(seen.type, seen.subtype)
     message_id = (
@@ -67,7 +82,29 @@ def route(body: bytes, *, seq: int, received_ms: int, team: str, bot: str, epoch
         headers["channel"] = seen.channel
     if _is_short(seen.user):
         headers["user"] = seen.user
-    return Route(key, kind, message_id, headers, received_ms // 1000)
+    return Route(key, kind, message_id, headers, received_ms // 1000, body)
+
+
+def _route_of_envelope(
+    opened: envelopes.Envelope, received_ms: int, team: str, bot: str, seq: int
+) -> Route:
+    """Name what was in an envelope; a message is called as if it had come over RTM."""
+    key, kind = _names(opened.type, opened.subtype)
+    message_id = ""
+    headers: dict[str, Any] = {"team": team, "bot": bot, "received_at": received_ms, "seq": seq}
+    if opened.kind == envelopes.EVENTS_API:
+        seen = head(opened.body) or _NOTHING
+        message_id = _message_id_of_message(seen, team) or _message_id_of_stamped(
+            seen, kind, opened.body, team
+        )
+        headers |= {
+            name: word
+            for name, word in (("channel", seen.channel), ("user", seen.user))
+            if _is_short(word)
+        }
+    message_id = message_id or f"v:{_part(team)}:{_part(opened.identity)}"
+    headers |= opened.facts
+    return Route(key, kind, message_id, headers, received_ms // 1000, opened.body)
 
 
 def clean(word: str) -> str:

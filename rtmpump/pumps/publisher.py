@@ -250,7 +250,7 @@ class Publisher:
             if name.type not in self._types.known and not self._know(name.type):
                 return False
             rabbit.publish(
-                events.exchange, name.routing_key, row.body, event_properties(name), mandatory
+                events.exchange, name.routing_key, name.body, event_properties(name), mandatory
             )
             window.sent(row.seq, now, row.received_ms)
             self._cursor = row.seq
@@ -299,7 +299,7 @@ class Publisher:
             return
         name = _route(rows[0])
         self._rabbit.publish(
-            unrouted, name.routing_key, rows[0].body, event_properties(name), False
+            unrouted, name.routing_key, name.body, event_properties(name), False
         )
         self._window.resent(seq, time.monotonic())
 
@@ -392,7 +392,13 @@ class Publisher:
 
 
 def _route(row: Row) -> Route:
-    team, bot, epoch = row.origin
+    team, bot, epoch, source = row.origin
     return route(
-        row.body, seq=row.seq, received_ms=row.received_ms, team=team, bot=bot, epoch=epoch
+        row.body,
+        seq=row.seq,
+        received_ms=row.received_ms,
+        team=team,
+        bot=bot,
+        epoch=epoch,
+        source=source,
     )

@@ -15,6 +15,7 @@ from rtmpump.sandbox.faults import Hang, HttpAnswer, Reset
 from rtmpump.sandbox.http_wire import Request
 from rtmpump.sandbox.hub import Call, Hub
 from rtmpump.sandbox.ports import free_port
+from rtmpump.sandbox.socket_connection import SocketConnection
 from rtmpump.sandbox.stream import Stream
 from rtmpump.sandbox.websocket import accept_key
 
@@ -165,4 +166,6 @@ class FrontDesk:
             ticket = self._hub.directory.redeem(word, self._hub.faults.url_ttl)
         accept = accept_key(request.headers["sec-websocket-key"])
         stream.write(http_wire.switching_protocols(accept))
-        Connection(self._hub, stream, ticket).serve()
+        is_socket_mode = ticket is not None and ticket.socket_mode
+        kind = SocketConnection if is_socket_mode else Connection
+        kind(self._hub, stream, ticket).serve()
