@@ -19,7 +19,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, Final, Protocol
 
@@ -38,12 +38,14 @@ from rtmpump.errors import (
 from rtmpump.links.retry import Retry
 from rtmpump.links.rtm import RtmSocket
 from rtmpump.links.slack_api import SlackApi
+from rtmpump.links.socket_mode import SEEN_MOST, SocketMode
 from rtmpump.links.systemd import Notifier
 from rtmpump.links_state import Links
 from rtmpump.metrics import Metrics
 from rtmpump.pumps import publisher as publishing
 from rtmpump.pumps import reader as reading
 from rtmpump.pumps import sender as sending
+from rtmpump.pumps.dialer import Dialer
 from rtmpump.pumps.directory import Directory
 from rtmpump.spool import Spool
 
@@ -78,7 +80,7 @@ class Supervisor:
         self._alarm = _Alarm()
         api = SlackApi(config.slack)
         ids = MessageIds()
-        self._socket = RtmSocket(config.slack)
+        self._dialer = self._make_dialer(config, api, ids)
         self._directory = Directory(api, policy=config.retry, stop=self._stop_directory)
         up, down = self._up, self._down
         self._publisher = publishing.Publisher(
@@ -114,6 +116,8 @@ class Supervisor:
             "sender": self._sender,
             "reader": self._reader,
         }
+        if self._dialer is not None:
+            self._pumps["dialer"] = self._dialer
         self._threads = {
             name: _Thread(name, pump.run, self._alarm) for name, pump in self._pumps.items()
         }
@@ -140,6 +144,23 @@ class Supervisor:
         """The names of the threads that run and make no progress."""
         since = time.monotonic() - self._stalled_after
         return [name for name in self.alive() if self._pumps[name].beat < since]
+
+    def _make_dialer(self, config: Config, api: SlackApi, ids: MessageIds) -> Dialer | None:
+        """Make the source of events; RTM dials as it reads, Socket Mode beside it."""
+        if config.slack.mode == "rtm":
+            self._socket: RtmSocket | SocketMode = RtmSocket(config.slack)
+            return None
+        source = SocketMode(config.slack, ids=ids, ask=lambda: dialer.order())
+        dialer = Dialer(
+            config.slack,
+            api,
+            policy=config.retry,
+            stop=self._stop_reader,
+            deliver=source.arrived,
+        )
+        self._socket = source
+        source.remember(_newest(self.spool, SEEN_MOST))
+        return dialer
 
     def _open_port(self, config: Config) -> health.Port | None:
         if config.http.address is None:
@@ -204,6 +225,8 @@ class Supervisor:
         self._join("sender", part(0.25))
         # Now nobody needs the WebSocket, and what it still brings is all that the spool will hold.
         self._reader.stop()
+        if self._dialer is not None:
+            self._dialer.wake()
         self._join("reader", part(0.5))
         # So the spool can be emptied, as far as the broker lets us.
         self._finish_publishing()
@@ -369,6 +392,14 @@ class _Thread(threading.Thread):
 
 def _nothing(_number: int, _frame: FrameType | None) -> None:
     """The wake-up pipe has the number already."""
+
+
+def _newest(spool: Spool, most: int) -> Iterator[bytes]:
+    """Give the bodies of the newest events that the spool holds, at most so many."""
+    cursor = spool.measure().last_seq - most
+    while rows := spool.read(cursor, 1024):
+        cursor = rows[-1].seq
+        yield from (row.body for row in rows if row.origin.source == SocketMode.source)
 
 
 def _open_spool(config: Config) -> Spool:

@@ -72,6 +72,10 @@ class _Payload(msgspec.Struct, gc=False):
     event: msgspec.Raw = msgspec.Raw()
 
 
+class _Ping(msgspec.Struct, gc=False):
+    id: int
+
+
 _outer = msgspec.json.Decoder(_Outer).decode
 _payload = msgspec.json.Decoder(_Payload).decode
 
@@ -115,6 +119,14 @@ def control(frame: bytes) -> Hello | Disconnect | None:
         word = json.loads(reason)
         return Disconnect(word[:80] if isinstance(word, str) else "")
     return None
+
+
+def ping_id(payload: bytes) -> int | None:
+    """Read the id of our ping (`frames.ping`) out of a WebSocket pong; None where it is another."""
+    try:
+        return msgspec.json.decode(payload, type=_Ping).id
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def acknowledgement(envelope_id: str, answer: str = "") -> bytes:

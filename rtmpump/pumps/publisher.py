@@ -298,9 +298,7 @@ class Publisher:
                 self._tell_unrouted()
             return
         name = _route(rows[0])
-        self._rabbit.publish(
-            unrouted, name.routing_key, name.body, event_properties(name), False
-        )
+        self._rabbit.publish(unrouted, name.routing_key, name.body, event_properties(name), False)
         self._window.resent(seq, time.monotonic())
 
     def _forward_late(self, seq: int) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import threading
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -215,9 +215,12 @@ def test_each_method_takes_its_own_token(workspace: Workspace) -> None:
     assert refusal("rtm.connect", headers=bearer) == "not_allowed_token_type"
     bearer = {"Authorization": f"Bearer {workspace.token}"}
     assert refusal("apps.connections.open", headers=bearer) == "not_allowed_token_type"
-    in_body = f"token={workspace.app_token}".encode()
-    with urllib.request.urlopen(f"{workspace.api_url}apps.connections.open", in_body) as answer:
-        assert json.load(answer)["error"] == "missing_args"
+    client = http.client.HTTPConnection(workspace.host, workspace.port, timeout=10)
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    body = f"token={workspace.app_token}"
+    client.request("POST", "/api/apps.connections.open", body, form)
+    assert json.load(client.getresponse())["error"] == "missing_args"
+    client.close()
     assert refusal("apps.connections.open", headers={"Authorization": "Bearer x"}) == "invalid_auth"
 
 
