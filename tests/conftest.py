@@ -48,7 +48,11 @@ def broker(broker_url: str) -> Iterator[Broker]:
 @pytest.fixture
 def workspace() -> Iterator[Workspace]:
     """A workspace with a token of its own, so that a token in a log is this one."""
-    with Workspace(token=f"xoxb-{secrets.token_hex(16)}") as workspace:
+    tokens = {
+        "token": f"xoxb-{secrets.token_hex(16)}",
+        "app_token": f"xapp-{secrets.token_hex(16)}",
+    }
+    with Workspace(**tokens) as workspace:
         yield workspace
 
 
