@@ -139,7 +139,7 @@ def acknowledgement(envelope_id: str, answer: str = "") -> bytes:
 
 def _event(id: str, inner: _Payload, payload: bytes) -> Envelope:
     body = bytes(inner.event) or payload
-    seen = head(body)
+    seen = head(body) if inner.event else None
     type = seen.type if seen is not None and isinstance(seen.type, str) else ""
     subtype = seen.subtype if seen is not None and isinstance(seen.subtype, str) else ""
     event_id = inner.event_id

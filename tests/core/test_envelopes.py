@@ -37,7 +37,7 @@ def framed(event: bytes, **more: Any) -> bytes:
     ],
 )
 def test_the_inner_bytes_are_cut_out(event: bytes) -> None:
-    """Whatever JSON the event is, its bytes come out as they went in, with the facts beside them."""
+    """Whatever JSON the event is, its bytes come out as they went in, and the facts beside them."""
     opened = read(framed(event))
     assert opened is not None
     assert opened.body == event
