@@ -88,14 +88,22 @@ _HALF_DONE: Final = ("fatal_error", "internal_error")
 class CallFailed(LinkError):
     """A call had no answer of worth; trying again may help.
 
-    `certain`: Slack has surely not carried it out. Else nobody knows.
+    `certain`: Slack has surely not carried it out; else nobody knows. `reached`: it may have seen
+    the call.
     """
 
     def __init__(
-        self, reason: str, detail: str, *, certain: bool, retry_after: float | None = None
+        self,
+        reason: str,
+        detail: str,
+        *,
+        certain: bool,
+        reached: bool = True,
+        retry_after: float | None = None,
     ) -> None:
         super().__init__("slack", reason, detail, retry_after=retry_after)
         self.certain = certain
+        self.reached = reached
 
 
 class CallRefused(RtmpumpError):
@@ -337,7 +345,7 @@ class SlackApi:
             reason = "timeout"
         elif isinstance(cause, ssl.SSLError):
             reason = "tls"
-        return CallFailed(reason, detail, certain=certain)
+        return CallFailed(reason, detail, certain=certain, reached=not certain)
 
     def _masked(self, text: str) -> str:
         """Return foreign text as one short line without our secrets."""

@@ -20,10 +20,10 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from rtmpump.core.bucket import Bucket
-from rtmpump.errors import ConfigError
+from rtmpump.core.calls import CallAnswer
 from rtmpump.links.slack_api import CallFailed, CallRefused, SlackApi
 
 WORKERS: Final = 4
@@ -37,24 +37,7 @@ _STOP_NOTICED: Final = 1.0
 _CALLING: Final = 120.0
 
 
-class Answer(NamedTuple):
-    """How a call ended: Slack's `response`, or the `code` and `detail` of why there is none.
-
-    `again`: trying again may help, after `retry_after` seconds if Slack named a time. `certain`:
-    it is known what Slack did; else (a timeout after the write, an answer that is none) the call
-    may have been carried out. `made`: False where Slack wasn't even asked.
-    """
-
-    response: dict[str, Any] | None
-    code: str = ""
-    detail: str = ""
-    again: bool = False
-    certain: bool = True
-    retry_after: float | None = None
-    made: bool = True
-
-
-Answered = Callable[[Answer], None]
+Answered = Callable[[CallAnswer], None]
 
 
 class _Call(NamedTuple):
@@ -138,7 +121,7 @@ class WebCalls:
                 return call
         return None
 
-    def _made(self, method: str, answer: Answer) -> None:
+    def _made(self, method: str, answer: CallAnswer) -> None:
         with self._changed:
             self._under_way[method] -= 1
             if answer.made and answer.code == _LIMITED and answer.retry_after:
@@ -146,21 +129,26 @@ class WebCalls:
                 self._rests_until[method] = max(until, self._rests_until.get(method, until))
             self._changed.notify()
 
-    def _make(self, call: _Call) -> Answer:
+    def _make(self, call: _Call) -> CallAnswer:
         with self._changed:
             rest = self._rest_of(call.method, time.monotonic())
         if rest > 0:
             # Slack limited the method while this call stood in the line.
-            return Answer(None, _LIMITED, call.method, True, True, rest, made=False)
+            return CallAnswer(None, _LIMITED, call.method, again=True, retry_after=rest, made=False)
         try:
-            return Answer(self._api.call(call.method, call.arguments))
+            return CallAnswer(self._api.call(call.method, call.arguments))
         except CallRefused as refused:
-            return Answer(None, refused.code, refused.detail)
+            return CallAnswer(None, refused.code, refused.detail)
         except CallFailed as failed:
-            wait = failed.retry_after
-            return Answer(None, failed.reason, failed.detail, True, failed.certain, wait)
-        except ConfigError as error:
-            return Answer(None, "config", str(error))
+            return CallAnswer(
+                None,
+                failed.reason,
+                failed.detail,
+                again=True,
+                certain=failed.certain,
+                retry_after=failed.retry_after,
+                made=failed.reached,
+            )
 
 
 class Worker:
@@ -172,7 +160,7 @@ class Worker:
         """When the loop last went round; ahead of now while it makes a call."""
 
     def run(self) -> None:
-        """Make calls until the stop."""
+        """Make calls until the stop; ConfigError and bugs go through."""
         calls = self._calls
         while (call := calls._take(self)) is not None:
             answer = calls._make(call)

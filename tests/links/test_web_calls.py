@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from rtmpump import config
+from rtmpump.core.calls import CallAnswer
 from rtmpump.links.slack_api import SlackApi
-from rtmpump.links.web_calls import Answer, WebCalls
+from rtmpump.links.web_calls import WebCalls
 from rtmpump.sandbox.faults import Hang, HttpAnswer, Reset
 from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.workspace import Workspace
@@ -33,7 +34,7 @@ class Calls:
         pace: dict[str, Any] = {"rate": 1000.0, "burst": 1000}
         timeout = keys.pop("timeout", 10)
         self.calls = WebCalls(SlackApi(slack, timeout=timeout), stop=self.stop, **pace | keys)
-        self.answers: dict[str, Answer] = {}
+        self.answers: dict[str, CallAnswer] = {}
         self.order: list[str] = []
         self.threads = [threading.Thread(target=one.run) for one in self.calls.workers]
         for thread in self.threads:
@@ -42,13 +43,13 @@ class Calls:
     def submit(self, name: str, method: str = ADD, **arguments: str) -> float:
         """Asks for a call; the answer will be in `answers`."""
 
-        def answered(answer: Answer) -> None:
+        def answered(answer: CallAnswer) -> None:
             self.order.append(name)
             self.answers[name] = answer
 
         return self.calls.submit(method, {"name": name, **arguments}, answered)
 
-    def ask(self, name: str = "one", method: str = ADD) -> Answer:
+    def ask(self, name: str = "one", method: str = ADD) -> CallAnswer:
         """Makes one call and waits for its answer."""
         assert self.submit(name, method) == 0.0
         wait_until(lambda: name in self.answers)
@@ -96,7 +97,7 @@ def test_the_answer_is_brought_back_whole(workspace: Workspace, start: Start) ->
     """Method and arguments arrive as they were given, and Slack's object comes back."""
     answers(workspace, FINE | {"message": {"text": "ö"}})
     answer = start().ask()
-    assert answer == Answer(FINE | {"message": {"text": "ö"}})
+    assert answer == CallAnswer(FINE | {"message": {"text": "ö"}})
     assert [(call.method, call.args) for call in workspace.calls] == [(ADD, {"name": "one"})]
 
 
@@ -150,6 +151,7 @@ def test_nobody_there_is_certain_and_a_timeout_after_the_write_is_not(
     """No connection, no call; but who read the call and says nothing may have done it."""
     refused = start(api_url=f"http://127.0.0.1:{free_port('127.0.0.1')}/api/").ask()
     assert (refused.code, refused.again, refused.certain) == ("unreachable", True, True)
+    assert not refused.made
     answers(workspace, Hang(60))
     silent = start(timeout=1).ask()
     assert (silent.code, silent.again, silent.certain) == ("timeout", True, False)
