@@ -38,15 +38,38 @@ _NOTHING = Head()
 class Route(msgspec.Struct, frozen=True, gc=False):
     """How one event is published.
 
-    `type` is the event's part of the exchange name `rtm.<type>`, `timestamp` in seconds since 1970.
-    `headers` is made anew for each event, so the caller may add to it.
+    `type` is the event's part of the exchange name `rtm.<type>`; `channel` and `user` are "" where
+    the event has none that fits; `received_ms` is in milliseconds since 1970.
     """
 
     routing_key: str
     type: str
     message_id: str
-    headers: dict[str, Any]
-    timestamp: int
+    received_ms: int
+    seq: int
+    team: str
+    bot: str
+    channel: str
+    user: str
+
+    @property
+    def timestamp(self) -> int:
+        """When it was received, in seconds since 1970."""
+        return self.received_ms // 1000
+
+    @property
+    def headers(self) -> dict[str, Any]:
+        """Made anew each time, so the caller may add to them."""
+        return {**dict(self.words()), "received_at": self.received_ms, "seq": self.seq}
+
+    def words(self) -> list[tuple[str, str]]:
+        """Give the headers that many events share, in the order in which they are written."""
+        words = [("team", self.team), ("bot", self.bot)]
+        if self.channel:
+            words.append(("channel", self.channel))
+        if self.user:
+            words.append(("user", self.user))
+        return words
 
 
 def route(body: bytes, *, seq: int, received_ms: int, team: str, bot: str, epoch: str) -> Route:
@@ -62,12 +85,8 @@ def route(body: bytes, *, seq: int, received_ms: int, team: str, bot: str, epoch
         or _message_id_of_stamped(seen, kind, body, team)
         or f"s:{_part(epoch)}:{seq}"
     )
-    headers: dict[str, Any] = {"team": team, "bot": bot, "received_at": received_ms, "seq": seq}
-    if _is_short(seen.channel):
-        headers["channel"] = seen.channel
-    if _is_short(seen.user):
-        headers["user"] = seen.user
-    return Route(key, kind, message_id, headers, received_ms // 1000)
+    channel, user = _short(seen.channel), _short(seen.user)
+    return Route(key, kind, message_id, received_ms, seq, team, bot, channel, user)
 
 
 def clean(word: str) -> str:
@@ -135,7 +154,8 @@ def _part(word: str) -> str:
     return f"{clean(word)[:30]}~{digest}"
 
 
-def _is_short(word: object) -> bool:
-    if not isinstance(word, str) or not 0 < len(word) <= _SHORT_STRING:
-        return False
-    return word.isascii() or len(word.encode()) <= _SHORT_STRING
+def _short(word: object) -> str:
+    """Give a string that fits into a header, "" for all else."""
+    if not isinstance(word, str) or len(word) > _SHORT_STRING:
+        return ""
+    return word if word.isascii() or len(word.encode()) <= _SHORT_STRING else ""
