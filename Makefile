@@ -21,7 +21,7 @@ demo: $(ready) rabbitmq
 	@$(bin)/rtmpump demo $(ARGS)
 
 test: $(ready) rabbitmq
-	@$(bin)/python -m pytest $(ARGS)
+	@$(bin)/python -m pytest -n 4 --dist worksteal $(ARGS)
 
 bench: $(ready) rabbitmq
 	@$(bin)/python tests/bench $(ARGS)

@@ -96,7 +96,11 @@ class Broker(Struct, frozen=True, kw_only=True):
 
 
 class Events(Struct, frozen=True, kw_only=True):
-    """`[events]`: `ignore` holds `type` or `type.subtype`, `confirm_window` counts messages."""
+    """`[events]`: `ignore` holds `type` or `type.subtype`, `confirm_window` counts messages.
+
+    `backfill_threads`: for how many seconds before a gap the threads are looked for that went on
+    in it.
+    """
 
     exchange: Annotated[str, kinds.Name()] = "rtm.events"
     type_exchange: Annotated[str, kinds.TypeExchange()] = "rtm.{type}"
@@ -105,10 +109,16 @@ class Events(Struct, frozen=True, kw_only=True):
     stream: Annotated[str, kinds.Name(empty=True)] = ""
     stream_max_age: Annotated[str, kinds.MaxAge()] = "7D"
     confirm_window: Annotated[int, kinds.Whole(1, 65_535)] = 1024
+    backfill: Annotated[bool, kinds.Flag()] = False
+    backfill_threads: Annotated[float, kinds.Duration(30 * 86_400)] = 86_400.0
 
 
 class Outbound(Struct, frozen=True, kw_only=True):
-    """`[outbound]`: `rate` in messages a second and channel, `reply_timeout` in seconds."""
+    """`[outbound]`: `rate` in messages a second and channel, `reply_timeout` in seconds.
+
+    `api_methods` are those of the Web API that commands may call, `api_rate` in calls a second of
+    each.
+    """
 
     queue: Annotated[str, kinds.Name()] = "rtm.outbound"
     dead_queue: Annotated[str, kinds.Name()] = "rtm.outbound.dead"
@@ -120,6 +130,8 @@ class Outbound(Struct, frozen=True, kw_only=True):
     on_uncertain: Annotated[
         Literal["resend", "dead-letter"], kinds.Choice("resend", "dead-letter")
     ] = "resend"
+    api_methods: Annotated[frozenset[str], kinds.Methods()] = frozenset()
+    api_rate: Annotated[float, kinds.Number(100_000)] = 0.8
 
 
 class SpoolConfig(Struct, frozen=True, kw_only=True):

@@ -30,7 +30,6 @@ from typing import Literal, NamedTuple
 
 from rtmpump.errors import SpoolCorrupt, SpoolFailed, SpoolFull
 from rtmpump.spool_file import (
-    INSERT,
     PAGE,
     READ,
     Origin,
@@ -42,6 +41,7 @@ from rtmpump.spool_file import (
     file_size,
     find_problems,
     hold,
+    insert,
     is_sound,
     number,
     read_origins,
@@ -240,7 +240,7 @@ class Spool:
             (seq, received_ms, origin_id, event_crc(seq, received_ms, origin_id, body), body)
             for seq, (received_ms, body) in enumerate(items, self._last + 1)
         ]
-        self._db.executemany(INSERT, rows)
+        insert(self._db, rows)
 
     def _origin_id(self, origin: Origin) -> int:
         for known_id, known in self._origins.items():

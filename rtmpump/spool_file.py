@@ -16,8 +16,9 @@ import os
 import secrets
 import sqlite3
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +28,8 @@ READ = "SELECT seq, received_ms, origin, crc, body FROM events WHERE seq > ? ORD
 INSERT = "INSERT INTO events (seq, received_ms, origin, crc, body) VALUES (?, ?, ?, ?, ?)"
 PAGE = 4096
 
+_ROWS_AT_ONCE = 64
+_INSERT_MANY = INSERT + ", (?, ?, ?, ?, ?)" * (_ROWS_AT_ONCE - 1)
 _APPLICATION_ID = 0x72746D70  # "rtmp"
 _VERSION = 1
 # Of a file that holds an origin with a `source`; without one it stays readable for older versions.
@@ -353,6 +356,20 @@ def write_state(db: sqlite3.Connection, state: State) -> None:
         "UPDATE state SET epoch = ?, last_seq = ?, complete_until_ms = ?, trimmed = ?, crc = ?",
         (*state, row_crc(*state)),
     )
+
+
+def insert(db: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Add events (the columns of `INSERT`), in the transaction that is open.
+
+    Many with each statement: between two of them other threads may take the interpreter, and to
+    have it back takes longer than to insert a row.
+    """
+    at, whole = 0, len(rows) // _ROWS_AT_ONCE * _ROWS_AT_ONCE
+    while at < whole:
+        many = rows[at : at + _ROWS_AT_ONCE]
+        db.execute(_INSERT_MANY, tuple(chain.from_iterable(many)))
+        at += _ROWS_AT_ONCE
+    db.executemany(INSERT, rows[whole:])
 
 
 def read_origins(db: sqlite3.Connection) -> dict[int, Origin]:

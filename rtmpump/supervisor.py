@@ -13,6 +13,7 @@ Laws:
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import signal
@@ -40,6 +41,7 @@ from rtmpump.links.rtm import RtmSocket
 from rtmpump.links.slack_api import SlackApi
 from rtmpump.links.socket_mode import SEEN_MOST, SocketMode
 from rtmpump.links.systemd import Notifier
+from rtmpump.links.web_calls import WORKERS, WebCalls
 from rtmpump.links_state import Links
 from rtmpump.metrics import Metrics
 from rtmpump.pumps import publisher as publishing
@@ -71,6 +73,7 @@ class Supervisor:
         self._stop_sender = threading.Event()
         self._stop_reader = threading.Event()
         self._stop_directory = threading.Event()
+        self._stop_calls = threading.Event()
         self.metrics = Metrics()
         self.links = Links(self.metrics)
         self.spool = _open_spool(config)
@@ -82,6 +85,7 @@ class Supervisor:
         ids = MessageIds()
         self._dialer = self._make_dialer(config, api, ids)
         self._directory = Directory(api, policy=config.retry, stop=self._stop_directory)
+        self._calls = _web_calls(config, self._stop_calls)
         up, down = self._up, self._down
         self._publisher = publishing.Publisher(
             config, self.spool, self.metrics, stop=self._stop_publisher, up=up, down=down
@@ -90,6 +94,7 @@ class Supervisor:
             config,
             self.metrics,
             send=lambda frame, connection: self._socket.send(frame, connection=connection),
+            submit=self._calls.submit,
             lookup=self._directory.lookup,
             ids=ids,
             stop=self._stop_sender,
@@ -113,6 +118,7 @@ class Supervisor:
         self._pumps: dict[str, _Pump] = {
             "publisher": self._publisher,
             "directory": self._directory,
+            **{f"calls-{n}": worker for n, worker in enumerate(self._calls.workers, 1)},
             "sender": self._sender,
             "reader": self._reader,
         }
@@ -246,11 +252,13 @@ class Supervisor:
             self._publisher.wake()
 
     def _end_all(self) -> None:
+        self._stop_calls.set()
         for stop in (self._stop_publisher, self._stop_sender, self._stop_directory):
             stop.set()
         self._publisher.wake()
         self._sender.tell(sending.Close())
         self._directory.wake()
+        self._calls.wake()
 
     def _join(self, name: str, until: float) -> None:
         if name == "sender" and not self.links.is_up(sending.LINK):
@@ -414,6 +422,18 @@ def _open_spool(config: Config) -> Spool:
         when_full=spool.when_full,
         sync=spool.sync,
         told=told,
+    )
+
+
+def _web_calls(config: Config, stop: threading.Event) -> WebCalls:
+    """The workers for calls of the Web API; none where no command can ask for one."""
+    outbound = config.outbound
+    return WebCalls(
+        SlackApi(config.slack, timeout=math.ceil(outbound.reply_timeout)),
+        rate=outbound.api_rate,
+        burst=outbound.burst,
+        stop=stop,
+        workers=WORKERS if outbound.api_methods else 0,
     )
 
 

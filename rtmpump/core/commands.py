@@ -16,6 +16,7 @@ Messaging API", "presence_sub" and "presence_query".
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -37,6 +38,9 @@ _TOO_LONG = "too_long"
 _SHOWN_MAX = 80
 _MESSAGE_MAX = 1_000
 _CHANNEL_ID = re.compile(r"[CGD][A-Z0-9]{2,}")
+_METHOD_MAX = 80
+_METHOD = re.compile(r"[A-Za-z0-9]+(?:\.[A-Za-z0-9]+)+")
+_ARGUMENT_DEPTH = 32
 _THREAD_TS = re.compile(r"[0-9]{1,12}\.[0-9]{6}")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -81,7 +85,17 @@ class PresenceQuery(msgspec.Struct, frozen=True):
     ids: tuple[str, ...]
 
 
-Command: TypeAlias = Message | Typing | PresenceSub | PresenceQuery
+class Api(msgspec.Struct, frozen=True):
+    """Call `method` of Slack's Web API; `arguments` are as a form has them, the rest as JSON."""
+
+    kind: ClassVar[str] = "api"
+    awaits_reply: ClassVar[bool] = True
+
+    method: str
+    arguments: dict[str, str]
+
+
+Command: TypeAlias = Message | Typing | PresenceSub | PresenceQuery | Api
 _Fields: TypeAlias = dict[str, Any]
 
 
@@ -95,6 +109,8 @@ def parse(body: bytes) -> Command:
     kind = _kind(fields)
     _refuse_unknown(fields, kind)
     command = _MAKERS[kind](fields)
+    if isinstance(command, Api):
+        return command
     # With the least id, and none for a name: what is too long even so need not wait for the rest.
     channel = getattr(command, "channel", "")
     encode(command, id=0, channel_id=channel if is_channel_id(channel) else "")
@@ -111,11 +127,23 @@ def channel_name(channel: str) -> str:
     return channel.removeprefix("#")
 
 
+def require_allowed(command: Command, methods: frozenset[str]) -> None:
+    """Raise CommandRejected if it is an Api whose method is none of `methods`."""
+    if not isinstance(command, Api) or command.method in methods:
+        return
+    near = _nearest(command.method, sorted(methods)) if methods else ""
+    found = f"must be one of outbound.api_methods; found {_what(command.method)}{near}"
+    fix = "add it to that list in the pump's config" if not near else "add it there if it is meant"
+    raise _reject(f'field "method" {found}; {fix}', "method")
+
+
 def encode(command: Command, *, id: int, channel_id: str) -> bytes:
     """Make the RTM frame, JSON in UTF-8; `channel_id` is not used for presence.
 
     Raises CommandRejected (`too_long`) past 16,384 bytes, for which Slack would disconnect us.
     """
+    if isinstance(command, Api):
+        raise TypeError("a call of the Web API is no frame of RTM")
     frame: _Fields = {"id": id, "type": command.kind}
     if isinstance(command, PresenceSub | PresenceQuery):
         frame["ids"] = command.ids
@@ -269,6 +297,59 @@ def _query_ids(fields: _Fields) -> tuple[str, ...]:
     return ids
 
 
+def _method(fields: _Fields) -> str:
+    wanted = 'the name of a method like "reactions.add"'
+    method = _string(fields, "method", wanted)
+    if len(method) > _METHOD_MAX or _METHOD.fullmatch(method) is None:
+        raise _wrong("method", wanted, method)
+    return method
+
+
+def _arguments(fields: _Fields) -> dict[str, str]:
+    """Read an object of JSON values into the fields of a form; `null` is as good as left out."""
+    wanted = 'an object like {"channel": "C024BE91L"}'
+    arguments = fields.get("arguments", {})
+    if not isinstance(arguments, dict):
+        raise _wrong("arguments", wanted, arguments)
+    for name in arguments:
+        if not name or not name.isprintable() or len(name) > _SHOWN_MAX:
+            raise _reject(f'field "arguments" has an unusable name: "{_short(name)}"', "arguments")
+        if name.strip().lower() == "token":
+            problem = 'field "arguments" holds a token; rtmpump uses its own'
+            raise _reject(f"{problem}, leave it out", "arguments")
+    return {
+        name: _form_value(name, value) for name, value in arguments.items() if value is not None
+    }
+
+
+def _form_value(name: str, value: object) -> str:
+    try:
+        if isinstance(value, str):
+            value.encode()
+            return value
+        return msgspec.json.encode(_plain(name, value, _ARGUMENT_DEPTH)).decode()
+    except UnicodeEncodeError:
+        problem = "holds half of a surrogate pair, which UTF-8 can't hold; send whole characters"
+        raise _bad_argument(name, problem) from None
+
+
+def _plain(name: str, value: object, depth: int) -> object:
+    """Give back what JSON can say; Python's reader also takes NaN, and any depth."""
+    if depth < 0:
+        raise _bad_argument(name, f"is nested more than {_ARGUMENT_DEPTH} deep; make it flatter")
+    if isinstance(value, dict):
+        return {key: _plain(name, one, depth - 1) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_plain(name, one, depth - 1) for one in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise _bad_argument(name, "holds NaN or an infinite number, which JSON has not")
+    return value
+
+
+def _bad_argument(name: str, problem: str) -> CommandRejected:
+    return _reject(f'field "arguments": "{name}" {problem}', "arguments")
+
+
 def _string(fields: _Fields, name: str, wanted: str) -> str:
     if name not in fields:
         raise _missing(name, wanted)
@@ -351,12 +432,17 @@ def _presence_query(fields: _Fields) -> PresenceQuery:
     return PresenceQuery(_query_ids(fields))
 
 
+def _api(fields: _Fields) -> Api:
+    return Api(_method(fields), _arguments(fields))
+
+
 _MAKERS: dict[str, Callable[[_Fields], Command]] = {
     Message.kind: _message,
     Typing.kind: _typing,
     PresenceSub.kind: _presence_sub,
     PresenceQuery.kind: _presence_query,
+    Api.kind: _api,
 }
 _CLASSES: dict[str, type[Command]] = {
-    made.kind: made for made in (Message, Typing, PresenceSub, PresenceQuery)
+    made.kind: made for made in (Message, Typing, PresenceSub, PresenceQuery, Api)
 }

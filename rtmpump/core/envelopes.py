@@ -32,8 +32,9 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
     """`id` is what an acknowledgement names; `kind` is Slack's word, such as "events_api".
 
     `body` are the bytes of what is published: the inner event, or else the payload. `type` and
-    `subtype` name it for consumers. `identity` is equal for all deliveries of one event. `facts`
-    are the headers that only the wrapping knows. `takes_answer`: Slack shows an answer to a person.
+    `subtype` name it for consumers. `identity` is equal for all deliveries of one event. `channel`
+    and `user` are those of the payload ("" for none), `facts` the headers that only the wrapping
+    knows. `takes_answer`: Slack shows an answer to a person.
     """
 
     id: str
@@ -42,6 +43,8 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
     type: str
     subtype: str
     identity: str
+    channel: str
+    user: str
     facts: dict[str, Any]
     takes_answer: bool
 
@@ -92,13 +95,16 @@ def read(frame: bytes) -> Envelope | None:
     inner = _read_payload(payload)
     takes_answer = outer.accepts_response_payload is True
     if inner is None:
-        return Envelope(id, kind, payload or frame, "", "", id, {}, takes_answer)
+        return Envelope(id, kind, payload or frame, "", "", id, "", "", {}, takes_answer)
     if kind == EVENTS_API:
         return _event(id, inner, payload)
     type, subtype = _KINDS.get(kind, kind), ""
     if kind == "interactive" and isinstance(inner.type, str):
         subtype = inner.type
-    return Envelope(id, kind, payload, type, subtype, id, _facts(inner), takes_answer)
+    channel = _word(inner.channel_id) or _word(_id_of(inner.channel))
+    user = _word(inner.user_id) or _word(_id_of(inner.user))
+    facts = _facts(inner)
+    return Envelope(id, kind, payload, type, subtype, id, channel, user, facts, takes_answer)
 
 
 def parse_frame(frame: bytes) -> Frame:
@@ -144,27 +150,18 @@ def _event(id: str, inner: _Payload, payload: bytes) -> Envelope:
     subtype = seen.subtype if seen is not None and isinstance(seen.subtype, str) else ""
     event_id = inner.event_id
     identity = event_id if isinstance(event_id, str) and event_id else id
-    facts = _facts(inner)
-    # The event tells these itself, where it has them as a string.
-    facts.pop("channel", None)
-    facts.pop("user", None)
-    return Envelope(id, EVENTS_API, body, type, subtype if type else "", identity, facts, False)
+    subtype, facts = subtype if type else "", _facts(inner)
+    return Envelope(id, EVENTS_API, body, type, subtype, identity, "", "", facts, False)
 
 
 def _facts(inner: _Payload) -> dict[str, Any]:
     facts: dict[str, Any] = {}
-    if _is_short(inner.event_id):
-        facts["event_id"] = inner.event_id
+    if event_id := _word(inner.event_id):
+        facts["event_id"] = event_id
     if type(inner.event_time) is int and 0 <= inner.event_time < 1 << 62:
         facts["event_time"] = inner.event_time
-    for name, words in (
-        ("team_id", (inner.team_id, _id_of(inner.team))),
-        ("channel", (inner.channel_id, _id_of(inner.channel))),
-        ("user", (inner.user_id, _id_of(inner.user))),
-    ):
-        found = next((word for word in words if _is_short(word)), None)
-        if found is not None:
-            facts[name] = found
+    if team_id := _word(inner.team_id) or _word(_id_of(inner.team)):
+        facts["team_id"] = team_id
     return facts
 
 
@@ -172,8 +169,10 @@ def _id_of(value: object) -> object:
     return value.get("id") if isinstance(value, dict) else value
 
 
-def _is_short(word: object) -> bool:
-    return isinstance(word, str) and bool(word) and len(word.encode("utf-8", "replace")) <= _SHORT
+def _word(value: object) -> str:
+    """Give a string that fits into a header, "" for all else."""
+    is_word = isinstance(value, str) and len(value.encode("utf-8", "replace")) <= _SHORT
+    return str(value) if is_word else ""
 
 
 def _read_outer(frame: bytes) -> _Outer | None:

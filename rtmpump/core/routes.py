@@ -39,16 +39,42 @@ _NOTHING = Head()
 class Route(msgspec.Struct, frozen=True, gc=False):
     """How one event is published.
 
-    `type` is the event's part of the exchange name `rtm.<type>`, `timestamp` in seconds since 1970.
-    `headers` is made anew for each event, so the caller may add to it. `body` is what is published.
+    `type` is the event's part of the exchange name `rtm.<type>`; `channel` and `user` are "" where
+    the event has none that fits; `received_ms` is in milliseconds since 1970. `facts` are further
+    headers, and `body` is published in place of what the spool holds, if there are such.
     """
 
     routing_key: str
     type: str
     message_id: str
-    headers: dict[str, Any]
-    timestamp: int
-    body: bytes
+    received_ms: int
+    seq: int
+    team: str
+    bot: str
+    channel: str
+    user: str
+    facts: dict[str, Any] | None = None
+    body: bytes = b""
+
+    @property
+    def timestamp(self) -> int:
+        """When it was received, in seconds since 1970."""
+        return self.received_ms // 1000
+
+    @property
+    def headers(self) -> dict[str, Any]:
+        """Made anew each time, so the caller may add to them."""
+        own = {**dict(self.words()), "received_at": self.received_ms, "seq": self.seq}
+        return {**own, **self.facts} if self.facts else own
+
+    def words(self) -> list[tuple[str, str]]:
+        """Give the headers that many events share, in the order in which they are written."""
+        words = [("team", self.team), ("bot", self.bot)]
+        if self.channel:
+            words.append(("channel", self.channel))
+        if self.user:
+            words.append(("user", self.user))
+        return words
 
 
 def route(
@@ -77,12 +103,8 @@ def route(
         or _message_id_of_stamped(seen, kind, body, team)
         or f"s:{_part(epoch)}:{seq}"
     )
-    headers: dict[str, Any] = {"team": team, "bot": bot, "received_at": received_ms, "seq": seq}
-    if _is_short(seen.channel):
-        headers["channel"] = seen.channel
-    if _is_short(seen.user):
-        headers["user"] = seen.user
-    return Route(key, kind, message_id, headers, received_ms // 1000, body)
+    channel, user = _short(seen.channel), _short(seen.user)
+    return Route(key, kind, message_id, received_ms, seq, team, bot, channel, user)
 
 
 def _route_of_envelope(
@@ -90,21 +112,16 @@ def _route_of_envelope(
 ) -> Route:
     """Name what was in an envelope; a message is called as if it had come over RTM."""
     key, kind = _names(opened.type, opened.subtype)
-    message_id = ""
-    headers: dict[str, Any] = {"team": team, "bot": bot, "received_at": received_ms, "seq": seq}
+    message_id, channel, user = "", opened.channel, opened.user
     if opened.kind == envelopes.EVENTS_API:
         seen = head(opened.body) or _NOTHING
+        channel, user = _short(seen.channel), _short(seen.user)
         message_id = _message_id_of_message(seen, team) or _message_id_of_stamped(
             seen, kind, opened.body, team
         )
-        headers |= {
-            name: word
-            for name, word in (("channel", seen.channel), ("user", seen.user))
-            if _is_short(word)
-        }
     message_id = message_id or f"v:{_part(team)}:{_part(opened.identity)}"
-    headers |= opened.facts
-    return Route(key, kind, message_id, headers, received_ms // 1000, opened.body)
+    facts, body = opened.facts, opened.body
+    return Route(key, kind, message_id, received_ms, seq, team, bot, channel, user, facts, body)
 
 
 def clean(word: str) -> str:
@@ -172,7 +189,8 @@ def _part(word: str) -> str:
     return f"{clean(word)[:30]}~{digest}"
 
 
-def _is_short(word: object) -> bool:
-    if not isinstance(word, str) or not 0 < len(word) <= _SHORT_STRING:
-        return False
-    return word.isascii() or len(word.encode()) <= _SHORT_STRING
+def _short(word: object) -> str:
+    """Give a string that fits into a header, "" for all else."""
+    if not isinstance(word, str) or len(word) > _SHORT_STRING:
+        return ""
+    return word if word.isascii() or len(word.encode()) <= _SHORT_STRING else ""

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+import pika
+
 from rtmpump.core.routes import Route
-from rtmpump.links.rabbit import Properties
+
+CONTENT_TYPE: Final = "application/json"
+DELIVERY_MODE: Final = 2
+APP_ID: Final = "rtmpump"
 
 
-def event_properties(name: Route) -> Properties:
+def event_properties(name: Route) -> pika.BasicProperties:
     """Make the properties of one event; its headers are those of the route itself."""
-    return Properties(
-        content_type="application/json",
-        delivery_mode=2,
+    return pika.BasicProperties(
+        content_type=CONTENT_TYPE,
+        delivery_mode=DELIVERY_MODE,
         type=name.routing_key,
         message_id=name.message_id,
         timestamp=name.timestamp,
-        app_id="rtmpump",
+        app_id=APP_ID,
         headers=name.headers,
     )

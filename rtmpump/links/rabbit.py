@@ -23,13 +23,16 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import pika
 from pika import exceptions as amqp
-from pika.adapters.select_connection import IOLoop, SelectConnection
+from pika.adapters.select_connection import IOLoop
 from pika.channel import Channel
 from pika.spec import Basic
 
 from rtmpump.config import Broker, Secret
+from rtmpump.core.routes import Route
 from rtmpump.errors import ConfigError, LinkError
+from rtmpump.links.fast_publish import FastPublish
 from rtmpump.links.rabbit_errors import closed_by_broker, translated
+from rtmpump.links.rabbit_reading import Connection
 from rtmpump.links.topology import Binding, Exchange, Item, Queue
 
 Properties = pika.BasicProperties
@@ -77,8 +80,9 @@ class Rabbit:
         self._loop: IOLoop | None = None
         self._early: list[Callable[[], None]] = []
         self._ended = False
-        self._connection: SelectConnection | None = None
+        self._connection: Connection | None = None
         self._channel: Channel | None = None
+        self._fast: dict[tuple[str, bool], FastPublish] = {}
         self._closing = False
         self._end: LinkError | None = None
         self._crash: BaseException | None = None
@@ -90,9 +94,7 @@ class Rabbit:
         nodes = [parameters(url, self._broker, self._link) for url in self._broker.urls]
         loop = IOLoop()
         try:
-            SelectConnection.create_connection(
-                nodes, self._guarded(self._connected), custom_ioloop=loop
-            )
+            Connection.create_connection(nodes, self._guarded(self._connected), custom_ioloop=loop)
             with self._lock:
                 self._loop = loop
                 for function in self._early:
@@ -154,6 +156,16 @@ class Rabbit:
     ) -> None:
         """Publish one message; its delivery tag is one higher than that of the one before."""
         self._open_channel().basic_publish(exchange, key, body, properties, mandatory)
+
+    def publish_events(
+        self, exchange: str, events: Iterable[tuple[Route, bytes]], mandatory: bool
+    ) -> None:
+        """Publish events (each with its body) in order, as `publish` would, in one write."""
+        fast = self._fast.get((exchange, mandatory))
+        if fast is None:
+            fast = FastPublish(self._open_channel(), exchange, mandatory)
+            self._fast[exchange, mandatory] = fast
+        fast.publish(events)
 
     def declare(self, items: Iterable[Item], *, passive: bool, done: Callable[[], None]) -> None:
         """Declare all in order, then call `done`; the broker's refusal ends the run.
@@ -232,7 +244,7 @@ class Rabbit:
             self._loop.stop()
 
     def _connected(self, result: Any) -> None:
-        if not isinstance(result, SelectConnection):
+        if not isinstance(result, Connection):
             self._finish(self._refused(result))
             return
         self._connection = connection = result

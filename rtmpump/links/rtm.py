@@ -194,6 +194,8 @@ class _Link:
         self._opened = time.monotonic()
         self._ending: Ending | None = None
         self._half = 0
+        # Whether websocket-client holds nothing of a message that is not whole.
+        self._between = True
         self.took_all = False
         self.pongs: list[bytes] = []
 
@@ -234,24 +236,32 @@ class _Link:
 
     def _take(self) -> list[bytes]:
         """The messages in the buffer; sets `_ending` when they are the last."""
-        wire, receive = self.wire, self.client.recv_data_frame
+        wire = self.wire
         messages: list[bytes] = []
         self.pongs = []
         room, whole = _MOST_BYTES, wire.at
         try:
             while room > 0 and len(messages) < _MOST_FRAMES:
-                opcode, frame = receive(True)
+                if self._between and (plain := wire.take_plain(_MOST_FRAMES - len(messages), room)):
+                    messages += plain
+                    room -= wire.at - whole
+                    whole = wire.at
+                    continue
+                if self._between and not wire.left:
+                    self._ending = wire.ending
+                    break
+                opcode, data = self._receive()
                 if opcode in _DATA:
-                    messages.append(frame.data)
-                    room -= len(frame.data)
+                    messages.append(data)
+                    room -= len(data)
                     whole = wire.at
                 elif opcode == ABNF.OPCODE_CLOSE:
-                    self._ending = _closing(frame.data)
+                    self._ending = _closing(data)
                     return messages
                 else:  # a ping or pong may stand between two fragments: no part of the message
-                    whole += len(frame.data) + 2
+                    whole += len(data) + 2
                     if opcode == ABNF.OPCODE_PONG:
-                        self.pongs.append(frame.data)
+                        self.pongs.append(data)
         except websocket.WebSocketTimeoutException:
             self._ending = wire.ending
         except websocket.WebSocketException as error:
@@ -259,6 +269,18 @@ class _Link:
             return messages
         self._half = wire.at - whole + (0 if messages else self._half)
         return self._check_size(messages)
+
+    def _receive(self) -> tuple[int, bytes]:
+        """Take the next message, or control frame, by way of websocket-client."""
+        at, was_between = self.wire.at, self._between
+        self._between = False
+        try:
+            opcode, frame = self.client.recv_data_frame(True)
+        except websocket.WebSocketTimeoutException:
+            self._between = was_between and self.wire.at == at
+            raise
+        self._between = was_between or opcode in _DATA
+        return opcode, frame.data
 
     def _check_size(self, messages: list[bytes]) -> list[bytes]:
         """Refuse a message that is too large, half or whole; it can only be the last."""

@@ -9,7 +9,7 @@ Its laws:
 - Nothing follows a close frame (RFC 6455 §5.5.1), whoever sent it.
 - `shut` ends every wait; `free` closes, and only when nobody reads or writes: else another
   thread's call would meet a reused file descriptor.
-- It knows frames by their first byte alone, and no Slack.
+- It knows a frame to send by its first byte alone, and no Slack.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ import ssl
 import threading
 import time
 from typing import NamedTuple
+
+from rtmpump.links.rtm_plain import take_plain
 
 _BUFFER = 256 * 1024
 _STALL_SECONDS = 5.0
@@ -105,6 +107,11 @@ class Wire:
             raise TimeoutError
         self.at += len(data)
         return data
+
+    def take_plain(self, most: int, room: int) -> list[bytes]:
+        """Give the payloads of the plain frames that come next in the buffer; see `rtm_plain`."""
+        messages, self.at = take_plain(self._buffer, self.at, most, room)
+        return messages
 
     def fill(self, wait: float) -> None:
         """Put what has arrived into the empty buffer, up to 256 KiB.

@@ -1,9 +1,9 @@
-"""Slack's Web API: the three methods that RTM needs, and Slack's errors in our words.
+"""Slack's Web API: the three methods that RTM needs, any other, and Slack's errors in our words.
 
-Laws: each method makes its calls once, trying again is for `retry.hold`. No text that leaves here
-quotes the token, a body or a URL: errors of slack_sdk quote the request and what was answered, so
-they are cut off (`from None`) and never chained. slack_sdk is imported at the first call, as it is
-slow.
+Laws: each method makes its calls once, trying again is for `retry.hold` or for who asked. No text
+that leaves here quotes the token, a body or a URL: errors of slack_sdk quote the request and what
+was answered, so they are cut off (`from None`) and never chained. slack_sdk is imported at the
+first call, as it is slow.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import logging
 import re
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from http.client import HTTPException
@@ -22,7 +22,7 @@ from urllib.error import URLError
 from urllib.parse import SplitResult, urlsplit
 
 from rtmpump import config
-from rtmpump.errors import ConfigError, Fate, LinkError, TokenRefused
+from rtmpump.errors import ConfigError, Fate, LinkError, RtmpumpError, TokenRefused
 
 if TYPE_CHECKING:
     from slack_sdk import WebClient
@@ -102,6 +102,44 @@ _TRANSIENT: Final = (
     "fatal_error",
     "internal_error",
 )
+# "It's possible some aspect of the operation succeeded before the error was raised"
+# (https://docs.slack.dev/reference/methods/chat.postMessage#errors, and each other method).
+_HALF_DONE: Final = ("fatal_error", "internal_error")
+
+
+class CallFailed(LinkError):
+    """A call had no answer of worth; trying again may help.
+
+    `certain`: Slack has surely not carried it out; else nobody knows. `reached`: it may have seen
+    the call.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        detail: str,
+        *,
+        certain: bool,
+        reached: bool = True,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__("slack", reason, detail, retry_after=retry_after)
+        self.certain = certain
+        self.reached = reached
+
+
+class CallRefused(RtmpumpError):
+    """Slack answered no, and would again: `code` is its word, `detail` what else it said."""
+
+    fate = Fate.REJECTED
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(code, detail)
+        self.code = code
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.detail}" if self.detail else self.code
 
 
 class ChannelsRefused(LinkError):
@@ -139,8 +177,8 @@ class _Listing:
 class SlackApi:
     """Calls Slack; each call has `timeout` seconds for every wait on the network.
 
-    `connect` and `channels` may run in two threads at once. Each method raises LinkError where
-    trying again may help, and ConfigError where `slack.ca_file` holds no certificate.
+    Its methods may run in several threads at once, `channels` in one of them. Each raises LinkError
+    where trying again may help, and ConfigError where `slack.ca_file` holds no certificate.
     """
 
     def __init__(self, slack: config.Slack, *, timeout: int = 10) -> None:
@@ -201,6 +239,13 @@ class SlackApi:
                 if refused.code != "missing_scope":
                     raise
             return self._all_pages(_PUBLIC, stop)
+
+    def call(self, method: str, arguments: Mapping[str, str]) -> dict[str, Any]:
+        """Call any method once with form arguments, and return the answer, whose `ok` is true.
+
+        Raises CallRefused where Slack said no for good, CallFailed where trying again may help.
+        """
+        return self._call(method, arguments, self._declined)
 
     def _all_pages(self, types: str, stop: threading.Event | None) -> dict[str, str]:
         listing = self._unfinished.pop(types, None) or _Listing()
@@ -263,15 +308,20 @@ class SlackApi:
             raise ConfigError(problem, key="slack.ca_file") from None
 
     def _call(
-        self, method: str, arguments: dict[str, str], *, app_token: bool = False
+        self,
+        method: str,
+        arguments: Mapping[str, str],
+        refusal: Callable[[str, _Answer], RtmpumpError] | None = None,
+        *,
+        app_token: bool = False,
     ) -> dict[str, Any]:
         from slack_sdk.errors import SlackApiError, SlackClientError
 
         client = self._app_client if app_token else self._client
         try:
-            data = client.api_call(method, params=arguments).data
+            data = client.api_call(method, params=dict(arguments)).data
         except SlackApiError as error:
-            raise self._refusal(method, _answer(error.response)) from None
+            raise (refusal or self._refusal)(method, _answer(error.response)) from None
         except (OSError, HTTPException) as error:
             raise self._network(error) from None
         except (SlackClientError, ValueError, LookupError, AttributeError, RecursionError) as error:
@@ -280,6 +330,33 @@ class SlackApi:
         if not isinstance(data, dict):
             raise _bad_answer(method, "no JSON")
         return data
+
+    def _declined(self, method: str, answer: _Answer) -> CallRefused | CallFailed:
+        """Say what an answer that is no success means to a call of any method."""
+        code = self._code(answer)
+        seconds = _retry_after(answer.headers)
+        if answer.status == 429 or code == "ratelimited":
+            seconds = _RATE_LIMIT_SECONDS if seconds is None else seconds
+            return CallFailed("ratelimited", method, certain=True, retry_after=seconds)
+        if code in _MIGRATIONS:
+            seconds = max(seconds or 0.0, _MIGRATION_SECONDS)
+        if _is_code(answer) and code not in _TRANSIENT and answer.status < 500:
+            return CallRefused(code, self._said(method, answer))
+        if _is_code(answer):
+            certain = code in _TRANSIENT and code not in _HALF_DONE
+        else:
+            certain = 400 <= answer.status < 500
+        detail = f"{method}, HTTP {answer.status}"
+        return CallFailed(code, detail, certain=certain, retry_after=seconds)
+
+    def _said(self, method: str, answer: _Answer) -> str:
+        """Return what Slack told beside its code."""
+        messages = _member(answer.data, "response_metadata").get("messages")
+        told = messages if isinstance(messages, list) else []
+        told = [one for one in told if isinstance(one, str)]
+        needed = _text(answer.data, "needed")
+        told += [f"needed: {needed}"] if needed else []
+        return self._masked("; ".join([f"Slack refused {method}", *told]))
 
     def _refusal(self, method: str, answer: _Answer) -> LinkError | TokenRefused:
         code = self._code(answer)
@@ -311,15 +388,19 @@ class SlackApi:
         needed = self._masked(_text(answer.data, "needed"))
         return f"{fix} (needed: {needed})" if needed else fix
 
-    def _network(self, error: Exception) -> LinkError:
+    def _network(self, error: Exception) -> CallFailed:
+        # urllib wraps what breaks until the request is written, and only that: an incomplete
+        # request is none to Slack.
+        certain = isinstance(error, URLError)
         cause = error.reason if isinstance(error, URLError) else error
         text = getattr(cause, "verify_message", "") or getattr(cause, "strerror", "") or str(cause)
         detail = f"{self._api.hostname}: {self._masked(text) or type(cause).__name__}"
+        reason = "unreachable"
         if isinstance(cause, TimeoutError):
-            return LinkError("slack", "timeout", detail)
-        if isinstance(cause, ssl.SSLError):
-            return LinkError("slack", "tls", detail)
-        return LinkError("slack", "unreachable", detail)
+            reason = "timeout"
+        elif isinstance(cause, ssl.SSLError):
+            reason = "tls"
+        return CallFailed(reason, detail, certain=certain, reached=not certain)
 
     def _masked(self, text: str) -> str:
         """Return foreign text as one short line without our secrets."""
@@ -374,8 +455,8 @@ def _retry_after(headers: dict[str, str]) -> float | None:
     return float(word)
 
 
-def _bad_answer(method: str, what: str) -> LinkError:
-    return LinkError("slack", "bad_answer", f"{method}: {what}")
+def _bad_answer(method: str, what: str) -> CallFailed:
+    return CallFailed("bad_answer", f"{method}: {what}", certain=False)
 
 
 def _member(answer: dict[str, Any], key: str) -> dict[str, Any]:

@@ -30,7 +30,6 @@ from rtmpump.core.routes import Route, route
 from rtmpump.core.window import Window
 from rtmpump.errors import LinkError, SpoolError, SpoolFailed
 from rtmpump.links import topology
-from rtmpump.links.event_properties import event_properties
 from rtmpump.links.rabbit import Delivery, Properties, Rabbit
 from rtmpump.links.rabbit_errors import TOO_LARGE
 from rtmpump.links.retry import Retry, hold
@@ -242,20 +241,26 @@ class Publisher:
 
     def _publish(self, rows: list[Row]) -> bool:
         """Publish rows in order; False if a type exchange has to be declared first."""
-        events, window, rabbit = self._config.events, self._window, self._rabbit
-        mandatory = not events.stream
-        now = time.monotonic()
+        events: list[tuple[Route, bytes]] = []
+        known = self._types.known
+        is_known = True
         for row in rows:
             name = _route(row)
-            if name.type not in self._types.known and not self._know(name.type):
-                return False
-            rabbit.publish(
-                events.exchange, name.routing_key, name.body, event_properties(name), mandatory
-            )
-            window.sent(row.seq, now, row.received_ms)
-            self._cursor = row.seq
-            self._burst += len(row.body)
-        return True
+            if name.type not in known and not self._know(name.type):
+                is_known = False
+                break
+            events.append((name, name.body or row.body))
+        self._send(events)
+        return is_known
+
+    def _send(self, events: list[tuple[Route, bytes]]) -> None:
+        # Mandatory also beside a stream: its binding may be missing where others declare it.
+        self._rabbit.publish_events(self._config.events.exchange, events, mandatory=True)
+        now = time.monotonic()
+        for name, body in events:
+            self._window.sent(name.seq, now, name.received_ms)
+            self._cursor = name.seq
+            self._burst += len(body)
 
     def _know(self, type: str) -> bool:
         """See to it that this type's exchange is there; False while it is being declared."""
@@ -298,7 +303,8 @@ class Publisher:
                 self._tell_unrouted()
             return
         name = _route(rows[0])
-        self._rabbit.publish(unrouted, name.routing_key, name.body, event_properties(name), False)
+        event = (name, name.body or rows[0].body)
+        self._rabbit.publish_events(unrouted, [event], mandatory=False)
         self._window.resent(seq, time.monotonic())
 
     def _forward_late(self, seq: int) -> None:

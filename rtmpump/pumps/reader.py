@@ -25,7 +25,7 @@ from typing import Final, Protocol
 from rtmpump import log
 from rtmpump.config import Config
 from rtmpump.core import own
-from rtmpump.core.frames import Event, Frame, Reply
+from rtmpump.core.frames import Event, Frame, Reply, parse
 from rtmpump.core.routes import UNKNOWN, clean, ignored
 from rtmpump.core.session import MIGRATION, Ended, MessageIds, Session, State
 from rtmpump.errors import (
@@ -197,9 +197,9 @@ class Reader:
     def _take_in(self, session: Session, bodies: list[bytes]) -> None:
         batch = _Batch(self._socket.received_ms, self._config.events.ignore)
         session.heard(time.monotonic())
-        parse = self._socket.parse
+        read = self._socket.parse
         for body in bodies:
-            frame = parse(body)
+            frame = read(body)
             # Nearly all are plain events, which mean nothing to the session.
             if type(frame) is Event and frame.type != MIGRATION:
                 batch.take(frame, body)
@@ -248,7 +248,12 @@ class Reader:
             # The time of day may have been set back meanwhile.
             since, why = min(since, now_ms), self._ended.reason
             events.append(own.gap(from_ms=since, to_ms=now_ms, reason=why))
-        return events
+        return [event for event in events if self._is_wanted(event)]
+
+    def _is_wanted(self, event: bytes) -> bool:
+        """Whether one of the pump's own events is not to be ignored."""
+        frame, ignore = parse(event), self._config.events.ignore
+        return isinstance(frame, Event) and not ignored(frame.type, frame.subtype, ignore)
 
     def _pass_on(self, session: Session, batch: _Batch) -> None:
         """Tell those who have to know, now that all of it is in the spool."""
@@ -278,8 +283,9 @@ class Reader:
         self._hearers.disconnected()
         self._ended = ended or Ended("stopped", "the pump was stopped", at_once=True)
         event = own.disconnected(self._ended.reason, self._ended.detail)
-        self._store(None, [(_now_ms(), event)], self._good_until_ms)
-        self._hearers.stored()
+        if self._is_wanted(event):
+            self._store(None, [(_now_ms(), event)], self._good_until_ms)
+            self._hearers.stored()
 
     def _close_in_order(self, session: Session) -> None:
         """Say goodbye, and take in what Slack had sent before it hears of it."""
@@ -358,7 +364,8 @@ class Reader:
         self._metrics.dropped("spool_full", dropped.count)
         _log.warning("spool.dropped_oldest", count=dropped.count)
         event = own.gap(from_ms=dropped.from_ms, to_ms=dropped.to_ms, reason="spool_full")
-        self._store(session, [(_now_ms(), event)], self._good_until_ms)
+        if self._is_wanted(event):
+            self._store(session, [(_now_ms(), event)], self._good_until_ms)
 
 
 class _Batch:

@@ -77,8 +77,14 @@ class Hub:
         with self.changed:
             ts = self.next_ts()
             self.last_accepted = (message, ts)
+            self.keep(rtm.message_events(message, ts, self.author)[-1])
             self.note(self.sent, _as_sent(message, ts, connection))
             return ts
+
+    def keep(self, event: rtm.Json) -> None:
+        """Puts a `message` event into the history."""
+        with self.changed:
+            self.directory.archive.keep(event)
 
     def note(self, record: list[Any], entry: object) -> None:
         """Adds `entry` to one of the records, and wakes who waits for it."""

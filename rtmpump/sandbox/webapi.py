@@ -1,4 +1,4 @@
-"""Slack's Web API methods that a client of RTM needs, as pure functions of a directory.
+"""Slack's Web API methods that the pump needs, as functions of a directory.
 
 Slack answers errors as HTTP 200 with `{"ok": false, "error": "…"}`; so does this.
 Source: https://docs.slack.dev/reference/methods, one page for each method.
@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from rtmpump.sandbox import archive
+from rtmpump.sandbox.archive import Archive
 from rtmpump.sandbox.http_wire import Request
 
 _DEFAULT_LIMIT = 100
@@ -50,12 +52,17 @@ class Directory:
     page_size: int
     archived: set[str] = field(default_factory=set)
     tickets: dict[str, Ticket] = field(default_factory=dict)
+    archive: Archive = field(default_factory=Archive)
 
     def channel_id(self, channel: str) -> str | None:
         """The id of a channel that is given as name or id; None if there is none."""
         if channel in self.channels.values():
             return channel
         return self.channels.get(channel)
+
+    def kind(self, channel: str) -> str | None:
+        """What kind of conversation an id names; None if there is none."""
+        return _TYPES.get(channel[:1]) if channel in self.channels.values() else None
 
     def issue(self, batch_presence: bool = False, *, socket_mode: bool = False) -> str:
         """A new ticket; old ones that nobody used are forgotten in time."""
@@ -200,6 +207,41 @@ def _channel(directory: Directory, name: str, channel: str) -> dict[str, Any]:
     }
 
 
+def _users_conversations(
+    directory: Directory, arguments: Mapping[str, str], _: _Link
+) -> dict[str, Any]:
+    """Those that the bot is in; no `is_member` stands in them."""
+    for kind in arguments.get("types", "public_channel").replace(" ", "").split(","):
+        if kind in directory.archive.scopes_missing:
+            return archive.missing_scope(kind, "read")
+    found = _conversations_list(directory, arguments, _)
+    left = directory.archive.left
+    for channel in found.get("channels", ()):
+        channel.pop("is_member", None)
+    if found["ok"]:
+        found["channels"] = [one for one in found["channels"] if one["id"] not in left]
+    return found
+
+
+def _conversations_history(
+    directory: Directory, arguments: Mapping[str, str], _: _Link
+) -> dict[str, Any]:
+    kind = directory.kind(arguments.get("channel", ""))
+    return archive.history(directory.archive, kind, arguments)
+
+
+def _conversations_replies(
+    directory: Directory, arguments: Mapping[str, str], _: _Link
+) -> dict[str, Any]:
+    kind = directory.kind(arguments.get("channel", ""))
+    return archive.replies(directory.archive, kind, arguments)
+
+
+def _reactions_add(directory: Directory, arguments: Mapping[str, str], _: _Link) -> dict[str, Any]:
+    kind = directory.kind(arguments.get("channel", ""))
+    return archive.react(directory.archive, directory.bot, kind, arguments)
+
+
 def _limit(word: str) -> int | None:
     if not word:
         return _DEFAULT_LIMIT
@@ -228,4 +270,8 @@ _METHODS: dict[str, Callable[[Directory, Mapping[str, str], _Link], dict[str, An
     _APP_METHOD: _apps_connections_open,
     "conversations.list": _conversations_list,
     "conversations.info": _conversations_info,
+    "conversations.history": _conversations_history,
+    "conversations.replies": _conversations_replies,
+    "users.conversations": _users_conversations,
+    "reactions.add": _reactions_add,
 }

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any
 
 from rtmpump.sandbox import rtm
+from rtmpump.sandbox.archive import Archive
 from rtmpump.sandbox.connection import Connection
 from rtmpump.sandbox.envelopes import Envelope
 from rtmpump.sandbox.faults import Faults
@@ -98,6 +99,11 @@ class Workspace:
     def archived(self) -> set[str]:
         """Ids of archived channels; may be changed."""
         return self._hub.directory.archived
+
+    @property
+    def archive(self) -> Archive:
+        """What was said by `say` and by clients, and what the token may read of it."""
+        return self._hub.directory.archive
 
     @property
     def faults(self) -> Faults:
@@ -238,12 +244,17 @@ class Workspace:
     def say(
         self, channel: str, text: str, user: str = "U0ALICE", thread_ts: str | None = None
     ) -> str:
-        """Somebody says something in a channel (name or id): a `message` event; returns its ts."""
+        """Somebody says something in a channel (name or id): a `message` event; returns its ts.
+
+        It is in the history too, whether anybody is connected or not.
+        """
         ts = self._hub.next_ts()
         message = {"channel": self._hub.directory.channel_id(channel) or channel, "text": text}
         if thread_ts:
             message["thread_ts"] = thread_ts
-        self.emit(rtm.message_event(message, ts, rtm.Author(user, self.team)))
+        event = rtm.message_event(message, ts, rtm.Author(user, self.team))
+        self._hub.keep(event)
+        self.emit(event)
         return ts
 
     def set_presence(self, user: str, presence: str) -> None:

@@ -265,6 +265,7 @@ def test_the_result_of_success_is_as_told(
 
 @patient
 @given(codes, st.text(), attempts, st.booleans())
+@example("slack_\n", "", 1, False)
 def test_the_result_of_failure_is_as_told(
     code: str, message: str, attempts: int, uncertain: bool
 ) -> None:

@@ -105,7 +105,7 @@ def test_a_refused_upgrade_has_its_reason(
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        (f"ws://127.0.0.1:{free_port()}/link/?ticket=1", "unreachable"),
+        ("ws://127.0.0.1:{free}/link/?ticket=1", "unreachable"),
         ("ws://nobody.invalid/link/?ticket=1", "unreachable"),
         ("http://127.0.0.1/link/?ticket=1", "bad_url"),
         ("ws://127.0.0.1:ticket/", "bad_url"),
@@ -115,7 +115,7 @@ def test_a_refused_upgrade_has_its_reason(
 )
 def test_what_can_not_be_reached_says_so(rtm: RtmSocket, url: str, reason: str) -> None:
     """Refused ports, names that do not exist, and URLs that are none."""
-    error = refused(rtm, url)
+    error = refused(rtm, url.replace("{free}", str(free_port())))
     assert (error.reason, error.at_once) == (reason, False)
 
 

@@ -434,6 +434,19 @@ def test_ignored_events(workspace: Workspace, spool: Spool) -> None:
         assert running.metrics.snapshot()["events"]["dropped"] == {"ignored": 2}
 
 
+def test_ignored_events_of_our_own(workspace: Workspace, spool: Spool) -> None:
+    """The pump's own events can be ignored like any other, by type.subtype or all of them."""
+    some = frozenset({"rtmpump.connected", "rtmpump.disconnected"})
+    with reading(configure(workspace, events={"ignore": some}), spool) as running:
+        assert workspace.wait_live()
+        workspace.cut()
+        wait_until(lambda: running.kinds() == ["hello", "hello", "gap"])
+    with reading(configure(workspace, events={"ignore": frozenset({"rtmpump"})}), spool) as running:
+        assert workspace.wait_live()
+        workspace.cut()
+        wait_until(lambda: running.kinds() == ["hello", "hello", "gap", "hello", "hello"])
+
+
 def test_changes_of_channels(workspace: Workspace, spool: Spool) -> None:
     """A renamed channel is told; that somebody has read one is not."""
     with reading(configure(workspace), spool) as running:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import secrets
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
+import pika
 import pytest
 
 from rtmpump.core.frames import Reply
@@ -217,6 +219,52 @@ def test_no_headers_of_a_producer_hurt_its_dead_letter(
     wait_until(lambda: is_empty(rig, broker))
     assert rig.ups == 1
     assert broker.drain("rtm.outbound.dead") == []
+
+
+class RawHeaders(pika.BasicProperties):
+    """Properties with a table of headers that pika itself would not write; nothing else."""
+
+    def __init__(self, table: bytes) -> None:
+        super().__init__(correlation_id="c", reply_to="results", message_id="m")
+        self._table = table
+
+    def encode(self) -> list[bytes]:
+        """As they go over the wire."""
+        (flags,), rest = struct.unpack(">H", b"".join(super().encode())[:2]), super().encode()[1:]
+        table = struct.pack(">L", len(self._table)) + self._table
+        return [struct.pack(">H", flags | self.FLAG_HEADERS), table, *rest]
+
+
+def nested(depth: int) -> bytes:
+    """Lists in lists."""
+    value = b""
+    for _ in range(depth):
+        value = b"A" + struct.pack(">L", len(value)) + value
+    return value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"T" + struct.pack(">Q", 1 << 63),
+        nested(5_000),
+    ],
+    ids=["time", "deep"],
+)
+def test_headers_that_cannot_be_read_stop_nobody(
+    value: bytes, start: StartRig, broker: Broker, workspace: Workspace
+) -> None:
+    """Such a command is sent, or dead-lettered, like any other, and those behind it too."""
+    rig = start()
+    results = broker.queue(name="results")
+    for body in (b'{"channel": "general", "text": "1"}', b"no command"):
+        broker.channel.basic_publish("", "rtm.outbound", body, RawHeaders(b"\x01h" + value))
+    assert broker.ask(message("2"))["ok"]
+    assert sorted(one.json["ok"] for one in broker.take(results, 2)) == [False, True]
+    assert broker.dead().body == b"no command"
+    assert texts(workspace) == ["1", "2"]
+    wait_until(lambda: is_empty(rig, broker))
+    assert rig.ups == 1
 
 
 @pytest.mark.parametrize(

@@ -78,22 +78,28 @@ def test_fragments_become_one_message() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("data", "code"),
-    [
-        (encode(b"{}"), 1002),  # not masked
-        (b"\xc1\x80\0\0\0\0", 1002),  # a reserved bit
-        (b"\x83\x80\0\0\0\0", 1002),  # opcode 3
-        (client_frame(b"x", Opcode.CONTINUATION), 1002),  # nothing to continue
-        (client_frame(b"x", fin=0) + client_frame(b"y"), 1002),  # another message inside
-        (b"\x09\x80\0\0\0\0", 1002),  # a ping in fragments
-        (b"\x89\xfe\x00\x7e\0\0\0\0", 1002),  # a ping of 126 bytes
-        (client_frame(b"\xff"), 1007),
-        (client_frame(b"\xc3", fin=0) + client_frame(b"(", Opcode.CONTINUATION), 1007),
-        (client_frame(b"x" * 101), 1009),
-        (client_frame(b"x" * 60, fin=0) + client_frame(b"x" * 60, Opcode.CONTINUATION), 1009),
-    ],
-)
+BROKEN = {
+    "not masked": (encode(b"{}"), 1002),
+    "a reserved bit": (b"\xc1\x80\0\0\0\0", 1002),
+    "opcode 3": (b"\x83\x80\0\0\0\0", 1002),
+    "nothing to continue": (client_frame(b"x", Opcode.CONTINUATION), 1002),
+    "another message inside": (client_frame(b"x", fin=0) + client_frame(b"y"), 1002),
+    "a ping in fragments": (b"\x09\x80\0\0\0\0", 1002),
+    "a ping of 126 bytes": (b"\x89\xfe\x00\x7e\0\0\0\0", 1002),
+    "no UTF-8": (client_frame(b"\xff"), 1007),
+    "no UTF-8 over two frames": (
+        client_frame(b"\xc3", fin=0) + client_frame(b"(", Opcode.CONTINUATION),
+        1007,
+    ),
+    "too long": (client_frame(b"x" * 101), 1009),
+    "too long over two frames": (
+        client_frame(b"x" * 60, fin=0) + client_frame(b"x" * 60, Opcode.CONTINUATION),
+        1009,
+    ),
+}
+
+
+@pytest.mark.parametrize(("data", "code"), BROKEN.values(), ids=BROKEN)
 def test_a_broken_rule_has_its_close_code(data: bytes, code: int) -> None:
     """RFC 6455 §7.4.1: 1002 for the protocol, 1007 for bad text, 1009 for too much."""
     with pytest.raises(ProtocolError) as caught:

@@ -1,0 +1,201 @@
+"""What pika would write and what we write are the same bytes; if pika changes, this fails."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pika
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from pika.channel import Channel
+from pika.connection import Connection
+from pika.exceptions import ChannelWrongStateError
+
+from rtmpump.core.routes import Route, route
+from rtmpump.links import event_frames, fast_publish
+from rtmpump.links.event_properties import event_properties
+from rtmpump.links.fast_publish import FastPublish
+
+FRAME_MAX = 4096
+INT_MAX = 2**31 - 1
+
+
+class Recorder(Connection):
+    """A connection of pika's own, open to the eye of its channel, that keeps what it would send."""
+
+    def __init__(self) -> None:
+        super().__init__(pika.ConnectionParameters(), internal_connection_workflow=False)
+        self.written: list[bytes] = []
+        self.params.frame_max = FRAME_MAX
+        self._body_max_length = self._get_body_frame_max_length()
+        self.connection_state = self.CONNECTION_OPEN
+        self.server_capabilities = {"publisher_confirms": True, "basic.nack": True}
+
+    def _adapter_emit_data(self, data: bytes) -> None:
+        self.written.append(data)
+
+    def take(self) -> tuple[bytes, int, int]:
+        """All that was written, how many bytes and how many frames were counted; then anew."""
+        told = b"".join(self.written), self.bytes_sent, self.frames_sent
+        self.written, self.bytes_sent, self.frames_sent = [], 0, 0
+        return told
+
+    def _adapter_connect_stream(self) -> None:
+        raise NotImplementedError
+
+    def _adapter_disconnect_stream(self) -> None:
+        raise NotImplementedError
+
+    def _adapter_add_timeout(self, *_: Any) -> None: ...  # type: ignore[override]
+
+    def _adapter_remove_timeout(self, *_: Any) -> None: ...
+
+    def _adapter_call_later(self, *_: Any) -> None: ...
+
+    def _adapter_add_callback_threadsafe(self, *_: Any) -> None: ...
+
+
+def opened() -> tuple[Recorder, Channel]:
+    """An open channel whose writes are kept."""
+    connection = Recorder()
+    channel = Channel(connection, 7, lambda _channel: None)
+    channel._set_state(Channel.OPEN)
+    return connection, channel
+
+
+def by_pika(events: list[tuple[Route, bytes]], mandatory: bool) -> tuple[bytes, int, int]:
+    """What `basic_publish` writes for them, and counts."""
+    connection, channel = opened()
+    for name, body in events:
+        channel.basic_publish("ex", name.routing_key, body, event_properties(name), mandatory)
+    return connection.take()
+
+
+def by_us(events: list[tuple[Route, bytes]], mandatory: bool) -> tuple[bytes, int, int]:
+    """What we write for them, and count."""
+    connection, channel = opened()
+    fast = FastPublish(channel, "ex", mandatory)
+    assert fast.is_fast
+    assert connection.take() == (b"", 0, 0), "the self-check wrote something"
+    fast.publish(events)
+    return connection.take()
+
+
+short = st.text(st.characters(exclude_categories=("Cs",)), max_size=60)
+words = st.one_of(short, st.sampled_from(["", "C1", "x" * 255, "ü" * 127, "\U0001f600"]))
+numbers = st.one_of(
+    st.sampled_from([0, 1, INT_MAX, INT_MAX + 1, 2**32, 2**62]), st.integers(0, 2**62)
+)
+sizes = st.sampled_from([0, 1, 2, 200, FRAME_MAX - 9, FRAME_MAX - 8, FRAME_MAX - 7, 3 * FRAME_MAX])
+routes = st.builds(
+    Route,
+    routing_key=st.sampled_from(["message", "message.channel_join", "unknown", "k" * 201]),
+    type=st.just("message"),
+    message_id=st.text(st.characters(max_codepoint=127), max_size=255),
+    received_ms=st.one_of(st.just(1_700_000_000_123), numbers),
+    seq=numbers,
+    team=words,
+    bot=words,
+    channel=words,
+    user=words,
+)
+events = st.lists(st.tuples(routes, sizes.map(lambda size: b"b" * size)), max_size=8)
+USUAL = Route("message", "message", "m:1", 1_700_000_000_123, 1, "T1", "U1", "C1", "U2")
+
+
+@settings(max_examples=300, deadline=None)
+@given(events, st.booleans())
+@example([(USUAL, b"{}")] * 3, True)
+def test_the_bytes_are_those_of_pika(events: list[tuple[Route, bytes]], mandatory: bool) -> None:
+    """Frame for frame, in order, whatever the event: and pika's own counters stay right."""
+    assert by_us(events, mandatory) == by_pika(events, mandatory)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=300) | st.dictionaries(short, short).map(str).map(str.encode))
+def test_what_routes_names_can_be_written(body: bytes) -> None:
+    """Every name that the core gives to a frame fits into what we write."""
+    name = route(body, seq=1, received_ms=1_700_000_000_123, team="T1", bot="U1", epoch="e")
+    assert by_us([(name, body)], True) == by_pika([(name, body)], True)
+
+
+def test_a_publish_does_nothing_but_write() -> None:
+    """pika counts no tag and keeps no message: what we pass over is the writing alone."""
+    connection, channel = opened()
+    channel.confirm_delivery(lambda _frame: None)
+    connection.take()
+    before = [dict(vars(channel)), dict(vars(connection))]
+    channel.basic_publish("ex", "key", b"body", event_properties(USUAL), True)
+    connection.take()
+    assert [dict(vars(channel)), {**vars(connection), "written": before[1]["written"]}] == before
+
+
+def test_usual_events_take_the_fast_way() -> None:
+    """A chunk of them is one write; else the comparison above would prove nothing."""
+    connection, channel = opened()
+    FastPublish(channel, "ex", True).publish([(USUAL, b"{}")] * 100)
+    assert len(connection.written) == 1
+
+
+def test_a_write_is_bounded() -> None:
+    """pika keeps what it can't send: a big chunk goes to it in blocks."""
+    connection, channel = opened()
+    FastPublish(channel, "ex", True).publish([(USUAL, b"b" * 4000)] * 100)
+    assert len(connection.written) > 4
+    assert max(map(len, connection.written)) < fast_publish._BLOCK + 2 * FRAME_MAX
+
+
+def test_an_odd_event_keeps_its_place() -> None:
+    """What pika itself has to write stands between those before and after it."""
+    seqs = [1, 2, 3]
+    bodies = [b"1", b"2" * 3 * FRAME_MAX, b"3"]
+    mixed = [(_with_seq(seq), body) for seq, body in zip(seqs, bodies, strict=True)]
+    assert by_us(mixed, False) == by_pika(mixed, False)
+
+
+def test_templates_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many channels and users there are, what is kept of them has an end."""
+    monkeypatch.setattr(event_frames, "_TEMPLATES_MAX", 10)
+    frames = event_frames.EventFrames(1, FRAME_MAX, "ex", True)
+    for number in range(100):
+        assert frames.pieces(_with_channel(f"C{number}"), b"{}")
+    assert len(frames._narrow) <= 10
+
+
+def test_a_closed_channel_raises() -> None:
+    """As with pika itself, and nothing is written."""
+    connection, channel = opened()
+    fast = FastPublish(channel, "ex", True)
+    channel._set_state(Channel.CLOSED)
+    with pytest.raises(ChannelWrongStateError):
+        fast.publish([(USUAL, b"{}")])
+    assert connection.take() == (b"", 0, 0)
+
+
+@pytest.mark.parametrize("fault", ["no private function", "other bytes", "an error"])
+def test_a_pika_that_changed_is_found_and_used_as_it_is(
+    fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The self-check sees it before a byte is written, and pika then publishes one by one."""
+    connection, channel = opened()
+    if fault == "no private function":
+        monkeypatch.setattr(connection, "_output_marshaled_frames", None)
+    elif fault == "other bytes":
+        monkeypatch.setattr(pika.spec.BasicProperties, "FLAG_APP_ID", 1 << 1)
+    else:
+        monkeypatch.setattr(pika.frame.Header, "marshal", None)
+    fast = FastPublish(channel, "ex", True)
+    assert not fast.is_fast
+    monkeypatch.undo()
+    chunk = [(USUAL, b"{}"), (_with_seq(2), b"")]
+    fast.publish(chunk)
+    assert connection.take() == by_pika(chunk, True)
+
+
+def _with_seq(seq: int) -> Route:
+    return Route("message", "message", f"m:{seq}", 1_700_000_000_123, seq, "T1", "U1", "C1", "U2")
+
+
+def _with_channel(channel: str) -> Route:
+    return Route("message", "message", "m:1", 1_700_000_000_123, 1, "T1", "U1", channel, "")
