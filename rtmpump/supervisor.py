@@ -428,12 +428,13 @@ def _open_spool(config: Config) -> Spool:
 def _web_calls(config: Config, stop: threading.Event) -> WebCalls:
     """The workers for calls of the Web API; none where no command can ask for one."""
     outbound = config.outbound
+    is_needed = bool(outbound.api_methods) or config.slack.mode == "socket"
     return WebCalls(
         SlackApi(config.slack, timeout=math.ceil(outbound.reply_timeout)),
         rate=outbound.api_rate,
         burst=outbound.burst,
         stop=stop,
-        workers=WORKERS if outbound.api_methods else 0,
+        workers=WORKERS if is_needed else 0,
     )
 
 

@@ -113,6 +113,8 @@ class Faults:
     Answers to messages:
         `reply_policy` is an `Answer` for all, a queue of them, or a function that is asked with the
         client's frame.
+        For chat.postMessage the same policy counts (NEVER: accepted, and no answer; the `msg` of an
+        error is Slack's word), and `post_rate` is in messages a second and channel (HTTP 429).
         `rate_limit`: messages a second and connection; what comes faster is refused with code -1.
     Socket Mode:
         `ack_seconds`: how long an envelope may stay unacknowledged; `retry_after`: how long after
@@ -136,6 +138,7 @@ class Faults:
     repeat_last_reply: str = ""
     reply_policy: ReplyPolicy = NORMAL
     rate_limit: float | None = None
+    post_rate: float | None = None
     byte_by_byte: bool = False
     fragment: int = 0
     ack_seconds: float = 3.0

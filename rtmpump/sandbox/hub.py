@@ -20,7 +20,10 @@ _JOIN_SECONDS = 10.0
 
 
 class Sent(NamedTuple):
-    """A message that was accepted from a client; `received_at` in seconds since 1970."""
+    """A message that was accepted from a client; `received_at` in seconds since 1970.
+
+    `connection` is 0 for one that came by chat.postMessage.
+    """
 
     channel: str
     text: str
@@ -30,6 +33,8 @@ class Sent(NamedTuple):
     id: Any
     connection: int
     received_at: float
+    blocks: Any = None
+    attachments: Any = None
 
 
 class Call(NamedTuple):
@@ -59,6 +64,7 @@ class Hub:
         self.envelopes = Envelopes(self)
         self.stopping = threading.Event()
         self._threads: set[threading.Thread] = set()
+        self.posted_at: dict[str, float] = {}
         self._last_micros = 0
 
     @property
@@ -193,4 +199,6 @@ def _as_sent(message: rtm.Json, ts: str, connection: int) -> Sent:
         id=message.get("id"),
         connection=connection,
         received_at=time.time(),
+        blocks=message.get("blocks"),
+        attachments=message.get("attachments"),
     )

@@ -84,7 +84,7 @@ def call(
 ) -> dict[str, Any]:
     """The members of the answer to one call; `link` makes a WebSocket URL of a ticket."""
     arguments = request.arguments
-    problem = _auth_problem(directory, method, request)
+    problem = auth_problem(directory, method, request)
     if method == "rtm.start":
         return _error("method_deprecated")
     if method not in _METHODS:
@@ -100,7 +100,8 @@ def token_of(request: Request, arguments: Mapping[str, str]) -> str:
     return token.strip() if kind.lower() == "bearer" else arguments.get("token", "")
 
 
-def _auth_problem(directory: Directory, method: str, request: Request) -> str:
+def auth_problem(directory: Directory, method: str, request: Request) -> str:
+    """Slack's word for what is wrong with the token of a call; "" for nothing."""
     token = token_of(request, request.arguments)
     if method == _APP_METHOD and "authorization" not in request.headers:
         # "passing it as a POST parameter will result in an error"

@@ -17,38 +17,9 @@ import pytest
 from rtmpump.sandbox.workspace import Workspace
 from tests.conftest import StartPump
 from tests.pump_help import SECONDS, Broker, Message, PumpProcess, wait_until
+from tests.socket_help import StartSocketPump, wait_connections
 
-StartSocketPump = Callable[..., PumpProcess]
 NO_BROKER = "amqp://guest:guest@127.0.0.1:1/%2F"
-
-
-@pytest.fixture
-def workspace_that_retries(workspace: Workspace) -> Workspace:
-    """A Slack whose retries come soon, so that no test waits for minutes."""
-    workspace.faults.ack_seconds = 1.0
-    workspace.faults.retry_after = (0.0, 0.5, 1.0)
-    return workspace
-
-
-@pytest.fixture
-def start(start_pump: StartPump, workspace_that_retries: Workspace) -> StartSocketPump:
-    """Starts a pump in Socket Mode; by default it is ready when all its connections are up."""
-
-    def start(
-        *, ready: bool = True, slack: dict[str, Any] | None = None, **sections: Any
-    ) -> PumpProcess:
-        ours = {"mode": "socket", "app_token": workspace_that_retries.app_token} | (slack or {})
-        pump = start_pump(ready=ready, slack=ours, **sections)
-        if ready:
-            wait_connections(workspace_that_retries, int(ours.get("connections", 2)))
-        return pump
-
-    return start
-
-
-def wait_connections(workspace: Workspace, count: int) -> None:
-    """Waits until exactly so many connections of Socket Mode are live."""
-    wait_until(lambda: len(workspace.sockets) == count, what=f"for {count} connections")
 
 
 def all_events(broker: Broker) -> str:
@@ -118,12 +89,12 @@ class Flood:
 
 
 def test_events_come_as_over_rtm(
-    start: StartSocketPump, broker: Broker, workspace_that_retries: Workspace
+    start_socket: StartSocketPump, broker: Broker, workspace_that_retries: Workspace
 ) -> None:
     """Key, bytes and id are those of the inner event; the envelope's facts are in the headers."""
     workspace = workspace_that_retries
     queue = all_events(broker)
-    pump = start()
+    pump = start_socket()
     odd = b'{ "type":"message","channel":"C0GENERAL" ,"user":"U0ALICE","ts":"17.000001"}'
     joined = {"type": "message", "subtype": "channel_join", "channel": "C1", "ts": "18.000001"}
     reaction = {"type": "reaction_added", "user": "U2", "event_ts": "19.000001"}
@@ -150,7 +121,7 @@ def test_events_come_as_over_rtm(
 
 
 def test_a_message_has_one_id_in_both_modes(
-    start: StartSocketPump,
+    start_socket: StartSocketPump,
     start_pump: StartPump,
     broker: Broker,
     workspace_that_retries: Workspace,
@@ -159,7 +130,7 @@ def test_a_message_has_one_id_in_both_modes(
     """What a pump of RTM and one of Socket Mode publish of one message is equal for a consumer."""
     workspace = workspace_that_retries
     queue = all_events(broker)
-    start()
+    start_socket()
     start_pump(ready=False, spool={"path": str(tmp_path_factory.mktemp("rtm") / "spool.db")})
     wait_until(lambda: workspace.live == 3)
     workspace.emit(message(1))
@@ -176,12 +147,12 @@ def test_a_message_has_one_id_in_both_modes(
 
 
 def test_commands_and_buttons_are_events(
-    start: StartSocketPump, broker: Broker, workspace_that_retries: Workspace
+    start_socket: StartSocketPump, broker: Broker, workspace_that_retries: Workspace
 ) -> None:
     """Keys slash_command and interactive.<type>, with exchanges of their own; a person is told."""
     workspace = workspace_that_retries
     queue = all_events(broker)
-    pump = start(slack={"slash_answer": "Moment …"})
+    pump = start_socket(slack={"slash_answer": "Moment …"})
     slash = workspace.slash("/deploy", "now")
     pressed = {"type": "block_actions", "user": {"id": "U7"}, "channel": {"id": "C7"}}
     button = workspace.interact(pressed | {"team": {"id": workspace.team}})
@@ -203,13 +174,13 @@ def test_commands_and_buttons_are_events(
 
 
 def test_nothing_is_acknowledged_before_the_disk_has_it(
-    start: StartSocketPump, broker: Broker, workspace_that_retries: Workspace
+    start_socket: StartSocketPump, broker: Broker, workspace_that_retries: Workspace
 ) -> None:
     """While the spool refuses, Slack hears nothing, sends again, and each comes in the end."""
     workspace = workspace_that_retries
     workspace.faults.ack_seconds, workspace.faults.retry_after = 0.3, (0.3,) * 400
     queue = all_events(broker)
-    pump = start(spool={"max_bytes": "16MiB"}, broker={"url": NO_BROKER}, ready=False)
+    pump = start_socket(spool={"max_bytes": "16MiB"}, broker={"url": NO_BROKER}, ready=False)
     pump.wait_ready("slack")
     filler = "x" * 200_000
 
@@ -228,7 +199,7 @@ def test_nothing_is_acknowledged_before_the_disk_has_it(
     pump.terminate()
     pump.wait()
     assert not any(one.acknowledged for one in held)
-    start()
+    start_socket()
     emitting.join(SECONDS)
     wait_until(acknowledged(workspace), 60)
     got = broker.take_until(queue, lambda got: len(set(numbers(got))) == 100)
@@ -241,13 +212,13 @@ def ids(got: Sequence[Message]) -> list[str]:
 
 
 def test_kill_between_receipt_and_commit(
-    start: StartSocketPump, broker: Broker, workspace_that_retries: Workspace
+    start_socket: StartSocketPump, broker: Broker, workspace_that_retries: Workspace
 ) -> None:
     """kill -9 with events that were received and not committed: Slack sends them again."""
     workspace = workspace_that_retries
     workspace.faults.ack_seconds, workspace.faults.retry_after = 0.2, (0.3,) * 400
     queue = all_events(broker)
-    pump = start()
+    pump = start_socket()
     # It has them in its socket, or in its hands, and can't commit.
     pump.signal(signal.SIGSTOP)
     for number in range(50):
@@ -262,13 +233,13 @@ def test_kill_between_receipt_and_commit(
 
 
 def test_twenty_kills_lose_nothing(
-    start: StartSocketPump, broker: Broker, workspace_that_retries: Workspace
+    start_socket: StartSocketPump, broker: Broker, workspace_that_retries: Workspace
 ) -> None:
     """kill -9 at any moment: what Slack was told is there, what it wasn't told comes again."""
     workspace = workspace_that_retries
     workspace.faults.ack_seconds, workspace.faults.retry_after = 0.3, (0.2,) * 1000
     queue = all_events(broker)
-    pump = start()
+    pump = start_socket()
     dice = random.Random(20)
     with Flood(workspace) as flood:
         for kill in range(20):
@@ -299,12 +270,12 @@ def assert_repeats_are_equal(got: Sequence[Message]) -> None:
 
 
 def test_a_refresh_opens_no_gap(
-    start: StartSocketPump, broker: Broker, workspace_that_retries: Workspace
+    start_socket: StartSocketPump, broker: Broker, workspace_that_retries: Workspace
 ) -> None:
     """Connections that Slack renews, one or all at once, are replaced before they end."""
     workspace = workspace_that_retries
     queue = all_events(broker)
-    pump = start()
+    pump = start_socket()
     with Flood(workspace) as flood:
         for reason in ("warning", "refresh_requested"):
             before = set(workspace.sockets)
@@ -325,14 +296,14 @@ def test_a_refresh_opens_no_gap(
 
 
 def test_a_storm_of_disconnects_loses_nothing(
-    start: StartSocketPump, broker: Broker, workspace_that_retries: Workspace
+    start_socket: StartSocketPump, broker: Broker, workspace_that_retries: Workspace
 ) -> None:
     """Cuts, resets, refreshes and silences at random: all arrives, and nothing twice."""
     workspace = workspace_that_retries
     workspace.faults.ack_seconds, workspace.faults.retry_after = 0.3, (0.2,) * 1000
     queue = all_events(broker)
     slack = {"connections": 3, "ping_interval": 0.3, "ping_timeout": 0.5}
-    pump = start(slack=slack, retry={"initial": 0.05, "max": 0.5})
+    pump = start_socket(slack=slack, retry={"initial": 0.05, "max": 0.5})
     dice = random.Random(6)
 
     def strike(one: int) -> None:
@@ -363,14 +334,14 @@ def test_a_storm_of_disconnects_loses_nothing(
 
 
 def test_repeats_are_dropped_and_acknowledged(
-    start: StartSocketPump, broker: Broker, workspace_that_retries: Workspace
+    start_socket: StartSocketPump, broker: Broker, workspace_that_retries: Workspace
 ) -> None:
     """An event on each connection at once, and again and again, is published once."""
     workspace = workspace_that_retries
     workspace.faults.copies = 2
     workspace.faults.deaf_to_acks = True
     queue = all_events(broker)
-    pump = start()
+    pump = start_socket()
     for number in range(20):
         workspace.emit(message(number))
     wait_until(lambda: all(one.given_up for one in workspace.envelopes), 60)
@@ -384,12 +355,12 @@ def test_repeats_are_dropped_and_acknowledged(
 
 
 def test_a_gap_is_told_only_when_no_connection_is_left(
-    start: StartSocketPump, broker: Broker, workspace_that_retries: Workspace
+    start_socket: StartSocketPump, broker: Broker, workspace_that_retries: Workspace
 ) -> None:
     """One of two may go without a word; when both go, a gap tells from when to when."""
     workspace = workspace_that_retries
     queue = all_events(broker)
-    pump = start()
+    pump = start_socket()
     first, second = workspace.sockets
     workspace.cut([first])
     wait_until(lambda: second in workspace.sockets and len(workspace.sockets) == 2)
@@ -415,12 +386,12 @@ def milliseconds(moment: str) -> int:
 
 
 def test_a_silent_connection_is_found_and_replaced(
-    start: StartSocketPump, broker: Broker, workspace_that_retries: Workspace
+    start_socket: StartSocketPump, broker: Broker, workspace_that_retries: Workspace
 ) -> None:
     """Of a connection that died without a word a ping tells; Slack's pings are answered."""
     workspace = workspace_that_retries
     queue = all_events(broker)
-    pump = start(slack={"ping_interval": 0.3, "ping_timeout": 0.5})
+    pump = start_socket(slack={"ping_interval": 0.3, "ping_timeout": 0.5})
     workspace.ping(b"are you there")
     wait_until(lambda: workspace.pongs.count(b"are you there") == 2)
     first, second = workspace.sockets
@@ -435,10 +406,10 @@ def test_a_silent_connection_is_found_and_replaced(
 
 
 def test_socket_mode_that_was_switched_off_is_fatal(
-    start: StartSocketPump, workspace_that_retries: Workspace
+    start_socket: StartSocketPump, workspace_that_retries: Workspace
 ) -> None:
     """link_disabled ends the daemon with 78, and the log says what to do."""
-    pump = start()
+    pump = start_socket()
     workspace_that_retries.disconnect("link_disabled")
     assert pump.wait() == 78
     assert "Socket Mode" in pump.logged("token.refused", code="link_disabled")[0]["fix"]
@@ -446,24 +417,24 @@ def test_socket_mode_that_was_switched_off_is_fatal(
 
 @pytest.mark.parametrize("key", ["app_token", "token"])
 def test_a_token_of_the_wrong_kind_is_fatal(
-    start: StartSocketPump, workspace_that_retries: Workspace, key: str
+    start_socket: StartSocketPump, workspace_that_retries: Workspace, key: str
 ) -> None:
     """Each token in the other's place: 78, and the log names the key."""
     other = workspace_that_retries.token if key == "app_token" else workspace_that_retries.app_token
-    pump = start(ready=False, slack={key: other})
+    pump = start_socket(ready=False, slack={key: other})
     assert pump.wait() == 78
     (line,) = pump.logged("token.refused", code="not_allowed_token_type")
     assert f"slack.{key}" in line["fix"]
 
 
 def test_too_many_connections_end_no_others(
-    start: StartSocketPump, broker: Broker, workspace_that_retries: Workspace
+    start_socket: StartSocketPump, broker: Broker, workspace_that_retries: Workspace
 ) -> None:
     """Where Slack lets fewer connections live than we want, those that live go on."""
     workspace = workspace_that_retries
     workspace.faults.most_sockets = 2
     queue = all_events(broker)
-    pump = start(ready=False, slack={"connections": 4})
+    pump = start_socket(ready=False, slack={"connections": 4})
     pump.wait_ready()
     pump.wait_log("connection.leaves", reason="too_many_websockets")
     wait_connections(workspace, 2)
@@ -477,12 +448,12 @@ def test_too_many_connections_end_no_others(
 
 
 def test_ignored_events_are_acknowledged(
-    start: StartSocketPump, broker: Broker, workspace_that_retries: Workspace
+    start_socket: StartSocketPump, broker: Broker, workspace_that_retries: Workspace
 ) -> None:
     """What is not to be published is not sent again either."""
     workspace = workspace_that_retries
     queue = all_events(broker)
-    pump = start(events={"ignore": ["message"]})
+    pump = start_socket(events={"ignore": ["message"]})
     workspace.emit(message(1))
     workspace.emit({"type": "team_join", "user": "U1", "event_ts": "1.000001"})
     wait_until(acknowledged(workspace))
@@ -493,21 +464,21 @@ def test_ignored_events_are_acknowledged(
 
 
 def test_what_the_spool_holds_is_known_after_a_restart(
-    start: StartSocketPump, broker: Broker, workspace_that_retries: Workspace
+    start_socket: StartSocketPump, broker: Broker, workspace_that_retries: Workspace
 ) -> None:
     """Committed, acknowledged in vain, killed with the broker away: published once all the same."""
     workspace = workspace_that_retries
     workspace.faults.ack_seconds, workspace.faults.retry_after = 0.3, (0.3,) * 400
     workspace.faults.deaf_to_acks = True
     queue = all_events(broker)
-    pump = start(ready=False, broker={"url": NO_BROKER})
+    pump = start_socket(ready=False, broker={"url": NO_BROKER})
     pump.wait_ready("slack")
     workspace.emit(message(1))
     frames = workspace.frames
     wait_until(lambda: any("envelope_id" in frame for frame in frames))
     pump.kill()
     workspace.faults.deaf_to_acks = False
-    second = start()
+    second = start_socket()
     wait_until(acknowledged(workspace))
     stop(second)
     assert numbers(broker.drain(queue)) == [1]
