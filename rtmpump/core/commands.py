@@ -52,8 +52,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class Message(msgspec.Struct, frozen=True):
     """Post `text` to `channel` (id or name), in the thread of `thread_ts` if there is one.
 
-    `blocks` and `attachments` are JSON, "" without any; RTM takes none, and the `text` may then be
-    "".
+    `blocks` and `attachments` are JSON, which RTM doesn't take; beside them the `text` may be "".
     """
 
     kind: ClassVar[str] = "message"
@@ -63,8 +62,8 @@ class Message(msgspec.Struct, frozen=True):
     text: str
     thread_ts: str | None = None
     reply_broadcast: bool = False
-    blocks: str = ""
-    attachments: str = ""
+    blocks: str | None = None
+    attachments: str | None = None
 
 
 class Typing(msgspec.Struct, frozen=True):
@@ -136,7 +135,7 @@ def post(message: Message, channel_id: str) -> Api:
     if message.reply_broadcast:
         arguments["reply_broadcast"] = "true"
     for name, value in (("blocks", message.blocks), ("attachments", message.attachments)):
-        if value:
+        if value is not None:
             arguments[name] = value
     return Api(POST, arguments)
 
@@ -286,10 +285,10 @@ def _text(fields: _Fields) -> str:
     return text
 
 
-def _rich(fields: _Fields, name: str) -> str:
+def _rich(fields: _Fields, name: str) -> str | None:
     """Read blocks or attachments: a list of objects, given on as it is."""
     if name not in fields:
-        return ""
+        return None
     most = _RICH[name]
     wanted = f"a list of 1 to {most} objects"
     value = fields[name]
