@@ -578,7 +578,7 @@ DEEP = "[" * 40 + "]" * 40
 def test_blocks_that_json_can_not_say(bad: str) -> None:
     """What could not be written to Slack is rejected, and the field is named."""
     body = f'{{"channel": "C1A", "attachments": [{bad}]}}'
-    with pytest.raises(CommandRejected, match='^invalid_command: field "attachments" ') as caught:
+    with pytest.raises(CommandRejected, match=r'^invalid_command: field "attachments" ') as caught:
         parse(body.encode(), socket_mode=True)
     assert caught.value.field == "attachments"
 
