@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,25 @@ from tests.pump_help import SECONDS, Broker, Message, PumpProcess, wait_until
 from tests.socket_help import StartSocketPump, wait_connections
 
 NO_BROKER = "amqp://guest:guest@127.0.0.1:1/%2F"
+# The daemon, that kills itself at one point the first time that a message gets there.
+DYING = """
+import os, signal
+from rtmpump import cli
+from rtmpump.links.socket_mode import SocketMode
+from rtmpump.spool import Spool
+kind, name = {point}
+method = getattr(kind, name)
+def dying(self, *given, **named):
+    is_there = any(b'"n":' in body for _, body in given[0]) if given else self._fresh
+    if is_there and os.path.exists("die"):
+        os.unlink("die")
+        os.kill(os.getpid(), signal.SIGKILL)
+    return method(self, *given, **named)
+setattr(kind, name, dying)
+cli.main()
+"""
+BEFORE_COMMIT = '(Spool, "append")'
+AFTER_COMMIT = '(SocketMode, "accepted")'
 
 
 def all_events(broker: Broker) -> str:
@@ -230,6 +250,32 @@ def test_kill_between_receipt_and_commit(
     stop(pump)
     got = broker.drain(queue)
     assert set(numbers(got)) == set(range(50))
+
+
+@pytest.mark.parametrize("point", [BEFORE_COMMIT, AFTER_COMMIT])
+def test_kill_at_the_very_line(
+    start_socket: StartSocketPump,
+    broker: Broker,
+    workspace_that_retries: Workspace,
+    tmp_path: Path,
+    point: str,
+) -> None:
+    """Read and not committed, or committed and not acknowledged: Slack sends it again."""
+    workspace = workspace_that_retries
+    workspace.faults.ack_seconds, workspace.faults.retry_after = 0.2, (0.3,) * 400
+    queue = all_events(broker)
+    pump = start_socket(program=("-c", DYING.format(point=point)))
+    (tmp_path / "die").touch()
+    workspace.emit(message(0))
+    assert pump.wait() == -signal.SIGKILL
+    (envelope,) = workspace.envelopes
+    assert not envelope.acknowledged
+    pump.start()
+    wait_until(acknowledged(workspace))
+    stop(pump)
+    got = broker.drain(queue)
+    assert set(numbers(got)) == {0}
+    assert len(set(ids(got))) == 1
 
 
 def test_twenty_kills_lose_nothing(
