@@ -41,10 +41,12 @@ SEEN_MOST: Final = 32_768
 _LINK: Final = "slack"
 # Slack says "warning" some ten seconds before the end, and ends the connection itself.
 _LEAVE_AFTER: Final = 60.0
-# A connection that was sent away is not asked for again before this, while others are up.
-_CROWDED: Final = 60.0
+# A connection that was sent away is not asked for again before one of these, while others are up.
+_ALIEN_STAYS: Final = 60.0
+_ROOM_COMES: Final = 0.5
 _LONGEST_POLL: Final = 5.0
 _CLOSING: Final = 1.0
+_CROWDED: Final = "too_many_websockets"
 _DISABLED_FIX: Final = "switch Socket Mode on again on the app's page, under Settings"
 
 _log = log.get("socket_mode")
@@ -289,9 +291,16 @@ class SocketMode:
         member.session.received(Goodbye("disconnect", ""), now)
         if reason == "link_disabled":
             raise TokenRefused("link_disabled", _DISABLED_FIX)
-        if reason == "too_many_websockets":
-            # Another program holds connections of this app; to ask again at once helps nobody.
-            self._not_before = now + _CROWDED
+        if reason == _CROWDED:
+            self._make_room(now)
+
+    def _make_room(self, now: float) -> None:
+        """Slack takes no more connections: give up one that leaves anyway, but never the last."""
+        leaving = [member for member in self._members if member.is_leaving]
+        # Without any, another program holds connections of this app: to ask again helps nobody.
+        self._not_before = now + (_ROOM_COMES if leaving else _ALIEN_STAYS)
+        if leaving and self.connections + len(leaving) > 1:
+            leaving[0].retire(now)
 
     def _acknowledge(self, member: _Member, envelope: Envelope) -> None:
         answer = self._slack.slash_answer if envelope.kind == "slash_commands" else ""
@@ -315,7 +324,8 @@ class SocketMode:
             self._look_after(member, now)
         if self.connections >= self._slack.connections:
             for member in self._members:
-                member.retire(now)
+                if member.is_leaving:
+                    member.retire(now)
         self._order_missing(now)
 
     def _look_after(self, member: _Member, now: float) -> None:
@@ -370,8 +380,13 @@ class _Member:
             self.session.closed("closed", "it was replaced", now)
         return self.session.due(now)
 
+    @property
+    def is_leaving(self) -> bool:
+        """Whether it still serves, and Slack said that it will end."""
+        is_whole = self._over_at is None and self.why != _CROWDED
+        return is_whole and self.session.state is State.LEAVING
+
     def retire(self, now: float) -> None:
-        """Close it in order if it leaves: its replacement is there."""
-        if self.session.state is State.LEAVING and self._over_at is None:
-            self._over_at = now + _CLOSING
-            self.socket.say_goodbye()
+        """Begin to close it in order."""
+        self._over_at = now + _CLOSING
+        self.socket.say_goodbye()

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from rtmpump.sandbox.faults import HttpAnswer
 from rtmpump.sandbox.workspace import Workspace
 from tests.conftest import StartPump
 from tests.pump_help import SECONDS, Broker, Message, PumpProcess, wait_until
@@ -241,6 +242,8 @@ def test_kill_between_receipt_and_commit(
     pump = start_socket()
     # It has them in its socket, or in its hands, and can't commit.
     pump.signal(signal.SIGSTOP)
+    stat = Path(f"/proc/{pump.pid}/stat")
+    wait_until(lambda: stat.read_text().rpartition(") ")[2].startswith("T"))
     for number in range(50):
         workspace.emit(message(number))
     assert len(workspace.unacknowledged()) == 50
@@ -339,6 +342,58 @@ def test_a_refresh_opens_no_gap(
     assert set(numbers(got)) == set(range(flood.sent))
     assert kinds(got) == ["rtmpump.connected", "rtmpump.disconnected"]
     assert not pump.logged("slack.disconnected")
+
+
+def test_a_refresh_of_as_many_as_slack_allows_opens_no_gap(
+    start_socket: StartSocketPump, broker: Broker, workspace_that_retries: Workspace
+) -> None:
+    """Where no connection can be opened beside the old ones, they are replaced one by one."""
+    workspace = workspace_that_retries
+    workspace.faults.most_sockets = 2
+    queue = all_events(broker)
+    pump = start_socket()
+    before = set(workspace.sockets)
+    with Flood(workspace) as flood:
+        workspace.disconnect("warning", close_after=20.0)
+        wait_until(lambda: len(set(workspace.sockets) - before) == 2)
+        flood.wait_for(20)
+    wait_until(acknowledged(workspace))
+    stop(pump)
+    got = broker.take(queue, broker.count(queue))
+    assert set(numbers(got)) == set(range(flood.sent))
+    assert kinds(got) == ["rtmpump.connected", "rtmpump.disconnected"]
+
+
+def test_a_connection_that_can_not_be_replaced_ends_no_other(
+    start_socket: StartSocketPump, broker: Broker, workspace_that_retries: Workspace
+) -> None:
+    """Slack refuses a while: told in the log, tried again as it asked, and no gap."""
+    workspace = workspace_that_retries
+    queue = all_events(broker)
+    pump = start_socket()
+    limited = HttpAnswer(429, {"Retry-After": "1"}, '{"ok":false,"error":"ratelimited"}')
+    workspace.faults.api_errors["apps.connections.open"].extend(["internal_error", limited])
+    first, second = workspace.sockets
+    workspace.cut([first])
+    pump.wait_log("connection.not_opened", reason="internal_error")
+    workspace.emit(message(1))
+    wait_until(acknowledged(workspace))
+    wait_connections(workspace, 2)
+    assert second in workspace.sockets
+    stop(pump)
+    assert kinds(broker.drain(queue)) == ["rtmpump.connected", "rtmpump.disconnected"]
+
+
+def test_an_app_token_that_was_revoked_is_fatal(
+    start_socket: StartSocketPump, workspace_that_retries: Workspace
+) -> None:
+    """Also while other connections still hold: 78, and the key is named."""
+    pump = start_socket()
+    workspace_that_retries.faults.api_errors["apps.connections.open"].append("token_revoked")
+    workspace_that_retries.cut(workspace_that_retries.sockets[:1])
+    assert pump.wait() == 78
+    (line,) = pump.logged("token.refused", code="token_revoked")
+    assert "slack.app_token" in line["fix"]
 
 
 def test_a_storm_of_disconnects_loses_nothing(
