@@ -1,4 +1,4 @@
-"""Slack's Web API: the three methods that RTM needs, any other, and Slack's errors in our words.
+"""Slack's Web API: the few methods that we need ourselves, any other, and Slack's errors in our words.
 
 Laws: each method makes its calls once, trying again is for `retry.hold` or for who asked. No text
 that leaves here quotes the token, a body or a URL: errors of slack_sdk quote the request and what
@@ -50,7 +50,7 @@ _TOKEN_FIXES: Final = {
 }
 _OTHER_FIXES: Final = {
     "not_allowed_token_type": "RTM needs the token of a classic app (xoxb- of a classic bot); "
-    "Slack has no RTM for the tokens of newer apps",
+    'Slack has no RTM for the tokens of newer apps: they take slack.mode = "socket"',
     "missing_scope": "add the scope to the classic app and install it again",
     "no_permission": _ADMIN,
     "org_login_required": "the workspace moved into an Enterprise organisation: " + _TAKE_ANOTHER,
