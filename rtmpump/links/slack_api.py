@@ -1,4 +1,4 @@
-"""Slack's Web API: the few methods that we need ourselves, any other, and Slack's errors in our words.
+"""Slack's Web API: the methods that we need ourselves, any other, and Slack's errors in our words.
 
 Laws: each method makes its calls once, trying again is for `retry.hold` or for who asked. No text
 that leaves here quotes the token, a body or a URL: errors of slack_sdk quote the request and what
