@@ -85,15 +85,9 @@ class SocketMode:
         self._awake, self._waker = socket.socketpair()
         self._awake.setblocking(False)
         self._waker.setblocking(False)
-        self.repeats = 0
         self.rtt: float | None = None
         self.took_all = False
         self.received_ms = 0
-
-    @property
-    def current(self) -> int | None:
-        """The number that all connections have together, while there is any."""
-        return self._number if self._members else None
 
     @property
     def connections(self) -> int:
@@ -124,10 +118,11 @@ class SocketMode:
         """Take over a connection that was ordered. From any thread."""
         with self._lock:
             self._asked -= 1
-            if self._is_open:
+            is_open = self._is_open
+            if is_open:
                 self._arrivals.append(connection)
-                connection = RtmSocket(self._slack)
-        connection.close()
+        if not is_open:
+            connection.close()
         self.wake()
 
     def read(self, wait: float) -> list[bytes]:
@@ -251,13 +246,11 @@ class SocketMode:
         if envelope is None:
             self._take_control(member, frame, bodies)
         elif envelope.identity in self._seen:
-            self.repeats += 1
             self._acknowledge(member, envelope)
+            _log.debug("event.repeated", envelope=envelope.id[:80])
         else:
             self._unacknowledged.append((member, envelope))
-            if envelope.identity in self._fresh:
-                self.repeats += 1
-            else:
+            if envelope.identity not in self._fresh:
                 self._fresh[envelope.identity] = None
                 bodies.append(frame)
 
