@@ -42,7 +42,6 @@ class RtmSocket:
 
     source = ""
     parse = staticmethod(parse)
-    rtt: float | None = None
 
     def __init__(self, slack: Slack) -> None:
         self._slack = slack
@@ -92,11 +91,6 @@ class RtmSocket:
         if link is None:
             raise _not_connected("nothing is open")
         return link.read(wait)
-
-    @property
-    def ping_interval(self) -> float:
-        """How often who reads has to ping."""
-        return self._slack.ping_interval
 
     def accepted(self) -> None:
         """What the last `read` gave is safe; RTM has no way to tell Slack."""

@@ -60,8 +60,6 @@ class SocketMode:
 
     source = envelopes.SOURCE
     parse = staticmethod(envelopes.parse_frame)
-    ping_interval = math.inf
-    """The connections are pinged here."""
 
     def __init__(
         self, slack: Slack, *, ids: MessageIds, ask: Callable[[], None], seen_most: int = SEEN_MOST
@@ -85,7 +83,6 @@ class SocketMode:
         self._awake, self._waker = socket.socketpair()
         self._awake.setblocking(False)
         self._waker.setblocking(False)
-        self.rtt: float | None = None
         self.took_all = False
         self.received_ms = 0
 
@@ -154,8 +151,16 @@ class SocketMode:
         self._unacknowledged, self._fresh = [], {}
 
     def send(self, frame: bytes, *, connection: int) -> None:
-        """Refuse: over Socket Mode nothing is sent but acknowledgements."""
-        raise NotConnected(_LINK, "not_connected", "Socket Mode takes no frames")
+        """Write a ping of the reader's (`frames.ping`) on every connection, for it sends no other.
+
+        `read` gives the answers as RTM's pongs. Raises NotConnected where all that is over.
+        """
+        if connection != self._number or not self._members:
+            raise NotConnected(_LINK, "not_connected", f"connection {connection} is over")
+        for member in self._members:
+            if member.session.state is State.LIVE:
+                with suppress(NotConnected, WriteFailed):
+                    member.socket.ping(frame)
 
     def say_goodbye(self) -> None:
         """Begin the end of every connection; `read` goes on until Slack's answers. Any thread."""
@@ -273,7 +278,6 @@ class SocketMode:
             id = envelopes.ping_id(payload)
             if id is not None:
                 member.session.received(Pong(id), now)
-                self.rtt = member.session.rtt
                 bodies.append(b'{"type":"pong","reply_to":%d}' % id)
         return bodies
 

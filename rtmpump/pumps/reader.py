@@ -152,7 +152,7 @@ class Reader:
         return Session(
             time.monotonic(),
             hello_timeout=slack.hello_timeout,
-            ping_interval=self._socket.ping_interval,
+            ping_interval=slack.ping_interval,
             ping_timeout=slack.ping_timeout,
             ids=self._ids,
         )
@@ -275,9 +275,8 @@ class Reader:
             self._metrics.received(clean(type) or UNKNOWN, count)
         if batch.ignored:
             self._metrics.dropped("ignored", batch.ignored)
-        rtt = self._socket.rtt if session.rtt is None else session.rtt
-        if rtt is not None:
-            self._metrics.slack_rtt(rtt)
+        if session.rtt is not None:
+            self._metrics.slack_rtt(session.rtt)
 
     def _tell_disconnected(self, ended: Ended | None) -> None:
         self._hearers.disconnected()

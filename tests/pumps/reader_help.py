@@ -118,8 +118,6 @@ class Scripted:
         self._reads: deque[Any] = deque()
 
     source = ""
-    rtt = None
-    ping_interval = 15.0
     parse = staticmethod(parse)
 
     def accepted(self) -> None:
