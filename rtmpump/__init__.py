@@ -10,6 +10,10 @@ The inbound trip:
    publishes it, many in flight; `core/window.py` keeps count.
 5. The broker confirms, and the confirmed ones leave the spool.
 
+In Socket Mode `links/socket_mode.py` stands in the place of `links/rtm.py`: several WebSockets that
+look like one, the further ones opened by `pumps/dialer.py`. What is in an envelope is told in
+`core/envelopes.py`; it is acknowledged after step 3, and opened in step 4.
+
 The outbound trip:
 
 1. `pumps/sender.py` is given a message of the queue `rtm.outbound`; `core/commands.py` makes a
@@ -18,6 +22,8 @@ The outbound trip:
    those that wait for it.
 3. `core/lanes.py` lets it wait for its turn and for the rate limit of its channel.
 4. `links/rtm.py` writes it to the same WebSocket; the reader brings Slack's reply back.
+   In Socket Mode, as for commands of the type api, `links/caller.py` has `links/web_calls.py` call
+   Slack's Web API instead.
 5. `links/answers.py` publishes the result, or the dead letter, and only then acknowledges.
 
 Of two pumps for one workspace `links/lease.py` makes one the active one (`core/claim.py` says what

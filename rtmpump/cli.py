@@ -106,7 +106,7 @@ def _tell(error: RtmpumpError) -> None:
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="rtmpump", message="%(prog)s %(version)s")
 def main() -> None:
-    """Pump Slack RTM events into RabbitMQ, and messages from RabbitMQ into Slack, losing none.
+    """Pump Slack's events into RabbitMQ, and messages from RabbitMQ into Slack, losing none.
 
     Begin with `rtmpump demo`, which needs no account; then `rtmpump check --connect`.
 

@@ -288,6 +288,19 @@ class EventTypes(ListOf[frozenset[str]]):
         return frozenset(words)
 
 
+class Methods(ListOf[frozenset[str]]):
+    """Methods of Slack's Web API, each by its whole name."""
+
+    def read(self, value: object) -> frozenset[str]:
+        """Return the set of them."""
+        words = self.strings(value)
+        for word in words:
+            if len(word) > 80 or not re.fullmatch(r"[A-Za-z0-9]+(\.[A-Za-z0-9]+)+", word):
+                fix = "patterns are not taken"
+                raise wrong('a list of whole names such as "reactions.add"', word, fix)
+        return frozenset(words)
+
+
 class File(Text):
     """A file that must be there, or "" for none."""
 

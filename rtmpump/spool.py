@@ -205,7 +205,13 @@ class Spool:
             self._lock.release()
 
     def append(
-        self, items: _Items, *, team: str, bot: str, complete_until_ms: int | None = None
+        self,
+        items: _Items,
+        *,
+        team: str,
+        bot: str,
+        complete_until_ms: int | None = None,
+        source: str = "",
     ) -> Appended:
         """Accept a batch of (received_ms, body) in one transaction; on return it is committed.
 
@@ -223,7 +229,7 @@ class Spool:
             self._check_disk(size)
             if complete_until_ms is None:
                 complete_until_ms = items[-1][0]
-            origin = Origin(team, bot, self.epoch)
+            origin = Origin(team, bot, self.epoch, source)
             return self._append_with_room(items, size, origin, complete_until_ms)
 
     def _append_with_room(

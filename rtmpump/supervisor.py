@@ -15,13 +15,14 @@ Laws:
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -43,12 +44,15 @@ from rtmpump.links.lease import Lease
 from rtmpump.links.retry import Retry
 from rtmpump.links.rtm import RtmSocket
 from rtmpump.links.slack_api import SlackApi
+from rtmpump.links.socket_mode import SEEN_MOST, SocketMode
 from rtmpump.links.systemd import Notifier
+from rtmpump.links.web_calls import WORKERS, WebCalls
 from rtmpump.links_state import Links
 from rtmpump.metrics import Metrics
 from rtmpump.pumps import publisher as publishing
 from rtmpump.pumps import reader as reading
 from rtmpump.pumps import sender as sending
+from rtmpump.pumps.dialer import Dialer
 from rtmpump.pumps.directory import Directory
 from rtmpump.pumps.turns import Turns
 from rtmpump.spool import Spool
@@ -77,6 +81,7 @@ class Supervisor:
         self._notifier = notifier
         self._stop_publisher = threading.Event()
         self._stop_directory = threading.Event()
+        self._stop_calls = threading.Event()
         self.metrics = Metrics()
         self.links = Links(self.metrics)
         self.spool = _open_spool(config)
@@ -87,13 +92,14 @@ class Supervisor:
         self._alarm = _Alarm()
         api = SlackApi(config.slack)
         self._ids = MessageIds()
-        self._socket = RtmSocket(config.slack)
         self._directory = Directory(api, policy=config.retry, stop=self._stop_directory)
+        self._calls = _web_calls(config, self._stop_calls)
         up, down = self._up, self._down
         self._publisher = publishing.Publisher(
             config, self.spool, self.metrics, stop=self._stop_publisher, up=up, down=down
         )
         self._term = self._new_term(None)
+        self._dialer = self._make_dialer(api)
         self.metrics.commands_waiting = lambda: self._term.sender.waiting
         self._reader = reading.Reader(
             config,
@@ -111,9 +117,12 @@ class Supervisor:
         self._pumps: dict[str, _Pump] = {
             "publisher": self._publisher,
             "directory": self._directory,
+            **{f"calls-{n}": worker for n, worker in enumerate(self._calls.workers, 1)},
             "sender": self._term.sender,
             "reader": self._reader,
         }
+        if self._dialer is not None:
+            self._pumps["dialer"] = self._dialer
         self._lease: Lease | None = None
         self._turns: tuple[Turns[_Term], ...] = ()
         if config.ha.enabled:
@@ -144,6 +153,24 @@ class Supervisor:
         """The names of the threads that run and make no progress."""
         since = time.monotonic() - self._stalled_after
         return [name for name in self.alive() if self._pumps[name].beat < since]
+
+    def _make_dialer(self, api: SlackApi) -> Dialer | None:
+        """Make the source of events; RTM dials as it reads, Socket Mode beside it."""
+        slack = self._config.slack
+        if slack.mode == "rtm":
+            self._socket: RtmSocket | SocketMode = RtmSocket(slack)
+            return None
+        source = SocketMode(slack, ids=self._ids, ask=lambda: dialer.order())
+        dialer = Dialer(
+            slack,
+            api,
+            policy=self._config.retry,
+            stop=self._term.stop_reader,
+            deliver=source.arrived,
+        )
+        self._socket = source
+        source.remember(_newest(self.spool, SEEN_MOST))
+        return dialer
 
     # Two pumps, one of them active.
 
@@ -193,6 +220,7 @@ class Supervisor:
             self._config,
             self.metrics,
             send=self._send,
+            submit=self._calls.submit,
             lookup=self._directory.lookup,
             ids=self._ids,
             stop=stop,
@@ -288,6 +316,8 @@ class Supervisor:
         # Now nobody needs the WebSocket, and what it still brings is all that the spool will hold.
         self._term.stop_reader.set()
         self._reader.stop()
+        if self._dialer is not None:
+            self._dialer.wake()
         self._join("reader", part(0.5))
         # From here on another may read and write; what is left to do is our own spool.
         if self._lease is not None:
@@ -310,11 +340,13 @@ class Supervisor:
             self._publisher.wake()
 
     def _end_all(self) -> None:
+        self._stop_calls.set()
         for stop in (self._stop_publisher, self._term.stop_sender, self._stop_directory):
             stop.set()
         self._publisher.wake()
         self._term.sender.tell(sending.Close())
         self._directory.wake()
+        self._calls.wake()
 
     def _join(self, name: str, until: float) -> None:
         if name == "sender" and not self.links.is_up(sending.LINK):
@@ -470,6 +502,14 @@ def _nothing(_number: int, _frame: FrameType | None) -> None:
     """The wake-up pipe has the number already."""
 
 
+def _newest(spool: Spool, most: int) -> Iterator[bytes]:
+    """Give the bodies of the newest events that the spool holds, at most so many."""
+    cursor = spool.measure().last_seq - most
+    while rows := spool.read(cursor, 1024):
+        cursor = rows[-1].seq
+        yield from (row.body for row in rows if row.origin.source == SocketMode.source)
+
+
 def _open_spool(config: Config) -> Spool:
     spool = config.spool
 
@@ -482,6 +522,19 @@ def _open_spool(config: Config) -> Spool:
         when_full=spool.when_full,
         sync=spool.sync,
         told=told,
+    )
+
+
+def _web_calls(config: Config, stop: threading.Event) -> WebCalls:
+    """The workers for calls of the Web API; none where no command can ask for one."""
+    outbound = config.outbound
+    is_needed = bool(outbound.api_methods) or config.slack.mode == "socket"
+    return WebCalls(
+        SlackApi(config.slack, timeout=math.ceil(outbound.reply_timeout)),
+        rate=outbound.api_rate,
+        burst=outbound.burst,
+        stop=stop,
+        workers=WORKERS if is_needed else 0,
     )
 
 

@@ -267,6 +267,22 @@ def test_check_connect_fails_where_passive_finds_nothing(
     assert "rtmpump: RabbitMQ misses rtm.events" in done.stderr
 
 
+def test_check_connect_asks_for_socket_mode(
+    tmp_path: Path, workspace: Workspace, broker_url: str
+) -> None:
+    """Both tokens are asked about, told by their source and never shown; no WebSocket is opened."""
+    file = config_file(tmp_path, broker_url, token=workspace.token, api_url=workspace.api_url)
+    env = {"RTMPUMP_SLACK_MODE": "socket", "SLACK_APP_TOKEN": workspace.app_token}
+    done = rtmpump(tmp_path, "check", "--connect", "-c", str(file), env=env)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "slack.app_token = ***  (from SLACK_APP_TOKEN)" in done.stdout
+    assert "Slack: auth.test: the token is good" in done.stdout
+    assert "Slack: apps.connections.open: the app-level token may use Socket Mode" in done.stdout
+    assert workspace.connections == 0
+    assert workspace.app_token not in done.stdout
+    assert {call.method for call in workspace.calls} == {"auth.test", "apps.connections.open"}
+
+
 def test_check_connect_is_69_where_the_broker_is_away(tmp_path: Path, workspace: Workspace) -> None:
     """Slack is still asked, and the password still hidden."""
     file = config_file(tmp_path, NOBODY, token=workspace.token, api_url=workspace.api_url)

@@ -19,8 +19,13 @@ from tests.config_help import ENV, EXAMPLE, ROOT, TOKEN, at, load, told
 # Every key and its default, as users are told; `token` is what ENV gives.
 DEFAULTS: dict[str, dict[str, Any]] = {
     "slack": {
+        "mode": "rtm",
         "token": Secret(TOKEN),
         "token_file": "",
+        "app_token": Secret(""),
+        "app_token_file": "",
+        "connections": 2,
+        "slash_answer": "",
         "api_url": "https://slack.com/api/",
         "ping_interval": 15.0,
         "ping_timeout": 10.0,
@@ -49,6 +54,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "stream": "",
         "stream_max_age": "7D",
         "confirm_window": 1024,
+        "backfill": False,
+        "backfill_threads": 86_400.0,
     },
     "outbound": {
         "queue": "rtm.outbound",
@@ -59,6 +66,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "reply_timeout": 10.0,
         "max_attempts": 5,
         "on_uncertain": "resend",
+        "api_methods": frozenset(),
+        "api_rate": 0.8,
     },
     "spool": {
         "path": Path("rtmpump-spool.db"),
@@ -76,6 +85,10 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 OTHERS: dict[str, tuple[str, str, Any]] = {
     "slack.token": ('"xoxb-2"', "xoxb-2", Secret("xoxb-2")),
     "slack.token_file": ('"/run/token"', "/run/token", "/run/token"),
+    "slack.app_token": ('"xapp-2"', "xapp-2", Secret("xapp-2")),
+    "slack.app_token_file": ('"/run/app"', "/run/app", "/run/app"),
+    "slack.connections": ("10", "10", 10),
+    "slack.slash_answer": ('"Moment"', "Moment", "Moment"),
     "slack.api_url": ('"http://127.0.0.1:99/api"', "http://127.0.0.1:99/api", None),
     "slack.ping_interval": ('"2m"', "2m", 120.0),
     "slack.ping_timeout": ("3", "3", 3.0),
@@ -103,6 +116,8 @@ OTHERS: dict[str, tuple[str, str, Any]] = {
     "events.stream": ('"s"', "s", "s"),
     "events.stream_max_age": ('"12h"', "12h", "12h"),
     "events.confirm_window": ("1", "1", 1),
+    "events.backfill": ("true", "TRUE", True),
+    "events.backfill_threads": ('"72h"', "72h", 259_200.0),
     "outbound.queue": ('"q"', "q", "q"),
     "outbound.dead_queue": ('"d"', "d", "d"),
     "outbound.rate": ("0.5", "0.5", 0.5),
@@ -111,6 +126,12 @@ OTHERS: dict[str, tuple[str, str, Any]] = {
     "outbound.reply_timeout": ('"500ms"', "500ms", 0.5),
     "outbound.max_attempts": ("1", "1", 1),
     "outbound.on_uncertain": ('"dead-letter"', "dead-letter", "dead-letter"),
+    "outbound.api_methods": (
+        '["reactions.add", "chat.postMessage"]',
+        "reactions.add,chat.postMessage",
+        frozenset({"reactions.add", "chat.postMessage"}),
+    ),
+    "outbound.api_rate": ("2", "2", 2.0),
     "spool.path": ('"/var/x.db"', "/var/x.db", Path("/var/x.db")),
     "spool.max_bytes": ('"16MiB"', "16777216", 16 * 1024 * 1024),
     "spool.when_full": ('"drop_oldest"', "drop_oldest", "drop_oldest"),
@@ -127,7 +148,7 @@ OTHERS: dict[str, tuple[str, str, Any]] = {
 }
 # These need another key or a file beside them and have tests of their own.
 ALONE = {"broker.url_file", "broker.ca_file", "broker.client_cert", "broker.client_key"}
-ALONE |= {"broker.auth"}
+ALONE |= {"broker.auth", "slack.mode"}
 
 
 def _everything(loaded: Config) -> dict[str, dict[str, Any]]:

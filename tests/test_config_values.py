@@ -61,6 +61,9 @@ outbound.max_attempts | {} | must be a whole number from 1 to 1000, found a tabl
 outbound.rate | 0 | must be a number above 0 and at most 100000, found 0
 outbound.rate | "1" | must be a number above 0 and at most 100000, found '1'
 outbound.rate | nan | must be a number above 0 and at most 100000, found nan
+outbound.api_methods | ["chat.*"] | must be a list of whole names such as "reactions.add", found 'chat.*'; patterns are not taken
+outbound.api_methods | ["reactions"] | must be a list of whole names such as "reactions.add", found 'reactions'; patterns are not taken
+outbound.api_methods | [1] | must hold strings only
 outbound.on_uncertain | "dead" | must be "resend" or "dead-letter", found 'dead'
 outbound.on_uncertain | "Resend" | must be "resend" or "dead-letter", found 'Resend'; did you mean "resend"?
 spool.path | "" | must not be empty

@@ -136,16 +136,42 @@ def test_file_is_for_its_owner_alone(path: Path) -> None:
     spool.close()
 
 
+def test_a_source_is_kept_and_raises_the_format(path: Path) -> None:
+    """Rows say how they are to be read; only then is the file none for older versions."""
+    spool = opened(path)
+    put(spool, 1)
+    assert spool.epoch == spool.read(0, 1)[0].origin.epoch
+    spool.close()
+    assert version(path) == 1
+    spool = opened(path)
+    spool.append([(1, b"x")], team="T1", bot="U1", source="socket")
+    spool.close()
+    assert version(path) == 2
+    spool = opened(path)
+    plain, sourced = spool.read(0, 10)
+    assert (plain.origin.source, sourced.origin.source) == ("", "socket")
+    assert plain.origin.epoch == sourced.origin.epoch == spool.epoch
+    spool.close()
+
+
+def version(path: Path) -> int:
+    """The format that the file says it has."""
+    with sqlite3.connect(path) as db:
+        (found,) = db.execute("PRAGMA user_version").fetchone()
+    db.close()
+    return int(found)
+
+
 def test_newer_version_is_left_alone(path: Path) -> None:
     """A spool of a newer rtmpump is refused in clear words and not touched."""
     spool = opened(path)
     put(spool, 3)
     spool.close()
     with sqlite3.connect(path) as db:
-        db.execute("PRAGMA user_version=2")
+        db.execute("PRAGMA user_version=3")
     db.close()
     before = path.read_bytes()
-    with pytest.raises(SpoolError, match=r"newer rtmpump \(format 2, this one knows 1\)") as error:
+    with pytest.raises(SpoolError, match=r"newer rtmpump \(format 3, this one knows 2\)") as error:
         opened(path)
     assert not isinstance(error.value, SpoolCorrupt)
     assert path.read_bytes() == before

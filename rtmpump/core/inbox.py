@@ -13,7 +13,9 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypeAlias
 
+from rtmpump.core.calls import CallAnswer
 from rtmpump.core.frames import Reply
+from rtmpump.core.job import Job
 
 
 class LinkUp(NamedTuple):
@@ -34,6 +36,13 @@ class Found(NamedTuple):
     why: str
 
 
+class Called(NamedTuple):
+    """A call of the Web API ended."""
+
+    job: Job
+    answer: CallAnswer
+
+
 class Finish(NamedTuple):
     """Take no more commands, wait for the replies under way, end; `within` seconds, if told."""
 
@@ -44,7 +53,7 @@ class Close(NamedTuple):
     """End now."""
 
 
-Note: TypeAlias = Reply | LinkUp | LinkDown | Found | Finish | Close
+Note: TypeAlias = Reply | LinkUp | LinkDown | Found | Called | Finish | Close
 
 
 class Inbox:

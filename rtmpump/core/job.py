@@ -13,7 +13,8 @@ from enum import Enum
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from rtmpump.core.commands import Command, Message
+from rtmpump.core import calls
+from rtmpump.core.commands import Api, Command, Message
 
 
 class Stage(Enum):
@@ -25,12 +26,13 @@ class Stage(Enum):
 
 
 class Outcome(NamedTuple):
-    """How a command ended: Slack's `ts`, or the contract's error `code` and a `message`."""
+    """How a command ended: Slack's `ts` or `response`, or the contract's `code` and a `message`."""
 
     ok: bool
     ts: str = ""
     code: str = ""
     message: str = ""
+    response: calls.Response | None = None
 
 
 class Fingerprint(NamedTuple):
@@ -76,6 +78,7 @@ class Job:
     lane: str = ""
     stage: Stage = Stage.WAITING
     attempts: int = 0
+    failures: int = 0
     uncertain: bool = False
     ids: list[int] = field(default_factory=list)
     outcome: Outcome | None = None
@@ -90,7 +93,9 @@ class Job:
 
     @property
     def costs(self) -> bool:
-        """Whether Slack's rate limit counts it: messages only."""
+        """Whether Slack's rate limit of its channel counts it: messages only."""
+        if isinstance(self.command, Api):
+            return calls.is_message(self.command)
         return isinstance(self.command, Message)
 
     @property

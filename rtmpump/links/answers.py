@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from rtmpump.config import Outbound
-from rtmpump.core import commands
+from rtmpump.core import calls, commands
 from rtmpump.core.job import Job, Outcome
 from rtmpump.links.rabbit import Properties, Rabbit
 
@@ -222,6 +222,8 @@ def can_be_written(properties: Properties) -> bool:
 
 
 def _result(job: Job, outcome: Outcome) -> bytes:
+    if outcome.response is not None:
+        return calls.result(outcome.response, job.attempts, job.uncertain)
     if outcome.ok:
         channel, ts = job.channel_id or None, outcome.ts or None
         return commands.ok_result(channel, ts, job.attempts, job.uncertain)

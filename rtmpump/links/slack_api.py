@@ -1,9 +1,9 @@
-"""Slack's Web API: the three methods that RTM needs, and Slack's errors in our words.
+"""Slack's Web API: the methods that we need ourselves, any other, and Slack's errors in our words.
 
-Laws: each method makes its calls once, trying again is for `retry.hold`. No text that leaves here
-quotes the token, a body or a URL: errors of slack_sdk quote the request and what was answered, so
-they are cut off (`from None`) and never chained. slack_sdk is imported at the first call, as it is
-slow.
+Laws: each method makes its calls once, trying again is for `retry.hold` or for who asked. No text
+that leaves here quotes the token, a body or a URL: errors of slack_sdk quote the request and what
+was answered, so they are cut off (`from None`) and never chained. slack_sdk is imported at the
+first call, as it is slow.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import logging
 import re
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from http.client import HTTPException
@@ -23,7 +23,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from rtmpump import config
 from rtmpump.config import Secret
-from rtmpump.errors import ConfigError, Fate, LinkError, TokenRefused
+from rtmpump.errors import ConfigError, Fate, LinkError, RtmpumpError, TokenRefused
 from rtmpump.links.tls import client_context
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ _TOKEN_FIXES: Final = {
 }
 _OTHER_FIXES: Final = {
     "not_allowed_token_type": "RTM needs the token of a classic app (xoxb- of a classic bot); "
-    "Slack has no RTM for the tokens of newer apps",
+    'Slack has no RTM for the tokens of newer apps: they take slack.mode = "socket"',
     "missing_scope": "add the scope to the classic app and install it again",
     "no_permission": _ADMIN,
     "org_login_required": "the workspace moved into an Enterprise organisation: " + _TAKE_ANOTHER,
@@ -74,6 +74,28 @@ _OTHER_FIXES: Final = {
     "missing_post_type": _OUR_FAULT,
 }
 _FIXES: Final = _TOKEN_FIXES | _OTHER_FIXES
+# The same words, said of the tokens that Socket Mode takes
+# (https://docs.slack.dev/reference/methods/apps.connections.open#errors).
+_TAKE_ANOTHER_XAPP: Final = (
+    "take an app-level token (xapp-…) with the scope connections:write from the app's page, "
+    "Basic Information, and set it as slack.app_token"
+)
+_APP_FIXES: Final = {
+    "not_authed": "set slack.app_token or SLACK_APP_TOKEN",
+    "invalid_auth": "check that slack.app_token was copied whole; " + _TAKE_ANOTHER_XAPP,
+    "account_inactive": "the app was removed; " + _TAKE_ANOTHER_XAPP,
+    "token_revoked": "somebody revoked slack.app_token; " + _TAKE_ANOTHER_XAPP,
+    "not_allowed_token_type": "slack.app_token is of another kind; " + _TAKE_ANOTHER_XAPP,
+    "missing_scope": "slack.app_token lacks a scope; " + _TAKE_ANOTHER_XAPP,
+    "forbidden_team": "Slack has no Socket Mode for this workspace; " + _ADMIN,
+    "missing_args": _OUR_FAULT,
+    "insecure_request": _OUR_FAULT,
+}
+_BOT_FIXES: Final = {
+    "token_expired": "Socket Mode needs a bot token that does not expire: one without rotation",
+    "not_allowed_token_type": "slack.token must be the app's bot token (xoxb-…)",
+    "missing_scope": "add the scope to the app and install it again",
+}
 _MIGRATIONS: Final = ("migration_in_progress", "team_added_to_org")
 _TRANSIENT: Final = (
     *_MIGRATIONS,
@@ -82,6 +104,44 @@ _TRANSIENT: Final = (
     "fatal_error",
     "internal_error",
 )
+# "It's possible some aspect of the operation succeeded before the error was raised"
+# (https://docs.slack.dev/reference/methods/chat.postMessage#errors, and each other method).
+_HALF_DONE: Final = ("fatal_error", "internal_error")
+
+
+class CallFailed(LinkError):
+    """A call had no answer of worth; trying again may help.
+
+    `certain`: Slack has surely not carried it out; else nobody knows. `reached`: it may have seen
+    the call.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        detail: str,
+        *,
+        certain: bool,
+        reached: bool = True,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__("slack", reason, detail, retry_after=retry_after)
+        self.certain = certain
+        self.reached = reached
+
+
+class CallRefused(RtmpumpError):
+    """Slack answered no, and would again: `code` is its word, `detail` what else it said."""
+
+    fate = Fate.REJECTED
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(code, detail)
+        self.code = code
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.detail}" if self.detail else self.code
 
 
 class ChannelsRefused(LinkError):
@@ -91,7 +151,7 @@ class ChannelsRefused(LinkError):
 
 
 class Connected(NamedTuple):
-    """The answer of rtm.connect: a single-use `url` (30 s), ids and names."""
+    """A single-use `url` of a WebSocket (of rtm.connect: 30 s), ids and names."""
 
     url: Secret
     team: str
@@ -119,8 +179,8 @@ class _Listing:
 class SlackApi:
     """Calls Slack; each call has `timeout` seconds for every wait on the network.
 
-    `connect` and `channels` may run in two threads at once. Each method raises LinkError where
-    trying again may help, and ConfigError where `slack.ca_file` holds no certificate.
+    Its methods may run in several threads at once, `channels` in one of them. Each raises LinkError
+    where trying again may help, and ConfigError where `slack.ca_file` holds no certificate.
     """
 
     def __init__(self, slack: config.Slack, *, timeout: int = 10) -> None:
@@ -130,15 +190,33 @@ class SlackApi:
         self._unfinished: dict[str, _Listing] = {}
 
     def connect(self) -> Connected:
-        """Ask for a WebSocket URL by rtm.connect.
+        """Ask for a WebSocket URL by rtm.connect; in Socket Mode by apps.connections.open.
 
         Raises TokenRefused where no try can ever help.
         """
+        return self._connect_socket_mode() if self._slack.mode == "socket" else self._connect_rtm()
+
+    def connection_url(self) -> Secret:
+        """Ask for the URL of one more connection of Socket Mode."""
+        method = "apps.connections.open"
+        url = self._call(method, {}, app_token=True).get("url")
+        self._check_url(url, method)
+        return Secret(str(url))
+
+    def _connect_socket_mode(self) -> Connected:
+        """Ask who the bot is, for apps.connections.open tells nothing but a URL."""
+        who = self.auth_test()
+        ids = _text(who, "team_id"), _text(who, "user_id")
+        if not all(ids):
+            raise LinkError("slack", "bad_answer", "auth.test told no team or user id")
+        return Connected(self.connection_url(), *ids, _text(who, "team"), _text(who, "user"))
+
+    def _connect_rtm(self) -> Connected:
         arguments = {"batch_presence_aware": "1"} if self._slack.batch_presence_aware else {}
         answer = self._call("rtm.connect", arguments)
         team, bot = _member(answer, "team"), _member(answer, "self")
         url = answer.get("url")
-        self._check_url(url)
+        self._check_url(url, "rtm.connect")
         if not (_text(team, "id") and _text(bot, "id")):
             raise LinkError("slack", "bad_answer", "rtm.connect told no team or user id")
         names = _text(team, "name"), _text(bot, "name")
@@ -163,6 +241,13 @@ class SlackApi:
                 if refused.code != "missing_scope":
                     raise
             return self._all_pages(_PUBLIC, stop)
+
+    def call(self, method: str, arguments: Mapping[str, str]) -> dict[str, Any]:
+        """Call any method once with form arguments, and return the answer, whose `ok` is true.
+
+        Raises CallRefused where Slack said no for good, CallFailed where trying again may help.
+        """
+        return self._call(method, arguments, self._declined)
 
     def _all_pages(self, types: str, stop: threading.Event | None) -> dict[str, str]:
         listing = self._unfinished.pop(types, None) or _Listing()
@@ -194,10 +279,17 @@ class SlackApi:
 
     @cached_property
     def _client(self) -> WebClient:
+        return self._make_client(self._slack.token)
+
+    @cached_property
+    def _app_client(self) -> WebClient:
+        return self._make_client(self._slack.app_token)
+
+    def _make_client(self, token: Secret) -> WebClient:
         from rtmpump.links.slack_http import Client
 
         client = Client(
-            token=self._slack.token.reveal(),
+            token=token.reveal(),
             base_url=self._slack.api_url,
             timeout=self._timeout,
             ssl=self._tls(),
@@ -217,14 +309,21 @@ class SlackApi:
             problem = f"holds no certificates that can be read: {error.strerror or 'bad file'}"
             raise ConfigError(problem, key="slack.ca_file") from None
 
-    def _call(self, method: str, arguments: dict[str, str]) -> dict[str, Any]:
+    def _call(
+        self,
+        method: str,
+        arguments: Mapping[str, str],
+        refusal: Callable[[str, _Answer], RtmpumpError] | None = None,
+        *,
+        app_token: bool = False,
+    ) -> dict[str, Any]:
         from slack_sdk.errors import SlackApiError, SlackClientError
 
-        client = self._client
+        client = self._app_client if app_token else self._client
         try:
-            data = client.api_call(method, params=arguments).data
+            data = client.api_call(method, params=dict(arguments)).data
         except SlackApiError as error:
-            raise self._refusal(method, _answer(error.response)) from None
+            raise (refusal or self._refusal)(method, _answer(error.response)) from None
         except (OSError, HTTPException) as error:
             raise self._network(error) from None
         except (SlackClientError, ValueError, LookupError, AttributeError, RecursionError) as error:
@@ -234,14 +333,42 @@ class SlackApi:
             raise _bad_answer(method, "no JSON")
         return data
 
+    def _declined(self, method: str, answer: _Answer) -> CallRefused | CallFailed:
+        """Say what an answer that is no success means to a call of any method."""
+        code = self._code(answer)
+        seconds = _retry_after(answer.headers)
+        if answer.status == 429 or code == "ratelimited":
+            seconds = _RATE_LIMIT_SECONDS if seconds is None else seconds
+            return CallFailed("ratelimited", method, certain=True, retry_after=seconds)
+        if code in _MIGRATIONS:
+            seconds = max(seconds or 0.0, _MIGRATION_SECONDS)
+        if _is_code(answer) and code not in _TRANSIENT and answer.status < 500:
+            return CallRefused(code, self._said(method, answer))
+        if _is_code(answer):
+            certain = code in _TRANSIENT and code not in _HALF_DONE
+        else:
+            certain = 400 <= answer.status < 500
+        detail = f"{method}, HTTP {answer.status}"
+        return CallFailed(code, detail, certain=certain, retry_after=seconds)
+
+    def _said(self, method: str, answer: _Answer) -> str:
+        """Return what Slack told beside its code."""
+        messages = _member(answer.data, "response_metadata").get("messages")
+        told = messages if isinstance(messages, list) else []
+        told = [one for one in told if isinstance(one, str)]
+        needed = _text(answer.data, "needed")
+        told += [f"needed: {needed}"] if needed else []
+        return self._masked("; ".join([f"Slack refused {method}", *told]))
+
     def _refusal(self, method: str, answer: _Answer) -> LinkError | TokenRefused:
         code = self._code(answer)
         seconds = _retry_after(answer.headers)
         if answer.status == 429 or code == "ratelimited":
             seconds = _RATE_LIMIT_SECONDS if seconds is None else seconds
             return LinkError("slack", "ratelimited", method, retry_after=seconds)
-        if code in _FIXES and answer.status < 500:
-            return TokenRefused(code, self._fix(code, answer))
+        fixes = self._fixes(method)
+        if code in fixes and answer.status < 500:
+            return TokenRefused(code, self._fix(fixes[code], answer))
         if code in _MIGRATIONS:
             seconds = max(seconds or 0.0, _MIGRATION_SECONDS)
         known = code in _TRANSIENT or not _is_code(answer)
@@ -254,33 +381,42 @@ class SlackApi:
             return "bad_answer" if answer.status == 200 else f"http_{answer.status}"
         return re.sub(r"[^a-z0-9_]", "_", self._masked(answer.data["error"]).lower())[:50]
 
-    def _fix(self, code: str, answer: _Answer) -> str:
-        needed = self._masked(_text(answer.data, "needed"))
-        return f"{_FIXES[code]} (needed: {needed})" if needed else _FIXES[code]
+    def _fixes(self, method: str) -> dict[str, str]:
+        if method == "apps.connections.open":
+            return _FIXES | _APP_FIXES
+        return _FIXES | _BOT_FIXES if self._slack.mode == "socket" else _FIXES
 
-    def _network(self, error: Exception) -> LinkError:
+    def _fix(self, fix: str, answer: _Answer) -> str:
+        needed = self._masked(_text(answer.data, "needed"))
+        return f"{fix} (needed: {needed})" if needed else fix
+
+    def _network(self, error: Exception) -> CallFailed:
+        # urllib wraps what breaks until the request is written, and only that: an incomplete
+        # request is none to Slack.
+        certain = isinstance(error, URLError)
         cause = error.reason if isinstance(error, URLError) else error
         text = getattr(cause, "verify_message", "") or getattr(cause, "strerror", "") or str(cause)
         detail = f"{self._api.hostname}: {self._masked(text) or type(cause).__name__}"
+        reason = "unreachable"
         if isinstance(cause, TimeoutError):
-            return LinkError("slack", "timeout", detail)
-        if isinstance(cause, ssl.SSLError):
-            return LinkError("slack", "tls", detail)
-        return LinkError("slack", "unreachable", detail)
+            reason = "timeout"
+        elif isinstance(cause, ssl.SSLError):
+            reason = "tls"
+        return CallFailed(reason, detail, certain=certain, reached=not certain)
 
     def _masked(self, text: str) -> str:
         """Return foreign text as one short line without our secrets."""
-        for secret in (self._slack.token, self._slack.proxy):
+        for secret in (self._slack.token, self._slack.app_token, self._slack.proxy):
             if secret:
                 text = text.replace(secret.reveal(), str(secret))
         return " ".join(text.split())[:_DETAIL]
 
-    def _check_url(self, url: object) -> None:
+    def _check_url(self, url: object, method: str) -> None:
         parts = _split(url)
         if parts is None or parts.scheme not in ("ws", "wss"):
-            raise LinkError("slack", "bad_url", "rtm.connect gave no WebSocket URL")
+            raise LinkError("slack", "bad_url", f"{method} gave no WebSocket URL")
         if parts.scheme == "ws" and not (_is_loopback(parts) or self._slack.insecure):
-            raise LinkError("slack", "bad_url", "rtm.connect gave a URL without TLS")
+            raise LinkError("slack", "bad_url", f"{method} gave a URL without TLS")
 
 
 @contextmanager
@@ -321,8 +457,8 @@ def _retry_after(headers: dict[str, str]) -> float | None:
     return float(word)
 
 
-def _bad_answer(method: str, what: str) -> LinkError:
-    return LinkError("slack", "bad_answer", f"{method}: {what}")
+def _bad_answer(method: str, what: str) -> CallFailed:
+    return CallFailed("bad_answer", f"{method}: {what}", certain=False)
 
 
 def _member(answer: dict[str, Any], key: str) -> dict[str, Any]:

@@ -253,7 +253,7 @@ class Publisher:
             if name.type not in known and not self._know(name.type):
                 is_known = False
                 break
-            events.append((name, row.body))
+            events.append((name, name.body or row.body))
         self._send(events)
         return is_known
 
@@ -307,7 +307,9 @@ class Publisher:
             if not unrouted:
                 self._tell_unrouted()
             return
-        self._rabbit.publish_events(unrouted, [(_route(rows[0]), rows[0].body)], mandatory=False)
+        name = _route(rows[0])
+        event = (name, name.body or rows[0].body)
+        self._rabbit.publish_events(unrouted, [event], mandatory=False)
         self._window.resent(seq, time.monotonic())
 
     def _forward_late(self, seq: int) -> None:
@@ -406,7 +408,13 @@ class Publisher:
 
 
 def _route(row: Row) -> Route:
-    team, bot, epoch = row.origin
+    team, bot, epoch, source = row.origin
     return route(
-        row.body, seq=row.seq, received_ms=row.received_ms, team=team, bot=bot, epoch=epoch
+        row.body,
+        seq=row.seq,
+        received_ms=row.received_ms,
+        team=team,
+        bot=bot,
+        epoch=epoch,
+        source=source,
     )

@@ -35,11 +35,13 @@ from rtmpump.errors import (
     SpoolError,
     SpoolFailed,
     SpoolFull,
+    TokenRefused,
     WriteFailed,
 )
 from rtmpump.links.retry import CallBudget, Retry, hold
 from rtmpump.links.rtm import RtmSocket
 from rtmpump.links.slack_api import Connected, SlackApi
+from rtmpump.links.socket_mode import SocketMode
 from rtmpump.metrics import Metrics
 from rtmpump.spool import Appended, Dropped, Spool
 
@@ -82,7 +84,7 @@ class Reader:
         self,
         config: Config,
         api: SlackApi,
-        socket: RtmSocket,
+        socket: RtmSocket | SocketMode,
         spool: Spool,
         metrics: Metrics,
         *,
@@ -193,6 +195,9 @@ class Reader:
         except LinkError as end:
             session.closed(end.reason, end.detail, time.monotonic())
             return
+        except TokenRefused as end:
+            session.closed(end.code, end.fix, time.monotonic())
+            raise
         if bodies:
             self._take_in(session, bodies)
         self._ping_if_due(session)
@@ -207,8 +212,9 @@ class Reader:
     def _take_in(self, session: Session, bodies: list[bytes]) -> None:
         batch = _Batch(self._socket.received_ms, self._config.events.ignore)
         session.heard(time.monotonic())
+        read = self._socket.parse
         for body in bodies:
-            frame = parse(body)
+            frame = read(body)
             # Nearly all are plain events, which mean nothing to the session.
             if type(frame) is Event and frame.type != MIGRATION:
                 batch.take(frame, body)
@@ -217,6 +223,7 @@ class Reader:
         good_until_ms = self._good_after(session, batch)
         if self._store(session, batch.events, good_until_ms):
             self._good_until_ms = good_until_ms
+            self._socket.accepted()
         else:
             batch.greeted = False
         self._pass_on(session, batch)
@@ -328,7 +335,13 @@ class Reader:
     ) -> Appended | SpoolFull | SpoolFailed:
         team, bot = self._answer.team, self._answer.bot
         try:
-            return self._spool.append(items, team=team, bot=bot, complete_until_ms=good_until_ms)
+            return self._spool.append(
+                items,
+                team=team,
+                bot=bot,
+                complete_until_ms=good_until_ms,
+                source=self._socket.source,
+            )
         except (SpoolFull, SpoolFailed) as refused:
             return refused
 

@@ -8,8 +8,9 @@ Laws:
 - When the connection to the broker dies, what was sent already is remembered (`Orphans`) and not
   sent again when RabbitMQ delivers it again; what was not sent is forgotten, for it comes again.
 
-How a command is written to Slack is told in `links.writer`, how its end is told to the broker in
-`links.answers`. One thread, one connection. `tell` is the one method for other threads.
+How a command is brought to Slack is told in `links.writer` (RTM) and `links.caller` (Web API), how
+its end is told to the broker in `links.answers`. One thread, one connection. `tell` is the one
+method for other threads.
 """
 
 from __future__ import annotations
@@ -22,15 +23,16 @@ from typing import Final
 
 from rtmpump import log
 from rtmpump.config import Config
-from rtmpump.core import commands
+from rtmpump.core import calls, commands
 from rtmpump.core.arrivals import Arrivals
 from rtmpump.core.frames import Reply
-from rtmpump.core.inbox import Close, Finish, Found, Inbox, LinkDown, LinkUp, Note
+from rtmpump.core.inbox import Called, Close, Finish, Found, Inbox, LinkDown, LinkUp, Note
 from rtmpump.core.job import Job, Orphans, Outcome, Stage, fingerprint
 from rtmpump.core.session import MessageIds
 from rtmpump.errors import CommandRejected
 from rtmpump.links import topology
 from rtmpump.links.answers import Answers
+from rtmpump.links.caller import Caller, Submit
 from rtmpump.links.rabbit import Delivery, Properties, Rabbit
 from rtmpump.links.retry import Retry, hold
 from rtmpump.links.writer import Send, Writer
@@ -62,6 +64,7 @@ class Sender:
         metrics: Metrics,
         *,
         send: Send,
+        submit: Submit,
         lookup: Lookup,
         ids: MessageIds,
         stop: Event,
@@ -78,6 +81,8 @@ class Sender:
         self._rabbit = Rabbit(LINK, config.broker, self)
         self._answers = Answers(config.outbound, acked=self._acked, buried=metrics.dead_letter)
         self._writer = Writer(config, send=send, ids=ids, settled=self._settled)
+        self._is_socket_mode = config.slack.mode == "socket"
+        self._caller = Caller(config, submit=submit, tell=self.tell, settled=self._settled)
         self._inbox = Inbox()
         self._inbox_lock = Lock()
         self._woken = False
@@ -179,13 +184,13 @@ class Sender:
         job = Job(delivery.tag, known_by, given, delivery.body, time.monotonic())
         self._jobs[delivery.tag] = job
         try:
-            job.command = commands.parse(delivery.body)
+            job.command = commands.parse(delivery.body, socket_mode=self._is_socket_mode)
+            commands.require_allowed(job.command, self._outbound.api_methods)
             job.expires_at = _expiry(job)
         except CommandRejected as rejected:
             self._writer.fail(job, rejected.code, rejected.message)
             return
-        self._writer.watch_expiry(job)
-        self._find_channel(job)
+        self._route(job)
         self._go_on()
 
     # One command.
@@ -197,11 +202,26 @@ class Sender:
         if job.outcome is not None:
             self._answers.deliver(job, job.outcome)
         elif job.stage is Stage.WRITTEN:
-            self._writer.put_back(job)
+            self._way_of(job).put_back(job)
         else:
-            self._writer.watch_expiry(job)
+            self._way_of(job).watch_expiry(job)
             self._arrivals.add(job, job.lane, time.monotonic())
         self._go_on()
+
+    def _way_of(self, job: Job) -> Writer | Caller:
+        """By which of the two it goes to Slack."""
+        by_call = self._is_socket_mode or isinstance(job.command, commands.Api)
+        return self._caller if by_call else self._writer
+
+    def _route(self, job: Job) -> None:
+        """Let it wait for its turn."""
+        self._way_of(job).watch_expiry(job)
+        if not isinstance(job.command, commands.Api):
+            self._find_channel(job)
+        elif commands.is_channel_id(lane := calls.lane(job.command)):
+            self._arrivals.add(job, lane, time.monotonic())
+        else:
+            self._caller.place(job, lane)
 
     def _find_channel(self, job: Job) -> None:
         channel = getattr(job.command, "channel", "")
@@ -244,6 +264,9 @@ class Sender:
         if job.tag is not None:
             del self._jobs[job.tag]
         job.tag, job.body = None, b""
+        if job.outcome is not None:
+            # It may be large, and was told.
+            job.outcome = job.outcome._replace(response=None)
         if job.fingerprint.is_named:
             self._acked_jobs.append((time.monotonic(), job))
 
@@ -266,6 +289,8 @@ class Sender:
                     self._writer.link_up(connection)
                 case LinkDown():
                     self._link_down()
+                case Called():
+                    self._caller.answered(note)
                 case Found():
                     self._found(note)
                 case Finish(within):
@@ -283,11 +308,14 @@ class Sender:
     def _go_on(self) -> None:
         """Do all that is due, and come back when the next thing is."""
         for job, lane in self._arrivals.release(time.monotonic()):
-            self._writer.place(job, lane)
-        at = self._arrivals.next_at()
-        due = self._writer.go_on(writes=not self._finishing)
-        if due is not None and (at is None or due < at):
-            at = due
+            self._way_of(job).place(job, lane)
+        writes = not self._finishing
+        times = (
+            self._arrivals.next_at(),
+            self._writer.go_on(writes=writes),
+            self._caller.go_on(writes=writes),
+        )
+        at = min((one for one in times if one is not None), default=None)
         if at is not None and (self._timer is None or at < self._timer[0]):
             if self._timer is not None:
                 self._timer[1]()
@@ -327,6 +355,7 @@ class Sender:
         self._jobs.clear()
         self._arrivals.clear()
         self._writer.leave_all()
+        self._caller.leave_all()
 
     def _maybe_unacked(self) -> list[Job]:
         """Those whose ack may be lost, but for the twins of what was not sent.

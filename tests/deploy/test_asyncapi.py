@@ -30,9 +30,10 @@ OWN = {
 CODES = ["invalid_command", "channel_not_found", "too_long", "timeout", "uncertain", "max_attempts"]
 
 
-def routed(body: bytes) -> Route:
+def routed(body: bytes, source: str = "") -> Route:
     """The names of an event as the publisher gets them."""
-    return route(body, seq=7, received_ms=1_700_000_000_123, team="T1", bot="U1", epoch="e0f1")
+    facts = {"team": "T1", "bot": "U1", "epoch": "e0f1", "source": source}
+    return route(body, seq=7, received_ms=1_700_000_000_123, **facts)
 
 
 def route_problems(name: Route) -> list[str]:
@@ -127,8 +128,28 @@ def test_the_pump_s_own_events_are_told_field_by_field(name: str) -> None:
 
 def test_no_header_of_an_event_is_untold() -> None:
     """An event with a channel and a user has all the headers that the document tells of."""
-    full = routed(b'{"type":"message","channel":"C1","user":"U1","ts":"1.000001"}')
+    event = b'{"type":"message","channel":"C1","user":"U1","ts":"1.000001"}'
+    facts = b'"event_id":"Ev1","event_time":17,"team_id":"T2"'
+    payload = b'{"event":' + event + b"," + facts + b"}"
+    frame = b'{"envelope_id":"e","type":"events_api","payload":' + payload + b"}"
+    full = routed(frame, source="socket")
     assert set(full.headers) == fields("EventHeaders")
+    assert route_problems(full) == []
+    assert set(routed(event).headers) == fields("EventHeaders") - {
+        "event_id",
+        "event_time",
+        "team_id",
+    }
+
+
+def test_what_people_do_over_socket_mode_is_told() -> None:
+    """A slash command and a button have names that the document allows."""
+    for kind, key in (("slash_commands", "slash_command"), ("interactive", "interactive.x")):
+        frame = b'{"envelope_id":"5f-1","type":"%s","payload":{"type":"x"}}' % kind.encode()
+        named = routed(frame, source="socket")
+        assert named.routing_key == key
+        assert named.message_id == "v:T1:5f-1"
+        assert route_problems(named) == []
 
 
 values = st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=300), st.just([]))

@@ -110,7 +110,7 @@ def test_the_template_differs_only_in_its_places() -> None:
     )
     pairs = [(one, other) for one, other in zip(plain, template, strict=True) if one != other]
     assert [other for _, other in pairs] == [
-        "Description=rtmpump: Slack RTM to RabbitMQ and back (%i)",
+        "Description=rtmpump: Slack to RabbitMQ and back (%i)",
         f"ExecStart={PROGRAM} run -c /etc/rtmpump/%i.toml",
         "LoadCredential=slack-token:/etc/rtmpump/%i.slack-token",
         "StateDirectory=rtmpump-%i",

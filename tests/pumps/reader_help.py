@@ -13,7 +13,7 @@ from typing import Any, Literal, cast
 
 from rtmpump import config
 from rtmpump.config import Config, Secret, SpoolConfig
-from rtmpump.core.frames import Reply
+from rtmpump.core.frames import Reply, parse
 from rtmpump.core.session import MessageIds
 from rtmpump.errors import LinkError, RtmpumpError
 from rtmpump.links.retry import Retry
@@ -113,7 +113,15 @@ class Scripted:
     def __init__(self, *connections: list[Any]) -> None:
         self.connections = deque(connections)
         self.opened = 0
+        self.accepts = 0
         self._reads: deque[Any] = deque()
+
+    source = ""
+    parse = staticmethod(parse)
+
+    def accepted(self) -> None:
+        """Count what is safe."""
+        self.accepts += 1
 
     def connect(self) -> Connected:
         """Answer rtm.connect."""

@@ -13,6 +13,7 @@ from rtmpump.core.session import MessageIds
 from rtmpump.errors import LinkError
 from rtmpump.links.rtm import RtmSocket
 from rtmpump.links.slack_api import SlackApi
+from rtmpump.links.web_calls import WebCalls
 from rtmpump.metrics import Metrics
 from rtmpump.pumps.directory import Directory
 from rtmpump.pumps.sender import Close, LinkDown, LinkUp, Sender
@@ -33,17 +34,20 @@ class SenderRig:
         self._api = SlackApi(self.config.slack)
         self._directory = Directory(self._api, policy=self.config.retry, stop=self.stop)
         self.metrics = Metrics()
+        self.calls = WebCalls(self._api, rate=1_000.0, burst=100, stop=self.stop)
         self.sender = Sender(
             self.config,
             self.metrics,
             send=lambda frame, connection: self.socket.send(frame, connection=connection),
+            submit=self.calls.submit,
             lookup=self._directory.lookup,
             ids=MessageIds(),
             stop=self.stop,
             up=self._up,
             down=lambda retry: self.ended.append(retry.reason),
         )
-        bodies = (self.sender.run, self._read, self._directory.run)
+        workers = [worker.run for worker in self.calls.workers]
+        bodies = (self.sender.run, self._read, self._directory.run, *workers)
         self.threads = [threading.Thread(target=self._kept, args=(body,)) for body in bodies]
         for thread in self.threads:
             thread.start()
@@ -60,6 +64,7 @@ class SenderRig:
         self.stop.set()
         self.sender.tell(Close())
         self._directory.wake()
+        self.calls.wake()
         self.socket.wake()
         for thread in self.threads:
             thread.join(SECONDS)

@@ -1,0 +1,173 @@
+"""What was said in a simulated workspace, and Slack's methods to read and react to it.
+
+As Slack documents them (https://docs.slack.dev/reference/methods): history has the newest message
+first and leaves out the replies in threads, unless they were broadcast; replies have the oldest
+first and always begin with the thread's parent; a message as old as `oldest` or `latest` belongs to
+neither unless `inclusive`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+Json: TypeAlias = dict[str, Any]
+
+_KEPT: Final = 20_000
+_TOP_LIMIT: Final = 1000
+_DEFAULT_LIMIT: Final = {"history": 100, "replies": 1000}
+_TRUE: Final = ("1", "true", "True")
+_TS: Final = re.compile(r"\d+(\.\d+)?")
+# Of an event and not of a message in the history.
+_OF_EVENTS: Final = ("channel", "event_ts")
+
+
+@dataclass
+class Archive:
+    """The messages of each channel in their order, at most 20,000 of each.
+
+    `left` holds ids of channels that the bot isn't in; `scopes_missing` the kinds of conversations
+    ("im" …) that the token has no scope for. `page_max` is the most that one page holds: Slack lets
+    some apps have 15.
+    """
+
+    said: dict[str, deque[Json]] = field(default_factory=dict)
+    left: set[str] = field(default_factory=set)
+    scopes_missing: set[str] = field(default_factory=set)
+    page_max: int = _TOP_LIMIT
+
+    def keep(self, event: Mapping[str, Any]) -> None:
+        """Keeps a `message` event as the history has it."""
+        message = {key: value for key, value in event.items() if key not in _OF_EVENTS}
+        self.said.setdefault(event["channel"], deque(maxlen=_KEPT)).append(message)
+        thread_ts = event.get("thread_ts")
+        parent = self.find(event["channel"], thread_ts) if thread_ts else None
+        if parent is not None and parent is not message:
+            parent["thread_ts"] = parent["ts"]
+            parent["reply_count"] = parent.get("reply_count", 0) + 1
+            parent["latest_reply"] = message["ts"]
+
+    def forget(self, channel: str, ts: str) -> None:
+        """Somebody deletes a message."""
+        messages = self.said[channel]
+        self.said[channel] = deque((one for one in messages if one["ts"] != ts), _KEPT)
+
+    def find(self, channel: str, ts: str) -> Json | None:
+        """The message with this ts."""
+        return next((one for one in self.said.get(channel, ()) if one["ts"] == ts), None)
+
+
+def history(archive: Archive, kind: str | None, arguments: Mapping[str, str]) -> Json:
+    """conversations.history; `kind` is that of the channel, None if there is no such."""
+    wrong = _problem(archive, kind, arguments, "history")
+    if wrong:
+        return wrong
+    found = [
+        one
+        for one in archive.said.get(arguments["channel"], ())
+        if _is_within(one, arguments) and not _is_reply(one)
+    ]
+    return _page(archive, found[::-1], arguments, "history")
+
+
+def replies(archive: Archive, kind: str | None, arguments: Mapping[str, str]) -> Json:
+    """conversations.replies."""
+    wrong = _problem(archive, kind, arguments, "replies")
+    if wrong:
+        return wrong
+    parent = archive.find(arguments["channel"], arguments.get("ts", ""))
+    if parent is None:
+        return _error("thread_not_found")
+    found = [
+        one
+        for one in archive.said[arguments["channel"]]
+        if one.get("thread_ts") == parent["ts"] != one["ts"] and _is_within(one, arguments)
+    ]
+    page = _page(archive, found, arguments, "replies")
+    return page | {"messages": [parent, *page["messages"]]} if page["ok"] else page
+
+
+def react(archive: Archive, bot: str, kind: str | None, arguments: Mapping[str, str]) -> Json:
+    """reactions.add."""
+    if kind is None:
+        return _error("channel_not_found")
+    message = archive.find(arguments["channel"], arguments.get("timestamp", ""))
+    if message is None:
+        return _error("message_not_found")
+    name = arguments.get("name", "")
+    if not re.fullmatch(r"[a-z0-9_+'-]+(::skin-tone-[2-6])?", name):
+        return _error("invalid_name")
+    reactions = message.setdefault("reactions", [])
+    if any(one["name"] == name and bot in one["users"] for one in reactions):
+        return _error("already_reacted")
+    reactions.append({"name": name, "users": [bot], "count": 1})
+    return {"ok": True}
+
+
+def _problem(
+    archive: Archive, kind: str | None, arguments: Mapping[str, str], method: str
+) -> Json | None:
+    if kind is None:
+        return _error("channel_not_found")
+    if kind in archive.scopes_missing:
+        return missing_scope(kind, "history")
+    if arguments["channel"] in archive.left:
+        return _error("not_in_channel")
+    for name in ("oldest", "latest"):
+        if not _TS.fullmatch(arguments.get(name, "0")):
+            return _error(f"invalid_ts_{name}")
+    return None if _limit(archive, arguments, method) else _error("invalid_limit")
+
+
+def missing_scope(kind: str, what: str) -> Json:
+    """The answer to a token that lacks a scope of this kind of conversation."""
+    names = {"public_channel": "channels", "private_channel": "groups", "im": "im", "mpim": "mpim"}
+    needed = f"{names[kind]}:{what}"
+    return {"ok": False, "error": "missing_scope", "needed": needed, "provided": "chat:write"}
+
+
+def _error(code: str) -> Json:
+    return {"ok": False, "error": code}
+
+
+def _is_reply(message: Json) -> bool:
+    in_thread = message.get("thread_ts", message["ts"]) != message["ts"]
+    return in_thread and message.get("subtype") != "thread_broadcast"
+
+
+def _is_within(message: Json, arguments: Mapping[str, str]) -> bool:
+    ts = float(message["ts"])
+    oldest, latest = (arguments.get(name) for name in ("oldest", "latest"))
+    inclusive = arguments.get("inclusive") in _TRUE
+    low, high = float(oldest or 0), float(latest or "inf")
+    return low <= ts <= high if inclusive else low < ts < high
+
+
+def _limit(archive: Archive, arguments: Mapping[str, str], method: str) -> int:
+    word = arguments.get("limit", "") or str(_DEFAULT_LIMIT[method])
+    number = int(word) if word.isdecimal() else 0
+    return min(number, archive.page_max) if number <= _TOP_LIMIT else 0
+
+
+def _page(archive: Archive, found: list[Json], arguments: Mapping[str, str], method: str) -> Json:
+    """One page; its cursor names the ts that it ended with, so what is said later moves none."""
+    limit = _limit(archive, arguments, method)
+    cursor = arguments.get("cursor", "")
+    start = 0
+    if cursor:
+        places = [n for n, one in enumerate(found) if f"after:{one['ts']}" == cursor]
+        if not places:
+            return _error("invalid_cursor")
+        start = places[0] + 1
+    page = found[start : start + limit]
+    more = len(found) > start + limit
+    following = f"after:{page[-1]['ts']}" if more else ""
+    return {
+        "ok": True,
+        "messages": page,
+        "has_more": more,
+        "response_metadata": {"next_cursor": following},
+    }
