@@ -93,7 +93,8 @@ class Measure(NamedTuple):
 
 
 class Spool:
-    """The file of events. `append` belongs to the reader, `read` and `confirm` to the publisher.
+    """The file of events. `append` belongs to the reader, `append_later` to who fills gaps, `read`
+    and `confirm` to the publisher.
 
     All methods may be called from any thread. `epoch` is random and made with the file,
     `complete_until_ms` is what the newest `append` said (it survives trimming and restarts),
@@ -172,7 +173,13 @@ class Spool:
             self._lock.release()
 
     def append(
-        self, items: _Items, *, team: str, bot: str, complete_until_ms: int | None = None
+        self,
+        items: _Items,
+        *,
+        team: str,
+        bot: str,
+        complete_until_ms: int | None = None,
+        source: str = "",
     ) -> Appended:
         """Accept a batch of (received_ms, body) in one transaction; on return it is committed.
 
@@ -190,8 +197,21 @@ class Spool:
             self._check_disk(size)
             if complete_until_ms is None:
                 complete_until_ms = items[-1][0]
-            origin = Origin(team, bot, self.epoch)
+            origin = Origin(team, bot, self.epoch, source)
             return self._append_with_room(items, size, origin, complete_until_ms)
+
+    def append_later(self, items: _Items, *, team: str, bot: str, source: str) -> Appended:
+        """Accept a batch of what was fetched afterwards, in one transaction, as `append` does.
+
+        It says nothing of up to when all that Slack sent is in the spool. Raises what that raises.
+        """
+        size = sum(len(body) for _, body in items) + len(items) * _ROW_OVERHEAD
+        with self._turn():
+            self._check_disk(size)
+            known = self.complete_until_ms
+            until = items[-1][0] if known is None else known
+            origin = Origin(team, bot, self.epoch, source)
+            return self._append_with_room(items, size, origin, until)
 
     def _append_with_room(
         self, items: _Items, size: int, origin: Origin, complete_until_ms: int

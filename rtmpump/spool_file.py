@@ -32,6 +32,9 @@ _ROWS_AT_ONCE = 64
 _INSERT_MANY = INSERT + ", (?, ?, ?, ?, ?)" * (_ROWS_AT_ONCE - 1)
 _APPLICATION_ID = 0x72746D70  # "rtmp"
 _VERSION = 1
+# Of a file that holds an origin with a `source`; without one it stays readable for older versions.
+_SOURCED = 2
+_SOURCE_MARK = "/"
 _SHRINK_PAGES = 1024
 _CHECKPOINT_PAGES = 512
 # Appends stop short of a full disk: deletes and checkpoints must still find room on it.
@@ -68,11 +71,15 @@ _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
 class Origin(NamedTuple):
-    """Where an event came from: team id, own user id, and the epoch that its `seq` belongs to."""
+    """Where an event came from: team id, own user id, and the epoch that its `seq` belongs to.
+
+    `source` says how to read the body: "" for a frame of RTM.
+    """
 
     team: str
     bot: str
     epoch: str
+    source: str = ""
 
 
 class Row(NamedTuple):
@@ -303,8 +310,8 @@ def check(db: sqlite3.Connection, path: Path) -> None:
     if number(db, "application_id") != _APPLICATION_ID:
         raise SpoolCorrupt(str(path), "it is not a spool of rtmpump")
     version = number(db, "user_version")
-    if version > _VERSION:
-        problem = f"made by a newer rtmpump (format {version}, this one knows {_VERSION})"
+    if version > _SOURCED:
+        problem = f"made by a newer rtmpump (format {version}, this one knows {_SOURCED})"
         raise SpoolError(str(path), problem, "run that version, or drain the spool with it first")
     if version < _VERSION:
         raise SpoolCorrupt(str(path), f"there never was a format {version}")
@@ -368,13 +375,24 @@ def insert(db: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
 def read_origins(db: sqlite3.Connection) -> dict[int, Origin]:
     """The origins by id, without those whose checksum is wrong."""
     rows = db.execute("SELECT id, team, bot, epoch, crc FROM origins").fetchall()
-    return {row[0]: Origin(*row[1:4]) for row in rows if row_crc(*row[:4]) == row[4]}
+    return {row[0]: _origin(*row[1:4]) for row in rows if row_crc(*row[:4]) == row[4]}
+
+
+def _origin(team: str, bot: str, epoch: str) -> Origin:
+    epoch, _, source = epoch.partition(_SOURCE_MARK)
+    return Origin(team, bot, epoch, source)
 
 
 def write_origin(db: sqlite3.Connection, origin_id: int, origin: Origin) -> None:
     """Add an origin, in the transaction that is open."""
     insert = "INSERT INTO origins (id, team, bot, epoch, crc) VALUES (?, ?, ?, ?, ?)"
-    db.execute(insert, (origin_id, *origin, row_crc(origin_id, *origin)))
+    epoch = origin.epoch
+    if origin.source:
+        # An older version would take the body for the event.
+        db.execute(f"PRAGMA user_version={_SOURCED}")
+        epoch = f"{epoch}{_SOURCE_MARK}{origin.source}"
+    values = (origin_id, origin.team, origin.bot, epoch)
+    db.execute(insert, (*values, row_crc(*values)))
 
 
 def find_problems(db: sqlite3.Connection) -> Iterator[str]:

@@ -36,6 +36,7 @@ from rtmpump.errors import (
     SpoolError,
     TokenRefused,
 )
+from rtmpump.gaps import Gaps
 from rtmpump.links.retry import Retry
 from rtmpump.links.rtm import RtmSocket
 from rtmpump.links.slack_api import SlackApi
@@ -46,6 +47,7 @@ from rtmpump.metrics import Metrics
 from rtmpump.pumps import publisher as publishing
 from rtmpump.pumps import reader as reading
 from rtmpump.pumps import sender as sending
+from rtmpump.pumps.backfill import Backfill
 from rtmpump.pumps.directory import Directory
 from rtmpump.spool import Spool
 
@@ -72,6 +74,7 @@ class Supervisor:
         self._stop_reader = threading.Event()
         self._stop_directory = threading.Event()
         self._stop_calls = threading.Event()
+        self._stop_backfill = threading.Event()
         self.metrics = Metrics()
         self.links = Links(self.metrics)
         self.spool = _open_spool(config)
@@ -99,6 +102,7 @@ class Supervisor:
             up=up,
             down=down,
         )
+        self._backfill = self._make_backfill(config)
         self.metrics.commands_waiting = lambda: self._sender.waiting
         self._reader = reading.Reader(
             config,
@@ -108,7 +112,7 @@ class Supervisor:
             self.metrics,
             ids=ids,
             stop=self._stop_reader,
-            hearers=_Wires(self._publisher, self._sender, self._directory),
+            hearers=_Wires(self._publisher, self._sender, self._directory, self._backfill),
             up=up,
             down=down,
         )
@@ -118,6 +122,7 @@ class Supervisor:
             "directory": self._directory,
             **{f"calls-{n}": worker for n, worker in enumerate(self._calls.workers, 1)},
             "sender": self._sender,
+            **({"backfill": self._backfill} if self._backfill is not None else {}),
             "reader": self._reader,
         }
         self._threads = {
@@ -146,6 +151,19 @@ class Supervisor:
         """The names of the threads that run and make no progress."""
         since = time.monotonic() - self._stalled_after
         return [name for name in self.alive() if self._pumps[name].beat < since]
+
+    def _make_backfill(self, config: Config) -> Backfill | None:
+        if not config.events.backfill:
+            return None
+        return Backfill(
+            config,
+            SlackApi(config.slack),
+            self.spool,
+            Gaps(config.spool.path, _told),
+            self.metrics,
+            stop=self._stop_backfill,
+            stored=self._publisher.wake,
+        )
 
     def _open_port(self, config: Config) -> health.Port | None:
         if config.http.address is None:
@@ -205,6 +223,10 @@ class Supervisor:
         def part(of_the_deadline: float) -> float:
             return began + of_the_deadline * STOP_DEADLINE
 
+        # What fills gaps goes on at the next start, and would only make the spool fuller.
+        self._stop_backfill.set()
+        if self._backfill is not None:
+            self._backfill.wake()
         # Commands first: those that were written are owed a reply, and that needs the WebSocket.
         self._sender.tell(sending.Finish())
         self._join("sender", part(0.25))
@@ -291,10 +313,12 @@ class _Wires:
         publisher: publishing.Publisher,
         sender: sending.Sender,
         directory: Directory,
+        backfill: Backfill | None,
     ) -> None:
         self._publisher = publisher
         self._sender = sender
         self._directory = directory
+        self._backfill = backfill
 
     def stored(self) -> None:
         self._publisher.wake()
@@ -312,6 +336,10 @@ class _Wires:
 
     def channels_changed(self) -> None:
         self._directory.changed()
+
+    def missed(self, from_ms: int, to_ms: int, team: str, bot: str) -> None:
+        if self._backfill is not None:
+            self._backfill.missed(from_ms, to_ms, team, bot)
 
 
 class _Alarm:
@@ -379,18 +407,18 @@ def _nothing(_number: int, _frame: FrameType | None) -> None:
     """The wake-up pipe has the number already."""
 
 
+def _told(event: str, fields: dict[str, Any]) -> None:
+    _log.warning(event, **fields)
+
+
 def _open_spool(config: Config) -> Spool:
     spool = config.spool
-
-    def told(event: str, fields: dict[str, Any]) -> None:
-        _log.warning(event, **fields)
-
     return Spool.open(
         spool.path,
         max_bytes=spool.max_bytes,
         when_full=spool.when_full,
         sync=spool.sync,
-        told=told,
+        told=_told,
     )
 
 

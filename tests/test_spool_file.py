@@ -142,10 +142,10 @@ def test_newer_version_is_left_alone(path: Path) -> None:
     put(spool, 3)
     spool.close()
     with sqlite3.connect(path) as db:
-        db.execute("PRAGMA user_version=2")
+        db.execute("PRAGMA user_version=3")
     db.close()
     before = path.read_bytes()
-    with pytest.raises(SpoolError, match=r"newer rtmpump \(format 2, this one knows 1\)") as error:
+    with pytest.raises(SpoolError, match=r"newer rtmpump \(format 3, this one knows 2\)") as error:
         opened(path)
     assert not isinstance(error.value, SpoolCorrupt)
     assert path.read_bytes() == before

@@ -23,6 +23,7 @@ import msgspec
 from rtmpump.core.frames import Head, head
 
 UNKNOWN = "unknown"
+BACKFILL = "backfill"
 
 _WORD_MAX = 100
 _SHORT_STRING = 255
@@ -39,7 +40,8 @@ class Route(msgspec.Struct, frozen=True, gc=False):
     """How one event is published.
 
     `type` is the event's part of the exchange name `rtm.<type>`; `channel` and `user` are "" where
-    the event has none that fits; `received_ms` is in milliseconds since 1970.
+    the event has none that fits; `received_ms` is in milliseconds since 1970. `backfill`: it was
+    fetched after a gap.
     """
 
     routing_key: str
@@ -51,6 +53,7 @@ class Route(msgspec.Struct, frozen=True, gc=False):
     bot: str
     channel: str
     user: str
+    backfill: bool = False
 
     @property
     def timestamp(self) -> int:
@@ -60,7 +63,8 @@ class Route(msgspec.Struct, frozen=True, gc=False):
     @property
     def headers(self) -> dict[str, Any]:
         """Made anew each time, so the caller may add to them."""
-        return {**dict(self.words()), "received_at": self.received_ms, "seq": self.seq}
+        words = {**dict(self.words()), "received_at": self.received_ms, "seq": self.seq}
+        return words | {BACKFILL: True} if self.backfill else words
 
     def words(self) -> list[tuple[str, str]]:
         """Give the headers that many events share, in the order in which they are written."""
@@ -72,11 +76,20 @@ class Route(msgspec.Struct, frozen=True, gc=False):
         return words
 
 
-def route(body: bytes, *, seq: int, received_ms: int, team: str, bot: str, epoch: str) -> Route:
+def route(
+    body: bytes,
+    *,
+    seq: int,
+    received_ms: int,
+    team: str,
+    bot: str,
+    epoch: str,
+    source: str = "",
+) -> Route:
     """Give an event its names; never raises, whatever `body` holds.
 
     `received_ms` is in milliseconds since 1970; `epoch` and `seq` are those of the spool that
-    accepted the event first.
+    accepted the event first, `source` is what it says of the body.
     """
     seen = head(body) or _NOTHING
     key, kind = _names(seen.type, seen.subtype)
@@ -86,7 +99,8 @@ def route(body: bytes, *, seq: int, received_ms: int, team: str, bot: str, epoch
         or f"s:{_part(epoch)}:{seq}"
     )
     channel, user = _short(seen.channel), _short(seen.user)
-    return Route(key, kind, message_id, received_ms, seq, team, bot, channel, user)
+    filled = source == BACKFILL
+    return Route(key, kind, message_id, received_ms, seq, team, bot, channel, user, filled)
 
 
 def clean(word: str) -> str:

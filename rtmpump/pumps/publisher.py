@@ -394,7 +394,13 @@ class Publisher:
 
 
 def _route(row: Row) -> Route:
-    team, bot, epoch = row.origin
+    team, bot, epoch, source = row.origin
     return route(
-        row.body, seq=row.seq, received_ms=row.received_ms, team=team, bot=bot, epoch=epoch
+        row.body,
+        seq=row.seq,
+        received_ms=row.received_ms,
+        team=team,
+        bot=bot,
+        epoch=epoch,
+        source=source,
     )
