@@ -10,6 +10,10 @@ The inbound trip:
    publishes it, many in flight; `core/window.py` keeps count.
 5. The broker confirms, and the confirmed ones leave the spool.
 
+What was missed: `pumps/reader.py` tells each gap, `gaps.py` keeps it, and `pumps/backfill.py`
+fetches by `links/history.py` what was said meanwhile; `core/history.py` makes events of it, and
+they go the same way from step 3 on.
+
 The outbound trip:
 
 1. `pumps/sender.py` is given a message of the queue `rtm.outbound`; `core/commands.py` makes a
@@ -18,6 +22,8 @@ The outbound trip:
    those that wait for it.
 3. `core/lanes.py` lets it wait for its turn and for the rate limit of its channel.
 4. `links/rtm.py` writes it to the same WebSocket; the reader brings Slack's reply back.
+   A call of the Web API takes another way: `links/caller.py` lets it wait for its turn, and
+   `links/web_calls.py` makes it.
 5. `links/answers.py` publishes the result, or the dead letter, and only then acknowledges.
 
 `supervisor.py` runs all of it, and stops it in the order of the data. `links/topology.py` says what

@@ -95,6 +95,7 @@ class Gaps:
     def _write(self) -> None:
         draft = beside(self._path, ".new")
         try:
+            draft.touch(0o600)
             draft.write_bytes(msgspec.json.encode(self._gaps))
             sync_path(draft)
             os.replace(draft, self._path)
