@@ -27,7 +27,10 @@ from rtmpump.links.client import Client
 from rtmpump.links.slack_api import SlackApi
 from rtmpump.links.topology import Exchange, Queue, outbound
 
-_TOKEN: Final = "slack.token"  # noqa: S105 - the name of a key
+_TOKENS: Final = (
+    ("slack.token", "SLACK_API_TOKEN", "slack-token"),
+    ("slack.app_token", "SLACK_APP_TOKEN", "slack-app-token"),
+)
 _WORST_FIRST: Final = (EXIT_CONFIG, EXIT_UNREACHABLE, EXIT_FAILED)
 
 
@@ -38,8 +41,8 @@ _WORST_FIRST: Final = (EXIT_CONFIG, EXIT_UNREACHABLE, EXIT_FAILED)
 def check(config_file: str | None, connect: bool, as_json: bool) -> None:
     """Validate the configuration; with --connect ask Slack and RabbitMQ what they say of it.
 
-    Of Slack this takes one rtm.connect, of which it allows about one a minute, and opens no
-    WebSocket. In RabbitMQ nothing is declared.
+    Of Slack this takes one rtm.connect, of which it allows about one a minute (in Socket Mode one
+    apps.connections.open), and opens no WebSocket. In RabbitMQ nothing is declared.
     """
     try:
         loaded = load(config_file, need_token=True)
@@ -81,18 +84,24 @@ def _sources(loaded: Loaded, env: Mapping[str, str]) -> dict[str, str]:
     }
     given = [*(from_file(loaded.file, names) if loaded.file else []), *from_env(env, names)]
     sources = {one.name: one.where for one in given}
-    slack_token = [one.where for one in given if one.name == _TOKEN and one.value]
-    sources[_TOKEN] = slack_token[-1] if slack_token else _token_source(loaded.config.slack, env)
+    slack = loaded.config.slack
+    for token, variable, credential in _TOKENS[: 2 if slack.mode == "socket" else 1]:
+        by_key = [one.where for one in given if one.name == token and one.value]
+        others = _token_source(slack, env, token, variable, credential)
+        sources[token] = by_key[-1] if by_key else others
     return sources
 
 
-def _token_source(slack: Slack, env: Mapping[str, str]) -> str:
-    """Say which of the sources beside slack.token gave the token, in the order of `load`."""
-    if env.get("SLACK_API_TOKEN", "").strip():
-        return "SLACK_API_TOKEN"
-    if slack.token_file:
-        return "slack.token_file"
-    return str(Path(env.get("CREDENTIALS_DIRECTORY", ""), "slack-token"))
+def _token_source(
+    slack: Slack, env: Mapping[str, str], token: str, variable: str, credential: str
+) -> str:
+    """Say which of the sources beside its key gave a token, in the order of `load`."""
+    if env.get(variable, "").strip():
+        return variable
+    file = f"{token}_file"
+    if getattr(slack, file.partition(".")[2]):
+        return file
+    return str(Path(env.get("CREDENTIALS_DIRECTORY", ""), credential))
 
 
 def _value(config: Config, name: str) -> Any:
@@ -123,8 +132,11 @@ def _asked(ask: Callable[[Config], dict[str, Any]], config: Config) -> dict[str,
 
 
 def _ask_slack(config: Config) -> dict[str, Any]:
-    """Ask who the token is, then the only thing that proves RTM: rtm.connect."""
+    """Ask who the token is, then the only thing that proves RTM: rtm.connect (or Socket Mode)."""
     api = SlackApi(config.slack)
+    may = "rtm.connect: this token may use RTM"
+    if config.slack.mode == "socket":
+        may = "apps.connections.open: the app-level token may use Socket Mode"
     api.auth_test()
     connected = api.connect()
     return {
@@ -135,7 +147,7 @@ def _ask_slack(config: Config) -> dict[str, Any]:
         "said": [
             f"auth.test: the token is good, of {connected.bot_name} ({connected.bot}) "
             f"in {connected.team_name} ({connected.team})",
-            "rtm.connect: this token may use RTM",
+            may,
         ],
     }
 

@@ -32,6 +32,13 @@ from rtmpump.errors import EXIT_DONE, EXIT_FAILED, ConfigError, RtmpumpError, To
     help="Events a second that the simulated workspace emits.",
 )
 @click.option(
+    "--mode",
+    type=click.Choice(["rtm", "socket"]),
+    default="rtm",
+    show_default=True,
+    help="How the pump is connected to Slack; socket is Socket Mode.",
+)
+@click.option(
     "--broker-url",
     metavar="URL",
     default="",
@@ -40,7 +47,7 @@ from rtmpump.errors import EXIT_DONE, EXIT_FAILED, ConfigError, RtmpumpError, To
 @click.option(
     "--live",
     is_flag=True,
-    help="The real workspace of SLACK_API_TOKEN; nothing is sent to it.",
+    help="The real workspace of SLACK_API_TOKEN (and SLACK_APP_TOKEN); nothing is sent to it.",
 )
 @click.option(
     "--chaos",
@@ -57,6 +64,7 @@ from rtmpump.errors import EXIT_DONE, EXIT_FAILED, ConfigError, RtmpumpError, To
 def demo(
     seconds: float,
     rate: float,
+    mode: str,
     broker_url: str,
     live: bool,
     chaos: bool,
@@ -73,11 +81,13 @@ def demo(
     """
     if live and chaos:
         raise click.UsageError("--chaos needs the simulated workspace; leave out --live")
-    if live and not os.environ.get("SLACK_API_TOKEN", "").strip():
-        raise ConfigError("there is no Slack token", where="SLACK_API_TOKEN", fix="set it")
+    needed = ("SLACK_API_TOKEN", "SLACK_APP_TOKEN")[: 2 if mode == "socket" else 1]
+    for variable in needed if live else ():
+        if not os.environ.get(variable, "").strip():
+            raise ConfigError("there is no Slack token", where=variable, fix="set it")
     seed = secrets.randbelow(10**6) if seed is None else seed
     wishes = Wishes(
-        seconds, rate, Secret(broker_url) if broker_url else None, live, chaos, http, seed
+        seconds, rate, Secret(broker_url) if broker_url else None, live, chaos, http, seed, mode
     )
     raise SystemExit(_play(wishes))
 
@@ -112,8 +122,10 @@ def _tell(summary: Summary, show: Show, screen: Screen) -> int:
 
 def _title(wishes: Wishes) -> str:
     length = f"{wishes.seconds:g} seconds"
+    if wishes.mode == "socket":
+        length += " of Socket Mode"
     if wishes.live:
-        return f"rtmpump demo: {length} of the real Slack"
+        return f"rtmpump demo: {length}, with the real Slack"
     chaos = ", with chaos" if wishes.chaos else ""
     return f"rtmpump demo: {length}, {wishes.rate:g} events a second{chaos} (seed {wishes.seed})"
 

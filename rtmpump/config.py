@@ -41,16 +41,35 @@ _DEFAULT_URL: Final = Secret("amqp://guest:guest@localhost:5672/%2F")
 _DEFAULT_SPOOL: Final = Path("rtmpump-spool.db")
 _PLACES: Final = (Path("config.toml"), Path("/etc/rtmpump/config.toml"))
 _URL_KEYS: Final = ("broker.url", "broker.urls", "broker.url_file")
-_ONE_OF: Final = (
-    "set SLACK_API_TOKEN, slack.token, slack.token_file or the systemd credential slack-token"
-)
+
+
+class _TokenSources(NamedTuple):
+    """Where one token comes from beside its own key."""
+
+    key: str
+    variable: str
+    credential: str
+
+    @property
+    def fix(self) -> str:
+        key = f"slack.{self.key}"
+        return f"set {self.variable}, {key}, {key}_file or the systemd credential {self.credential}"
+
+
+_BOT_TOKEN: Final = _TokenSources("token", "SLACK_API_TOKEN", "slack-token")
+_APP_TOKEN: Final = _TokenSources("app_token", "SLACK_APP_TOKEN", "slack-app-token")
 
 
 class Slack(Struct, frozen=True, kw_only=True):
-    """`[slack]`: times in seconds; after `load`, `token` is the one to use."""
+    """`[slack]`: times in seconds; after `load`, `token` and `app_token` are the ones to use."""
 
+    mode: Annotated[Literal["rtm", "socket"], kinds.Choice("rtm", "socket")] = "rtm"
     token: Annotated[Secret, secrets.Token()] = Secret("")
     token_file: Annotated[str, kinds.Text()] = ""
+    app_token: Annotated[Secret, secrets.Token()] = Secret("")
+    app_token_file: Annotated[str, kinds.Text()] = ""
+    connections: Annotated[int, kinds.Whole(1, 10)] = 2
+    slash_answer: Annotated[str, kinds.Text()] = ""
     api_url: Annotated[str, secrets.ApiUrl()] = "https://slack.com/api/"
     ping_interval: Annotated[float, kinds.Duration(3600)] = 15.0
     ping_timeout: Annotated[float, kinds.Duration(3600)] = 10.0
@@ -191,15 +210,18 @@ def load(path: Path | None, env: Mapping[str, str], *, need_token: bool = True) 
     """Read the file, then the environment over it, and check the whole.
 
     With `need_token` the token is found in this order: slack.token, SLACK_API_TOKEN,
-    slack.token_file, $CREDENTIALS_DIRECTORY/slack-token. Without it, only slack.token counts and
-    may be empty. Raises ConfigError for the first thing that is wrong.
+    slack.token_file, $CREDENTIALS_DIRECTORY/slack-token; in Socket Mode the app-level token is
+    found in the same way. Without it, only the keys count and may be empty. Raises ConfigError for
+    the first thing that is wrong.
     """
     given = _given(path, env)
     config = Config(**{name: cls(**_values(name, given)) for name, cls in _sections().items()})
     broker = _with_urls(config.broker, given)
     slack = config.slack
     if need_token:
-        slack = replace(slack, token=_token(slack, given, env))
+        slack = replace(slack, token=_token(_BOT_TOKEN, given, env))
+    if need_token and slack.mode == "socket":
+        slack = replace(slack, app_token=_token(_APP_TOKEN, given, env))
     config = replace(config, slack=slack, broker=broker, spool=_with_path(config.spool, env))
     for problem, names in _contradictions(config):
         where = next((given[name].where for name in names if name in given), "")
@@ -286,19 +308,22 @@ def _with_urls(broker: Broker, given: Mapping[str, Given]) -> Broker:
     return replace(broker, url=urls[0], urls=urls)
 
 
-def _token(slack: Slack, given: Mapping[str, Given], env: Mapping[str, str]) -> Secret:
+def _token(sources: _TokenSources, given: Mapping[str, Given], env: Mapping[str, str]) -> Secret:
     """Return the token of the first source that has one."""
-    if slack.token:
-        return slack.token
-    if variable := env.get("SLACK_API_TOKEN", "").strip():
-        return _value(Given("slack", "token", variable, "SLACK_API_TOKEN"), secrets.Token())
-    if slack.token_file:
-        return _value(_place(given, "slack.token_file"), secrets.TokenFile())
-    credential = Path(env.get("CREDENTIALS_DIRECTORY", ""), "slack-token")
+    key, file = f"slack.{sources.key}", f"slack.{sources.key}_file"
+    if key in given and (token := _value(given[key], secrets.Token())):
+        return token
+    if variable := env.get(sources.variable, "").strip():
+        one = Given("slack", sources.key, variable, sources.variable)
+        return _value(one, secrets.Token())
+    if file in given and _value(given[file], kinds.Text()):
+        return _value(given[file], secrets.TokenFile())
+    credential = Path(env.get("CREDENTIALS_DIRECTORY", ""), sources.credential)
     if env.get("CREDENTIALS_DIRECTORY") and _exists(credential):
-        one = Given("slack", "token", str(credential), "CREDENTIALS_DIRECTORY")
+        one = Given("slack", sources.key, str(credential), "CREDENTIALS_DIRECTORY")
         return _value(one, secrets.TokenFile())
-    raise _place(given, "slack.token").wrong(ConfigError("there is no Slack token", fix=_ONE_OF))
+    problem = f"there is no Slack {'app-level ' * (sources is _APP_TOKEN)}token"
+    raise _place(given, key).wrong(ConfigError(problem, fix=sources.fix))
 
 
 class _Contradiction(NamedTuple):

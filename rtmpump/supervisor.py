@@ -20,7 +20,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, Final, Protocol
 
@@ -40,6 +40,7 @@ from rtmpump.gaps import Gaps
 from rtmpump.links.retry import Retry
 from rtmpump.links.rtm import RtmSocket
 from rtmpump.links.slack_api import SlackApi
+from rtmpump.links.socket_mode import SEEN_MOST, SocketMode
 from rtmpump.links.systemd import Notifier
 from rtmpump.links.web_calls import WORKERS, WebCalls
 from rtmpump.links_state import Links
@@ -48,6 +49,7 @@ from rtmpump.pumps import publisher as publishing
 from rtmpump.pumps import reader as reading
 from rtmpump.pumps import sender as sending
 from rtmpump.pumps.backfill import Backfill
+from rtmpump.pumps.dialer import Dialer
 from rtmpump.pumps.directory import Directory
 from rtmpump.spool import Spool
 
@@ -84,7 +86,7 @@ class Supervisor:
         self._alarm = _Alarm()
         api = SlackApi(config.slack)
         ids = MessageIds()
-        self._socket = RtmSocket(config.slack)
+        self._dialer = self._make_dialer(config, api, ids)
         self._directory = Directory(api, policy=config.retry, stop=self._stop_directory)
         self._calls = _web_calls(config, self._stop_calls)
         up, down = self._up, self._down
@@ -125,6 +127,8 @@ class Supervisor:
             **({"backfill": self._backfill} if self._backfill is not None else {}),
             "reader": self._reader,
         }
+        if self._dialer is not None:
+            self._pumps["dialer"] = self._dialer
         self._threads = {
             name: _Thread(name, pump.run, self._alarm) for name, pump in self._pumps.items()
         }
@@ -164,6 +168,23 @@ class Supervisor:
             stop=self._stop_backfill,
             stored=self._publisher.wake,
         )
+
+    def _make_dialer(self, config: Config, api: SlackApi, ids: MessageIds) -> Dialer | None:
+        """Make the source of events; RTM dials as it reads, Socket Mode beside it."""
+        if config.slack.mode == "rtm":
+            self._socket: RtmSocket | SocketMode = RtmSocket(config.slack)
+            return None
+        source = SocketMode(config.slack, ids=ids, ask=lambda: dialer.order())
+        dialer = Dialer(
+            config.slack,
+            api,
+            policy=config.retry,
+            stop=self._stop_reader,
+            deliver=source.arrived,
+        )
+        self._socket = source
+        source.remember(_newest(self.spool, SEEN_MOST))
+        return dialer
 
     def _open_port(self, config: Config) -> health.Port | None:
         if config.http.address is None:
@@ -232,6 +253,8 @@ class Supervisor:
         self._join("sender", part(0.25))
         # Now nobody needs the WebSocket, and what it still brings is all that the spool will hold.
         self._reader.stop()
+        if self._dialer is not None:
+            self._dialer.wake()
         self._join("reader", part(0.5))
         # So the spool can be emptied, as far as the broker lets us.
         self._finish_publishing()
@@ -411,6 +434,14 @@ def _told(event: str, fields: dict[str, Any]) -> None:
     _log.warning(event, **fields)
 
 
+def _newest(spool: Spool, most: int) -> Iterator[bytes]:
+    """Give the bodies of the newest events that the spool holds, at most so many."""
+    cursor = spool.measure().last_seq - most
+    while rows := spool.read(cursor, 1024):
+        cursor = rows[-1].seq
+        yield from (row.body for row in rows if row.origin.source == SocketMode.source)
+
+
 def _open_spool(config: Config) -> Spool:
     spool = config.spool
     return Spool.open(
@@ -425,12 +456,13 @@ def _open_spool(config: Config) -> Spool:
 def _web_calls(config: Config, stop: threading.Event) -> WebCalls:
     """The workers for calls of the Web API; none where no command can ask for one."""
     outbound = config.outbound
+    is_needed = bool(outbound.api_methods) or config.slack.mode == "socket"
     return WebCalls(
         SlackApi(config.slack, timeout=math.ceil(outbound.reply_timeout)),
         rate=outbound.api_rate,
         burst=outbound.burst,
         stop=stop,
-        workers=WORKERS if outbound.api_methods else 0,
+        workers=WORKERS if is_needed else 0,
     )
 
 

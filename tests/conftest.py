@@ -14,6 +14,7 @@ import pytest
 from rtmpump.sandbox.rabbit import RabbitNode
 from rtmpump.sandbox.workspace import Workspace
 from tests.pump_help import Broker, PumpProcess, add_vhost
+from tests.socket_help import StartSocketPump, wait_connections
 
 StartPump = Callable[..., PumpProcess]
 
@@ -58,7 +59,11 @@ def broker(broker_url: str) -> Iterator[Broker]:
 @pytest.fixture
 def workspace() -> Iterator[Workspace]:
     """A workspace with a token of its own, so that a token in a log is this one."""
-    with Workspace(token=f"xoxb-{secrets.token_hex(16)}") as workspace:
+    tokens = {
+        "token": f"xoxb-{secrets.token_hex(16)}",
+        "app_token": f"xapp-{secrets.token_hex(16)}",
+    }
+    with Workspace(**tokens) as workspace:
         yield workspace
 
 
@@ -78,3 +83,27 @@ def start_pump(workspace: Workspace, broker_url: str, tmp_path: Path) -> Iterato
             return pump
 
         yield start
+
+
+@pytest.fixture
+def workspace_that_retries(workspace: Workspace) -> Workspace:
+    """A Slack whose retries over Socket Mode come soon, so that no test waits for minutes."""
+    workspace.faults.ack_seconds = 1.0
+    workspace.faults.retry_after = (0.0, 0.5, 1.0)
+    return workspace
+
+
+@pytest.fixture
+def start_socket(start_pump: StartPump, workspace_that_retries: Workspace) -> StartSocketPump:
+    """Starts a pump in Socket Mode; by default it is ready when all its connections are up."""
+
+    def start(
+        *, ready: bool = True, slack: dict[str, Any] | None = None, **sections: Any
+    ) -> PumpProcess:
+        ours = {"mode": "socket", "app_token": workspace_that_retries.app_token} | (slack or {})
+        pump = start_pump(ready=ready, slack=ours, **sections)
+        if ready:
+            wait_connections(workspace_that_retries, int(ours.get("connections", 2)))
+        return pump
+
+    return start

@@ -84,8 +84,9 @@ class PumpProcess:
         if workspace is not None:
             ours["slack"] = {"token": workspace.token, "api_url": workspace.api_url}
         merged = _merged(_DEFAULTS, ours, sections)
-        token = str(merged.get("slack", {}).get("token", ""))
-        self._secrets = [token] if token else []
+        slack = merged.get("slack", {})
+        tokens = (str(slack.get(key, "")) for key in ("token", "app_token"))
+        self._secrets = [token for token in tokens if token]
         self.config.write_text(_toml(merged))
         self.start()
 

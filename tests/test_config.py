@@ -19,8 +19,13 @@ from tests.config_help import ENV, EXAMPLE, ROOT, TOKEN, at, load, told
 # Every key and its default, as users are told; `token` is what ENV gives.
 DEFAULTS: dict[str, dict[str, Any]] = {
     "slack": {
+        "mode": "rtm",
         "token": Secret(TOKEN),
         "token_file": "",
+        "app_token": Secret(""),
+        "app_token_file": "",
+        "connections": 2,
+        "slash_answer": "",
         "api_url": "https://slack.com/api/",
         "ping_interval": 15.0,
         "ping_timeout": 10.0,
@@ -78,6 +83,10 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 OTHERS: dict[str, tuple[str, str, Any]] = {
     "slack.token": ('"xoxb-2"', "xoxb-2", Secret("xoxb-2")),
     "slack.token_file": ('"/run/token"', "/run/token", "/run/token"),
+    "slack.app_token": ('"xapp-2"', "xapp-2", Secret("xapp-2")),
+    "slack.app_token_file": ('"/run/app"', "/run/app", "/run/app"),
+    "slack.connections": ("10", "10", 10),
+    "slack.slash_answer": ('"Moment"', "Moment", "Moment"),
     "slack.api_url": ('"http://127.0.0.1:99/api"', "http://127.0.0.1:99/api", None),
     "slack.ping_interval": ('"2m"', "2m", 120.0),
     "slack.ping_timeout": ("3", "3", 3.0),
@@ -134,7 +143,7 @@ OTHERS: dict[str, tuple[str, str, Any]] = {
 }
 # These need another key or a file beside them and have tests of their own.
 ALONE = {"broker.url_file", "broker.ca_file", "broker.client_cert", "broker.client_key"}
-ALONE |= {"broker.auth"}
+ALONE |= {"broker.auth", "slack.mode"}
 
 
 def _everything(loaded: Config) -> dict[str, dict[str, Any]]:

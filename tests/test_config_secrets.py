@@ -45,6 +45,43 @@ def test_token_order(token_env: dict[str, str]) -> None:
     )
 
 
+def test_app_token_order(tmp_path: Path) -> None:
+    """In Socket Mode the app-level token has the same kinds of sources, in the same order."""
+    (tmp_path / "token").write_text("xapp-file\n")
+    (tmp_path / "slack-app-token").write_text("xapp-credential\r\n")
+    sources = {
+        "RTMPUMP_SLACK_APP_TOKEN": "xapp-key",
+        "SLACK_APP_TOKEN": "xapp-variable\n",
+        "RTMPUMP_SLACK_APP_TOKEN_FILE": str(tmp_path / "token"),
+        "CREDENTIALS_DIRECTORY": str(tmp_path),
+    }
+    env = ENV | {"RTMPUMP_SLACK_MODE": "socket"}
+    for wanted in ("key", "variable", "file", "credential"):
+        loaded = config.load(None, env | sources)
+        assert loaded.slack.mode == "socket"
+        assert loaded.slack.app_token.reveal() == f"xapp-{wanted}"
+        assert loaded.slack.token.reveal() == TOKEN
+        sources.pop(next(iter(sources)))
+    with pytest.raises(ConfigError) as caught:
+        config.load(None, env)
+    assert str(caught.value) == (
+        "slack.app_token: there is no Slack app-level token; set SLACK_APP_TOKEN, slack.app_token, "
+        "slack.app_token_file or the systemd credential slack-app-token"
+    )
+
+
+def test_rtm_asks_for_no_app_token() -> None:
+    """The default needs one token, as ever, and does not look for the other."""
+    assert config.load(None, ENV | {"RTMPUMP_SLACK_APP_TOKEN_FILE": "/nowhere"}).slack.mode == "rtm"
+
+
+@pytest.mark.parametrize("value", ["0", "11", "many"])
+def test_wrong_connections(value: str) -> None:
+    """Slack keeps ten connections of an app at most."""
+    with pytest.raises(ConfigError, match=r"RTMPUMP_SLACK_CONNECTIONS: slack\.connections"):
+        config.load(None, ENV | {"RTMPUMP_SLACK_CONNECTIONS": value})
+
+
 def test_empty_sources_are_passed_over(token_env: dict[str, str]) -> None:
     """An empty source gives no token, and the next one is asked."""
     token_env |= {"RTMPUMP_SLACK_TOKEN": "", "SLACK_API_TOKEN": "\n"}

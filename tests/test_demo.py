@@ -246,6 +246,8 @@ def test_pumps_environment_has_no_settings_of_the_user() -> None:
     played, live = environment(ours, live=False), environment(ours, live=True)
     assert set(played) == {"PATH", "PYTHONPATH"}
     assert set(live) == {"PATH", "PYTHONPATH", "SLACK_API_TOKEN", "HTTPS_PROXY"}
+    live = environment(ours | {"SLACK_APP_TOKEN": "xapp-1"}, live=True)
+    assert live["SLACK_APP_TOKEN"] == "xapp-1"
 
 
 def test_many_events_are_shown_as_a_sample_and_a_number() -> None:
@@ -300,6 +302,19 @@ def test_chaos_loses_nothing(folder: Path) -> None:
         assert demo.output.count("⚡") >= 4
         assert demo.count("lost") == demo.count("unanswered") == demo.count("failed") == 0
         assert demo.count("emitted") == demo.count("received") + demo.count("missed")
+        assert demo.left() == []
+
+
+@pytest.mark.timeout(240)
+def test_socket_mode_loses_nothing(folder: Path) -> None:
+    """The same over Socket Mode, with refreshes: what nobody acknowledged Slack sends again."""
+    wishes = ("--mode", "socket", "--seconds", "14", "--rate", "50", "--seed", "3", "--chaos")
+    with Demo(folder, *wishes) as demo:
+        assert demo.end() == 0, demo.output
+        assert "refresh_requested" in demo.output
+        assert demo.count("lost") == demo.count("unanswered") == demo.count("failed") == 0
+        assert demo.count("emitted") == demo.count("received") + demo.count("missed")
+        assert demo.count("sent") > 0
         assert demo.left() == []
 
 

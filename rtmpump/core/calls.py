@@ -16,12 +16,12 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from rtmpump.core import commands
 from rtmpump.core.commands import Api
 
 RESPONSE_MAX: Final = 65_536
 _NAMES_MAX: Final = 50
 _NAME_LENGTH: Final = 80
-_POST: Final = "chat.postMessage"
 
 
 class CallAnswer(NamedTuple):
@@ -43,7 +43,7 @@ class CallAnswer(NamedTuple):
 
 def is_message(api: Api) -> bool:
     """Say whether Slack's limit of one message a second and channel counts this call."""
-    return api.method == _POST
+    return api.method == commands.POST
 
 
 def lane(api: Api) -> str:

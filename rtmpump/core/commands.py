@@ -31,6 +31,8 @@ BODY_MAX = 65_536
 FRAME_MAX = 16_384
 TEXT_MAX = 4_000
 CHANNEL_MAX = 80
+POST = "chat.postMessage"
+"""The method by which a message is posted where there is no RTM."""
 QUERY_IDS_MAX = 500
 
 _INVALID = "invalid_command"
@@ -42,12 +44,17 @@ _METHOD_MAX = 80
 _METHOD = re.compile(r"[A-Za-z0-9]+(?:\.[A-Za-z0-9]+)+")
 _ARGUMENT = re.compile(r"[A-Za-z0-9_]{1,80}")
 _ARGUMENT_DEPTH = 32
+# The most of each that Slack takes (https://docs.slack.dev/reference/methods/chat.postMessage).
+_RICH = {"blocks": 50, "attachments": 100}
 _THREAD_TS = re.compile(r"[0-9]{1,12}\.[0-9]{6}")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Message(msgspec.Struct, frozen=True):
-    """Post `text` to `channel` (id or name), in the thread of `thread_ts` if there is one."""
+    """Post `text` to `channel` (id or name), in the thread of `thread_ts` if there is one.
+
+    `blocks` and `attachments` are JSON, which RTM doesn't take; beside them the `text` may be "".
+    """
 
     kind: ClassVar[str] = "message"
     awaits_reply: ClassVar[bool] = True
@@ -56,6 +63,8 @@ class Message(msgspec.Struct, frozen=True):
     text: str
     thread_ts: str | None = None
     reply_broadcast: bool = False
+    blocks: str | None = None
+    attachments: str | None = None
 
 
 class Typing(msgspec.Struct, frozen=True):
@@ -100,7 +109,7 @@ Command: TypeAlias = Message | Typing | PresenceSub | PresenceQuery | Api
 _Fields: TypeAlias = dict[str, Any]
 
 
-def parse(body: bytes) -> Command:
+def parse(body: bytes, *, socket_mode: bool = False) -> Command:
     """Read the body of a command: a JSON object (RFC 8259) of at most 65,536 bytes of UTF-8.
 
     Of a key that comes twice the last one counts. Raises CommandRejected with the code `too_long`
@@ -108,14 +117,28 @@ def parse(body: bytes) -> Command:
     """
     fields = _object(body)
     kind = _kind(fields)
-    _refuse_unknown(fields, kind)
+    _refuse_of_other_mode(fields, kind, socket_mode)
+    _refuse_unknown(fields, kind, socket_mode)
     command = _MAKERS[kind](fields)
-    if isinstance(command, Api):
+    if isinstance(command, Api) or socket_mode:
         return command
     # With the least id, and none for a name: what is too long even so need not wait for the rest.
     channel = getattr(command, "channel", "")
     encode(command, id=0, channel_id=channel if is_channel_id(channel) else "")
     return command
+
+
+def post(message: Message, channel_id: str) -> Api:
+    """Make the call that posts a message where there is no RTM."""
+    arguments = {"channel": channel_id, "text": message.text}
+    if message.thread_ts is not None:
+        arguments["thread_ts"] = message.thread_ts
+    if message.reply_broadcast:
+        arguments["reply_broadcast"] = "true"
+    for name, value in (("blocks", message.blocks), ("attachments", message.attachments)):
+        if value is not None:
+            arguments[name] = value
+    return Api(POST, arguments)
 
 
 def is_channel_id(channel: str) -> bool:
@@ -221,13 +244,24 @@ def _kind(fields: _Fields) -> str:
     raise _reject(f'field "type" {fix}; found {_what(kind)}', "type")
 
 
-def _refuse_unknown(fields: _Fields, kind: str) -> None:
-    known = ["type", *_CLASSES[kind].__struct_fields__]
+def _refuse_unknown(fields: _Fields, kind: str, socket_mode: bool) -> None:
+    names = _CLASSES[kind].__struct_fields__
+    known = ["type", *(name for name in names if socket_mode or name not in _RICH)]
     for name in fields:
         if name not in known:
             shown = _short(name)
             problem = f'field "{shown}" is unknown to a {kind}{_nearest(name, known)}'
             raise _reject(f"{problem}; it takes {', '.join(known)}", shown)
+
+
+def _refuse_of_other_mode(fields: _Fields, kind: str, socket_mode: bool) -> None:
+    if socket_mode and kind in _RTM_ONLY:
+        problem = f'field "type": {kind} is a thing of RTM, and there is none in Socket Mode'
+        raise _reject(f"{problem}; it takes message and api", "type")
+    for name in () if socket_mode or kind != Message.kind else _RICH:
+        if name in fields:
+            problem = f'field "{name}" is taken in Socket Mode only; a message of RTM has none'
+            raise _reject(f"{problem}; use type api with {POST}, or leave it out", name)
 
 
 def _channel(fields: _Fields) -> str:
@@ -250,6 +284,26 @@ def _text(fields: _Fields) -> str:
         found = f"found {len(text):,}; send it in parts"
         raise _reject(f'field "text" must be {wanted}; {found}', "text", code=_TOO_LONG)
     return text
+
+
+def _rich(fields: _Fields, name: str) -> str | None:
+    """Read blocks or attachments: a list of objects, given on as it is."""
+    if name not in fields:
+        return None
+    most = _RICH[name]
+    wanted = f"a list of 1 to {most} objects"
+    value = fields[name]
+    if not isinstance(value, list) or not value:
+        raise _wrong(name, wanted, value)
+    if len(value) > most:
+        raise _reject(f'field "{name}" must be {wanted}; found {len(value):,}', name)
+    for place, one in enumerate(value):
+        if not isinstance(one, dict):
+            raise _wrong(name, f"{wanted}; number {place + 1} is none", one)
+        if name == "blocks" and not (isinstance(one.get("type"), str) and one["type"]):
+            problem = f'field "blocks": number {place + 1} has no "type"'
+            raise _reject(f'{problem}; give it one like "section"', name)
+    return _form_value(name, value, field=name)
 
 
 def _thread_ts(fields: _Fields) -> str | None:
@@ -324,32 +378,31 @@ def _arguments(fields: _Fields) -> dict[str, str]:
     }
 
 
-def _form_value(name: str, value: object) -> str:
+def _form_value(name: str, value: object, *, field: str = "arguments") -> str:
     try:
         if isinstance(value, str):
             value.encode()
             return value
-        return msgspec.json.encode(_plain(name, value, _ARGUMENT_DEPTH)).decode()
+        return msgspec.json.encode(_plain(value, _ARGUMENT_DEPTH)).decode()
     except UnicodeEncodeError:
         problem = "holds half of a surrogate pair, which UTF-8 can't hold; send whole characters"
-        raise _bad_argument(name, problem) from None
+    except ValueError as error:
+        problem = str(error)
+    where = f'field "{field}"' if field == name else f'field "{field}": "{name}"'
+    raise _reject(f"{where} {problem}", field)
 
 
-def _plain(name: str, value: object, depth: int) -> object:
+def _plain(value: object, depth: int) -> object:
     """Give back what JSON can say; Python's reader also takes NaN, and any depth."""
     if depth < 0:
-        raise _bad_argument(name, f"is nested more than {_ARGUMENT_DEPTH} deep; make it flatter")
+        raise ValueError(f"is nested more than {_ARGUMENT_DEPTH} deep; make it flatter")
     if isinstance(value, dict):
-        return {key: _plain(name, one, depth - 1) for key, one in value.items()}
+        return {key: _plain(one, depth - 1) for key, one in value.items()}
     if isinstance(value, list):
-        return [_plain(name, one, depth - 1) for one in value]
+        return [_plain(one, depth - 1) for one in value]
     if isinstance(value, float) and not math.isfinite(value):
-        raise _bad_argument(name, "holds NaN or an infinite number, which JSON has not")
+        raise ValueError("holds NaN or an infinite number, which JSON has not")
     return value
-
-
-def _bad_argument(name: str, problem: str) -> CommandRejected:
-    return _reject(f'field "arguments": "{name}" {problem}', "arguments")
 
 
 def _string(fields: _Fields, name: str, wanted: str) -> str:
@@ -418,8 +471,11 @@ def _is_encodable(text: str) -> bool:
 
 
 def _message(fields: _Fields) -> Message:
-    channel, text, thread_ts = _channel(fields), _text(fields), _thread_ts(fields)
-    return Message(channel, text, thread_ts, _reply_broadcast(fields))
+    channel, thread_ts = _channel(fields), _thread_ts(fields)
+    blocks, attachments = _rich(fields, "blocks"), _rich(fields, "attachments")
+    text = _text(fields) if "text" in fields or not (blocks or attachments) else ""
+    broadcast = _reply_broadcast(fields)
+    return Message(channel, text, thread_ts, broadcast, blocks, attachments)
 
 
 def _typing(fields: _Fields) -> Typing:
@@ -445,6 +501,7 @@ _MAKERS: dict[str, Callable[[_Fields], Command]] = {
     PresenceQuery.kind: _presence_query,
     Api.kind: _api,
 }
+_RTM_ONLY = frozenset({Typing.kind, PresenceSub.kind, PresenceQuery.kind})
 _CLASSES: dict[str, type[Command]] = {
     made.kind: made for made in (Message, Typing, PresenceSub, PresenceQuery, Api)
 }

@@ -20,6 +20,7 @@ from typing import Any
 
 import msgspec
 
+from rtmpump.core import envelopes
 from rtmpump.core.frames import Head, head
 
 UNKNOWN = "unknown"
@@ -40,8 +41,8 @@ class Route(msgspec.Struct, frozen=True, gc=False):
     """How one event is published.
 
     `type` is the event's part of the exchange name `rtm.<type>`; `channel` and `user` are "" where
-    the event has none that fits; `received_ms` is in milliseconds since 1970. `backfill`: it was
-    fetched after a gap.
+    the event has none that fits; `received_ms` is in milliseconds since 1970. `facts` are further
+    headers, and `body` is published in place of what the spool holds, if there are such.
     """
 
     routing_key: str
@@ -53,7 +54,8 @@ class Route(msgspec.Struct, frozen=True, gc=False):
     bot: str
     channel: str
     user: str
-    backfill: bool = False
+    facts: dict[str, Any] | None = None
+    body: bytes = b""
 
     @property
     def timestamp(self) -> int:
@@ -63,8 +65,8 @@ class Route(msgspec.Struct, frozen=True, gc=False):
     @property
     def headers(self) -> dict[str, Any]:
         """Made anew each time, so the caller may add to them."""
-        words = {**dict(self.words()), "received_at": self.received_ms, "seq": self.seq}
-        return words | {BACKFILL: True} if self.backfill else words
+        own = {**dict(self.words()), "received_at": self.received_ms, "seq": self.seq}
+        return {**own, **self.facts} if self.facts else own
 
     def words(self) -> list[tuple[str, str]]:
         """Give the headers that many events share, in the order in which they are written."""
@@ -91,6 +93,10 @@ def route(
     `received_ms` is in milliseconds since 1970; `epoch` and `seq` are those of the spool that
     accepted the event first, `source` is what it says of the body.
     """
+    if source == envelopes.SOURCE:
+        opened = envelopes.read(body)
+        if opened is not None:
+            return _route_of_envelope(opened, received_ms, team, bot, seq)
     seen = head(body) or _NOTHING
     key, kind = _names(seen.type, seen.subtype)
     message_id = (
@@ -99,8 +105,25 @@ def route(
         or f"s:{_part(epoch)}:{seq}"
     )
     channel, user = _short(seen.channel), _short(seen.user)
-    filled = source == BACKFILL
-    return Route(key, kind, message_id, received_ms, seq, team, bot, channel, user, filled)
+    facts = {BACKFILL: True} if source == BACKFILL else None
+    return Route(key, kind, message_id, received_ms, seq, team, bot, channel, user, facts)
+
+
+def _route_of_envelope(
+    opened: envelopes.Envelope, received_ms: int, team: str, bot: str, seq: int
+) -> Route:
+    """Name what was in an envelope; a message is called as if it had come over RTM."""
+    key, kind = _names(opened.type, opened.subtype)
+    message_id, channel, user = "", opened.channel, opened.user
+    if opened.kind == envelopes.EVENTS_API:
+        seen = head(opened.body) or _NOTHING
+        channel, user = _short(seen.channel), _short(seen.user)
+        message_id = _message_id_of_message(seen, team) or _message_id_of_stamped(
+            seen, kind, opened.body, team
+        )
+    message_id = message_id or f"v:{_part(team)}:{_part(opened.identity)}"
+    facts, body = opened.facts, opened.body
+    return Route(key, kind, message_id, received_ms, seq, team, bot, channel, user, facts, body)
 
 
 def clean(word: str) -> str:

@@ -57,7 +57,8 @@ class Request(NamedTuple):
 class Chatter:
     """An endless talk; one thread may ask for events and another for commands."""
 
-    def __init__(self, seed: int, team: str) -> None:
+    def __init__(self, seed: int, team: str, mode: str = "rtm") -> None:
+        self._kinds = _KINDS if mode == "rtm" else _KINDS_OF_THE_EVENTS_API
         self._events = random.Random(seed)  # noqa: S311 - a play needs no secrets
         self._commands = random.Random(seed + 1)  # noqa: S311
         self._team = team
@@ -67,7 +68,7 @@ class Chatter:
 
     def event(self) -> dict[str, Any]:
         """Something happens in the workspace."""
-        kinds, weights = zip(*_KINDS, strict=True)
+        kinds, weights = zip(*self._kinds, strict=True)
         make: Callable[[Chatter], dict[str, Any]] = self._events.choices(kinds, weights)[0]
         return make(self)
 
@@ -152,6 +153,14 @@ class Chatter:
             "event_ts": self._ts(),
         }
 
+    def _mention(self) -> dict[str, Any]:
+        said = self._said(self._channel(), self._user(), self._ts())
+        return said | {"type": "app_mention", "text": f"<@U0PUMP> {self._events.choice(_TEXTS)}"}
+
+    def _home(self) -> dict[str, Any]:
+        event = {"type": "app_home_opened", "user": self._user(), "channel": "D0ALICE"}
+        return event | {"tab": "home", "event_ts": self._ts()}
+
     def _unheard_of(self) -> dict[str, Any]:
         return {"type": UNKNOWN_TYPE, "user": self._user(), "sparkles": self._events.randint(1, 9)}
 
@@ -180,4 +189,11 @@ _KINDS: Final[tuple[tuple[Callable[[Chatter], dict[str, Any]], int], ...]] = (
     (Chatter._changed, 6),
     (Chatter._joined, 4),
     (Chatter._unheard_of, 2),
+)
+# Nobody is told over the Events API who is typing, nor who is there.
+_OF_RTM: Final = (Chatter._typing, Chatter._presence)
+_KINDS_OF_THE_EVENTS_API: Final = (
+    *(kind for kind in _KINDS if kind[0] not in _OF_RTM),
+    (Chatter._mention, 6),
+    (Chatter._home, 4),
 )

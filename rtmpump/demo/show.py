@@ -53,6 +53,7 @@ class Wishes:
     chaos: bool = False
     http: str = ""
     seed: int = 1
+    mode: str = "rtm"
 
 
 class Show:
@@ -78,7 +79,11 @@ class Show:
                 stage.callback(workspace.stop)
             node = self._node(stage)
             pump = self._pump(stage, workspace, node)
-            chatter = Chatter(self._wishes.seed, workspace.team if workspace else "")
+            mode, team = self._wishes.mode, workspace.team if workspace else ""
+            chatter = Chatter(self._wishes.seed, team, mode)
+            if workspace is not None:
+                # A Slack in a hurry: the real one waits for minutes.
+                workspace.faults.ack_seconds, workspace.faults.retry_after = 2.0, (0.5, 2.0, 4.0)
             self._connect(stage, pump, chatter)
             pump.start()
             stage.callback(self._end_pump, pump)
@@ -103,7 +108,7 @@ class Show:
     def _pump(self, stage: ExitStack, workspace: Workspace | None, node: RabbitNode | None) -> Pump:
         given = self._wishes.broker_url
         url = given.reveal() if given else node.url if node else ""
-        pump = Pump(workspace, url, self._names, self._wishes.http)
+        pump = Pump(workspace, url, self._names, self._wishes.http, self._wishes.mode)
         stage.callback(pump.close)
         return pump
 
@@ -160,7 +165,7 @@ class Show:
             people = People(workspace, chatter, self._tally)
             self._speakers.append(Speaker("people", 1 / self._wishes.rate, people.speak))
             if self._wishes.chaos:
-                strikes = Strikes(workspace, node, pump, self._screen)
+                strikes = Strikes(workspace, node, pump, self._screen, self._wishes.mode)
         self._screen.begin()
         try:
             for speaker in self._speakers:

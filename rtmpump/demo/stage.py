@@ -35,6 +35,7 @@ _NAME: Final = "pump"
 _STOP_SECONDS: Final = 25.0
 _POLL: Final = 0.05
 _SETTINGS: Final = ("RTMPUMP_", "SLACK_API_TOKEN", "STATE_DIRECTORY", "CREDENTIALS_DIRECTORY")
+_TOKENS: Final = ("SLACK_API_TOKEN", "SLACK_APP_TOKEN")
 _SERVICE: Final = ("NOTIFY_SOCKET", "WATCHDOG_", "LISTEN_")
 _PROXIES: Final = ("http_proxy", "https_proxy", "all_proxy")
 
@@ -95,7 +96,12 @@ class Pump:
     """
 
     def __init__(
-        self, workspace: Workspace | None, broker_url: str, names: Names, http: str
+        self,
+        workspace: Workspace | None,
+        broker_url: str,
+        names: Names,
+        http: str,
+        mode: str = "rtm",
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="rtmpump-demo-")).resolve()
         self._keeper = Keeper(str(self.folder))
@@ -105,7 +111,7 @@ class Pump:
         self.pid = 0
         self.log = self.folder / "pump.log"
         sections: dict[str, dict[str, object]] = {
-            "slack": {"api_url": workspace.api_url, "token": workspace.token} if workspace else {},
+            "slack": {"mode": mode, **(_slack(workspace) if workspace else {})},
             "broker": {"url": broker_url},
             "spool": {"path": str(self.folder / "spool.db"), "max_bytes": "256MiB"},
             "retry": {} if self._live else {"initial": 0.1, "max": 2, "healthy_after": 1},
@@ -176,12 +182,18 @@ class Pump:
 
 
 def environment(ours: Mapping[str, str], *, live: bool) -> dict[str, str]:
-    """The pump's environment: ours, without settings; the token and a proxy only if `live`."""
-    token = ours.get("SLACK_API_TOKEN", "") if live else ""
+    """The pump's environment: ours, without settings; tokens and a proxy only if `live`."""
+    names = _TOKENS if live else ()
+    tokens = {name: token for name in names if (token := ours.get(name, ""))}
     theirs = {name: value for name, value in ours.items() if not _is_setting(name, live)}
     package = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(part for part in (package, ours.get("PYTHONPATH", "")) if part)
-    return theirs | {"PYTHONPATH": path} | ({"SLACK_API_TOKEN": token} if token else {})
+    return theirs | {"PYTHONPATH": path} | tokens
+
+
+def _slack(workspace: Workspace) -> dict[str, object]:
+    tokens = {"token": workspace.token, "app_token": workspace.app_token}
+    return {"api_url": workspace.api_url, **tokens}
 
 
 def _is_setting(name: str, live: bool) -> bool:

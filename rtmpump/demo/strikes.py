@@ -39,7 +39,12 @@ class Strikes:
     """Carries out a plan on threads of its own; `wait` until all that was broken is up again."""
 
     def __init__(
-        self, workspace: Workspace, node: RabbitNode | None, pump: Pump, screen: Screen
+        self,
+        workspace: Workspace,
+        node: RabbitNode | None,
+        pump: Pump,
+        screen: Screen,
+        mode: str = "rtm",
     ) -> None:
         self._workspace = workspace
         self._node = node
@@ -54,6 +59,8 @@ class Strikes:
             "reset": self._reset,
             "kill": self._kill_pump,
         }
+        if mode == "socket":
+            self._ways["refresh"] = self._refresh
         if node is not None:
             self._ways["restart"] = self._restart_broker
 
@@ -99,6 +106,10 @@ class Strikes:
     def _reset(self) -> None:
         self._screen.strike("the WebSocket is reset (RST)")
         self._workspace.reset()
+
+    def _refresh(self) -> None:
+        self._screen.strike("Slack renews every WebSocket (disconnect, refresh_requested)")
+        self._workspace.disconnect("refresh_requested", close_after=2.0)
 
     def _kill_pump(self) -> None:
         self._screen.strike(f"the pump is killed (kill -9 {self._pump.pid})")

@@ -73,7 +73,7 @@ class Summary:
             _Row("missed", events.missed, "away or cut off, told by rtmpump.gap events"),
             _Row("lost", events.lost, "neither received nor told", bad=events.lost > 0),
             _Row("repeated", events.repeated, "the same message_id came again"),
-            _Row("others", events.others, "hello and the pump's own events"),
+            _Row("others", events.others, "hello, the pump's own events, what it sent"),
         ]
         if events.clashes:
             rows.append(_Row("mixed up", events.clashes, "two events, one message_id", bad=True))

@@ -7,7 +7,7 @@ Laws:
   the backoff of `[retry]`. One that never reached Slack is no attempt; it waits as a message waits
   for the WebSocket.
 - Where nobody knows what Slack did, `outbound.on_uncertain` decides.
-- The WebSocket is not needed for any of it.
+- The WebSocket is not needed for any of it: in Socket Mode messages go this way too.
 
 What must not live here: how a call is made (`web_calls`), who is told of its end and how.
 All of it belongs to one thread; answers come by `answered`. Times in seconds of `time.monotonic`.
@@ -17,13 +17,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from rtmpump import log
 from rtmpump.config import Config
-from rtmpump.core import calls
+from rtmpump.core import calls, commands
 from rtmpump.core.bucket import Bucket
 from rtmpump.core.calls import CallAnswer
-from rtmpump.core.commands import Api
+from rtmpump.core.commands import Api, Message
 from rtmpump.core.inbox import Called
 from rtmpump.core.job import Job, Outcome, Stage
 from rtmpump.core.lanes import Lanes
@@ -65,6 +66,8 @@ class Caller:
     def place(self, job: Job, lane: str) -> None:
         """Call after those of its lane."""
         job.lane = lane
+        if isinstance(job.command, Message):
+            job.channel_id = lane
         self._lanes.add(lane, job, time.monotonic())
 
     def put_back(self, job: Job) -> None:
@@ -96,7 +99,7 @@ class Caller:
         if not answer.made:
             job.attempts -= 1
         if answer.response is not None:
-            self._settle(job, Outcome(True, response=calls.bounded(answer.response)))
+            self._settle(job, _success(job, answer.response))
         elif not answer.again:
             self._fail(job, f"slack_{answer.code}", answer.detail)
         elif answer.certain:
@@ -107,7 +110,8 @@ class Caller:
     def _call(self, job: Job) -> None:
         """Make one call; its lane is ours until the job is settled or must go again."""
         now = time.monotonic()
-        if job.stage is Stage.WRITTEN or not isinstance(job.command, Api):
+        call = _call_of(job)
+        if job.stage is Stage.WRITTEN or call is None:
             return
         if job.is_late(now):
             self._fail_late(job)
@@ -116,8 +120,8 @@ class Caller:
         job.stage = Stage.WRITTEN
         job.attempts += 1
         wait = self._submit(
-            job.command.method,
-            job.command.arguments,
+            call.method,
+            call.arguments,
             lambda answer: self._tell(Called(job, answer)),
         )
         if wait:
@@ -158,7 +162,8 @@ class Caller:
         self._fail(job, "timeout", "its expiration passed before it could be sent")
 
     def _fail(self, job: Job, code: str, message: str) -> None:
-        method = job.command.method if isinstance(job.command, Api) else ""
+        call = _call_of(job)
+        method = call.method if call is not None else ""
         _log.warning("command.failed", type=job.kind, method=method, code=code)
         self._settle(job, Outcome(False, "", code, message))
 
@@ -168,6 +173,21 @@ class Caller:
             self._expiring.forget(job.tag)
         self._lanes.settle(job.lane, job, time.monotonic())
         self._settled(job, outcome)
+
+
+def _call_of(job: Job) -> Api | None:
+    """The call that carries it out."""
+    if isinstance(job.command, Message):
+        return commands.post(job.command, job.channel_id)
+    return job.command if isinstance(job.command, Api) else None
+
+
+def _success(job: Job, response: dict[str, Any]) -> Outcome:
+    """What Slack said yes to; of a message its `ts` alone, as over RTM."""
+    if isinstance(job.command, Message):
+        ts = response.get("ts")
+        return Outcome(True, ts if isinstance(ts, str) else "")
+    return Outcome(True, response=calls.bounded(response))
 
 
 def _why(answer: CallAnswer) -> str:

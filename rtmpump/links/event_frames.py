@@ -4,8 +4,7 @@ Laws:
 
 - It writes, byte for byte, what pika's `basic_publish` writes for `event_properties`.
 - What has no place in a template is `None`, and pika itself publishes it: no body, or one that
-  needs more than one frame, or a time of receipt that nobody would expect, or what was fetched
-  after a gap, which has one header more.
+  needs more than one frame, or a time of receipt that nobody would expect, or further headers.
 
 About half of what an event once cost went into its properties. The layout is that of AMQP 0-9-1
 (§2.3.5 frames, §4.2.5.5 tables); no connection is known here.
@@ -69,10 +68,10 @@ class EventFrames:
 
     def pieces(self, name: Route, body: bytes) -> tuple[bytes, ...] | None:
         """Give the three frames of one event (method, header, body), to be joined; see the laws."""
+        if name.facts:
+            return None
         seq, received, body_size = name.seq, name.received_ms, len(body)
         if not 0 < body_size <= self._body_max or not _INT_MAX < received <= _LONG_MAX:
-            return None
-        if name.backfill:
             return None
         key = (name.routing_key, name.channel, name.user, name.team, name.bot)
         message_id = name.message_id.encode()

@@ -20,6 +20,7 @@ import websocket
 from websocket import ABNF
 
 from rtmpump.config import Slack
+from rtmpump.core.frames import parse
 from rtmpump.errors import LinkError, NotConnected, WriteFailed
 from rtmpump.links.rtm_connect import connect
 from rtmpump.links.rtm_wire import Ending, UnwritableError, Wire, story
@@ -38,6 +39,10 @@ class RtmSocket:
 
     A connection that has ended keeps its socket until `close` or the next `open`.
     """
+
+    source = ""
+    parse = staticmethod(parse)
+    rtt: float | None = None
 
     def __init__(self, slack: Slack) -> None:
         self._slack = slack
@@ -87,6 +92,45 @@ class RtmSocket:
         if link is None:
             raise _not_connected("nothing is open")
         return link.read(wait)
+
+    @property
+    def ping_interval(self) -> float:
+        """How often who reads has to ping."""
+        return self._slack.ping_interval
+
+    def accepted(self) -> None:
+        """What the last `read` gave is safe; RTM has no way to tell Slack."""
+
+    def ping(self, payload: bytes) -> None:
+        """Write a WebSocket ping; `pongs` will tell the answer. Raises as `send` does."""
+        link = self._link
+        if link is None:
+            raise _not_connected("nothing is open")
+        link.send(payload, ABNF.OPCODE_PING)
+
+    @property
+    def pongs(self) -> list[bytes]:
+        """The payloads of the WebSocket pongs that the last `read` met."""
+        link = self._link
+        return [] if link is None else link.pongs
+
+    @property
+    def heard(self) -> bool:
+        """Whether the last `read` took anything at all from the peer."""
+        link = self._link
+        return link is not None and link.wire.got
+
+    @property
+    def left(self) -> bool:
+        """Whether the next `read` has bytes that arrived for the one before."""
+        link = self._link
+        return link is not None and link.wire.left
+
+    @property
+    def interest(self) -> tuple[int, int] | None:
+        """The file descriptor and events to poll for before the next `read(0)`."""
+        link = self._link
+        return None if link is None else link.wire.interest
 
     @property
     def took_all(self) -> bool:
@@ -153,6 +197,7 @@ class _Link:
         # Whether websocket-client holds nothing of a message that is not whole.
         self._between = True
         self.took_all = False
+        self.pongs: list[bytes] = []
 
     def read(self, wait: float) -> list[bytes]:
         with self._reading:
@@ -161,9 +206,9 @@ class _Link:
                 raise self._error(self._ending)
             return messages
 
-    def send(self, frame: bytes) -> None:
+    def send(self, frame: bytes, opcode: int = ABNF.OPCODE_TEXT) -> None:
         try:
-            self.client.send(frame)
+            self.client.send(frame, opcode)
         except UnwritableError:
             raise _not_connected(f"connection {self.number} takes no more frames") from None
         except OSError as error:
@@ -193,6 +238,7 @@ class _Link:
         """The messages in the buffer; sets `_ending` when they are the last."""
         wire = self.wire
         messages: list[bytes] = []
+        self.pongs = []
         room, whole = _MOST_BYTES, wire.at
         try:
             while room > 0 and len(messages) < _MOST_FRAMES:
@@ -214,6 +260,8 @@ class _Link:
                     return messages
                 else:  # a ping or pong may stand between two fragments: no part of the message
                     whole += len(data) + 2
+                    if opcode == ABNF.OPCODE_PONG:
+                        self.pongs.append(data)
         except websocket.WebSocketTimeoutException:
             self._ending = wire.ending
         except websocket.WebSocketException as error:

@@ -82,6 +82,16 @@ class Wire:
         """Whether bytes in the buffer wait to be handed out."""
         return self.at < len(self._buffer)
 
+    @property
+    def interest(self) -> tuple[int, int]:
+        """The file descriptor, and for what to poll it before the next `fill`."""
+        return self._socket.fileno(), self._wanted
+
+    @property
+    def got(self) -> bool:
+        """Whether the last `fill` brought anything."""
+        return bool(self._buffer)
+
     def gettimeout(self) -> int:
         """Return 0: then websocket-client calls `recv` and `send` with no waiting of its own."""
         return 0

@@ -72,6 +72,28 @@ _OTHER_FIXES: Final = {
     "missing_post_type": _OUR_FAULT,
 }
 _FIXES: Final = _TOKEN_FIXES | _OTHER_FIXES
+# The same words, said of the tokens that Socket Mode takes
+# (https://docs.slack.dev/reference/methods/apps.connections.open#errors).
+_TAKE_ANOTHER_XAPP: Final = (
+    "take an app-level token (xapp-…) with the scope connections:write from the app's page, "
+    "Basic Information, and set it as slack.app_token"
+)
+_APP_FIXES: Final = {
+    "not_authed": "set slack.app_token or SLACK_TAKE_ANOTHER_XAPP",
+    "invalid_auth": "check that slack.app_token was copied whole; " + _TAKE_ANOTHER_XAPP,
+    "account_inactive": "the app was removed; " + _TAKE_ANOTHER_XAPP,
+    "token_revoked": "somebody revoked slack.app_token; " + _TAKE_ANOTHER_XAPP,
+    "not_allowed_token_type": "slack.app_token is of another kind; " + _TAKE_ANOTHER_XAPP,
+    "missing_scope": "slack.app_token lacks a scope; " + _TAKE_ANOTHER_XAPP,
+    "forbidden_team": "Slack has no Socket Mode for this workspace; " + _ADMIN,
+    "missing_args": _OUR_FAULT,
+    "insecure_request": _OUR_FAULT,
+}
+_BOT_FIXES: Final = {
+    "token_expired": "Socket Mode needs a bot token that does not expire: one without rotation",
+    "not_allowed_token_type": "slack.token must be the app's bot token (xoxb-…)",
+    "missing_scope": "add the scope to the app and install it again",
+}
 _MIGRATIONS: Final = ("migration_in_progress", "team_added_to_org")
 _TRANSIENT: Final = (
     *_MIGRATIONS,
@@ -127,7 +149,7 @@ class ChannelsRefused(LinkError):
 
 
 class Connected(NamedTuple):
-    """The answer of rtm.connect: a single-use `url` (30 s; not for the log), ids and names."""
+    """A single-use `url` of a WebSocket (not for the log; of rtm.connect: 30 s), ids and names."""
 
     url: str
     team: str
@@ -166,15 +188,33 @@ class SlackApi:
         self._unfinished: dict[str, _Listing] = {}
 
     def connect(self) -> Connected:
-        """Ask for a WebSocket URL by rtm.connect.
+        """Ask for a WebSocket URL by rtm.connect; in Socket Mode by apps.connections.open.
 
         Raises TokenRefused where no try can ever help.
         """
+        return self._connect_socket_mode() if self._slack.mode == "socket" else self._connect_rtm()
+
+    def connection_url(self) -> str:
+        """Ask for the URL of one more connection of Socket Mode (not for the log)."""
+        method = "apps.connections.open"
+        url = self._call(method, {}, app_token=True).get("url")
+        self._check_url(url, method)
+        return str(url)
+
+    def _connect_socket_mode(self) -> Connected:
+        """Ask who the bot is, for apps.connections.open tells nothing but a URL."""
+        who = self.auth_test()
+        ids = _text(who, "team_id"), _text(who, "user_id")
+        if not all(ids):
+            raise LinkError("slack", "bad_answer", "auth.test told no team or user id")
+        return Connected(self.connection_url(), *ids, _text(who, "team"), _text(who, "user"))
+
+    def _connect_rtm(self) -> Connected:
         arguments = {"batch_presence_aware": "1"} if self._slack.batch_presence_aware else {}
         answer = self._call("rtm.connect", arguments)
         team, bot = _member(answer, "team"), _member(answer, "self")
         url = answer.get("url")
-        self._check_url(url)
+        self._check_url(url, "rtm.connect")
         if not (_text(team, "id") and _text(bot, "id")):
             raise LinkError("slack", "bad_answer", "rtm.connect told no team or user id")
         names = _text(team, "name"), _text(bot, "name")
@@ -237,10 +277,17 @@ class SlackApi:
 
     @cached_property
     def _client(self) -> WebClient:
+        return self._make_client(self._slack.token)
+
+    @cached_property
+    def _app_client(self) -> WebClient:
+        return self._make_client(self._slack.app_token)
+
+    def _make_client(self, token: config.Secret) -> WebClient:
         from slack_sdk import WebClient
 
         client = WebClient(
-            token=self._slack.token.reveal(),
+            token=token.reveal(),
             base_url=self._slack.api_url,
             timeout=self._timeout,
             ssl=self._tls(),
@@ -265,10 +312,12 @@ class SlackApi:
         method: str,
         arguments: Mapping[str, str],
         refusal: Callable[[str, _Answer], RtmpumpError] | None = None,
+        *,
+        app_token: bool = False,
     ) -> dict[str, Any]:
         from slack_sdk.errors import SlackApiError, SlackClientError
 
-        client = self._client
+        client = self._app_client if app_token else self._client
         try:
             data = client.api_call(method, params=dict(arguments)).data
         except SlackApiError as error:
@@ -315,8 +364,9 @@ class SlackApi:
         if answer.status == 429 or code == "ratelimited":
             seconds = _RATE_LIMIT_SECONDS if seconds is None else seconds
             return LinkError("slack", "ratelimited", method, retry_after=seconds)
-        if code in _FIXES and answer.status < 500:
-            return TokenRefused(code, self._fix(code, answer))
+        fixes = self._fixes(method)
+        if code in fixes and answer.status < 500:
+            return TokenRefused(code, self._fix(fixes[code], answer))
         if code in _MIGRATIONS:
             seconds = max(seconds or 0.0, _MIGRATION_SECONDS)
         known = code in _TRANSIENT or not _is_code(answer)
@@ -329,9 +379,14 @@ class SlackApi:
             return "bad_answer" if answer.status == 200 else f"http_{answer.status}"
         return re.sub(r"[^a-z0-9_]", "_", self._masked(answer.data["error"]).lower())[:50]
 
-    def _fix(self, code: str, answer: _Answer) -> str:
+    def _fixes(self, method: str) -> dict[str, str]:
+        if method == "apps.connections.open":
+            return _FIXES | _APP_FIXES
+        return _FIXES | _BOT_FIXES if self._slack.mode == "socket" else _FIXES
+
+    def _fix(self, fix: str, answer: _Answer) -> str:
         needed = self._masked(_text(answer.data, "needed"))
-        return f"{_FIXES[code]} (needed: {needed})" if needed else _FIXES[code]
+        return f"{fix} (needed: {needed})" if needed else fix
 
     def _network(self, error: Exception) -> CallFailed:
         # urllib wraps what breaks until the request is written, and only that: an incomplete
@@ -349,17 +404,17 @@ class SlackApi:
 
     def _masked(self, text: str) -> str:
         """Return foreign text as one short line without our secrets."""
-        for secret in (self._slack.token, self._slack.proxy):
+        for secret in (self._slack.token, self._slack.app_token, self._slack.proxy):
             if secret:
                 text = text.replace(secret.reveal(), str(secret))
         return " ".join(text.split())[:_DETAIL]
 
-    def _check_url(self, url: object) -> None:
+    def _check_url(self, url: object, method: str) -> None:
         parts = _split(url)
         if parts is None or parts.scheme not in ("ws", "wss"):
-            raise LinkError("slack", "bad_url", "rtm.connect gave no WebSocket URL")
+            raise LinkError("slack", "bad_url", f"{method} gave no WebSocket URL")
         if parts.scheme == "ws" and self._api.scheme == "https" and not _is_loopback(parts):
-            raise LinkError("slack", "bad_url", "rtm.connect gave a URL without TLS")
+            raise LinkError("slack", "bad_url", f"{method} gave a URL without TLS")
 
 
 @contextmanager

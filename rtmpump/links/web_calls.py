@@ -6,8 +6,8 @@ Laws:
   begun: then it was never made, and what asked for it is still where it came from.
 - A call is made once. Trying again is for who asked, who knows how often, how long and whether it
   may be done twice; how it failed is told so that this can be decided.
-- A method that Slack limited (`Retry-After`) rests for that long, whoever asks. A slow method never
-  has all workers.
+- A method that Slack limited (`Retry-After`) rests for that long, whoever asks; chat.postMessage,
+  which Slack limits by channel, in that channel alone. A slow method never has all workers.
 - Nothing waits here for a rate limit: `submit` takes no call that can't be made soon, and says when
   to ask again. So what is in here is little, and a stop has little to wait for.
 
@@ -78,7 +78,7 @@ class WebCalls:
         `arguments` as a form has them: lists and objects are written as JSON.
         """
         with self._changed:
-            wait = self._wait_of(method, time.monotonic())
+            wait = self._wait_of(method, arguments, time.monotonic())
             if not wait:
                 self._line.append(_Call(method, arguments, answered))
                 self._waiting[method] += 1
@@ -90,15 +90,15 @@ class WebCalls:
         with self._changed:
             self._changed.notify_all()
 
-    def _wait_of(self, method: str, now: float) -> float:
-        if (rest := self._rest_of(method, now)) > 0:
+    def _wait_of(self, method: str, arguments: Mapping[str, str], now: float) -> float:
+        if (rest := self._rest_of(_limited_by(method, arguments), now)) > 0:
             return rest
         if self._waiting[method] >= _LINE_MAX:
             return _LINE_IS_FULL
         return 0.0 if method in _NOT_PACED else self._pace.take(method, now)
 
-    def _rest_of(self, method: str, now: float) -> float:
-        return self._rests_until.get(method, now) - now
+    def _rest_of(self, limit: str, now: float) -> float:
+        return self._rests_until.get(limit, now) - now
 
     def _take(self, worker: Worker) -> _Call | None:
         """Wait for a call that may be made now; None at a stop."""
@@ -121,17 +121,24 @@ class WebCalls:
                 return call
         return None
 
-    def _made(self, method: str, answer: CallAnswer) -> None:
+    def _made(self, call: _Call, answer: CallAnswer) -> None:
+        now = time.monotonic()
         with self._changed:
-            self._under_way[method] -= 1
+            self._under_way[call.method] -= 1
             if answer.made and answer.code == _LIMITED and answer.retry_after:
-                until = time.monotonic() + answer.retry_after
-                self._rests_until[method] = max(until, self._rests_until.get(method, until))
+                resting = {
+                    limit: until for limit, until in self._rests_until.items() if until > now
+                }
+                limit = _limited_by(call.method, call.arguments)
+                until = now + answer.retry_after
+                resting[limit] = max(until, resting.get(limit, until))
+                self._rests_until = resting
             self._changed.notify()
 
     def _make(self, call: _Call) -> CallAnswer:
         with self._changed:
-            rest = self._rest_of(call.method, time.monotonic())
+            limit = _limited_by(call.method, call.arguments)
+            rest = self._rest_of(limit, time.monotonic())
         if rest > 0:
             # Slack limited the method while this call stood in the line.
             return CallAnswer(None, _LIMITED, call.method, again=True, retry_after=rest, made=False)
@@ -164,5 +171,10 @@ class Worker:
         calls = self._calls
         while (call := calls._take(self)) is not None:
             answer = calls._make(call)
-            calls._made(call.method, answer)
+            calls._made(call, answer)
             call.answered(answer)
+
+
+def _limited_by(method: str, arguments: Mapping[str, str]) -> str:
+    """What rests when Slack limits this call."""
+    return f"{method} {arguments.get('channel', '')}" if method in _NOT_PACED else method

@@ -249,7 +249,7 @@ class Publisher:
             if name.type not in known and not self._know(name.type):
                 is_known = False
                 break
-            events.append((name, row.body))
+            events.append((name, name.body or row.body))
         self._send(events)
         return is_known
 
@@ -302,7 +302,9 @@ class Publisher:
             if not unrouted:
                 self._tell_unrouted()
             return
-        self._rabbit.publish_events(unrouted, [(_route(rows[0]), rows[0].body)], mandatory=False)
+        name = _route(rows[0])
+        event = (name, name.body or rows[0].body)
+        self._rabbit.publish_events(unrouted, [event], mandatory=False)
         self._window.resent(seq, time.monotonic())
 
     def _forward_late(self, seq: int) -> None:

@@ -34,11 +34,13 @@ from rtmpump.errors import (
     SpoolError,
     SpoolFailed,
     SpoolFull,
+    TokenRefused,
     WriteFailed,
 )
 from rtmpump.links.retry import CallBudget, Retry, hold
 from rtmpump.links.rtm import RtmSocket
 from rtmpump.links.slack_api import Connected, SlackApi
+from rtmpump.links.socket_mode import SocketMode
 from rtmpump.metrics import Metrics
 from rtmpump.spool import Appended, Dropped, Spool
 
@@ -84,7 +86,7 @@ class Reader:
         self,
         config: Config,
         api: SlackApi,
-        socket: RtmSocket,
+        socket: RtmSocket | SocketMode,
         spool: Spool,
         metrics: Metrics,
         *,
@@ -153,7 +155,7 @@ class Reader:
         return Session(
             time.monotonic(),
             hello_timeout=slack.hello_timeout,
-            ping_interval=slack.ping_interval,
+            ping_interval=self._socket.ping_interval,
             ping_timeout=slack.ping_timeout,
             ids=self._ids,
         )
@@ -181,6 +183,9 @@ class Reader:
                 self._was_good(_now_ms())
             session.closed(end.reason, end.detail, time.monotonic())
             return
+        except TokenRefused as end:
+            session.closed(end.code, end.fix, time.monotonic())
+            raise
         if bodies:
             self._take_in(session, bodies)
         self._ping_if_due(session)
@@ -195,8 +200,9 @@ class Reader:
     def _take_in(self, session: Session, bodies: list[bytes]) -> None:
         batch = _Batch(self._socket.received_ms, self._config.events.ignore)
         session.heard(time.monotonic())
+        read = self._socket.parse
         for body in bodies:
-            frame = parse(body)
+            frame = read(body)
             # Nearly all are plain events, which mean nothing to the session.
             if type(frame) is Event and frame.type != MIGRATION:
                 batch.take(frame, body)
@@ -205,6 +211,7 @@ class Reader:
         good_until_ms = self._good_after(batch)
         if self._store(session, batch.events, good_until_ms):
             self._good_until_ms = good_until_ms
+            self._socket.accepted()
         else:
             batch.greeted = False
         self._pass_on(session, batch)
@@ -272,8 +279,9 @@ class Reader:
             self._metrics.received(clean(type) or UNKNOWN, count)
         if batch.ignored:
             self._metrics.dropped("ignored", batch.ignored)
-        if session.rtt is not None:
-            self._metrics.slack_rtt(session.rtt)
+        rtt = self._socket.rtt if session.rtt is None else session.rtt
+        if rtt is not None:
+            self._metrics.slack_rtt(rtt)
 
     def _tell_disconnected(self, ended: Ended | None) -> None:
         self._hearers.disconnected()
@@ -322,7 +330,13 @@ class Reader:
     ) -> Appended | SpoolFull | SpoolFailed:
         team, bot = self._answer.team, self._answer.bot
         try:
-            return self._spool.append(items, team=team, bot=bot, complete_until_ms=good_until_ms)
+            return self._spool.append(
+                items,
+                team=team,
+                bot=bot,
+                complete_until_ms=good_until_ms,
+                source=self._socket.source,
+            )
         except (SpoolFull, SpoolFailed) as refused:
             return refused
 

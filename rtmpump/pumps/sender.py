@@ -79,6 +79,7 @@ class Sender:
         self._rabbit = Rabbit(LINK, config.broker, self)
         self._answers = Answers(config.outbound, acked=self._acked)
         self._writer = Writer(config, send=send, ids=ids, settled=self._settled)
+        self._is_socket_mode = config.slack.mode == "socket"
         self._caller = Caller(config, submit=submit, tell=self.tell, settled=self._settled)
         self._inbox = Inbox()
         self._inbox_lock = Lock()
@@ -181,7 +182,7 @@ class Sender:
         job = Job(delivery.tag, known_by, given, delivery.body, time.monotonic())
         self._jobs[delivery.tag] = job
         try:
-            job.command = commands.parse(delivery.body)
+            job.command = commands.parse(delivery.body, socket_mode=self._is_socket_mode)
             commands.require_allowed(job.command, self._outbound.api_methods)
             job.expires_at = _expiry(job)
         except CommandRejected as rejected:
@@ -207,7 +208,8 @@ class Sender:
 
     def _way_of(self, job: Job) -> Writer | Caller:
         """By which of the two it goes to Slack."""
-        return self._caller if isinstance(job.command, commands.Api) else self._writer
+        by_call = self._is_socket_mode or isinstance(job.command, commands.Api)
+        return self._caller if by_call else self._writer
 
     def _route(self, job: Job) -> None:
         """Let it wait for its turn."""

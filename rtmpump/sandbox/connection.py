@@ -37,6 +37,7 @@ class Connection:
         self.number = hub.next_number()
         self.live = False
         self.silent = False
+        self.is_socket_mode = ticket is not None and ticket.socket_mode
         self._hub = hub
         self._stream = stream
         self._ticket = ticket

@@ -113,7 +113,15 @@ class Faults:
     Answers to messages:
         `reply_policy` is an `Answer` for all, a queue of them, or a function that is asked with the
         client's frame.
+        For chat.postMessage the same policy counts (NEVER: accepted, and no answer; the `msg` of an
+        error is Slack's word), and `post_rate` is in messages a second and channel (HTTP 429).
         `rate_limit`: messages a second and connection; what comes faster is refused with code -1.
+    Socket Mode:
+        `ack_seconds`: how long an envelope may stay unacknowledged; `retry_after`: how long after
+        that each further try comes; `same_envelope_id`: whether a retry has the id of the first.
+        `copies`: to how many connections each event goes at once.
+        `deaf_to_acks`: acknowledgements get lost on the way.
+        `most_sockets`: connections beyond so many are sent away as `too_many_websockets`.
     Delivery:
         `byte_by_byte` writes each byte in a send of its own.
         `fragment` cuts messages to the client into WebSocket fragments of so many bytes; 0 = whole.
@@ -130,8 +138,15 @@ class Faults:
     repeat_last_reply: str = ""
     reply_policy: ReplyPolicy = NORMAL
     rate_limit: float | None = None
+    post_rate: float | None = None
     byte_by_byte: bool = False
     fragment: int = 0
+    ack_seconds: float = 3.0
+    retry_after: tuple[float, ...] = (0.0, 60.0, 300.0)
+    same_envelope_id: bool = False
+    copies: int = 1
+    deaf_to_acks: bool = False
+    most_sockets: int = 10
 
     def next_api_fault(self, method: str) -> ApiFault | None:
         """What the next call of `method` meets."""

@@ -9,12 +9,13 @@ import threading
 import time
 from functools import partial
 
-from rtmpump.sandbox import http_wire, webapi
+from rtmpump.sandbox import http_wire, posting, webapi
 from rtmpump.sandbox.connection import Connection
-from rtmpump.sandbox.faults import Hang, HttpAnswer, Reset
+from rtmpump.sandbox.faults import Hang, HttpAnswer, Kind, Reset
 from rtmpump.sandbox.http_wire import Request
 from rtmpump.sandbox.hub import Call, Hub
 from rtmpump.sandbox.ports import free_port
+from rtmpump.sandbox.socket_connection import SocketConnection
 from rtmpump.sandbox.stream import Stream
 from rtmpump.sandbox.websocket import accept_key
 
@@ -131,10 +132,38 @@ class FrontDesk:
             stream.write(http_wire.json_answer({"ok": False, "error": fault}))
         elif isinstance(fault, dict):
             stream.write(http_wire.json_answer(fault))
-        elif self._met(stream, fault):
+        elif not self._met(stream, fault):
+            return
+        elif method == posting.METHOD:
+            self._post(stream, request)
+        else:
             with self._hub.changed:
                 members = webapi.call(self._hub.directory, method, request, self._link)
             stream.write(http_wire.json_answer(members))
+
+    def _post(self, stream: Stream, request: Request) -> None:
+        """A message by chat.postMessage, which may be accepted and its answer get lost."""
+        hub, arguments = self._hub, request.arguments
+        problem = webapi.auth_problem(hub.directory, posting.METHOD, request)
+        answer = hub.faults.answer_to(dict(arguments))
+        if answer.kind is Kind.CUT_BEFORE_ACCEPT:
+            return stream.end(reset=True)
+        if answer.kind is Kind.ERROR:
+            problem = problem or answer.msg
+        problem = problem or posting.problem(hub, arguments)
+        if problem:
+            return stream.write(http_wire.json_answer({"ok": False, "error": problem}))
+        if seconds := posting.rest(hub, arguments):
+            body = b'{"ok":false,"error":"ratelimited"}'
+            return stream.write(http_wire.answer(429, body, {"Retry-After": str(seconds)}))
+        members = posting.accept(hub, arguments)
+        if answer.kind is Kind.CUT_BEFORE_REPLY:
+            return stream.end(reset=True)
+        if answer.kind is Kind.NEVER:
+            return stream.wait_gone()
+        if answer.kind is Kind.LATE and not stream.pause(answer.seconds):
+            return None
+        return stream.write(http_wire.json_answer(members))
 
     def _note_call(self, method: str, request: Request) -> None:
         arguments = {k: v for k, v in request.arguments.items() if k != "token"}
@@ -165,4 +194,6 @@ class FrontDesk:
             ticket = self._hub.directory.redeem(word, self._hub.faults.url_ttl)
         accept = accept_key(request.headers["sec-websocket-key"])
         stream.write(http_wire.switching_protocols(accept))
-        Connection(self._hub, stream, ticket).serve()
+        is_socket_mode = ticket is not None and ticket.socket_mode
+        kind = SocketConnection if is_socket_mode else Connection
+        kind(self._hub, stream, ticket).serve()

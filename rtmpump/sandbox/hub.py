@@ -8,17 +8,22 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rtmpump.sandbox import rtm
+from rtmpump.sandbox.envelopes import Envelopes
 from rtmpump.sandbox.faults import Faults
 from rtmpump.sandbox.webapi import Directory
 
 if TYPE_CHECKING:
     from rtmpump.sandbox.connection import Connection
+    from rtmpump.sandbox.socket_connection import SocketConnection
 
 _JOIN_SECONDS = 10.0
 
 
 class Sent(NamedTuple):
-    """A message that was accepted from a client; `received_at` in seconds since 1970."""
+    """A message that was accepted from a client; `received_at` in seconds since 1970.
+
+    `connection` is 0 for one that came by chat.postMessage.
+    """
 
     channel: str
     text: str
@@ -28,6 +33,8 @@ class Sent(NamedTuple):
     id: Any
     connection: int
     received_at: float
+    blocks: Any = None
+    attachments: Any = None
 
 
 class Call(NamedTuple):
@@ -53,8 +60,11 @@ class Hub:
         self.last_accepted: tuple[rtm.Json, str] | None = None
         self.connections = 0
         self.peers: list[Connection] = []
+        self.sockets: list[SocketConnection] = []
+        self.envelopes = Envelopes(self)
         self.stopping = threading.Event()
         self._threads: set[threading.Thread] = set()
+        self.posted_at: dict[str, float] = {}
         self._last_micros = 0
 
     @property
@@ -97,14 +107,14 @@ class Hub:
     def add(self, peer: Connection) -> None:
         """A connection was opened."""
         with self.changed:
-            self.peers.append(peer)
+            self._kind_of(peer).append(peer)
             self.changed.notify_all()
 
     def remove(self, peer: Connection) -> None:
         """A connection has ended."""
         with self.changed:
             peer.live = False
-            self.peers.remove(peer)
+            self._kind_of(peer).remove(peer)
             self.changed.notify_all()
 
     def set_live(self, peer: Connection, live: bool) -> None:
@@ -116,12 +126,25 @@ class Hub:
     def open_peers(self) -> list[Connection]:
         """All connections that have not ended."""
         with self.changed:
-            return list(self.peers)
+            return [*self.peers, *self.sockets]
 
     def live_peers(self) -> list[Connection]:
-        """The connections that get events."""
+        """The connections of RTM that get events."""
         with self.changed:
             return [peer for peer in self.peers if peer.live]
+
+    def open_sockets(self) -> list[SocketConnection]:
+        """The connections of Socket Mode that have not ended."""
+        with self.changed:
+            return list(self.sockets)
+
+    def live_sockets(self) -> list[SocketConnection]:
+        """The connections of Socket Mode that get events."""
+        with self.changed:
+            return [peer for peer in self.sockets if peer.live]
+
+    def _kind_of(self, peer: Connection) -> list[Any]:
+        return self.sockets if peer.is_socket_mode else self.peers
 
     def tell_others(self, sender: Connection, events: list[rtm.Json]) -> None:
         """Sends events to every live connection but the sender's."""
@@ -176,4 +199,6 @@ def _as_sent(message: rtm.Json, ts: str, connection: int) -> Sent:
         id=message.get("id"),
         connection=connection,
         received_at=time.time(),
+        blocks=message.get("blocks"),
+        attachments=message.get("attachments"),
     )

@@ -24,6 +24,7 @@ _TOP_LIMIT = 1000
 _TYPES = {"C": "public_channel", "G": "private_channel", "D": "im"}
 _ALL_TYPES = frozenset((*_TYPES.values(), "mpim"))
 _TRUE = ("1", "true", "True")
+_APP_METHOD = "apps.connections.open"
 
 
 @dataclass
@@ -32,6 +33,7 @@ class Ticket:
 
     issued: float
     batch_presence: bool = False
+    socket_mode: bool = False
 
 
 @dataclass
@@ -45,6 +47,7 @@ class Directory:
     team: str
     bot: str
     token: str
+    app_token: str
     channels: dict[str, str]
     page_size: int
     archived: set[str] = field(default_factory=set)
@@ -61,13 +64,13 @@ class Directory:
         """What kind of conversation an id names; None if there is none."""
         return _TYPES.get(channel[:1]) if channel in self.channels.values() else None
 
-    def issue(self, batch_presence: bool) -> str:
+    def issue(self, batch_presence: bool = False, *, socket_mode: bool = False) -> str:
         """A new ticket; old ones that nobody used are forgotten in time."""
         now = time.monotonic()
         for word in [word for word, t in self.tickets.items() if now - t.issued > 3600]:
             del self.tickets[word]
         ticket = secrets.token_urlsafe(16)
-        self.tickets[ticket] = Ticket(now, batch_presence)
+        self.tickets[ticket] = Ticket(now, batch_presence, socket_mode)
         return ticket
 
     def redeem(self, ticket: str, ttl: float) -> Ticket | None:
@@ -81,7 +84,7 @@ def call(
 ) -> dict[str, Any]:
     """The members of the answer to one call; `link` makes a WebSocket URL of a ticket."""
     arguments = request.arguments
-    problem = _auth_problem(directory, request, arguments)
+    problem = auth_problem(directory, method, request)
     if method == "rtm.start":
         return _error("method_deprecated")
     if method not in _METHODS:
@@ -97,12 +100,22 @@ def token_of(request: Request, arguments: Mapping[str, str]) -> str:
     return token.strip() if kind.lower() == "bearer" else arguments.get("token", "")
 
 
-def _auth_problem(directory: Directory, request: Request, arguments: Mapping[str, str]) -> str:
-    token = token_of(request, arguments)
+def auth_problem(directory: Directory, method: str, request: Request) -> str:
+    """Slack's word for what is wrong with the token of a call; "" for nothing."""
+    token = token_of(request, request.arguments)
+    if method == _APP_METHOD and "authorization" not in request.headers:
+        # "passing it as a POST parameter will result in an error"
+        return "missing_args"
     if not token:
         return "not_authed"
-    same = hmac.compare_digest(token.encode(), directory.token.encode())
-    return "" if same else "invalid_auth"
+    is_app, is_bot = _same(token, directory.app_token), _same(token, directory.token)
+    if not (is_app or is_bot):
+        return "invalid_auth"
+    return "" if is_app == (method == _APP_METHOD) else "not_allowed_token_type"
+
+
+def _same(token: str, right: str) -> bool:
+    return hmac.compare_digest(token.encode(), right.encode())
 
 
 def _error(code: str) -> dict[str, Any]:
@@ -133,6 +146,12 @@ def _rtm_connect(directory: Directory, arguments: Mapping[str, str], link: _Link
         "team": {"id": directory.team, "name": "Sandbox", "domain": "sandbox"},
         "self": {"id": directory.bot, "name": "pump"},
     }
+
+
+def _apps_connections_open(
+    directory: Directory, _: Mapping[str, str], link: _Link
+) -> dict[str, Any]:
+    return {"ok": True, "url": link(directory.issue(socket_mode=True))}
 
 
 def _conversations_list(
@@ -249,6 +268,7 @@ def _cursor_start(cursor: str) -> int | None:
 _METHODS: dict[str, Callable[[Directory, Mapping[str, str], _Link], dict[str, Any]]] = {
     "auth.test": _auth_test,
     "rtm.connect": _rtm_connect,
+    _APP_METHOD: _apps_connections_open,
     "conversations.list": _conversations_list,
     "conversations.info": _conversations_info,
     "conversations.history": _conversations_history,

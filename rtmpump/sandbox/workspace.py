@@ -1,4 +1,6 @@
-"""A simulated Slack workspace on 127.0.0.1: Web API and RTM WebSocket on one port.
+"""A simulated Slack workspace on 127.0.0.1: Web API and WebSockets on one port.
+
+An app may use RTM and Socket Mode, also both at once: what happens is told on each.
 
 It behaves as Slack documents it until its `faults` say otherwise; see `faults.py` for all that it
 can do wrong. `python -m rtmpump.sandbox.workspace --help` runs one in a process of its own.
@@ -10,20 +12,22 @@ import contextlib
 import ssl
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from types import TracebackType
 from typing import Any
 
 from rtmpump.sandbox import rtm
 from rtmpump.sandbox.archive import Archive
 from rtmpump.sandbox.connection import Connection
+from rtmpump.sandbox.envelopes import Envelope
 from rtmpump.sandbox.faults import Faults
 from rtmpump.sandbox.front_desk import FrontDesk
 from rtmpump.sandbox.hub import Call, Hub, Sent
+from rtmpump.sandbox.socket_frames import APP
 from rtmpump.sandbox.webapi import Directory
 from rtmpump.sandbox.websocket import Opcode, encode, header
 
-__all__ = ["Call", "Faults", "Sent", "Workspace"]
+__all__ = ["Call", "Envelope", "Faults", "Sent", "Workspace"]
 
 CHANNELS = {
     "general": "C0GENERAL",
@@ -48,13 +52,14 @@ class Workspace:
         team: str = "T0SANDBOX",
         bot: str = "U0PUMP",
         token: str = "xoxb-sandbox",  # noqa: S107 - opens nothing but this
+        app_token: str = "xapp-sandbox",  # noqa: S107 - likewise
         channels: Mapping[str, str] = CHANNELS,
         page_size: int = 100,
         host: str = "127.0.0.1",
         port: int = 0,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        directory = Directory(team, bot, token, dict(channels), page_size)
+        directory = Directory(team, bot, token, app_token, dict(channels), page_size)
         self._hub = Hub(directory)
         self._desk = FrontDesk(self._hub, host, port, tls)
         self.host = host
@@ -79,6 +84,11 @@ class Workspace:
     @token.setter
     def token(self, token: str) -> None:
         self._hub.directory.token = token
+
+    @property
+    def app_token(self) -> str:
+        """The one app-level token that is valid."""
+        return self._hub.directory.app_token
 
     @property
     def channels(self) -> dict[str, str]:
@@ -132,7 +142,25 @@ class Workspace:
     @property
     def live(self) -> int:
         """How many connections said hello and get events: not closing, not played dead."""
-        return len(self._hub.live_peers())
+        return len(self._hub.live_peers()) + len(self.sockets)
+
+    @property
+    def sockets(self) -> list[int]:
+        """The numbers of the live connections of Socket Mode."""
+        return [peer.number for peer in self._hub.live_sockets() if not peer.silent]
+
+    @property
+    def envelopes(self) -> list[Envelope]:
+        """All that was to be told over Socket Mode, with its deliveries."""
+        return self._hub.envelopes.all
+
+    def unacknowledged(self) -> list[Envelope]:
+        """Those of the envelopes that the app has not said to have."""
+        return self._hub.envelopes.missing()
+
+    def retry_now(self) -> None:
+        """Sends what waits for its next try without waiting for it."""
+        self._hub.envelopes.retry_now()
 
     def wait(self, predicate: Callable[[], object], timeout: float = 10.0) -> bool:
         """Waits until `predicate()` is true, asked at each change; False after `timeout`."""
@@ -149,7 +177,37 @@ class Workspace:
         A dictionary is sent as it is, with nothing added. Waits for peers that read slowly.
         """
         body, opcode = rtm.as_bytes(event), Opcode.BINARY if binary else Opcode.TEXT
-        return sum(peer.deliver(body, opcode) for peer in self._hub.live_peers())
+        written = sum(peer.deliver(body, opcode) for peer in self._hub.live_peers())
+        return written + (self._hub.envelopes.enabled and self._hub.envelopes.event(body))
+
+    def slash(self, command: str, text: str = "", user: str = "U0ALICE") -> Envelope:
+        """Somebody uses a slash command; sent over Socket Mode alone."""
+        payload = {
+            "team_id": self.team,
+            "channel_id": self._hub.directory.channel_id("general"),
+            "user_id": user,
+            "command": command,
+            "text": text,
+            "api_app_id": APP,
+            "trigger_id": self._hub.next_ts(),
+        }
+        return self._hub.envelopes.interaction("slash_commands", rtm.as_bytes(payload))
+
+    def interact(self, payload: Mapping[str, Any]) -> Envelope:
+        """Somebody presses a button or the like; sent over Socket Mode alone."""
+        return self._hub.envelopes.interaction("interactive", rtm.as_bytes(payload))
+
+    def disconnect(
+        self,
+        reason: str = "refresh_requested",
+        *,
+        close_after: float | None = 10.0,
+        numbers: Collection[int] | None = None,
+    ) -> None:
+        """Announces the end of connections of Socket Mode (all, or those of these numbers)."""
+        for peer in self._hub.live_sockets():
+            if numbers is None or peer.number in numbers:
+                peer.disconnect(reason, close_after)
 
     def emit_many(
         self, frames: Iterable[bytes], rate: float | None = None, *, hold: bool = False
@@ -159,6 +217,8 @@ class Workspace:
         Returns how many were written to at least one connection. With `hold` it waits while nobody
         is connected; else what comes then is lost, as at Slack. `stop()` ends it early.
         """
+        if self._hub.envelopes.enabled:
+            return self._emit_envelopes(frames, rate, hold)
         written, started, seen = 0, time.monotonic(), 0
         for data, count in _chunks(frames, _chunk_size(rate), self.faults.fragment):
             if hold and not self._wait_for_somebody():
@@ -168,6 +228,17 @@ class Workspace:
             due = started + seen / rate if rate else 0.0
             if self._hub.stopping.wait(max(0.0, due - time.monotonic()) if rate else 0.0):
                 break
+        return written
+
+    def _emit_envelopes(self, frames: Iterable[bytes], rate: float | None, hold: bool) -> int:
+        written, started = 0, time.monotonic()
+        for number, body in enumerate(frames):
+            if (hold and not self._wait_for_somebody()) or self._hub.stopping.is_set():
+                break
+            written += self.emit(body)
+            due = started + (number + 1) / rate - time.monotonic() if rate else 0.0
+            if due > 0:
+                self._hub.stopping.wait(due)
         return written
 
     def say(
@@ -195,7 +266,9 @@ class Workspace:
 
     def ping(self, payload: bytes = b"") -> None:
         """Sends a WebSocket ping; the answers are in `pongs`."""
-        self.raw(encode(payload, Opcode.PING))
+        data = encode(payload, Opcode.PING)
+        for peer in (*self._hub.live_peers(), *self._hub.live_sockets()):
+            peer.write_live(data)
 
     def goodbye(self, close_after: float | None = 0.1) -> None:
         """Sends `goodbye`; the connections that got it are closed after so many seconds."""
@@ -209,18 +282,20 @@ class Workspace:
         """Begins the closing handshake on every open connection."""
         _each(Connection.close, self._hub.open_peers(), code, reason)
 
-    def cut(self) -> None:
-        """Ends every open connection without a closing handshake (FIN)."""
-        _each(Connection.cut, self._hub.open_peers())
+    def cut(self, numbers: Collection[int] | None = None) -> None:
+        """Ends open connections (all, or those of these numbers) with no handshake (FIN)."""
+        peers = self._hub.open_peers()
+        _each(Connection.cut, [p for p in peers if numbers is None or p.number in numbers])
 
     def reset(self) -> None:
         """Resets every open connection (RST)."""
         for peer in self._hub.open_peers():
             peer.cut(reset=True)
 
-    def silence(self) -> None:
-        """Plays dead on every open connection: they stay, nothing is read or answered any more."""
-        _each(Connection.silence, self._hub.open_peers())
+    def silence(self, numbers: Collection[int] | None = None) -> None:
+        """Plays dead on open connections: they stay, nothing is read or answered any more."""
+        peers = self._hub.open_peers()
+        _each(Connection.silence, [p for p in peers if numbers is None or p.number in numbers])
 
     def raw(self, data: bytes) -> None:
         """Writes bytes on every live connection as they are: half frames, impossible opcodes."""

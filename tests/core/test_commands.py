@@ -22,6 +22,7 @@ from rtmpump.core.commands import (
     is_channel_id,
     ok_result,
     parse,
+    post,
 )
 from rtmpump.errors import CommandRejected, Fate
 
@@ -152,7 +153,7 @@ def test_a_command_knows_its_type_and_whether_slack_answers() -> None:
         (message(Channel="general"), "Channel", '"channel"'),
         (message(THREAD_TS=TS), "THREAD_TS", '"thread_ts"'),
         (body(type="presence_sub", id=["U1"]), "id", '"ids"'),
-        (message(attachments=[]), "attachments", "thread_ts"),
+        (message(icon_emoji=":x:"), "icon_emoji", "thread_ts"),
         (body(type="typing", channel="general", text="hi"), "text", "channel"),
         (message(ids=["U1"]), "ids", "channel"),
         (message(**{"": 1}), "", "channel"),
@@ -550,3 +551,45 @@ def test_what_parse_takes_is_what_encode_sends(command: Command) -> None:
     if "channel" in expected:
         expected["channel"] = "C1A"
     assert frame == expected
+
+
+RICH = {"channel": "C1A", "blocks": [{"type": "divider", "n": 1}], "attachments": [{"a": "é"}]}
+
+
+def test_blocks_are_of_socket_mode() -> None:
+    """RTM rejects them and says why; in Socket Mode they are arguments of chat.postMessage."""
+    for name in ("blocks", "attachments"):
+        with pytest.raises(CommandRejected) as caught:
+            parse(message(**{name: RICH[name]}))
+        assert caught.value.field == name
+        assert "Socket Mode" in caught.value.message
+    command = parse(json.dumps(RICH).encode(), socket_mode=True)
+    assert isinstance(command, Message)
+    call = post(command, "C1A")
+    assert call.method == "chat.postMessage"
+    assert json.loads(call.arguments["blocks"]) == RICH["blocks"]
+    assert json.loads(call.arguments["attachments"]) == RICH["attachments"]
+
+
+DEEP = "[" * 40 + "]" * 40
+
+
+@pytest.mark.parametrize("bad", ['{"a": NaN}', '{"a": "\\ud800"}', f'{{"a": {DEEP}}}'])
+def test_blocks_that_json_can_not_say(bad: str) -> None:
+    """What could not be written to Slack is rejected, and the field is named."""
+    body = f'{{"channel": "C1A", "attachments": [{bad}]}}'
+    with pytest.raises(CommandRejected, match=r'^invalid_command: field "attachments" ') as caught:
+        parse(body.encode(), socket_mode=True)
+    assert caught.value.field == "attachments"
+
+
+def test_what_socket_mode_takes() -> None:
+    """Messages and calls; a text that is too long for RTM's frame is none there."""
+    for kind in ("typing", "presence_sub", "presence_query"):
+        with pytest.raises(CommandRejected) as caught:
+            parse(json.dumps({"type": kind}).encode(), socket_mode=True)
+        assert caught.value.field == "type"
+    text = "\u00e9\U0001f600" * 2000
+    command = parse(message(text=text), socket_mode=True)
+    assert isinstance(command, Message)
+    assert post(command, "C1").arguments == {"channel": "C1", "text": text}

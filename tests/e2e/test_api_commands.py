@@ -13,6 +13,7 @@ from rtmpump.sandbox.rabbit import RabbitNode
 from rtmpump.sandbox.workspace import Workspace
 from tests.conftest import StartPump
 from tests.pump_help import Broker, PumpProcess, wait_until
+from tests.socket_help import StartSocketPump
 
 ADD = "reactions.add"
 POST = "chat.postMessage"
@@ -72,6 +73,22 @@ def test_a_method_is_called_and_its_answer_brought_back(
     assert result == {"ok": True, "response": FINE, "attempts": 1, "uncertain": False}
     assert made(workspace) == [command["arguments"]]
     wait_until(lambda: broker.count("rtm.outbound") == 0)
+
+
+def test_in_socket_mode_it_is_the_same(
+    start_socket: StartSocketPump, broker: Broker, workspace: Workspace
+) -> None:
+    """And a message waits for the chat.postMessage of its channel that came before it."""
+    start_socket(outbound=ALLOWED)
+    command = thumb(workspace)
+    result = broker.ask(command)
+    assert result == {"ok": True, "response": FINE, "attempts": 1, "uncertain": False}
+    meets(workspace, HttpAnswer(500), method=POST)
+    first = broker.command(api(POST, channel="C0GENERAL", text="first"))
+    second = broker.command({"channel": "C0GENERAL", "text": "second"})
+    assert broker.result(first).json["attempts"] == 2
+    assert broker.result(second).json["ok"]
+    assert [one["text"] for one in made(workspace, POST)] == ["first", "first", "second"]
 
 
 @pytest.mark.usefixtures("pump")

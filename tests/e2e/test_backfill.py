@@ -14,6 +14,7 @@ from rtmpump.sandbox.faults import Hang, HttpAnswer
 from rtmpump.sandbox.workspace import Workspace
 from tests.conftest import StartPump
 from tests.pump_help import Broker, Message, PumpProcess, wait_until
+from tests.socket_help import StartSocketPump
 
 FILL: dict[str, Any] = {"backfill": True}
 HISTORY = "conversations.history"
@@ -122,6 +123,23 @@ def test_what_was_said_while_the_pump_was_away_comes_once_and_in_order(
     assert (closed["failed"], closed["failed_count"]) == ([], 0)
 
 
+def test_in_socket_mode_it_is_the_same(
+    start_socket: StartSocketPump, broker: Broker, workspace: Workspace
+) -> None:
+    """What comes from an envelope and what comes from the history are called alike."""
+    all_events(broker)
+    pump = start_socket(events=FILL)
+    live = workspace.say("general", "live")
+    came_live = broker.take_until("all", lambda got: bool(got) and got[-1].key == "message")[-1]
+    missed: list[str] = []
+    away(pump, workspace, lambda: missed.append(workspace.say("general", "missed")))
+    came_late = filled(until_closed(broker), GENERAL)[-1]
+    assert came_late.json["text"] == "missed"
+    for came, text, ts in ((came_live, "live", live), (came_late, "missed", missed[0])):
+        wanted = id_of_the_live_event(workspace, GENERAL, text, ts)
+        assert came.properties.message_id == wanted
+
+
 def test_a_filled_message_looks_like_the_live_event(
     pump: PumpProcess, broker: Broker, workspace: Workspace
 ) -> None:
@@ -151,17 +169,19 @@ def test_a_cut_is_filled_while_live_events_go_on(
 ) -> None:
     """A new connection is not waited for by the history, nor the other way round."""
     workspace.faults.api_errors["rtm.connect"] = deque(["internal_error"] * 3)
-    workspace.faults.api_errors[HISTORY] = deque([Hang(3.0)])
+    slow = deque([HttpAnswer(429, {"Retry-After": "1"})] * 1000)
+    workspace.faults.api_errors[HISTORY] = slow
     workspace.cut()
     assert workspace.wait(lambda: not workspace.live)
     workspace.say("random", "missed")
     assert workspace.wait_live()
     pump.wait_log("backfill.began")
     workspace.say("general", "live")
-    got = until_closed(broker)
-    messages = [one for one in once(got) if one.key == "message"]
-    assert texts(messages) == ["live", "missed"]
-    assert "backfill" not in messages[0].headers
+    live = broker.take_until("all", lambda got: bool(got) and got[-1].key == "message")[-1]
+    assert (live.json["text"], "backfill" in live.headers) == ("live", False)
+    slow.clear()
+    missed = filled(until_closed(broker), RANDOM)
+    assert texts(missed) == ["missed"]
 
 
 def test_replies_come_among_the_messages_of_their_channel(
@@ -315,13 +335,13 @@ def test_a_pump_that_is_killed_in_the_middle_goes_on(
         return [one.args["channel"] for one in list(workspace.calls) if one.method == HISTORY]
 
     away(pump, workspace, say)
-    wait_until(lambda: len(read()) == 3)
+    wait_until(lambda: len(read()) >= 3)
     pump.kill()
     faults[HISTORY] = deque([Hang(60)])
     pump.start()
-    wait_until(lambda: len(read()) == 4)
+    wait_until(lambda: len(read()) >= 4)
     # The first channel is not read again for the first gap.
-    assert read() == [GENERAL, GENERAL, RANDOM, RANDOM]
+    assert read()[:4] == [GENERAL, GENERAL, RANDOM, RANDOM]
     pump.kill()
     pump.start()
     # The gaps of three starts; the first two are those that were under way.
@@ -365,7 +385,7 @@ def test_a_stop_does_not_wait_for_the_history(
     away(pump, workspace, say)
     pump.wait_log("backfill.waits", reason="ratelimited")
     pump.terminate()
-    assert pump.wait(10) == 0
+    assert pump.wait() == 0
     pump.start()
     assert texts(once(filled(until_closed(broker, count=2)))) == ["missed"]
 

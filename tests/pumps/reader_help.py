@@ -13,7 +13,7 @@ from typing import Any, Literal, cast
 
 from rtmpump import config
 from rtmpump.config import Config, Secret, SpoolConfig
-from rtmpump.core.frames import Reply
+from rtmpump.core.frames import Reply, parse
 from rtmpump.core.session import MessageIds
 from rtmpump.errors import LinkError, RtmpumpError
 from rtmpump.links.retry import Retry
@@ -118,7 +118,17 @@ class Scripted:
         self.connections = deque(connections)
         self.opened = 0
         self.took_all = True
+        self.accepts = 0
         self._reads: deque[Any] = deque()
+
+    source = ""
+    rtt = None
+    ping_interval = 15.0
+    parse = staticmethod(parse)
+
+    def accepted(self) -> None:
+        """Count what is safe."""
+        self.accepts += 1
 
     def connect(self) -> Connected:
         """Answer rtm.connect."""

@@ -1,0 +1,247 @@
+"""One frame of Socket Mode: what Slack wrapped around an event, and what is inside.
+
+Laws:
+
+- What is inside is cut out of the frame byte by byte, never written anew.
+- No bytes raise. What is no envelope gives None, and is then what RTM would make of it.
+- An envelope that must be read in the slow way (half a surrogate pair, a number past a double) is
+  read all the same: without its id Slack could never be told that it arrived.
+
+Sources: https://docs.slack.dev/apis/events-api/using-socket-mode and the payloads' own pages.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+import msgspec
+
+from rtmpump.core.frames import Event, Frame, Hello, head, parse
+
+SOURCE: Final = "socket"
+"""What the spool says of events that lie in it as envelopes."""
+EVENTS_API: Final = "events_api"
+_KINDS: Final = {"slash_commands": "slash_command", "interactive": "interactive"}
+_SHORT: Final = 255
+_BLANKS: Final = " \t\n\r"
+_FORGIVING: Final = json.JSONDecoder()
+
+
+class Envelope(msgspec.Struct, frozen=True, gc=False):
+    """`id` is what an acknowledgement names; `kind` is Slack's word, such as "events_api".
+
+    `body` are the bytes of what is published: the inner event, or else the payload. `type` and
+    `subtype` name it for consumers. `identity` is equal for all deliveries of one event. `channel`
+    and `user` are those of the payload ("" for none), `facts` the headers that only the wrapping
+    knows. `takes_answer`: Slack shows an answer to a person.
+    """
+
+    id: str
+    kind: str
+    body: bytes
+    type: str
+    subtype: str
+    identity: str
+    channel: str
+    user: str
+    facts: dict[str, Any]
+    takes_answer: bool
+
+
+class Disconnect(msgspec.Struct, frozen=True, gc=False):
+    """Slack is about to end this connection; `reason` is its word: "refresh_requested" …"""
+
+    reason: str
+
+
+class _Outer(msgspec.Struct, gc=False):
+    envelope_id: Any = None
+    type: Any = None
+    accepts_response_payload: Any = None
+    payload: msgspec.Raw = msgspec.Raw()
+
+
+class _Payload(msgspec.Struct, gc=False):
+    type: Any = None
+    event_id: Any = None
+    event_time: Any = None
+    team_id: Any = None
+    team: Any = None
+    channel: Any = None
+    channel_id: Any = None
+    user: Any = None
+    user_id: Any = None
+    event: msgspec.Raw = msgspec.Raw()
+
+
+class _Ping(msgspec.Struct, gc=False):
+    id: int
+
+
+_outer = msgspec.json.Decoder(_Outer).decode
+_payload = msgspec.json.Decoder(_Payload).decode
+
+
+def read(frame: bytes) -> Envelope | None:
+    """Open an envelope; None for whatever is none."""
+    outer = _read_outer(frame)
+    if outer is None:
+        return None
+    id, kind = outer.envelope_id, outer.type
+    if not (isinstance(id, str) and id and isinstance(kind, str)):
+        return None
+    payload = bytes(outer.payload)
+    inner = _read_payload(payload)
+    takes_answer = outer.accepts_response_payload is True
+    if inner is None:
+        return Envelope(id, kind, payload or frame, "", "", id, "", "", {}, takes_answer)
+    if kind == EVENTS_API:
+        return _event(id, inner, payload)
+    type, subtype = _KINDS.get(kind, kind), ""
+    if kind == "interactive" and isinstance(inner.type, str):
+        subtype = inner.type
+    channel = _word(inner.channel_id) or _word(_id_of(inner.channel))
+    user = _word(inner.user_id) or _word(_id_of(inner.user))
+    facts = _facts(inner)
+    return Envelope(id, kind, payload, type, subtype, id, channel, user, facts, takes_answer)
+
+
+def parse_frame(frame: bytes) -> Frame:
+    """Say what a frame of Socket Mode is to a session: an event, a hello or a pong."""
+    envelope = read(frame)
+    if envelope is not None:
+        return Event(envelope.type, envelope.subtype if envelope.type else "")
+    return parse(frame)
+
+
+def control(frame: bytes) -> Hello | Disconnect | None:
+    """Tell a frame that is about the connection itself."""
+    seen = parse(frame)
+    if isinstance(seen, Hello):
+        return seen
+    if type(seen) is Event and seen.type == "disconnect":
+        reason = _members(frame).get("reason", '""')
+        word = json.loads(reason)
+        return Disconnect(word[:80] if isinstance(word, str) else "")
+    return None
+
+
+def ping_id(payload: bytes) -> int | None:
+    """Read the id of our ping (`frames.ping`) out of a WebSocket pong; None where it is another."""
+    try:
+        return msgspec.json.decode(payload, type=_Ping).id
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def acknowledgement(envelope_id: str, answer: str = "") -> bytes:
+    """Make the frame that tells Slack that an envelope is safe; `answer` is shown to the person."""
+    told: dict[str, Any] = {"envelope_id": envelope_id}
+    if answer:
+        told["payload"] = {"text": answer}
+    return msgspec.json.encode(told)
+
+
+def _event(id: str, inner: _Payload, payload: bytes) -> Envelope:
+    body = bytes(inner.event) or payload
+    seen = head(body) if inner.event else None
+    type = seen.type if seen is not None and isinstance(seen.type, str) else ""
+    subtype = seen.subtype if seen is not None and isinstance(seen.subtype, str) else ""
+    event_id = inner.event_id
+    identity = event_id if isinstance(event_id, str) and event_id else id
+    subtype, facts = subtype if type else "", _facts(inner)
+    return Envelope(id, EVENTS_API, body, type, subtype, identity, "", "", facts, False)
+
+
+def _facts(inner: _Payload) -> dict[str, Any]:
+    facts: dict[str, Any] = {}
+    if event_id := _word(inner.event_id):
+        facts["event_id"] = event_id
+    if type(inner.event_time) is int and 0 <= inner.event_time < 1 << 62:
+        facts["event_time"] = inner.event_time
+    if team_id := _word(inner.team_id) or _word(_id_of(inner.team)):
+        facts["team_id"] = team_id
+    return facts
+
+
+def _id_of(value: object) -> object:
+    return value.get("id") if isinstance(value, dict) else value
+
+
+def _word(value: object) -> str:
+    """Give a string that fits into a header, "" for all else."""
+    is_word = isinstance(value, str) and len(value.encode("utf-8", "replace")) <= _SHORT
+    return str(value) if is_word else ""
+
+
+def _read_outer(frame: bytes) -> _Outer | None:
+    try:
+        return _outer(frame)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        slow: _Outer | None = _slow(frame, _Outer)
+        return slow
+    except RecursionError:
+        return None
+
+
+def _read_payload(payload: bytes) -> _Payload | None:
+    try:
+        return _payload(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        slow: _Payload | None = _slow(payload, _Payload)
+        return slow
+    except RecursionError:
+        return None
+
+
+def _slow(text: bytes, kind: Any) -> Any:
+    """Read what RFC 8259 allows and msgspec refuses."""
+    members = _members(text)
+    if not members:
+        return None
+    values: dict[str, Any] = {}
+    for name in kind.__struct_fields__:
+        if name in members:
+            slice = members[name]
+            raw = name in ("payload", "event")
+            values[name] = msgspec.Raw(slice.encode()) if raw else _value(slice)
+    return kind(**values)
+
+
+def _value(slice: str) -> Any:
+    value = json.loads(slice)
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+
+
+def _members(frame: bytes) -> dict[str, str]:
+    """Cut a JSON object into the text of each member; {} for what is none."""
+    try:
+        text = frame.decode()
+        at = _after_blanks(text, 0)
+        if text[at : at + 1] != "{":
+            return {}
+        members: dict[str, str] = {}
+        at = _after_blanks(text, at + 1)
+        while text[at] != "}":
+            name, at = _FORGIVING.raw_decode(text, at)
+            at = _after_blanks(text, at)
+            if text[at] != ":" or not isinstance(name, str):
+                return {}
+            start = _after_blanks(text, at + 1)
+            _, at = _FORGIVING.raw_decode(text, start)
+            members[name] = text[start:at]
+            at = _after_blanks(text, at)
+            if text[at] == ",":
+                at = _after_blanks(text, at + 1)
+            elif text[at] != "}":
+                return {}
+    except (ValueError, RecursionError, IndexError):
+        return {}
+    return members
+
+
+def _after_blanks(text: str, at: int) -> int:
+    while at < len(text) and text[at] in _BLANKS:
+        at += 1
+    return at

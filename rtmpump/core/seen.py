@@ -1,0 +1,28 @@
+"""The events that were accepted lately, so that a repeat is known again; of bounded size."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+
+
+class Seen:
+    """The newest `most` identities. One thread owns it."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._names: OrderedDict[str, None] = OrderedDict()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._names
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def add(self, names: Iterable[str]) -> None:
+        """Remember these; the oldest go for them."""
+        for name in names:
+            self._names[name] = None
+            self._names.move_to_end(name)
+        while len(self._names) > self._most:
+            self._names.popitem(last=False)

@@ -1,0 +1,377 @@
+"""Socket Mode with the face of RTM's WebSocket: several connections that look like one.
+
+Laws:
+
+- One thread reads all connections and writes to them. Only `arrived` and `wake` are for others.
+- To the reader there is one connection, that lasts as long as any of ours does; so a gap is told
+  only if really none was up. A connection that Slack announces to end, or that ends, is replaced
+  by one that was opened beside it; the old one is closed only when the new one has said hello.
+- An envelope is acknowledged when `accepted` says that it is in the spool, never before, and on the
+  connection that it came on. If that has ended meanwhile, Slack sends the event again.
+- A repeat of what was accepted is acknowledged at once and given to nobody.
+
+Slack's words: https://docs.slack.dev/apis/events-api/using-socket-mode. It keeps ten connections of
+one app at most, and sends each event to any one of them.
+"""
+
+from __future__ import annotations
+
+import math
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Final
+
+from rtmpump import log
+from rtmpump.config import Slack
+from rtmpump.core import envelopes
+from rtmpump.core.envelopes import Disconnect, Envelope
+from rtmpump.core.frames import Goodbye, Hello, Pong
+from rtmpump.core.seen import Seen
+from rtmpump.core.session import MessageIds, Session, State
+from rtmpump.errors import LinkError, NotConnected, TokenRefused, WriteFailed
+from rtmpump.links.rtm import RtmSocket
+
+SEEN_MOST: Final = 32_768
+"""Slack's last retry comes some six minutes after the first try: that is 90 events a second."""
+
+_LINK: Final = "slack"
+# Slack says "warning" some ten seconds before the end, and ends the connection itself.
+_LEAVE_AFTER: Final = 60.0
+# A connection that was sent away is not asked for again before this, while others are up.
+_CROWDED: Final = 60.0
+_LONGEST_POLL: Final = 5.0
+_CLOSING: Final = 1.0
+_DISABLED_FIX: Final = "switch Socket Mode on again on the app's page, under Settings"
+
+_log = log.get("socket_mode")
+
+
+class SocketMode:
+    """All WebSockets of Socket Mode as one source of frames.
+
+    `ask` orders one more connection; whoever opens it hands it over to `arrived`.
+    """
+
+    source = envelopes.SOURCE
+    parse = staticmethod(envelopes.parse_frame)
+    ping_interval = math.inf
+    """The connections are pinged here."""
+
+    def __init__(
+        self, slack: Slack, *, ids: MessageIds, ask: Callable[[], None], seen_most: int = SEEN_MOST
+    ) -> None:
+        self._slack = slack
+        self._ids = ids
+        self._ask = ask
+        self._seen = Seen(seen_most)
+        self._members: list[_Member] = []
+        self._unacknowledged: list[tuple[_Member, Envelope]] = []
+        self._fresh: dict[str, None] = {}
+        self._number = 0
+        self._made = 0
+        self._greeted = False
+        self._ended: LinkError | None = None
+        self._not_before = 0.0
+        self._lock = threading.Lock()
+        self._is_open = False
+        self._asked = 0
+        self._arrivals: list[RtmSocket] = []
+        self._awake, self._waker = socket.socketpair()
+        self._awake.setblocking(False)
+        self._waker.setblocking(False)
+        self.repeats = 0
+        self.rtt: float | None = None
+        self.took_all = False
+        self.received_ms = 0
+
+    @property
+    def current(self) -> int | None:
+        """The number that all connections have together, while there is any."""
+        return self._number if self._members else None
+
+    @property
+    def connections(self) -> int:
+        """How many connections said hello and are not about to end."""
+        return sum(member.session.state is State.LIVE for member in self._members)
+
+    def remember(self, frames: Iterable[bytes]) -> None:
+        """Take these for accepted: they are what the spool still holds after a restart."""
+        opened = map(envelopes.read, frames)
+        self._seen.add(one.identity for one in opened if one is not None)
+
+    def open(self, url: str) -> int:
+        """Connect to a URL of apps.connections.open, and order the other connections.
+
+        Raises LinkError as `RtmSocket.open` does.
+        """
+        self.close()
+        first = RtmSocket(self._slack)
+        first.open(url)
+        self._number += 1
+        self._greeted, self._ended, self._not_before = False, None, 0.0
+        with self._lock:
+            self._is_open = True
+        self._admit(first)
+        return self._number
+
+    def arrived(self, connection: RtmSocket) -> None:
+        """Take over a connection that was ordered. From any thread."""
+        with self._lock:
+            self._asked -= 1
+            if self._is_open:
+                self._arrivals.append(connection)
+                connection = RtmSocket(self._slack)
+        connection.close()
+        self.wake()
+
+    def read(self, wait: float) -> list[bytes]:
+        """Give the frames that are ready, without the repeats; see `RtmSocket.read`.
+
+        What was given before and not `accepted` is forgotten, so that Slack sends it again.
+
+        Raises:
+            LinkError: the last connection has ended.
+            TokenRefused: Socket Mode was switched off for the app.
+        """
+        self._unacknowledged, self._fresh = [], {}
+        self._take_arrivals()
+        bodies = self._gather()
+        if not (bodies or any(member.socket.left for member in self._members)):
+            self._poll(min(wait, self._next_duty()))
+            self._take_arrivals()
+            bodies = self._gather()
+        self._look_after_all()
+        if not self._members and not bodies:
+            raise self._ended or LinkError(_LINK, "closed", "no connection is open", at_once=True)
+        return bodies
+
+    def accepted(self) -> None:
+        """What the last `read` gave is in the spool: remember it, and tell Slack."""
+        self._seen.add(self._fresh)
+        for member, envelope in self._unacknowledged:
+            self._acknowledge(member, envelope)
+        self._unacknowledged, self._fresh = [], {}
+
+    def send(self, frame: bytes, *, connection: int) -> None:
+        """Refuse: over Socket Mode nothing is sent but acknowledgements."""
+        raise NotConnected(_LINK, "not_connected", "Socket Mode takes no frames")
+
+    def say_goodbye(self) -> None:
+        """Begin the end of every connection; `read` goes on until Slack's answers. Any thread."""
+        with self._lock:
+            self._is_open = False
+        for member in list(self._members):
+            member.socket.say_goodbye()
+
+    def wake(self) -> None:
+        """Make a `read` that waits return soon. From any thread."""
+        with suppress(OSError):
+            self._waker.send(b"!")
+
+    def close(self) -> None:
+        """End and free all connections; those that were ordered are closed when they arrive."""
+        with self._lock:
+            self._is_open = False
+            arrivals, self._arrivals = self._arrivals, []
+        members, self._members = self._members, []
+        for one in (*arrivals, *(member.socket for member in members)):
+            one.close()
+
+    # The connections that come.
+
+    def _take_arrivals(self) -> None:
+        with self._lock:
+            arrivals, self._arrivals = self._arrivals, []
+        for arrival in arrivals:
+            if len(self._staying()) < self._slack.connections:
+                self._admit(arrival)
+            else:
+                arrival.close()
+
+    def _admit(self, connection: RtmSocket) -> None:
+        slack, now = self._slack, time.monotonic()
+        self._made += 1
+        session = Session(
+            now,
+            hello_timeout=slack.hello_timeout,
+            ping_interval=slack.ping_interval,
+            ping_timeout=slack.ping_timeout,
+            ids=self._ids,
+            leave_after=_LEAVE_AFTER,
+        )
+        self._members.append(_Member(self._made, connection, session))
+
+    def _staying(self) -> list[_Member]:
+        """The connections that serve, or will once they have said hello."""
+        staying = (State.AWAITING_HELLO, State.LIVE)
+        return [member for member in self._members if member.session.state in staying]
+
+    def _order_missing(self, now: float) -> None:
+        if now < self._not_before:
+            return
+        with self._lock:
+            missing = self._slack.connections - len(self._staying()) - self._asked
+            missing = missing - len(self._arrivals) if self._is_open else 0
+            self._asked += max(0, missing)
+        for _ in range(missing):
+            self._ask()
+
+    # What they bring.
+
+    def _gather(self) -> list[bytes]:
+        bodies: list[bytes] = []
+        took_all, received = True, time.time_ns() // 1_000_000
+        for member in self._members:
+            now = time.monotonic()
+            if member.session.ended is not None:
+                continue
+            try:
+                frames = member.socket.read(0)
+            except LinkError as end:
+                member.session.closed(end.reason, end.detail, now)
+                continue
+            took_all = took_all and member.socket.took_all
+            received = min(received, member.socket.received_ms)
+            if member.socket.heard:
+                member.session.heard(now)
+            for frame in frames:
+                self._take(member, frame, bodies)
+            bodies += self._take_pongs(member, now)
+        self.took_all, self.received_ms = took_all, received
+        return bodies
+
+    def _take(self, member: _Member, frame: bytes, bodies: list[bytes]) -> None:
+        envelope = envelopes.read(frame)
+        if envelope is None:
+            self._take_control(member, frame, bodies)
+        elif envelope.identity in self._seen:
+            self.repeats += 1
+            self._acknowledge(member, envelope)
+        else:
+            self._unacknowledged.append((member, envelope))
+            if envelope.identity in self._fresh:
+                self.repeats += 1
+            else:
+                self._fresh[envelope.identity] = None
+                bodies.append(frame)
+
+    def _take_control(self, member: _Member, frame: bytes, bodies: list[bytes]) -> None:
+        now, seen = time.monotonic(), envelopes.control(frame)
+        if isinstance(seen, Hello):
+            member.session.received(seen, now)
+            if not self._greeted:
+                self._greeted = True
+                bodies.append(frame)
+        elif isinstance(seen, Disconnect):
+            self._leave(member, seen.reason, now)
+        else:
+            bodies.append(frame)
+
+    def _take_pongs(self, member: _Member, now: float) -> list[bytes]:
+        """Answers to our pings, as RTM's reader knows them: they say that all is well till now."""
+        bodies: list[bytes] = []
+        for payload in member.socket.pongs:
+            id = envelopes.ping_id(payload)
+            if id is not None:
+                member.session.received(Pong(id), now)
+                self.rtt = member.session.rtt
+                bodies.append(b'{"type":"pong","reply_to":%d}' % id)
+        return bodies
+
+    def _leave(self, member: _Member, reason: str, now: float) -> None:
+        """Slack announced the end of this connection."""
+        _log.info("connection.leaves", connection=member.number, reason=reason)
+        member.why = reason
+        member.session.received(Goodbye("disconnect", ""), now)
+        if reason == "link_disabled":
+            raise TokenRefused("link_disabled", _DISABLED_FIX)
+        if reason == "too_many_websockets":
+            # Another program holds connections of this app; to ask again at once helps nobody.
+            self._not_before = now + _CROWDED
+
+    def _acknowledge(self, member: _Member, envelope: Envelope) -> None:
+        answer = self._slack.slash_answer if envelope.kind == "slash_commands" else ""
+        frame = envelopes.acknowledgement(envelope.id, answer if envelope.takes_answer else "")
+        number = member.socket.current
+        if number is None:
+            return
+        # A connection that breaks here is found out by the next read, and Slack sends it again.
+        with suppress(NotConnected, WriteFailed):
+            member.socket.send(frame, connection=number)
+
+    # What is due.
+
+    def _next_duty(self) -> float:
+        now = time.monotonic()
+        return min((member.wait(now) for member in self._members), default=0.0)
+
+    def _look_after_all(self) -> None:
+        now = time.monotonic()
+        for member in list(self._members):
+            self._look_after(member, now)
+        if self.connections >= self._slack.connections:
+            for member in self._members:
+                member.retire(now)
+        self._order_missing(now)
+
+    def _look_after(self, member: _Member, now: float) -> None:
+        ping = member.due(now)
+        if ping is not None:
+            with suppress(NotConnected, WriteFailed):
+                member.socket.ping(ping)
+        ended = member.session.ended
+        if ended is None:
+            return
+        reason, held = member.why or ended.reason, now - member.since
+        self._ended = LinkError(_LINK, reason, ended.detail, at_once=ended.at_once, held=held)
+        self._members.remove(member)
+        member.socket.close()
+        if self._members:
+            _log.info("connection.ended", connection=member.number, reason=reason)
+
+    def _poll(self, wait: float) -> None:
+        """Wait until a connection has something, or somebody wakes us."""
+        poll = select.poll()
+        poll.register(self._awake, select.POLLIN)
+        for member in self._members:
+            interest = member.socket.interest
+            if interest is not None:
+                poll.register(*interest)
+        ready = poll.poll(math.ceil(min(max(wait, 0.0), _LONGEST_POLL) * 1000))
+        if any(fd == self._awake.fileno() for fd, _ in ready):
+            with suppress(BlockingIOError):
+                while self._awake.recv(4096):
+                    pass
+
+
+class _Member:
+    """One connection, from the upgrade to its end."""
+
+    def __init__(self, number: int, socket: RtmSocket, session: Session) -> None:
+        self.number = number
+        self.socket = socket
+        self.session = session
+        self.since = time.monotonic()
+        self.why = ""
+        self._over_at: float | None = None
+
+    def wait(self, now: float) -> float:
+        """Give the seconds until `due` has something to do."""
+        wait = self.session.wait(now)
+        return wait if self._over_at is None else min(wait, max(0.0, self._over_at - now))
+
+    def due(self, now: float) -> bytes | None:
+        """Give the ping that must be written now, if any; what passed its time ends."""
+        if self._over_at is not None and now >= self._over_at:
+            self.session.closed("closed", "it was replaced", now)
+        return self.session.due(now)
+
+    def retire(self, now: float) -> None:
+        """Close it in order if it leaves: its replacement is there."""
+        if self.session.state is State.LEAVING and self._over_at is None:
+            self._over_at = now + _CLOSING
+            self.socket.say_goodbye()

@@ -1,0 +1,188 @@
+"""What a workspace has to tell an app in Socket Mode, until the app says that it arrived.
+
+Each event goes to one connection of the app, any of them. One that is not acknowledged in time is
+sent again three times: at once, after a minute and after five more, then Slack gives up
+(https://docs.slack.dev/apis/events-api#retries). Slash commands and interactions are sent once.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import count
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rtmpump.sandbox import socket_frames
+
+if TYPE_CHECKING:
+    from rtmpump.sandbox.hub import Hub
+    from rtmpump.sandbox.socket_connection import SocketConnection
+
+
+class Delivery(NamedTuple):
+    """One time that an event was written to a connection (its number; 0 where there was none)."""
+
+    envelope_id: str
+    connection: int
+    attempt: int
+    at: float
+
+
+@dataclass(eq=False)
+class Envelope:
+    """One event and its deliveries; `acknowledged_on` is the number of a connection.
+
+    `answer` is the payload that came with the acknowledgement.
+    """
+
+    kind: str
+    payload: bytes
+    event_id: str
+    takes_answer: bool
+    deliveries: list[Delivery] = field(default_factory=list)
+    acknowledgements: int = 0
+    acknowledged_on: int = 0
+    acknowledged_at: float = 0.0
+    answer: Any = None
+    given_up: bool = False
+
+    @property
+    def acknowledged(self) -> bool:
+        """Whether the app said that it has it."""
+        return self.acknowledgements > 0
+
+
+class Envelopes:
+    """The events of one app, and when each is due again; `enabled` once the app ever connected."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._numbers = count(1)
+        self._due: list[tuple[float, int, Envelope, int]] = []
+        self._by_id: dict[str, Envelope] = {}
+        self._turn = count()
+        self._is_running = False
+        self.enabled = False
+        self.all: list[Envelope] = []
+
+    def event(self, event: bytes) -> bool:
+        """Sends an event; whether it was written to a connection at once."""
+        number = next(self._numbers)
+        event_id = f"Ev{number:09d}"
+        payload = socket_frames.event_payload(
+            event,
+            team=self._hub.directory.team,
+            bot=self._hub.directory.bot,
+            event_id=event_id,
+            event_time=int(time.time()),
+        )
+        return self._send(Envelope("events_api", payload, event_id, False))
+
+    def interaction(self, kind: str, payload: bytes) -> Envelope:
+        """Sends what a person did: "slash_commands" or "interactive"."""
+        envelope = Envelope(kind, payload, "", True)
+        self._send(envelope)
+        return envelope
+
+    def acknowledge(self, id: str, connection: int, answer: object) -> bool:
+        """The app says that it has one; False where it was never sent."""
+        with self._hub.changed:
+            envelope = self._by_id.get(id)
+            if envelope is None:
+                return False
+            envelope.acknowledgements += 1
+            if envelope.acknowledgements == 1:
+                envelope.acknowledged_on, envelope.acknowledged_at = connection, time.time()
+                envelope.answer = answer
+            self._hub.changed.notify_all()
+            return True
+
+    def missing(self) -> list[Envelope]:
+        """Those that nobody acknowledged."""
+        with self._hub.changed:
+            return [one for one in self.all if not one.acknowledged]
+
+    def retry_now(self) -> None:
+        """Sends everything that waits for its next try without waiting for it."""
+        with self._hub.changed:
+            self._due = [(0.0, n, envelope, attempt) for _, n, envelope, attempt in self._due]
+            heapq.heapify(self._due)
+            self._hub.changed.notify_all()
+
+    def _send(self, envelope: Envelope) -> bool:
+        with self._hub.changed:
+            self.all.append(envelope)
+            self._start()
+        return self._deliver(envelope, 0)
+
+    def _deliver(self, envelope: Envelope, attempt: int) -> bool:
+        """Writes it to one connection (or to more, where the faults say so), and sets its clock."""
+        faults = self._hub.faults
+        id = str(uuid.uuid4())
+        if faults.same_envelope_id and envelope.deliveries:
+            id = envelope.deliveries[0].envelope_id
+        frame = socket_frames.envelope(
+            envelope.kind,
+            envelope.payload,
+            id=id,
+            takes_answer=envelope.takes_answer,
+            attempt=attempt,
+            reason="timeout" if attempt else "",
+        )
+        with self._hub.changed:
+            self._by_id[id] = envelope
+        written = 0
+        for peer in self._choice()[: faults.copies]:
+            delivery = Delivery(id, peer.number, attempt, time.time())
+            with self._hub.changed:
+                envelope.deliveries.append(delivery)
+            written += peer.deliver(frame)
+        if not written:
+            with self._hub.changed:
+                envelope.deliveries.append(Delivery(id, 0, attempt, time.time()))
+        self._plan(envelope, attempt, faults.ack_seconds if written else 0.0)
+        return bool(written)
+
+    def _choice(self) -> list[SocketConnection]:
+        """The live connections, beginning with the one whose turn it is."""
+        peers = self._hub.live_sockets()
+        first = next(self._turn) % len(peers) if peers else 0
+        return peers[first:] + peers[:first]
+
+    def _plan(self, envelope: Envelope, attempt: int, patience: float) -> None:
+        waits = self._hub.faults.retry_after if envelope.kind == "events_api" else ()
+        with self._hub.changed:
+            wait = waits[attempt] if attempt < len(waits) else 0.0
+            at = time.monotonic() + patience + wait
+            heapq.heappush(self._due, (at, next(self._numbers), envelope, attempt + 1))
+            self._hub.changed.notify_all()
+
+    def _start(self) -> None:
+        if not self._is_running:
+            self._is_running = self._hub.spawn(self._run)
+
+    def _run(self) -> None:
+        """Sends again what is due."""
+        while (task := self._next()) is not None:
+            task()
+
+    def _next(self) -> Callable[[], object] | None:
+        hub = self._hub
+        with hub.changed:
+            while not hub.stopping.is_set():
+                now = time.monotonic()
+                while self._due and self._due[0][2].acknowledged:
+                    heapq.heappop(self._due)
+                if self._due and self._due[0][0] <= now:
+                    _, _, envelope, attempt = heapq.heappop(self._due)
+                    tries = len(hub.faults.retry_after) if envelope.kind == "events_api" else 0
+                    if attempt <= tries:
+                        return lambda: self._deliver(envelope, attempt)
+                    envelope.given_up = True
+                    hub.changed.notify_all()
+                    continue
+                hub.changed.wait(min(1.0, self._due[0][0] - now) if self._due else 1.0)
+        return None

@@ -1,0 +1,81 @@
+"""chat.postMessage of a simulated workspace: what it takes, what it refuses, what it answers.
+
+As Slack documents it (https://docs.slack.dev/reference/methods/chat.postMessage); more than one
+message a second in a channel is answered with HTTP 429 where the faults say so.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from rtmpump.sandbox import rtm
+from rtmpump.sandbox.hub import Hub
+
+METHOD: Final = "chat.postMessage"
+_TEXT_MOST: Final = 40_000
+_BLOCKS_MOST: Final = 50
+_TRUE: Final = ("1", "true", "True")
+
+
+def problem(hub: Hub, arguments: Mapping[str, str]) -> str:
+    """Slack's word for what it has against a message; "" for nothing."""
+    channel = hub.directory.channel_id(arguments.get("channel", ""))
+    if channel is None:
+        return "channel_not_found"
+    if channel in hub.directory.archived:
+        return "is_archived"
+    for name, wrong in (("blocks", "invalid_blocks"), ("attachments", "invalid_attachments")):
+        if name in arguments and not _is_list_of_objects(arguments[name]):
+            return wrong
+    if not any(arguments.get(name) for name in ("text", "blocks", "attachments")):
+        return "no_text"
+    return "msg_too_long" if len(arguments.get("text", "")) > _TEXT_MOST else ""
+
+
+def rest(hub: Hub, arguments: Mapping[str, str]) -> int:
+    """For how many whole seconds the channel takes no further message; counts this one if 0."""
+    rate, now = hub.faults.post_rate, time.monotonic()
+    channel = arguments.get("channel", "")
+    if rate is None:
+        return 0
+    with hub.changed:
+        wait = hub.posted_at.get(channel, float("-inf")) + 1 / rate - now
+        if wait > 0:
+            return math.ceil(wait)
+        hub.posted_at[channel] = now
+    return 0
+
+
+def accept(hub: Hub, arguments: Mapping[str, str]) -> dict[str, Any]:
+    """Posts it; the answer."""
+    channel = hub.directory.channel_id(arguments["channel"]) or ""
+    message: rtm.Json = {"channel": channel, "text": arguments.get("text", "")}
+    if arguments.get("thread_ts"):
+        message["thread_ts"] = arguments["thread_ts"]
+        message["reply_broadcast"] = arguments.get("reply_broadcast") in _TRUE
+    for name in ("blocks", "attachments"):
+        if name in arguments:
+            message[name] = json.loads(arguments[name])
+    ts = hub.accept(message, 0)
+    events = rtm.message_events(message, ts, hub.author)
+    for event in events:
+        body = rtm.as_bytes(event)
+        for peer in hub.live_peers():
+            peer.deliver(body)
+        if hub.envelopes.enabled:
+            hub.envelopes.event(body)
+    return {"ok": True, "channel": channel, "ts": ts, "message": events[0]}
+
+
+def _is_list_of_objects(text: str) -> bool:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return False
+    if not isinstance(value, list) or not 0 < len(value) <= _BLOCKS_MOST:
+        return False
+    return all(isinstance(one, dict) for one in value)

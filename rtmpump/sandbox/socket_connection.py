@@ -1,0 +1,54 @@
+"""One connection of Socket Mode to a simulated workspace: envelopes out, acknowledgements in."""
+
+from __future__ import annotations
+
+import json
+
+from rtmpump.sandbox import socket_frames
+from rtmpump.sandbox.connection import Connection
+from rtmpump.sandbox.websocket import Opcode, encode
+
+_CLOSE_SOON = 0.05
+
+
+class SocketConnection(Connection):
+    """Like one of RTM, but for what is said."""
+
+    def disconnect(self, reason: str, close_after: float | None) -> None:
+        """Announces the end, which comes after so many seconds (None: never)."""
+        self.deliver(socket_frames.disconnect(reason))
+        if close_after is not None:
+            self._hub.later(close_after, lambda: self.close(1000))
+
+    def silence(self) -> None:
+        """Plays dead, and Slack doesn't know: it goes on to send, and nothing arrives."""
+        self.silent = True
+
+    def deliver(self, body: bytes, opcode: int = Opcode.TEXT) -> bool:
+        """Sends one frame; False if the connection takes none."""
+        return True if self.silent and self.live else super().deliver(body, opcode)
+
+    def _greet(self) -> None:
+        kind = self._hub.faults.next_hello()
+        if self._ticket is None:
+            self.close(1008, "expired ticket")
+        elif len(self._hub.open_sockets()) > self._hub.faults.most_sockets:
+            self.write(encode(socket_frames.disconnect("too_many_websockets")))
+            self._hub.later(_CLOSE_SOON, lambda: self.close(1000))
+        elif kind == "send":
+            self._hub.envelopes.enabled = True
+            self.write(encode(socket_frames.hello(len(self._hub.open_sockets()))))
+            self._hub.set_live(self, True)
+
+    def _take_frame(self, payload: bytes) -> None:
+        """Takes an acknowledgement; Slack says nothing to it, nor to what is none."""
+        try:
+            frame = json.loads(payload)
+        except (ValueError, RecursionError):
+            return
+        if not isinstance(frame, dict):
+            return
+        self._hub.note(self._hub.frames, frame)
+        id = frame.get("envelope_id")
+        if isinstance(id, str) and not self._hub.faults.deaf_to_acks:
+            self._hub.envelopes.acknowledge(id, self.number, frame.get("payload"))
