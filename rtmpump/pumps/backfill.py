@@ -89,6 +89,7 @@ class Backfill:
         self._history = History(
             api, policy=config.retry, stop=stop, told=self._waits, resting=self._rests_until
         )
+        self._said: dict[str, set[str]] = defaultdict(set)
         self._changed = threading.Condition()
         self._is_known_whose = False
         self.beat = time.monotonic()
@@ -167,6 +168,7 @@ class Backfill:
 
     def _give_up(self, gap: Gap, what: str, refused: CallRefused) -> None:
         _log.debug("backfill.given_up", conversations=what, reason=refused.code)
+        self._said[refused.code].add(refused.detail)
         gap.failed.append((what, refused.code))
         self._done(gap, what)
 
@@ -281,8 +283,10 @@ class Backfill:
                 reason=reason,
                 count=len(names),
                 conversations=", ".join(names[:_NAMED_MAX]),
+                detail="; ".join(sorted(self._said[reason])[:_NAMED_MAX]),
                 fix=fix,
             )
+        self._said.clear()
 
     def _waits(self, retry: Retry) -> None:
         self._rests_until(time.monotonic() + retry.wait)

@@ -281,6 +281,7 @@ def test_what_may_not_be_read_is_told_in_one_line_and_counted(
     pump.wait_log("backfill.done")
     (line,) = pump.logged("backfill.refused", reason="missing_scope")
     assert (line["count"], line["conversations"]) == (1, "im")
+    assert "im:read" in line["detail"]
     assert "scope" in line["fix"]
 
 
