@@ -14,6 +14,10 @@ In Socket Mode `links/socket_mode.py` stands in the place of `links/rtm.py`: sev
 look like one, the further ones opened by `pumps/dialer.py`. What is in an envelope is told in
 `core/envelopes.py`; it is acknowledged after step 3, and opened in step 4.
 
+What was missed: `pumps/reader.py` tells each gap, `gaps.py` keeps it, and `pumps/backfill.py`
+fetches by `links/history.py` what was said meanwhile; `core/history.py` makes events of it, and
+they go the same way from step 3 on.
+
 The outbound trip:
 
 1. `pumps/sender.py` is given a message of the queue `rtm.outbound`; `core/commands.py` makes a

@@ -107,7 +107,8 @@ class Peek(NamedTuple):
 
 
 class Spool:
-    """The file of events. `append` belongs to the reader, `read` and `confirm` to the publisher.
+    """The file of events. `append` belongs to the reader, `append_later` to who fills gaps, `read`
+    and `confirm` to the publisher.
 
     All methods may be called from any thread. `epoch` is random and made with the file,
     `complete_until_ms` is what the newest `append` said (it survives trimming and restarts),
@@ -231,6 +232,19 @@ class Spool:
                 complete_until_ms = items[-1][0]
             origin = Origin(team, bot, self.epoch, source)
             return self._append_with_room(items, size, origin, complete_until_ms)
+
+    def append_later(self, items: _Items, *, team: str, bot: str, source: str) -> Appended:
+        """Accept a batch of what was fetched afterwards, in one transaction, as `append` does.
+
+        It says nothing of up to when all that Slack sent is in the spool. Raises what that raises.
+        """
+        size = sum(len(body) for _, body in items) + len(items) * _ROW_OVERHEAD
+        with self._turn():
+            self._check_disk(size)
+            known = self.complete_until_ms
+            until = items[-1][0] if known is None else known
+            origin = Origin(team, bot, self.epoch, source)
+            return self._append_with_room(items, size, origin, until)
 
     def _append_with_room(
         self, items: _Items, size: int, origin: Origin, complete_until_ms: int

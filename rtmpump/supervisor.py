@@ -39,6 +39,7 @@ from rtmpump.errors import (
     SpoolError,
     TokenRefused,
 )
+from rtmpump.gaps import Gaps
 from rtmpump.links import lease as leasing
 from rtmpump.links.lease import Lease
 from rtmpump.links.retry import Retry
@@ -52,6 +53,7 @@ from rtmpump.metrics import Metrics
 from rtmpump.pumps import publisher as publishing
 from rtmpump.pumps import reader as reading
 from rtmpump.pumps import sender as sending
+from rtmpump.pumps.backfill import Backfill
 from rtmpump.pumps.dialer import Dialer
 from rtmpump.pumps.directory import Directory
 from rtmpump.pumps.turns import Turns
@@ -82,6 +84,7 @@ class Supervisor:
         self._stop_publisher = threading.Event()
         self._stop_directory = threading.Event()
         self._stop_calls = threading.Event()
+        self._stop_backfill = threading.Event()
         self.metrics = Metrics()
         self.links = Links(self.metrics)
         self.spool = _open_spool(config)
@@ -100,6 +103,8 @@ class Supervisor:
         )
         self._term = self._new_term(None)
         self._dialer = self._make_dialer(api)
+        self._lease: Lease | None = None
+        self._backfill = self._make_backfill()
         self.metrics.commands_waiting = lambda: self._term.sender.waiting
         self._reader = reading.Reader(
             config,
@@ -109,7 +114,7 @@ class Supervisor:
             self.metrics,
             ids=self._ids,
             stop=self._term.stop_reader,
-            hearers=_Wires(self._publisher, self._tell_sender, self._directory),
+            hearers=_Wires(self._publisher, self._tell_sender, self._directory, self._backfill),
             up=up,
             down=down,
         )
@@ -119,11 +124,11 @@ class Supervisor:
             "directory": self._directory,
             **{f"calls-{n}": worker for n, worker in enumerate(self._calls.workers, 1)},
             "sender": self._term.sender,
+            **({"backfill": self._backfill} if self._backfill is not None else {}),
             "reader": self._reader,
         }
         if self._dialer is not None:
             self._pumps["dialer"] = self._dialer
-        self._lease: Lease | None = None
         self._turns: tuple[Turns[_Term], ...] = ()
         if config.ha.enabled:
             self._stand_for_election()
@@ -153,6 +158,21 @@ class Supervisor:
         """The names of the threads that run and make no progress."""
         since = time.monotonic() - self._stalled_after
         return [name for name in self.alive() if self._pumps[name].beat < since]
+
+    def _make_backfill(self) -> Backfill | None:
+        config = self._config
+        if not config.events.backfill:
+            return None
+        return Backfill(
+            config,
+            SlackApi(config.slack),
+            self.spool,
+            Gaps(config.spool.path, _told),
+            self.metrics,
+            stop=self._stop_backfill,
+            stored=self._publisher.wake,
+            is_active=lambda: self._lease is None or self._lease.is_held(),
+        )
 
     def _make_dialer(self, api: SlackApi) -> Dialer | None:
         """Make the source of events; RTM dials as it reads, Socket Mode beside it."""
@@ -310,6 +330,10 @@ class Supervisor:
 
         for turns in self._turns:
             turns.close()
+        # What fills gaps goes on at the next start, and would only make the spool fuller.
+        self._stop_backfill.set()
+        if self._backfill is not None:
+            self._backfill.wake()
         # Commands first: those that were written are owed a reply, and that needs the WebSocket.
         self._term.sender.tell(sending.Finish())
         self._join("sender", part(0.25))
@@ -414,10 +438,12 @@ class _Wires:
         publisher: publishing.Publisher,
         tell_sender: Callable[[sending.Note], None],
         directory: Directory,
+        backfill: Backfill | None,
     ) -> None:
         self._publisher = publisher
         self._tell_sender = tell_sender
         self._directory = directory
+        self._backfill = backfill
 
     def stored(self) -> None:
         self._publisher.wake()
@@ -435,6 +461,10 @@ class _Wires:
 
     def channels_changed(self) -> None:
         self._directory.changed()
+
+    def missed(self, from_ms: int, to_ms: int, team: str, bot: str) -> None:
+        if self._backfill is not None:
+            self._backfill.missed(from_ms, to_ms, team, bot)
 
 
 class _Alarm:
@@ -502,6 +532,10 @@ def _nothing(_number: int, _frame: FrameType | None) -> None:
     """The wake-up pipe has the number already."""
 
 
+def _told(event: str, fields: dict[str, Any]) -> None:
+    _log.warning(event, **fields)
+
+
 def _newest(spool: Spool, most: int) -> Iterator[bytes]:
     """Give the bodies of the newest events that the spool holds, at most so many."""
     cursor = spool.measure().last_seq - most
@@ -512,16 +546,12 @@ def _newest(spool: Spool, most: int) -> Iterator[bytes]:
 
 def _open_spool(config: Config) -> Spool:
     spool = config.spool
-
-    def told(event: str, fields: dict[str, Any]) -> None:
-        _log.warning(event, **fields)
-
     return Spool.open(
         spool.path,
         max_bytes=spool.max_bytes,
         when_full=spool.when_full,
         sync=spool.sync,
-        told=told,
+        told=_told,
     )
 
 

@@ -123,7 +123,7 @@ def test_lost_origins_and_state(path: Path, told: Told) -> None:
         scribble(path, (page - 1) * PAGE, b"\xa5" * PAGE)
     spool = opened(path, told=told)
     assert seqs(spool) == list(range(1, 501))
-    assert {row.origin for row in rows(spool)} == {("", "", spool.epoch)}
+    assert {row.origin for row in rows(spool)} == {("", "", spool.epoch, "")}
     assert told.one("spool.set_aside")["lost"] is None
     assert spool.complete_until_ms == START_MS + 500
     assert put(spool, 1) == 501

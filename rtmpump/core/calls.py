@@ -63,14 +63,14 @@ class Response(NamedTuple):
 
 def bounded(response: dict[str, Any]) -> Response:
     """Encode Slack's answer in at most `RESPONSE_MAX` bytes: of its members the smallest ones."""
-    members = {name: _encoded(value) for name, value in response.items()}
+    members = {name: encode_json(value) for name, value in response.items()}
     whole = _object(members)
     if len(whole) <= RESPONSE_MAX:
         return Response(whole)
     kept: dict[str, bytes] = {}
     size = 2
     for name in sorted(members, key=lambda name: len(members[name])):
-        size += len(_encoded(name)) + len(members[name]) + 2
+        size += len(encode_json(name)) + len(members[name]) + 2
         if size > RESPONSE_MAX:
             break
         kept[name] = members[name]
@@ -86,7 +86,8 @@ def result(response: Response, attempts: int, uncertain: bool) -> bytes:
     return msgspec.json.encode(fields | {"attempts": attempts, "uncertain": uncertain})
 
 
-def _encoded(value: object) -> bytes:
+def encode_json(value: object) -> bytes:
+    """Encode what was read from JSON; half a surrogate pair is replaced."""
     try:
         return msgspec.json.encode(value)
     except UnicodeEncodeError:
@@ -103,4 +104,4 @@ def _encodable(value: object) -> object:
 
 
 def _object(members: dict[str, bytes]) -> bytes:
-    return b"{%s}" % b",".join(b"%s:%s" % (_encoded(name), one) for name, one in members.items())
+    return b"{%s}" % b",".join(b"%s:%s" % (encode_json(name), one) for name, one in members.items())

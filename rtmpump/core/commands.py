@@ -42,6 +42,7 @@ _MESSAGE_MAX = 1_000
 _CHANNEL_ID = re.compile(r"[CGD][A-Z0-9]{2,}")
 _METHOD_MAX = 80
 _METHOD = re.compile(r"[A-Za-z0-9]+(?:\.[A-Za-z0-9]+)+")
+_ARGUMENT = re.compile(r"[A-Za-z0-9_]{1,80}")
 _ARGUMENT_DEPTH = 32
 # The most of each that Slack takes (https://docs.slack.dev/reference/methods/chat.postMessage).
 _RICH = {"blocks": 50, "attachments": 100}
@@ -366,9 +367,10 @@ def _arguments(fields: _Fields) -> dict[str, str]:
     if not isinstance(arguments, dict):
         raise _wrong("arguments", wanted, arguments)
     for name in arguments:
-        if not name or not name.isprintable() or len(name) > _SHOWN_MAX:
-            raise _reject(f'field "arguments" has an unusable name: "{_short(name)}"', "arguments")
-        if name.strip().lower() == "token":
+        if _ARGUMENT.fullmatch(name) is None:
+            problem = f'field "arguments" has a name that no method knows: "{_short(name)}"'
+            raise _reject(f"{problem}; Slack's are of letters, digits and _", "arguments")
+        if name.lower() == "token":
             problem = 'field "arguments" holds a token; rtmpump uses its own'
             raise _reject(f"{problem}, leave it out", "arguments")
     return {

@@ -1,15 +1,18 @@
-"""The pump's own events, which go the way of Slack's: connected, disconnected and gap.
+"""The pump's own events, which go the way of Slack's: connected, disconnected, gap, backfilled.
 
 They have no `ts`, so their message ids come from the spool's epoch and seq.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import msgspec
 
 TYPE = "rtmpump"
+
+_FAILED_MAX = 200
 
 
 def connected(*, team: str, bot: str, connection: int) -> bytes:
@@ -27,11 +30,31 @@ def gap(*, from_ms: int, to_ms: int, reason: str) -> bytes:
     return _event("gap", **{"from": rfc3339(from_ms), "to": rfc3339(to_ms)}, reason=reason)
 
 
+def backfilled(
+    *, from_ms: int, to_ms: int, channels: int, messages: int, failed: Sequence[tuple[str, str]]
+) -> bytes:
+    """What could be fetched of a gap was; its times are those of the gap.
+
+    `channels` were read to their end, `messages` were published. `failed` are conversations (an
+    id, or all of a kind: "im", "mpim", "private_channel", "public_channel") and why; at most 200
+    are told, `failed_count` counts them all.
+    """
+    told = [{"conversations": one, "reason": why} for one, why in failed[:_FAILED_MAX]]
+    return _event(
+        "backfilled",
+        **{"from": rfc3339(from_ms), "to": rfc3339(to_ms)},
+        channels=channels,
+        messages=messages,
+        failed=told,
+        failed_count=len(failed),
+    )
+
+
 def rfc3339(ms: int) -> str:
     """Write milliseconds since 1970 as RFC 3339 has it, in UTC."""
     at = datetime.fromtimestamp(ms / 1000, UTC)
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _event(subtype: str, **fields: str) -> bytes:
+def _event(subtype: str, **fields: object) -> bytes:
     return msgspec.json.encode({"type": TYPE, "subtype": subtype, **fields})

@@ -24,6 +24,7 @@ from rtmpump.core import envelopes
 from rtmpump.core.frames import Head, head
 
 UNKNOWN = "unknown"
+BACKFILL = "backfill"
 
 _WORD_MAX = 100
 _SHORT_STRING = 255
@@ -104,7 +105,8 @@ def route(
         or f"s:{_part(epoch)}:{seq}"
     )
     channel, user = _short(seen.channel), _short(seen.user)
-    return Route(key, kind, message_id, received_ms, seq, team, bot, channel, user)
+    facts = {BACKFILL: True} if source == BACKFILL else None
+    return Route(key, kind, message_id, received_ms, seq, team, bot, channel, user, facts)
 
 
 def _route_of_envelope(

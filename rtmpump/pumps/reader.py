@@ -76,6 +76,9 @@ class Hearers(Protocol):
     def channels_changed(self) -> None:
         """A channel was made, renamed or the like."""
 
+    def missed(self, from_ms: int, to_ms: int, team: str, bot: str) -> None:
+        """A gap (milliseconds since 1970) is about to be told; what must outlive us is kept now."""
+
 
 class Reader:
     """The pump of the WebSocket; `run` is the body of its thread."""
@@ -257,6 +260,7 @@ class Reader:
         if since is not None:
             # The time of day may have been set back meanwhile.
             since, why = min(since, now_ms), self._ended.reason
+            self._hearers.missed(since, now_ms, answer.team, answer.bot)
             events.append(own.gap(from_ms=since, to_ms=now_ms, reason=why))
         return [event for event in events if self._is_wanted(event)]
 

@@ -15,8 +15,9 @@ def test_they_are_events_of_type_rtmpump() -> None:
         own.connected(team="T1", bot="U1", connection=3),
         own.disconnected("eof", "cut"),
         own.gap(from_ms=0, to_ms=1, reason="eof"),
+        own.backfilled(from_ms=0, to_ms=1, channels=2, messages=3, failed=[]),
     ]
-    kinds = ["connected", "disconnected", "gap"]
+    kinds = ["connected", "disconnected", "gap", "backfilled"]
     assert [parse(body) for body in made] == [Event("rtmpump", kind) for kind in kinds]
 
 
@@ -29,6 +30,16 @@ def test_fields() -> None:
     assert gap["from"] == "2023-11-14T22:13:20.123Z"
     assert gap["to"] == "2023-11-14T22:13:21.000Z"
     assert gap["reason"] == "eof"
+
+
+def test_what_was_filled_tells_a_bounded_list_of_failures() -> None:
+    """Two hundred by name, all by number."""
+    failed = [("im", "missing_scope"), *((f"C{n}", "not_in_channel") for n in range(300))]
+    body = own.backfilled(from_ms=0, to_ms=1, channels=2, messages=3, failed=failed)
+    filled = json.loads(body)
+    assert filled["failed"][0] == {"conversations": "im", "reason": "missing_scope"}
+    assert (len(filled["failed"]), filled["failed_count"]) == (200, 301)
+    assert (filled["channels"], filled["messages"]) == (2, 3)
 
 
 def test_their_ids_come_from_epoch_and_seq() -> None:

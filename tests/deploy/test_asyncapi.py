@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from rtmpump import config
-from rtmpump.core import commands, own
+from rtmpump.core import calls, commands, own
 from rtmpump.core.documented import TYPES
 from rtmpump.core.routes import Route, route
 from rtmpump.errors import CommandRejected
@@ -26,6 +26,9 @@ OWN = {
     "connected": own.connected(team="T1", bot="U1", connection=3),
     "disconnected": own.disconnected("silent", "nothing came for 25 s"),
     "gap": own.gap(from_ms=1, to_ms=1_800_000_000_000, reason="silent"),
+    "backfilled": own.backfilled(
+        from_ms=1, to_ms=2, channels=3, messages=4, failed=[("im", "missing_scope")]
+    ),
 }
 CODES = ["invalid_command", "channel_not_found", "too_long", "timeout", "uncertain", "max_attempts"]
 
@@ -127,19 +130,18 @@ def test_the_pump_s_own_events_are_told_field_by_field(name: str) -> None:
 
 
 def test_no_header_of_an_event_is_untold() -> None:
-    """An event with a channel and a user has all the headers that the document tells of."""
+    """Socket Mode and what was fetched have all the headers that the document tells of."""
     event = b'{"type":"message","channel":"C1","user":"U1","ts":"1.000001"}'
     facts = b'"event_id":"Ev1","event_time":17,"team_id":"T2"'
     payload = b'{"event":' + event + b"," + facts + b"}"
     frame = b'{"envelope_id":"e","type":"events_api","payload":' + payload + b"}"
     full = routed(frame, source="socket")
-    assert set(full.headers) == fields("EventHeaders")
-    assert route_problems(full) == []
-    assert set(routed(event).headers) == fields("EventHeaders") - {
-        "event_id",
-        "event_time",
-        "team_id",
-    }
+    fetched = routed(event, "backfill")
+    of_socket_mode = {"event_id", "event_time", "team_id"}
+    assert set(full.headers) == fields("EventHeaders") - {"backfill"}
+    assert set(fetched.headers) == fields("EventHeaders") - of_socket_mode
+    assert route_problems(full) == route_problems(fetched) == []
+    assert set(routed(event).headers) == fields("EventHeaders") - {*of_socket_mode, "backfill"}
 
 
 def test_what_people_do_over_socket_mode_is_told() -> None:
@@ -187,11 +189,17 @@ threads = st.sampled_from([*THREADS, "1" * 12 + ".000001"])
 ids = st.lists(st.sampled_from(["U1", "", "U2", 7]), max_size=3)
 texts = st.one_of(st.text(max_size=10), st.sampled_from(["x" * 4000, "x" * 4001, "\0" * 4000]))
 good = {
-    "type": st.sampled_from(["message", "typing", "presence_sub", "presence_query"]),
+    "type": st.sampled_from(["message", "typing", "presence_sub", "presence_query", "api"]),
     "channel": st.one_of(channels, st.text(max_size=90)),
     "text": texts,
     "thread_ts": threads,
     "reply_broadcast": st.booleans(),
+    "method": st.sampled_from(["reactions.add", "a.b.c", "a", "", ".a", "a.b\n", "ä.b", "a" * 81]),
+    "arguments": st.dictionaries(
+        st.sampled_from(["channel", "x_1", "token", "ToKen", "tokens", "", "ö", "a b", "a" * 81]),
+        st.one_of(st.none(), st.booleans(), st.text(), st.lists(st.integers()), st.just({"a": 1})),
+        max_size=3,
+    ),
     "ids": st.one_of(ids, st.integers(499, 501).map(lambda count: ["U1"] * count)),
 }
 odd = st.one_of(values, st.just({}), st.just("massage"))
@@ -205,7 +213,9 @@ def shaped(type: str | None, wanted: list[str]) -> st.SearchStrategy[dict[str, A
     """Commands with just the fields that a type takes; their values may be wrong."""
     given = {name: good[name] for name in wanted}
     kind: dict[str, st.SearchStrategy[Any]] = {"type": st.just(type)} if type else {}
-    needed = {name: given.pop(name) for name in ("channel", "text", "ids") if name in given}
+    needed = {
+        name: given.pop(name) for name in ("channel", "text", "ids", "method") if name in given
+    }
     return st.fixed_dictionaries(kind | needed, optional=given)
 
 
@@ -215,6 +225,7 @@ candidates = st.one_of(
     shaped("typing", ["channel", "thread_ts"]),
     shaped("presence_sub", ["ids"]),
     shaped("presence_query", ["ids"]),
+    shaped("api", ["method", "arguments"]),
     near,
     st.tuples(near, other).map(lambda pair: pair[0] | pair[1]),
     values,
@@ -259,6 +270,7 @@ def test_a_command_is_taken_exactly_where_the_document_takes_it(candidate: Any) 
         ("TypingCommand", commands.Typing),
         ("PresenceSubCommand", commands.PresenceSub),
         ("PresenceQueryCommand", commands.PresenceQuery),
+        ("ApiCommand", commands.Api),
     ],
 )
 def test_each_command_has_the_fields_that_are_told(name: str, made: Any) -> None:
@@ -282,6 +294,18 @@ def test_the_result_of_success_is_as_told(
     result = json.loads(commands.ok_result(channel, ts, attempts, uncertain))
     assert DOCUMENT.taken_as("results", result) == ["done"]
     assert set(result) <= fields("Done")
+
+
+@patient
+@given(st.dictionaries(st.text(max_size=5), values), attempts, st.booleans())
+@example({"ok": True, "messages": "x" * 70_000}, 1, False)
+def test_the_result_of_a_call_is_as_told(
+    response: dict[str, Any], attempts: int, uncertain: bool
+) -> None:
+    """It is taken for nothing else, and has no field that is not told."""
+    result = json.loads(calls.result(calls.bounded(response), attempts, uncertain))
+    assert DOCUMENT.taken_as("results", result) == ["answered"]
+    assert set(result) <= fields("Answered")
 
 
 @patient

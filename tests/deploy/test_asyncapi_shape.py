@@ -36,7 +36,7 @@ OPERATION = set(_FIELDS.split())
 _WORDS = """
     $ref type properties required additionalProperties dependencies description pattern format
     minLength maxLength minimum minItems maxItems items const enum default examples allOf anyOf
-    not if then else
+    not if then else propertyNames
 """
 SCHEMA_WORDS = set(_WORDS.split())
 
@@ -62,7 +62,7 @@ def schemas(node: Any) -> Iterator[dict[str, Any]]:
     if not isinstance(node, dict):
         return
     yield node
-    for key in ("items", "additionalProperties", "not", "if", "then", "else"):
+    for key in ("items", "additionalProperties", "propertyNames", "not", "if", "then", "else"):
         yield from schemas(node.get(key))
     for child in (*node.get("properties", {}).values(), *node.get("allOf", ())):
         yield from schemas(child)

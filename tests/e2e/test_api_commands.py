@@ -13,6 +13,7 @@ from rtmpump.sandbox.rabbit import RabbitNode
 from rtmpump.sandbox.workspace import Workspace
 from tests.conftest import StartPump
 from tests.pump_help import Broker, PumpProcess, wait_until
+from tests.socket_help import StartSocketPump
 
 ADD = "reactions.add"
 POST = "chat.postMessage"
@@ -72,6 +73,22 @@ def test_a_method_is_called_and_its_answer_brought_back(
     assert result == {"ok": True, "response": FINE, "attempts": 1, "uncertain": False}
     assert made(workspace) == [command["arguments"]]
     wait_until(lambda: broker.count("rtm.outbound") == 0)
+
+
+def test_in_socket_mode_it_is_the_same(
+    start_socket: StartSocketPump, broker: Broker, workspace: Workspace
+) -> None:
+    """And a message waits for the chat.postMessage of its channel that came before it."""
+    start_socket(outbound=ALLOWED)
+    command = thumb(workspace)
+    result = broker.ask(command)
+    assert result == {"ok": True, "response": FINE, "attempts": 1, "uncertain": False}
+    meets(workspace, HttpAnswer(500), method=POST)
+    first = broker.command(api(POST, channel="C0GENERAL", text="first"))
+    second = broker.command({"channel": "C0GENERAL", "text": "second"})
+    assert broker.result(first).json["attempts"] == 2
+    assert broker.result(second).json["ok"]
+    assert [one["text"] for one in made(workspace, POST)] == ["first", "first", "second"]
 
 
 @pytest.mark.usefixtures("pump")
@@ -337,11 +354,12 @@ def test_a_killed_pump_loses_no_call(
 def test_a_call_is_not_made_twice_because_the_broker_went_away(
     pump: PumpProcess, broker_url: str, workspace: Workspace, node: RabbitNode
 ) -> None:
-    """Slack's answer comes while there is nobody to tell it; the redelivery gets it."""
+    """The redelivery gets Slack's answer, and the next call of its lane waits for that."""
     meets(workspace, Hang(6.0))
     with Broker(broker_url) as broker:
         queue = broker.queue()
-        broker.publish(thumb(workspace), reply_to=queue, correlation_id="c", message_id="m")
+        for name in ("one", "two"):
+            broker.publish(thumb(workspace), reply_to=queue, correlation_id=name, message_id=name)
         assert workspace.wait(lambda: made(workspace))
     node.ctl(
         "eval",
@@ -349,8 +367,12 @@ def test_a_call_is_not_made_twice_because_the_broker_went_away(
     )
     pump.wait_log("broker_commands.connected", count=2)
     with Broker(broker_url) as broker:
-        result = broker.get(queue).json
-        assert (result["ok"], result["attempts"], result["uncertain"]) == (True, 1, False)
-        assert len(made(workspace)) == 1
+        results = broker.take(queue, 2)
+        assert [one.properties.correlation_id for one in results] == ["one", "two"]
+        for result in (one.json for one in results):
+            assert (result["ok"], result["attempts"], result["uncertain"]) == (True, 1, False)
+        times = [call.time for call in workspace.calls if call.method == ADD]
+        assert len(times) == 2
+        assert times[1] - times[0] >= 6.0
         wait_until(lambda: broker.count("rtm.outbound") == 0)
         assert broker.poll(queue) is None

@@ -99,6 +99,7 @@ routes = st.builds(
     bot=words,
     channel=words,
     user=words,
+    facts=st.sampled_from([None, {"backfill": True}]),
 )
 events = st.lists(st.tuples(routes, sizes.map(lambda size: b"b" * size)), max_size=8)
 USUAL = Route("message", "message", "m:1", 1_700_000_000_123, 1, "T1", "U1", "C1", "U2")

@@ -81,6 +81,10 @@ class Told:
         """A channel changed."""
         self._tell("channels_changed")
 
+    def missed(self, from_ms: int, to_ms: int, team: str, bot: str) -> None:
+        """See `Hearers`."""
+        self._tell("missed", (from_ms, to_ms, team, bot))
+
     def _tell(self, name: str, what: object = None) -> None:
         self.all.append((name, what))
         if self.raising == name:

@@ -128,6 +128,22 @@ def test_what_was_on_its_way_is_in_the_gap(workspace: Workspace, spool: Spool) -
             assert ms(running.events("gap")[0]["from"]) <= sent[came]
 
 
+def test_a_gap_is_told_to_who_fills_it_before_it_is_in_the_spool(
+    workspace: Workspace, spool: Spool
+) -> None:
+    """With the times of the event and with whose it is: a crash in between must not hide it."""
+    with reading(configure(workspace), spool) as running:
+        assert workspace.wait_live()
+        workspace.cut()
+        wait_until(lambda: running.events("gap"))
+        gap, told = running.events("gap")[0], running.told.all
+        ((at, missed),) = [(n, what) for n, (name, what) in enumerate(told) if name == "missed"]
+        whose = (workspace.team, workspace.bot)
+        assert missed == (ms(gap["from"]), ms(gap["to"]), *whose)
+        wait_until(lambda: told[-1][0] == "connected")
+        assert [name for name, _ in told[at:]] == ["missed", "stored", "connected"]
+
+
 def test_no_hello_no_shift(workspace: Workspace, spool: Spool) -> None:
     """Connections without a hello tell nothing and leave the begin of the gap where it was."""
     settings = configure(workspace, slack={"hello_timeout": 0.3})
@@ -140,7 +156,8 @@ def test_no_hello_no_shift(workspace: Workspace, spool: Spool) -> None:
         wait_until(lambda: running.events("gap"))
         assert ms(running.events("gap")[0]["from"]) <= running.rows()[0].received_ms
         assert len(running.events("disconnected")) == 1
-        assert running.told.names() == ["connected", "disconnected", "connected"]
+        names = ["connected", "disconnected", "missed", "connected"]
+        wait_until(lambda: running.told.names() == names)
         assert [one.reason for one in running.downs] == ["eof", "no_hello", "expired_url"]
 
 

@@ -1,0 +1,104 @@
+"""The gaps that are still to be filled, in a small file beside the spool.
+
+Laws:
+
+- A gap is on disk before the event that tells it is, and leaves when the event that closes it is
+  in the spool. So a pump that is killed in the middle fills it at its next start; what it fetches
+  again has the same message ids.
+- The file is replaced as a whole, by a rename. One that can't be read is set aside and told: then
+  gaps stay unfilled, and nothing else happens.
+- A disk that refuses ends nothing: it is told, and the gaps are known until the process ends.
+- At most `GAPS_MAX` wait: past that the two oldest become one that covers both.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from rtmpump.core.history import Gap
+from rtmpump.spool_file import beside, sync_path
+
+GAPS_MAX: Final = 64
+
+Told = Callable[[str, dict[str, Any]], None]
+
+
+class Gaps:
+    """All methods may be called from any thread; a Gap's fields belong to who fills it."""
+
+    def __init__(self, spool: Path, told: Told) -> None:
+        """Read the file beside the spool, if there is one."""
+        self._path = beside(Path(os.path.realpath(spool)), "-gaps")
+        self._told = told
+        self._lock = threading.Lock()
+        self._gaps = self._read()
+
+    def add(self, gap: Gap) -> None:
+        """Keep a gap; one that it covers, and of which nothing was done, it replaces.
+
+        Those of another team are let go of: the token of today can't read what was said there.
+        """
+        with self._lock:
+            ours = [one for one in self._gaps if one.team == gap.team]
+            if len(ours) < len(self._gaps):
+                self._told("gaps.of_another_team", {"count": len(self._gaps) - len(ours)})
+            self._gaps = [one for one in ours if one.is_begun or not gap.covers(one)]
+            self._gaps.append(gap)
+            if len(self._gaps) > GAPS_MAX:
+                self._join_oldest()
+            self._write()
+
+    def first(self) -> Gap | None:
+        """The oldest gap."""
+        with self._lock:
+            return self._gaps[0] if self._gaps else None
+
+    def save(self) -> None:
+        """Keep how far it has come."""
+        with self._lock:
+            self._write()
+
+    def close(self, gap: Gap) -> None:
+        """It is filled, as far as it can be."""
+        with self._lock:
+            self._gaps = [one for one in self._gaps if one is not gap]
+            self._write()
+
+    def __len__(self) -> int:
+        return len(self._gaps)
+
+    def _join_oldest(self) -> None:
+        # The very first may be under way.
+        one, other = self._gaps[1:3]
+        from_ms, to_ms = min(one.from_ms, other.from_ms), max(one.to_ms, other.to_ms)
+        self._gaps[1:3] = [Gap(from_ms, to_ms, other.team, other.bot)]
+
+    def _read(self) -> list[Gap]:
+        try:
+            return msgspec.json.decode(self._path.read_bytes(), type=list[Gap])
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            self._told("gaps.unreadable", {"file": str(self._path), "problem": error.strerror})
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            aside = beside(self._path, ".corrupt")
+            os.replace(self._path, aside)
+            self._told("gaps.set_aside", {"file": str(aside), "problem": str(error)})
+        return []
+
+    def _write(self) -> None:
+        draft = beside(self._path, ".new")
+        try:
+            draft.touch(0o600)
+            draft.write_bytes(msgspec.json.encode(self._gaps))
+            sync_path(draft)
+            os.replace(draft, self._path)
+            sync_path(self._path.parent)
+        except OSError as error:
+            self._told("gaps.not_saved", {"file": str(self._path), "problem": error.strerror})

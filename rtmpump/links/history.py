@@ -1,0 +1,140 @@
+"""Slack's history, page by page: at its pace, tried again until it answers, and interruptible.
+
+Laws:
+
+- The methods that are called are Tier 3, 50 a minute; an app that is distributed outside Slack's
+  Marketplace has one call a minute, with at most 15 messages. So calls keep a pace of their own
+  and each 429 is obeyed for the time that it names
+  (https://docs.slack.dev/apis/web-api/rate-limits).
+- A call that Slack sees and fails ten times in a row is given up, as a refusal: one conversation
+  must not hold up all others for ever. A Slack that can't be reached is waited for.
+- A stop ends each wait.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from rtmpump import config
+from rtmpump.core.bucket import Bucket
+from rtmpump.core.history import Moment
+from rtmpump.links.retry import Retry, hold
+from rtmpump.links.slack_api import CallFailed, CallRefused, SlackApi
+
+KINDS: Final = ("public_channel", "private_channel", "mpim", "im")
+# Slack recommends no more (https://docs.slack.dev/reference/methods/conversations.history).
+PAGE: Final = 200
+_RATE: Final = 50 / 60
+_BURST: Final = 20
+_TRIES: Final = 10
+_LIMITED: Final = "ratelimited"
+
+Json = dict[str, Any]
+
+
+class Stopped(Exception):
+    """The stop came before the answer."""
+
+
+class History:
+    """Reads what was said; one thread. Each method raises CallRefused and Stopped.
+
+    `resting` hears until when (monotonic) there may be no sign of progress.
+    """
+
+    def __init__(
+        self,
+        api: SlackApi,
+        *,
+        policy: config.Retry,
+        stop: threading.Event,
+        told: Callable[[Retry], None],
+        resting: Callable[[float], None],
+    ) -> None:
+        self._api = api
+        self._policy = policy
+        self._stop = stop
+        self._told = told
+        self._resting = resting
+        self._pace = Bucket(_RATE, _BURST)
+
+    def conversations(self, kind: str) -> Iterator[list[str]]:
+        """The ids of all of one kind that the bot is in."""
+        arguments = {"types": kind, "exclude_archived": "true", "limit": str(PAGE)}
+        for page in self._pages("users.conversations", arguments, "channels"):
+            yield [one["id"] for one in page if isinstance(one.get("id"), str)]
+
+    def messages(self, channel: str, oldest: Moment, latest: Moment) -> Iterator[list[Json]]:
+        """What was said in a channel, without the replies in threads; newest page first."""
+        return self._messages("conversations.history", channel, oldest, latest, PAGE)
+
+    def replies(
+        self, channel: str, thread: str, oldest: Moment, latest: Moment, limit: int
+    ) -> Iterator[list[Json]]:
+        """What was said in a thread, oldest page first; its parent may stand among it."""
+        method = "conversations.replies"
+        return self._messages(method, channel, oldest, latest, limit, ts=thread)
+
+    def _messages(
+        self,
+        method: str,
+        channel: str,
+        oldest: Moment,
+        latest: Moment,
+        limit: int,
+        **more: str,
+    ) -> Iterator[list[Json]]:
+        arguments = {"channel": channel, "oldest": str(oldest), "latest": str(latest)}
+        arguments |= {"inclusive": "true", "limit": str(limit)} | more
+        return self._pages(method, arguments, "messages")
+
+    def _pages(self, method: str, arguments: dict[str, str], member: str) -> Iterator[list[Json]]:
+        cursor = ""
+        while True:
+            answer = self._ask(method, arguments | ({"cursor": cursor} if cursor else {}))
+            page = answer.get(member)
+            if not isinstance(page, list):
+                raise CallRefused("bad_answer", f"{method} gave no list")
+            yield [one for one in page if isinstance(one, dict)]
+            before, cursor = cursor, _next_cursor(answer)
+            if not cursor:
+                return
+            if cursor == before:
+                raise CallRefused("bad_answer", f"{method} gave a list without an end")
+
+    def _ask(self, method: str, arguments: dict[str, str]) -> Json:
+        answers: list[Json] = []
+        tries = 0
+
+        def ask() -> None:
+            nonlocal tries
+            self._wait_for_pace(method)
+            if self._stop.is_set():
+                return
+            try:
+                answers.append(self._api.call(method, arguments))
+            except CallFailed as failed:
+                tries += failed.reached and failed.reason != _LIMITED
+                if tries >= _TRIES:
+                    raise CallRefused(failed.reason, failed.detail) from None
+                raise
+
+        hold(ask, policy=self._policy, stop=self._stop, told=self._told)
+        if not answers:
+            raise Stopped
+        return answers[0]
+
+    def _wait_for_pace(self, method: str) -> None:
+        while (wait := self._pace.take(method, time.monotonic())) and not self._stop.is_set():
+            self._resting(time.monotonic() + wait)
+            self._stop.wait(wait)
+        self._resting(time.monotonic())
+
+
+def _next_cursor(answer: Json) -> str:
+    metadata = answer.get("response_metadata")
+    cursor = metadata.get("next_cursor") if isinstance(metadata, dict) else ""
+    return cursor if isinstance(cursor, str) else ""

@@ -1,0 +1,314 @@
+"""After a gap: what was said meanwhile, from Slack's history into the spool.
+
+Laws:
+
+- It goes through the spool like any event, so it is confirmed and survives a crash; the spool says
+  of it that it was fetched (`BACKFILL`), for the header.
+- Live events go first: nothing is added while the spool is half full, in small batches, and the
+  reader waits for none of it but one commit.
+- A channel's messages and the replies in its threads come in the order of their times. Slack gives
+  the newest first, so what a channel holds is read to its end before the first is published; of
+  what is too much for the memory only the times are kept, and it is read again when its turn comes.
+- How far it came is kept with the gap. One gap after the other; what can't be read is told once.
+
+One thread. `missed` and `wake` may be called from others.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+from typing import Final, NamedTuple
+
+from rtmpump import log
+from rtmpump.config import Config
+from rtmpump.core import history, own
+from rtmpump.core.history import Gap, Said, Span
+from rtmpump.core.routes import BACKFILL
+from rtmpump.errors import SpoolFailed, SpoolFull
+from rtmpump.gaps import Gaps
+from rtmpump.links.history import KINDS, PAGE, History, Stopped
+from rtmpump.links.retry import Retry
+from rtmpump.links.slack_api import CallRefused, SlackApi
+from rtmpump.metrics import Metrics
+from rtmpump.spool import Spool
+
+_BATCH: Final = 100
+_BATCH_BYTES: Final = 1 << 20
+# Of one channel: what is kept in memory of its messages, and of its threads.
+_KEPT_BYTES: Final = 8 << 20
+_THREADS_MAX: Final = 1000
+_REPLIES_KEPT: Final = 4000
+_REPLIES_LEAST: Final = 15
+_ROOM_ASKED: Final = 1.0
+_STOP_NOTICED: Final = 1.0
+# What is true of all conversations of a kind if it is of one.
+_OF_THE_KIND: Final = ("missing_scope", "not_allowed_token_type", "no_permission")
+_FIXES: Final = {
+    "missing_scope": "add the scope to the app, and install it again",
+    "not_allowed_token_type": "Slack lets the bot of a classic app read direct messages only",
+    "not_in_channel": "invite the bot",
+}
+_NAMED_MAX: Final = 10
+
+_log = log.get("backfill")
+
+
+class _Page(NamedTuple):
+    """A page of a channel's history; `kept` is None where it has to be read again."""
+
+    span: Span
+    kept: list[Said] | None
+    size: int
+
+
+class Backfill:
+    """The pump that fills gaps; `run` is the body of its thread."""
+
+    def __init__(
+        self,
+        config: Config,
+        api: SlackApi,
+        spool: Spool,
+        gaps: Gaps,
+        metrics: Metrics,
+        *,
+        stop: threading.Event,
+        stored: Callable[[], None],
+        is_active: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._is_active = is_active
+        self._ignore = config.events.ignore
+        self._threads_before = config.events.backfill_threads
+        self._spool = spool
+        self._gaps = gaps
+        self._metrics = metrics
+        self._stop = stop
+        self._stored = stored
+        self._history = History(
+            api, policy=config.retry, stop=stop, told=self._waits, resting=self._rests_until
+        )
+        self._said: dict[str, set[str]] = defaultdict(set)
+        self._changed = threading.Condition()
+        self._is_known_whose = False
+        self.beat = time.monotonic()
+        """When the loop last went round; ahead of now while it rests on purpose."""
+
+    def missed(self, from_ms: int, to_ms: int, team: str, bot: str) -> None:
+        """Slack may have sent what nobody received, between these times. From any thread."""
+        self._gaps.add(Gap(from_ms, to_ms, team, bot))
+        with self._changed:
+            self._is_known_whose = True
+            self._changed.notify_all()
+
+    def wake(self) -> None:
+        """Notice the stop now."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def run(self) -> None:
+        """Fill gaps until the stop; SpoolError and bugs go through."""
+        try:
+            while (gap := self._next()) is not None:
+                self._fill(gap)
+        except Stopped:
+            return
+
+    def _next(self) -> Gap | None:
+        """Wait for a gap; None at a stop."""
+        with self._changed:
+            while not self._stop.is_set():
+                self.beat = time.monotonic()
+                # Before the first hello nobody knows which team the token is of; a standby's gaps
+                # wait for its next term.
+                may_begin = self._is_known_whose and self._is_active()
+                gap = self._gaps.first() if may_begin else None
+                if gap is not None:
+                    return gap
+                self._changed.wait(_STOP_NOTICED)
+        return None
+
+    def _fill(self, gap: Gap) -> None:
+        times = {"from": own.rfc3339(gap.from_ms), "to": own.rfc3339(gap.to_ms)}
+        _log.info("backfill.began", **times)
+        for kind in KINDS:
+            try:
+                self._fill_kind(gap, kind)
+            except CallRefused as refused:
+                self._give_up(gap, kind, refused)
+        closing = own.backfilled(
+            from_ms=gap.from_ms,
+            to_ms=gap.to_ms,
+            channels=gap.channels,
+            messages=gap.messages,
+            failed=gap.failed,
+        )
+        self._store(gap, [closing], source="")
+        self._gaps.close(gap)
+        self._tell_failures(gap)
+        counts = {"channels": gap.channels, "messages": gap.messages, "failed": len(gap.failed)}
+        _log.info("backfill.done", **times, **counts)
+
+    def _fill_kind(self, gap: Gap, kind: str) -> None:
+        """Fill all conversations of a kind; CallRefused where none can be read."""
+        if kind in gap.done:
+            return
+        for channel in chain.from_iterable(self._history.conversations(kind)):
+            if channel in gap.done:
+                continue
+            try:
+                self._fill_channel(gap, channel)
+            except CallRefused as refused:
+                if refused.code in _OF_THE_KIND:
+                    raise
+                self._give_up(gap, channel, refused)
+            else:
+                gap.channels += 1
+            self._done(gap, channel)
+        self._done(gap, kind)
+
+    def _give_up(self, gap: Gap, what: str, refused: CallRefused) -> None:
+        _log.debug("backfill.given_up", conversations=what, reason=refused.code)
+        self._said[refused.code].add(refused.detail)
+        gap.failed.append((what, refused.code))
+        self._done(gap, what)
+
+    def _done(self, gap: Gap, what: str) -> None:
+        gap.done.append(what)
+        gap.channel = gap.upto = ""
+        self._gaps.save()
+
+    def _fill_channel(self, gap: Gap, channel: str) -> None:
+        within = history.span(gap.from_ms, gap.to_ms)
+        reached = history.moment(gap.upto) if gap.channel == channel else None
+        if reached is not None:
+            within = Span(history.after(reached), within.last)
+        pages, threads = self._survey(channel, within)
+        self._note_too_many(gap, channel, threads)
+        threads = threads[:_THREADS_MAX]
+        limit = max(_REPLIES_LEAST, min(PAGE, _REPLIES_KEPT // max(1, len(threads))))
+        streams = [self._channel_stream(channel, pages)]
+        streams += [self._thread_stream(gap, channel, one, within, limit) for one in threads]
+        for batch in _batches(history.in_order(streams)):
+            self._store(gap, [one.body for one in batch], source=BACKFILL)
+            gap.channel, gap.upto = channel, str(batch[-1].at)
+            gap.messages += len(batch)
+            self._metrics.received(BACKFILL, len(batch))
+            self._gaps.save()
+
+    def _survey(self, channel: str, within: Span) -> tuple[list[_Page], list[str]]:
+        """Read a channel to its end: its pages, the oldest first, and which threads went on."""
+        pages: list[_Page] = []
+        threads: set[str] = set()
+        first_kept = kept = 0
+        since = history.before(within.first, self._threads_before)
+        for messages in self._history.messages(channel, since, within.last):
+            threads |= history.threads(messages, within)
+            said = history.said(messages, channel, within, self._ignore)
+            if not said:
+                continue
+            size = sum(len(one.body) for one in said)
+            pages.append(_Page(Span(said[0].at, said[-1].at), said, size))
+            kept += size
+            while kept > _KEPT_BYTES and first_kept < len(pages) - 1:
+                # The newest are needed last.
+                kept -= pages[first_kept].size
+                pages[first_kept] = pages[first_kept]._replace(kept=None)
+                first_kept += 1
+        return pages[::-1], sorted(threads, reverse=True)
+
+    def _channel_stream(self, channel: str, pages: list[_Page]) -> Iterator[Said]:
+        while pages:
+            page = pages.pop(0)
+            if page.kept is not None:
+                yield from page.kept
+                continue
+            again = self._history.messages(channel, page.span.first, page.span.last)
+            messages = list(chain.from_iterable(again))
+            yield from history.said(messages, channel, page.span, self._ignore)
+
+    def _thread_stream(
+        self, gap: Gap, channel: str, thread: str, within: Span, limit: int
+    ) -> Iterator[Said]:
+        """The replies of a thread; its parent comes with its channel, if it belongs to the gap."""
+        parent = history.moment(thread)
+        try:
+            for messages in self._history.replies(channel, thread, *within, limit):
+                for one in history.said(messages, channel, within, self._ignore):
+                    if one.at != parent:
+                        yield one
+        except CallRefused as refused:
+            if refused.code != "thread_not_found":
+                self._note_failure(gap, channel, refused.code)
+
+    def _note_too_many(self, gap: Gap, channel: str, threads: list[str]) -> None:
+        if len(threads) > _THREADS_MAX:
+            self._note_failure(gap, channel, "too_many_threads")
+
+    def _note_failure(self, gap: Gap, channel: str, reason: str) -> None:
+        """Part of a channel can't be read; it is told once."""
+        if (channel, reason) not in gap.failed:
+            gap.failed.append((channel, reason))
+
+    def _store(self, gap: Gap, bodies: list[bytes], source: str) -> None:
+        """Put events into the spool, as soon as there is room; Stopped if a stop comes before."""
+        now_ms = time.time_ns() // 1_000_000
+        items = [(now_ms, body) for body in bodies]
+        while not self._try_to_store(gap, items, source):
+            self._rests_until(time.monotonic() + _ROOM_ASKED)
+            if self._stop.wait(_ROOM_ASKED):
+                raise Stopped
+        self._rests_until(time.monotonic())
+        self._stored()
+
+    def _try_to_store(self, gap: Gap, items: list[tuple[int, bytes]], source: str) -> bool:
+        try:
+            measure = self._spool.measure()
+            if measure.bytes > measure.max_bytes // 2:
+                return False
+            self._spool.append_later(items, team=gap.team, bot=gap.bot, source=source)
+        except (SpoolFull, SpoolFailed) as refused:
+            _log.debug("backfill.no_room", problem=str(refused))
+            return False
+        return True
+
+    def _tell_failures(self, gap: Gap) -> None:
+        """One line for each reason."""
+        by_reason: dict[str, list[str]] = defaultdict(list)
+        for what, reason in gap.failed:
+            by_reason[reason].append(what)
+        for reason, names in by_reason.items():
+            fix = _FIXES.get(reason, "see what Slack's page of conversations.history says of it")
+            _log.warning(
+                "backfill.refused",
+                reason=reason,
+                count=len(names),
+                conversations=", ".join(names[:_NAMED_MAX]),
+                detail="; ".join(sorted(self._said[reason])[:_NAMED_MAX]),
+                fix=fix,
+            )
+        self._said.clear()
+
+    def _waits(self, retry: Retry) -> None:
+        self._rests_until(time.monotonic() + retry.wait)
+        tell = _log.info if retry.reason == "ratelimited" else _log.warning
+        tell("backfill.waits", **retry._asdict())
+
+    def _rests_until(self, at: float) -> None:
+        self.beat = at
+
+
+def _batches(said: Iterable[Said]) -> Iterator[list[Said]]:
+    batch: list[Said] = []
+    size = 0
+    for one in said:
+        if batch and (len(batch) == _BATCH or size + len(one.body) > _BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(one)
+        size += len(one.body)
+    if batch:
+        yield batch

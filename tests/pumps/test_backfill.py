@@ -1,0 +1,301 @@
+"""Facts about the pump that fills gaps, with a real workspace and a real spool."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rtmpump import config
+from rtmpump.core.history import Gap
+from rtmpump.gaps import Gaps
+from rtmpump.links.slack_api import SlackApi
+from rtmpump.metrics import Metrics
+from rtmpump.pumps import backfill
+from rtmpump.pumps.backfill import Backfill
+from rtmpump.sandbox.faults import HttpAnswer
+from rtmpump.sandbox.workspace import Workspace
+from rtmpump.spool import Spool
+from tests.pump_help import SECONDS, wait_until
+from tests.spool_help import MIB, Told, opened, rows
+
+GENERAL = "C0GENERAL"
+HISTORY = "conversations.history"
+HOUR_MS = 3_600_000
+
+
+class Filling:
+    """A running pump; `spool` holds what it fetched."""
+
+    def __init__(self, workspace: Workspace, folder: Path, **keys: Any) -> None:
+        spool_keys = {key: keys.pop(key) for key in ("max_bytes",) if key in keys}
+        self.path = folder / "spool.db"
+        self.spool: Spool = opened(self.path, **spool_keys)
+        self.told = Told()
+        self.gaps = Gaps(self.path, self.told)
+        self.metrics = Metrics()
+        self.stop = threading.Event()
+        settings = config.Config(
+            slack=config.Slack(token=config.Secret(workspace.token), api_url=workspace.api_url),
+            retry=config.Retry(initial=0.01, max=0.05),
+            events=config.Events(backfill=True, **keys),
+        )
+        self.pump = Backfill(
+            settings,
+            SlackApi(settings.slack),
+            self.spool,
+            self.gaps,
+            self.metrics,
+            stop=self.stop,
+            stored=lambda: None,
+        )
+        self.error: BaseException | None = None
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    def bodies(self) -> list[dict[str, Any]]:
+        """All that is in the spool."""
+        return [json.loads(row.body) for row in rows(self.spool)]
+
+    def texts(self) -> list[str]:
+        """What was said, in its order."""
+        return [body["text"] for body in self.bodies() if body["type"] == "message"]
+
+    def closed(self, count: int = 1) -> list[dict[str, Any]]:
+        """The events that close gaps, once there are so many."""
+
+        def events() -> list[dict[str, Any]]:
+            return [body for body in self.bodies() if body.get("subtype") == "backfilled"]
+
+        wait_until(lambda: self.error or len(events()) >= count)
+        assert self.error is None
+        wait_until(lambda: len(self.gaps) == 0 or len(events()) > count)
+        return events()
+
+    def close(self) -> None:
+        """Ends it."""
+        self.stop.set()
+        self.pump.wake()
+        self.thread.join(SECONDS)
+        assert not self.thread.is_alive()
+        self.spool.close()
+        assert self.error is None
+
+    def _run(self) -> None:
+        try:
+            self.pump.run()
+        except BaseException as error:
+            self.error = error
+
+
+Fill = Callable[..., Filling]
+
+
+@pytest.fixture
+def workspace() -> Iterator[Workspace]:
+    """One workspace with one channel."""
+    with Workspace(channels={"general": GENERAL}) as workspace:
+        yield workspace
+
+
+@pytest.fixture
+def fill(workspace: Workspace, tmp_path: Path) -> Iterator[Fill]:
+    """Starts a pump for the workspace; keywords are of [events], and max_bytes of the spool."""
+    running: list[Filling] = []
+
+    def start(**keys: Any) -> Filling:
+        running.append(Filling(workspace, tmp_path, **keys))
+        return running[-1]
+
+    yield start
+    for filling in running:
+        filling.close()
+
+
+def around(*ts: str) -> tuple[int, int]:
+    """The times of a gap in which these messages lie, in milliseconds."""
+    times = [int(float(one) * 1000) for one in ts]
+    return min(times), max(times) + 1
+
+
+def missed(filling: Filling, span: tuple[int, int]) -> None:
+    """Slack said hello, and this is the gap before."""
+    filling.pump.missed(*span, "T1", "U1")
+
+
+def age(workspace: Workspace, seconds: int) -> None:
+    """All that was said so far was said so much earlier."""
+    for message in workspace.archive.said[GENERAL]:
+        for key in ("ts", "thread_ts", "latest_reply"):
+            if key in message:
+                whole, _, micros = message[key].partition(".")
+                message[key] = f"{int(whole) - seconds}.{micros}"
+
+
+def calls(workspace: Workspace, method: str = HISTORY) -> list[dict[str, str]]:
+    """The arguments of the calls of a method."""
+    return [call.args for call in list(workspace.calls) if call.method == method]
+
+
+def test_only_what_lies_in_the_gap_is_fetched(workspace: Workspace, fill: Fill) -> None:
+    """Give or take the margin for clocks that differ; how old the spool's events are is kept."""
+    workspace.say("general", "long before")
+    age(workspace, 60)
+    ts = [workspace.say("general", str(n)) for n in range(3)]
+    filling = fill()
+    filling.spool.append([(5, b'{"type": "hello"}')], team="T1", bot="U1", complete_until_ms=7)
+    missed(filling, around(*ts))
+    (closed,) = filling.closed()
+    assert filling.texts() == ["0", "1", "2"]
+    assert (closed["channels"], closed["messages"]) == (1, 3)
+    assert filling.spool.complete_until_ms == 7
+    assert filling.metrics.snapshot()["events"]["received_by_type"] == {"backfill": 3}
+    sources = [row.origin for row in rows(filling.spool)][1:]
+    assert [(one.team, one.bot, one.source) for one in sources] == [
+        *[("T1", "U1", "backfill")] * 3,
+        ("T1", "U1", ""),
+    ]
+
+
+def test_it_goes_on_where_it_was(workspace: Workspace, fill: Fill, tmp_path: Path) -> None:
+    """In the middle of a channel, with the counts of before."""
+    ts = [workspace.say("general", str(n)) for n in range(10)]
+    from_ms, to_ms = around(*ts)
+    begun = Gap(from_ms, to_ms, "T1", "U1", channel=GENERAL, upto=ts[5], messages=6)
+    Gaps(tmp_path / "spool.db", Told()).add(begun)
+    filling = fill()
+    missed(filling, (to_ms + HOUR_MS, to_ms + HOUR_MS))
+    first, _ = filling.closed(2)
+    assert filling.texts() == ["6", "7", "8", "9"]
+    assert (first["messages"], first["channels"]) == (10, 1)
+
+
+def test_it_waits_for_the_first_hello(workspace: Workspace, fill: Fill, tmp_path: Path) -> None:
+    """Gaps of a team that is not ours are let go of, and told."""
+    Gaps(tmp_path / "spool.db", Told()).add(Gap(1, 2, "T-other", "U9"))
+    filling = fill()
+    workspace.say("general", "x")
+    assert not workspace.calls
+    missed(filling, (1, 2))
+    assert len(filling.closed()) == 1
+    assert [event for event, _ in filling.told] == ["gaps.of_another_team"]
+
+
+def test_more_than_the_memory_may_hold_comes_in_order(
+    workspace: Workspace, fill: Fill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest pages are read again when their turn comes."""
+    monkeypatch.setattr(backfill, "_KEPT_BYTES", 4_000)
+    workspace.archive.page_max = 10
+    ts = [workspace.say("general", str(n)) for n in range(95)]
+    filling = fill()
+    missed(filling, around(*ts))
+    filling.closed()
+    assert filling.texts() == [str(n) for n in range(95)]
+    asked = calls(workspace)
+    again = [one for one in asked if one["latest"] != asked[0]["latest"]]
+    assert len(again) == 7
+    assert len(asked) == 10 + 7
+
+
+def test_threads_from_long_before_are_found_as_far_as_the_config_says(
+    workspace: Workspace, fill: Fill
+) -> None:
+    """A parent older than that is not looked for, and its replies are not found."""
+    old = workspace.say("general", "old")
+    workspace.say("general", "reply of then", thread_ts=old)
+    age(workspace, 7200)
+    quiet = workspace.say("general", "quiet")
+    workspace.say("general", "reply of then", thread_ts=quiet)
+    age(workspace, 60)
+    parent = workspace.archive.said[GENERAL][0]["ts"]
+    ts = [workspace.say("general", "now"), workspace.say("general", "reply", thread_ts=parent)]
+    filling = fill(backfill_threads=3 * 3600.0)
+    missed(filling, around(*ts))
+    filling.closed()
+    assert filling.texts() == ["now", "reply"]
+    assert [one["ts"] for one in calls(workspace, "conversations.replies")] == [parent]
+
+
+def test_threads_past_the_limit_are_told(
+    workspace: Workspace, fill: Fill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest are read; the memory stays bounded."""
+    monkeypatch.setattr(backfill, "_THREADS_MAX", 2)
+    parents = [workspace.say("general", f"parent {n}") for n in range(3)]
+    replies = [workspace.say("general", f"reply {n}", thread_ts=parents[n]) for n in range(3)]
+    filling = fill()
+    missed(filling, around(*parents, *replies))
+    (closed,) = filling.closed()
+    assert filling.texts() == ["parent 0", "parent 1", "parent 2", "reply 1", "reply 2"]
+    assert closed["failed"] == [{"conversations": GENERAL, "reason": "too_many_threads"}]
+
+
+def test_a_thread_that_is_gone_hurts_nobody(workspace: Workspace, fill: Fill) -> None:
+    """Deleted between the two calls; another refusal is told."""
+    parents = [workspace.say("general", f"parent {n}") for n in range(2)]
+    replies = [workspace.say("general", "reply", thread_ts=one) for one in parents]
+    faults = deque(["thread_not_found", "no_access"])
+    workspace.faults.api_errors["conversations.replies"] = faults
+    filling = fill()
+    missed(filling, around(*parents, *replies))
+    (closed,) = filling.closed()
+    assert filling.texts() == ["parent 0", "parent 1"]
+    assert closed["failed"] == [{"conversations": GENERAL, "reason": "no_access"}]
+
+
+def test_a_spool_that_is_half_full_is_left_to_live_events(workspace: Workspace, fill: Fill) -> None:
+    """Nothing is added until there is room; a stop does not wait for it."""
+    ts = [workspace.say("general", str(n)) for n in range(3)]
+    filling = fill(max_bytes=16 * MIB)
+    last = 0
+    while filling.spool.measure().bytes <= 8 * MIB:
+        last = filling.spool.append([(1, b" " * 65_536)], team="T1", bot="U1").last_seq
+    missed(filling, around(*ts))
+    assert workspace.wait(lambda: calls(workspace))
+    wait_until(lambda: filling.pump.beat > time.monotonic(), what="until it rests")
+    assert filling.spool.measure().last_seq == last
+    filling.spool.confirm(last)
+    filling.spool.flush()
+    filling.closed()
+    assert filling.texts() == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"ok": True, "messages": "none"},
+        {"ok": True},
+        {"ok": True, "messages": [], "response_metadata": {"next_cursor": "for ever"}},
+    ],
+)
+def test_an_answer_that_is_none_is_a_failure_of_that_channel(
+    workspace: Workspace, fill: Fill, answer: dict[str, Any]
+) -> None:
+    """Never trust the peer: no list, a list without an end."""
+    workspace.faults.api_errors[HISTORY] = deque([answer] * 2)
+    filling = fill()
+    missed(filling, (1, 2))
+    (closed,) = filling.closed()
+    assert closed["failed"] == [{"conversations": GENERAL, "reason": "bad_answer"}]
+
+
+def test_odd_messages_hurt_no_other(workspace: Workspace, fill: Fill) -> None:
+    """What has no time is none; half a surrogate pair is replaced."""
+    ts = workspace.say("general", "good")
+    odd: list[Any] = [None, 5, {}, {"ts": 5}, {"ts": "soon"}, {"ts": ts, "text": "\ud800"}]
+    answer = {"ok": True, "messages": odd}
+    body = json.dumps(answer)
+    workspace.faults.api_errors[HISTORY] = deque(
+        [HttpAnswer(200, {"Content-Type": "application/json"}, body)]
+    )
+    filling = fill()
+    missed(filling, around(ts))
+    filling.closed()
+    assert filling.texts() == ["?"]
