@@ -15,6 +15,7 @@ method for other threads.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from rtmpump.core.arrivals import Arrivals
 from rtmpump.core.frames import Reply
 from rtmpump.core.inbox import Called, Close, Finish, Found, Inbox, LinkDown, LinkUp, Note
 from rtmpump.core.job import Job, Orphans, Outcome, Stage, fingerprint
+from rtmpump.core.returning import Returning
 from rtmpump.core.session import MessageIds
 from rtmpump.errors import CommandRejected
 from rtmpump.links import topology
@@ -46,6 +48,8 @@ LINK: Final = "broker_commands"
 _ORPHANS_COME: Final = 60.0
 # An ack that was written so long ago did arrive: heartbeats find a dead connection sooner.
 _ACK_ARRIVES: Final = 60.0
+# It puts back what an ended connection had within milliseconds, once it knows of the end.
+_RETURNS_COME: Final = 2.0
 _BEAT_EVERY: Final = 1.0
 # A list of channels takes a second or two; a directory that Slack doesn't answer must stop nobody.
 _NAMES_COME: Final = 5.0
@@ -90,6 +94,7 @@ class Sender:
         self._arrivals: Arrivals[Job] = Arrivals(_NAMES_COME, self._outbound.prefetch)
         self._orphans = Orphans(4 * self._outbound.prefetch)
         self._acked_jobs: deque[tuple[float, Job]] = deque(maxlen=self._outbound.prefetch)
+        self._returning: Returning[Delivery] = Returning(_RETURNS_COME)
         self._finishing = False
         self._consuming_since: float | None = None
         self._timer: tuple[float, Callable[[], None]] | None = None
@@ -149,7 +154,9 @@ class Sender:
 
     def _declared(self) -> None:
         self._rabbit.consume(self._outbound.queue, self._outbound.prefetch)
-        self._consuming_since = time.monotonic()
+        self._consuming_since = now = time.monotonic()
+        if self._returning.begun(now) is not None:
+            self._rabbit.later(_RETURNS_COME, self._take_late)
         self._metrics.link(LINK, True)
         self._up(LINK, self._rabbit.node)
         self._tick()
@@ -172,7 +179,16 @@ class Sender:
         """Results are small; pika keeps the few that are due until the alarm is over."""
 
     def delivered(self, delivery: Delivery) -> None:
-        """Take a command on."""
+        """Take a command on, or let it wait for those that were here before."""
+        now = time.monotonic()
+        for one in self._returning.take(delivery, now, again=delivery.redelivered):
+            self._take_on(one)
+
+    def _take_late(self) -> None:
+        for one in self._returning.late(math.inf):
+            self._take_on(one)
+
+    def _take_on(self, delivery: Delivery) -> None:
         given = delivery.properties
         known_by = fingerprint(
             delivery.body, given.message_id, given.correlation_id, given.reply_to
@@ -351,6 +367,7 @@ class Sender:
             forgotten = self._orphans.add(job)
             if forgotten is not None:
                 self._writer.forget(forgotten)
+        self._returning.ended(len(self._jobs))
         self._acked_jobs.clear()
         self._jobs.clear()
         self._arrivals.clear()
