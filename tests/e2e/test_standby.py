@@ -159,7 +159,9 @@ def test_a_planned_stop_hands_over_at_once(
             first, second = second, first
         flood.wait_for(100)
     got = once(broker.take_until(queue, until_number(len(flood.at) - 1)))
-    assert sorted(numbers(got)) == list(range(len(flood.at)))
+    # The last one before a close may have gone out to nobody.
+    assert len(flood.at) - len(set(numbers(got))) <= 2
+    assert untold(flood.at, got) == []
     assert len(gaps(got)) == 2
     assert all(to - since < 5000 for since, to in gaps(got))
 
