@@ -260,6 +260,10 @@ _CONTRADICTIONS = [
         "3: ha.lock and outbound.queue must differ",
     ),
     (
+        "[slack]\nmode = 'socket'\napp_token = 'xapp-1'\n[ha]\nenabled = true",
+        "5: ha.enabled is for slack.mode = \"rtm\"; in Socket Mode run one pump",
+    ),
+    (
         "[broker]\nheartbeat = 1\n[ha]\nenabled = true",
         "2: ha.enabled needs a broker.heartbeat of 2 seconds or more",
     ),

@@ -28,7 +28,7 @@ def table(found: dict[str, Any]) -> str:
 
 def _throughput(found: dict[str, list[dict[str, float]]]) -> list[str]:
     lines = _header("", "events/s, median", "lowest", "highest", "of obvious", "of Node.js")
-    lines[0] = lines[0][:-1] + " µs CPU an event | of the broker | others, cores |"
+    lines[0] += " µs CPU an event | of the broker | others, cores |"
     lines[1] += "---|---|---|"
     median = {name: statistics.median(one["rate"] for one in all_) for name, all_ in found.items()}
     for name, rounds in found.items():
