@@ -27,7 +27,7 @@ class _Watched:
         """How many were `received` or `confirmed`."""
         try:
             with urllib.request.urlopen(self._url, timeout=5) as answer:  # noqa: S310
-                counted = json.load(answer)["events"][kind]
+                counted = json.load(answer)["metrics"]["events"][kind]
         except OSError:
             return 0
         return sum(counted.values()) if isinstance(counted, dict) else int(counted)
