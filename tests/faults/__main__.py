@@ -146,7 +146,6 @@ def _end(rig: Rig, course: Course) -> None:
     leave_nothing(rig)
     rig.recover()
     rig.commands.end()
-    rig.settle()
     rig.flood.stop()
     rig.settle()
     rig.weigh()
@@ -173,7 +172,8 @@ def _figures(rig: Rig, course: Course, seconds: float, command: str) -> str:
         ("events emitted", f"{ledger.emitted_count:,}"),
         ("events received", f"{ledger.received:,}"),
         ("events told by a gap", f"{ledger.told():,}"),
-        ("events lost", f"{len(ledger.missing()):,}"),
+        ("events lost", f"{len(ledger.lost()):,}"),
+        ("of a spool damaged on purpose", f"{len(ledger.missing()) - len(ledger.lost()):,} lost"),
         ("events repeated", f"{ledger.repeats:,}"),
         ("commands", ", ".join(f"{code} {count:,}" for code, count in commands.most_common())),
         ("results repeated", f"{again:,}"),

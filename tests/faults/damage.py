@@ -30,8 +30,8 @@ def strike(rig: Rig, problems: list[str]) -> str:
         rig.amqp_proxy.heal()
         rig.amqp_proxy.reset()
         rig.start_pump()
+        # What lay in the spool comes out before what is sent now.
         rig.recover()
-    rig.settle(20)
     missing = rig.ledger.missing(range(first, last))
     told = _told(rig)
     rig.ledger.excuse(range(first, last))

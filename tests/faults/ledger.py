@@ -122,6 +122,10 @@ class Ledger:
             gaps = sorted(self._gaps)
             return [n for n in self._absent(numbers) if not self._is_told(n, gaps)]
 
+    def lost(self) -> list[int]:
+        """Those that are missing, and not because somebody damaged the spool on purpose."""
+        return [n for n in self.missing() if not any(n in range_ for range_ in self._excused)]
+
     def told(self) -> int:
         """How many did not come and lie in a gap."""
         return sum(1 for _ in self._absent(None)) - len(self.missing())
@@ -179,8 +183,7 @@ class Ledger:
     def problems(self, accepted: list[tuple[str, str]]) -> list[str]:
         """All that breaks a promise; `accepted` are the (channel, command id)s that Slack took."""
         found: list[str] = []
-        lost = [n for n in self.missing() if not any(n in range_ for range_ in self._excused)]
-        if lost:
+        if lost := self.lost():
             found.append(f"{len(lost)} events were lost: {', '.join(self._runs(lost))}")
         if self._strangers:
             found.append(f"{self._strangers} events came that were never sent")
