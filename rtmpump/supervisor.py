@@ -22,7 +22,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -47,7 +47,7 @@ from rtmpump.links.rtm import RtmSocket
 from rtmpump.links.slack_api import SlackApi
 from rtmpump.links.socket_mode import SEEN_MOST, SocketMode
 from rtmpump.links.systemd import Notifier
-from rtmpump.links.web_calls import WORKERS, WebCalls
+from rtmpump.links.web_calls import WORKERS, Answered, WebCalls
 from rtmpump.links_state import Links
 from rtmpump.metrics import Metrics
 from rtmpump.pumps import publisher as publishing
@@ -66,6 +66,8 @@ _STALLED_AFTER: Final = 60.0
 _NODE_TIMEOUT: Final = 15.0
 # How long commands under way have when the lease was lost: their connection may be dead.
 _STEP_DOWN: Final = 3.0
+# When a command is worth another look that may not go out now; a new term begins with a new sender.
+_NOT_OURS_NOW: Final = 1.0
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _log = log.get("supervisor")
 
@@ -240,7 +242,7 @@ class Supervisor:
             self._config,
             self.metrics,
             send=self._send,
-            submit=self._calls.submit,
+            submit=self._submit,
             lookup=self._directory.lookup,
             ids=self._ids,
             stop=stop,
@@ -262,6 +264,12 @@ class Supervisor:
         if self._lease is not None and not self._lease.is_held():
             raise NotConnected(reading.LINK, "standby", "this pump is not the active one")
         self._socket.send(frame, connection=connection)
+
+    def _submit(self, method: str, arguments: Mapping[str, str], answered: Answered) -> float:
+        """Have Slack's Web API called, unless another pump may have begun to do so."""
+        if self._lease is not None and not self._lease.is_held():
+            return _NOT_OURS_NOW
+        return self._calls.submit(method, arguments, answered)
 
     def _tell_sender(self, note: sending.Note) -> None:
         self._term.sender.tell(note)
