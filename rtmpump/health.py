@@ -22,13 +22,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from socketserver import TCPServer, ThreadingMixIn
 from typing import Any, Final, NamedTuple
 
 from rtmpump import log, page
+from rtmpump.core.own import rfc3339
 from rtmpump.errors import PortRefused
 from rtmpump.history import History
 from rtmpump.metrics import Metrics
@@ -126,7 +126,7 @@ class Pages:
 
     def _told(self) -> dict[str, Any]:
         links, metrics = self._sources.links(), self._sources.metrics.snapshot()
-        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        now = rfc3339(time.time_ns() // 1_000_000)
         return {
             "version": metrics["version"],
             "now": now,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from rtmpump import log
+from rtmpump.core.own import rfc3339
 from rtmpump.links.retry import Retry
 from rtmpump.metrics import LINKS, STANDBY_LINKS, Metrics
 
@@ -91,4 +92,4 @@ class Links:
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return rfc3339(time.time_ns() // 1_000_000)

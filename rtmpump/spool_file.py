@@ -263,14 +263,19 @@ def raw(path: Path, *pragmas: str) -> sqlite3.Connection:
     """A connection with our settings, and `pragmas` before them; nothing is checked."""
     db = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
     try:
-        # In a damaged file any bytes may pass for text; sqlite3 would call it operational.
-        db.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
-        for pragma in (*pragmas, *_PRAGMAS):
-            db.execute(f"PRAGMA {pragma}").fetchall()
+        set_up(db, *pragmas, *_PRAGMAS)
     except BaseException:
         db.close()
         raise
     return db
+
+
+def set_up(db: sqlite3.Connection, *pragmas: str) -> None:
+    """Give a connection its settings, and let it read text that is none."""
+    # In a damaged file any bytes may pass for text; sqlite3 would call it operational.
+    db.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
+    for pragma in pragmas:
+        db.execute(f"PRAGMA {pragma}").fetchall()
 
 
 def _prepare(db: sqlite3.Connection, path: Path) -> None:

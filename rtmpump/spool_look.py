@@ -20,7 +20,7 @@ from itertools import islice
 from pathlib import Path
 
 from rtmpump.errors import SpoolCorrupt, SpoolError, SpoolLocked
-from rtmpump.spool_file import beside, check, faults, file_size, find_problems, is_empty
+from rtmpump.spool_file import beside, check, faults, file_size, find_problems, is_empty, set_up
 
 _PROBLEMS_MAX = 200
 _PRAGMAS = ("locking_mode=EXCLUSIVE", "cache_size=-8192", "mmap_size=0")
@@ -74,10 +74,7 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection]:
             uri, uri=True, timeout=0, isolation_level=None, check_same_thread=False
         )
         try:
-            # In a damaged file any bytes may pass for text; sqlite3 would call it operational.
-            db.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
-            for pragma in _PRAGMAS:
-                db.execute(f"PRAGMA {pragma}").fetchall()
+            set_up(db, *_PRAGMAS)
             yield db
         finally:
             db.close()

@@ -17,13 +17,9 @@ from __future__ import annotations
 
 import math
 import os
-import select
-import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from types import FrameType
 from typing import Any, Final, NamedTuple, Protocol
 
 from rtmpump import health, log
@@ -59,6 +55,7 @@ from rtmpump.pumps.directory import Directory
 from rtmpump.pumps.turns import Turns
 from rtmpump.spool import Spool
 from rtmpump.spool_port import SpoolPort
+from rtmpump.threads import Alarm, PumpThread
 
 STOP_DEADLINE: Final = 20.0
 # A loop that makes no round in this time hangs; a node that does not answer takes its part of it.
@@ -68,7 +65,6 @@ _NODE_TIMEOUT: Final = 15.0
 _STEP_DOWN: Final = 3.0
 # When a command is worth another look that may not go out now; a new term begins with a new sender.
 _NOT_OURS_NOW: Final = 1.0
-_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _log = log.get("supervisor")
 
 
@@ -94,7 +90,7 @@ class Supervisor:
         self._spool_port = SpoolPort.beside(self.spool)
         self._stalled_after = _STALLED_AFTER + _NODE_TIMEOUT * len(config.broker.urls)
         self.metrics.spool = self.spool.measure
-        self._alarm = _Alarm()
+        self._alarm = Alarm()
         api = SlackApi(config.slack)
         self._ids = MessageIds()
         self._directory = Directory(api, policy=config.retry, stop=self._stop_directory)
@@ -135,7 +131,7 @@ class Supervisor:
         if config.ha.enabled:
             self._stand_for_election()
         self._threads = {
-            name: _Thread(name, pump.run, self._alarm) for name, pump in self._pumps.items()
+            name: PumpThread(name, pump.run, self._alarm) for name, pump in self._pumps.items()
         }
 
     def run(self) -> int:
@@ -173,7 +169,7 @@ class Supervisor:
             self.metrics,
             stop=self._stop_backfill,
             stored=self._publisher.wake,
-            is_active=lambda: self._lease is None or self._lease.is_held(),
+            is_active=self._is_active,
         )
 
     def _make_dialer(self, api: SlackApi) -> Dialer | None:
@@ -259,15 +255,19 @@ class Supervisor:
         self.links.rest(link)
         self._tell_status()
 
+    def _is_active(self) -> bool:
+        """Whether no other pump may act on this workspace now. From any thread."""
+        return self._lease is None or self._lease.is_held()
+
     def _send(self, frame: bytes, connection: int) -> None:
         """Write to Slack, unless another pump may have begun to do so."""
-        if self._lease is not None and not self._lease.is_held():
+        if not self._is_active():
             raise NotConnected(reading.LINK, "standby", "this pump is not the active one")
         self._socket.send(frame, connection=connection)
 
     def _submit(self, method: str, arguments: Mapping[str, str], answered: Answered) -> float:
         """Have Slack's Web API called, unless another pump may have begun to do so."""
-        if self._lease is not None and not self._lease.is_held():
+        if not self._is_active():
             return _NOT_OURS_NOW
         return self._calls.submit(method, arguments, answered)
 
@@ -473,71 +473,6 @@ class _Wires:
     def missed(self, from_ms: int, to_ms: int, team: str, bot: str) -> None:
         if self._backfill is not None:
             self._backfill.missed(from_ms, to_ms, team, bot)
-
-
-class _Alarm:
-    """What the main thread waits for: a signal, or the end of a thread."""
-
-    def __init__(self) -> None:
-        self._hears, self._rings = socket.socketpair()
-        self._hears.setblocking(False)
-        self._rings.setblocking(False)
-        self._before: dict[signal.Signals, Any] = {}
-
-    def __enter__(self) -> _Alarm:
-        signal.set_wakeup_fd(self._rings.fileno(), warn_on_full_buffer=False)
-        self._before = {one: signal.signal(one, _nothing) for one in _SIGNALS}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        signal.set_wakeup_fd(-1)
-        for one, handler in self._before.items():
-            signal.signal(one, handler)
-        self._hears.close()
-        self._rings.close()
-
-    def ring(self) -> None:
-        """A thread ended. From any thread."""
-        try:
-            self._rings.send(b"\0")
-        except OSError:
-            return
-
-    def wait(self, seconds: float | None) -> bool:
-        """Wait for a ring; True if it was a signal that asks us to stop."""
-        select.select([self._hears], [], [], seconds)
-        try:
-            heard = self._hears.recv(64)
-        except BlockingIOError:
-            return False
-        return any(number in heard for number in _SIGNALS)
-
-
-class _Thread(threading.Thread):
-    """A pump's thread; `error` is what ended it against its will.
-
-    `is_over` is set before the ring, so that who hears the ring sees it (`is_alive` would not do).
-    """
-
-    def __init__(self, name: str, body: Callable[[], None], alarm: _Alarm) -> None:
-        super().__init__(name=name, daemon=True)
-        self._body = body
-        self._alarm = alarm
-        self.error: BaseException | None = None
-        self.is_over = False
-
-    def run(self) -> None:
-        try:
-            self._body()
-        except BaseException as error:
-            self.error = error
-        finally:
-            self.is_over = True
-            self._alarm.ring()
-
-
-def _nothing(_number: int, _frame: FrameType | None) -> None:
-    """The wake-up pipe has the number already."""
 
 
 def _told(event: str, fields: dict[str, Any]) -> None:

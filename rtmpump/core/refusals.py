@@ -8,30 +8,43 @@ takes longer to come than the one before.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Final
 
-_FIRST: Final = 2.0
 _MOST: Final = 60.0
-_FACTOR: Final = 4.0
 
 
 class Refusals:
-    """Those since the last confirm; times in seconds, of any clock that does not go back."""
+    """What is refused since when; times in seconds, of any clock that does not go back.
 
-    def __init__(self) -> None:
-        self._since: float | None = None
-        self._patience = _FIRST
+    After `first` seconds of refusals it is time for a new connection, after `factor` times as long
+    for the next, and so on up to a minute.
+    """
 
-    def refused(self, now: float) -> bool:
-        """Note a refusal; True if it is time for a new connection."""
-        if self._since is None:
-            self._since = now
-        if now - self._since < self._patience:
-            return False
-        self._since = now
-        self._patience = min(self._patience * _FACTOR, _MOST)
-        return True
+    def __init__(self, first: float = 2.0, factor: float = 4.0) -> None:
+        self._first = first
+        self._factor = factor
+        self._since: dict[Hashable, float] = {}
+        self._patience = first
 
-    def taken(self) -> None:
-        """Note a confirm: the next refusal is a first one."""
-        self._since, self._patience = None, _FIRST
+    def refused(self, now: float, what: Hashable = None) -> float:
+        """Note a refusal; gives for how long if a new connection is due by now, else 0.0."""
+        lasted = now - self._since.setdefault(what, now)
+        if lasted < self._patience:
+            return 0.0
+        self._since[what] = now
+        self._patience = min(self._patience * self._factor, _MOST)
+        return lasted
+
+    def taken(self, what: Hashable = None) -> None:
+        """Note a confirm: the next refusal of it is a first one."""
+        if self._since.pop(what, None) is not None:
+            self._patience = self._first
+
+    def forget(self, what: Hashable) -> None:
+        """Nobody tries it any more, and it was not taken."""
+        self._since.pop(what, None)
+
+    def forget_all(self) -> None:
+        """A new connection has refused nothing yet; how long to wait for the next one stays."""
+        self._since.clear()

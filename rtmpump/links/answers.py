@@ -23,12 +23,12 @@ from typing import Any, Final
 from rtmpump.config import Outbound
 from rtmpump.core import calls, commands
 from rtmpump.core.job import Job, Outcome
+from rtmpump.core.refusals import Refusals
 from rtmpump.links.rabbit import Properties, Rabbit
 
 _REFUSED_AGAIN: Final = 1.0
 _RESULT_PATIENCE: Final = 30.0
 _RENEW_AFTER: Final = 3.0
-_RENEW_AFTER_MAX: Final = 60.0
 _NOT_KEPT: Final = ("CC", "BCC", "x-delivery-count")
 # A content header has to fit into one frame, of 131,072 bytes unless configured otherwise, and the
 # broker ends a connection that breaks this; ours are small, so what is left is the producer's.
@@ -51,14 +51,13 @@ class Answers:
         self._confirms: dict[int, Callable[[bool], None]] = {}
         self._next = 1
         self._returned = False
-        self._refused: dict[Job, float] = {}
-        self._renew_after = _RENEW_AFTER
+        self._refusals = Refusals(_RENEW_AFTER, factor=2.0)
 
     def begin(self, rabbit: Rabbit) -> None:
         """A new connection: what was published on the one before and not confirmed is forgotten."""
         self._rabbit = rabbit
         self._confirms.clear()
-        self._refused.clear()
+        self._refusals.forget_all()
         self._next = 1
         self._returned = False
 
@@ -144,17 +143,10 @@ class Answers:
 
     def _note(self, job: Job, ok: bool) -> None:
         """Taken or refused; begin a new connection when it was refused for long on this one."""
-        now = time.monotonic()
         if ok:
-            if self._refused.pop(job, None) is not None:
-                self._renew_after = _RENEW_AFTER
-            return
-        refused_for = now - self._refused.setdefault(job, now)
-        if refused_for > self._renew_after:
-            self._renew_after = min(2 * self._renew_after, _RENEW_AFTER_MAX)
-            detail = (
-                f"a result or dead letter was refused for {refused_for:.0f} s; is a queue full?"
-            )
+            self._refusals.taken(job)
+        elif lasted := self._refusals.refused(time.monotonic(), job):
+            detail = f"a result or dead letter was refused for {lasted:.0f} s; is a queue full?"
             self._rabbit.fail("nacked", detail, at_once=True)
 
     def _publish(
@@ -173,7 +165,7 @@ class Answers:
         buried = outcome.ok or job.dead_confirmed
         answered = job.result_confirmed or not job.fingerprint.reply_to
         if buried and answered and job.tag is not None:
-            self._refused.pop(job, None)
+            self._refusals.forget(job)
             self._rabbit.ack(job.tag)
             self._acked(job)
 

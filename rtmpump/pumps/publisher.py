@@ -249,11 +249,12 @@ class Publisher:
         known = self._types.known
         is_known = True
         for row in rows:
-            name = _route(row)
-            if name.type not in known and not self._know(name.type):
+            event = _event(row)
+            type = event[0].type
+            if type not in known and not self._know(type):
                 is_known = False
                 break
-            events.append((name, name.body or row.body))
+            events.append(event)
         self._send(events)
         return is_known
 
@@ -307,9 +308,7 @@ class Publisher:
             if not unrouted:
                 self._tell_unrouted()
             return
-        name = _route(rows[0])
-        event = (name, name.body or rows[0].body)
-        self._rabbit.publish_events(unrouted, [event], mandatory=False)
+        self._rabbit.publish_events(unrouted, [_event(rows[0])], mandatory=False)
         self._window.resent(seq, time.monotonic())
 
     def _forward_late(self, seq: int) -> None:
@@ -405,6 +404,12 @@ class Publisher:
         except SpoolError:
             # The publisher's own thread meets it when it reads, and says what it is.
             return False
+
+
+def _event(row: Row) -> tuple[Route, bytes]:
+    """Name it, with the body that consumers get."""
+    name = _route(row)
+    return name, name.body or row.body
 
 
 def _route(row: Row) -> Route:

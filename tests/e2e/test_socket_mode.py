@@ -18,6 +18,7 @@ import pytest
 from rtmpump.sandbox.faults import HttpAnswer
 from rtmpump.sandbox.workspace import Workspace
 from tests.conftest import StartPump
+from tests.e2e import test_crash
 from tests.pump_help import SECONDS, Broker, Message, PumpProcess, wait_until
 from tests.socket_help import StartSocketPump, wait_connections
 
@@ -79,34 +80,21 @@ def acknowledged(workspace: Workspace) -> Callable[[], bool]:
     return lambda: not workspace.unacknowledged()
 
 
-class Flood:
+class Flood(test_crash.Flood):
     """Numbered messages, one after the other, whoever is connected."""
 
     def __init__(self, workspace: Workspace, pause: float = 0.003) -> None:
-        self.sent = 0
-        self._workspace = workspace
-        self._pause = pause
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
+        super().__init__(workspace, pause)
 
-    def __enter__(self) -> Flood:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join(SECONDS)
-        assert not self._thread.is_alive()
-
-    def wait_for(self, more: int) -> None:
-        """Waits until so many more were sent."""
-        wanted = self.sent + more
-        wait_until(lambda: self.sent >= wanted, what="for the flood")
+    @property
+    def sent(self) -> int:
+        """How many there were."""
+        return len(self.at)
 
     def _run(self) -> None:
         while not self._stop.wait(self._pause):
             self._workspace.emit(message(self.sent))
-            self.sent += 1
+            self.at.append(time.time_ns() // 1_000_000)
 
 
 def test_events_come_as_over_rtm(

@@ -1,0 +1,85 @@
+"""The threads of the daemon, and how the main one hears of their ends and of signals.
+
+Laws:
+
+- A signal handler does nothing; the signal's number comes through a wake-up pipe.
+- Only the main thread waits for the alarm; whoever ends rings it.
+"""
+
+from __future__ import annotations
+
+import select
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Final
+
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+class Alarm:
+    """What the main thread waits for: a signal, or the end of a thread."""
+
+    def __init__(self) -> None:
+        self._hears, self._rings = socket.socketpair()
+        self._hears.setblocking(False)
+        self._rings.setblocking(False)
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Alarm:
+        signal.set_wakeup_fd(self._rings.fileno(), warn_on_full_buffer=False)
+        self._before = {one: signal.signal(one, _nothing) for one in _SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.set_wakeup_fd(-1)
+        for one, handler in self._before.items():
+            signal.signal(one, handler)
+        self._hears.close()
+        self._rings.close()
+
+    def ring(self) -> None:
+        """A thread ended. From any thread."""
+        try:
+            self._rings.send(b"\0")
+        except OSError:
+            return
+
+    def wait(self, seconds: float | None) -> bool:
+        """Wait for a ring; True if it was a signal that asks us to stop."""
+        select.select([self._hears], [], [], seconds)
+        try:
+            heard = self._hears.recv(64)
+        except BlockingIOError:
+            return False
+        return any(number in heard for number in _SIGNALS)
+
+
+class PumpThread(threading.Thread):
+    """A pump's thread; `error` is what ended it against its will.
+
+    `is_over` is set before the ring, so that who hears the ring sees it (`is_alive` would not do).
+    """
+
+    def __init__(self, name: str, body: Callable[[], None], alarm: Alarm) -> None:
+        super().__init__(name=name, daemon=True)
+        self._body = body
+        self._alarm = alarm
+        self.error: BaseException | None = None
+        self.is_over = False
+
+    def run(self) -> None:
+        """Run the pump, keep what it raises, and ring."""
+        try:
+            self._body()
+        except BaseException as error:
+            self.error = error
+        finally:
+            self.is_over = True
+            self._alarm.ring()
+
+
+def _nothing(_number: int, _frame: FrameType | None) -> None:
+    """The wake-up pipe has the number already."""
