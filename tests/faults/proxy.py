@@ -161,6 +161,7 @@ class _Link:
         self._client = client
         self._server = server
         self.has_lost = False
+        self._is_reset = False
 
     def serve(self) -> None:
         """Carry bytes both ways until one side has ended."""
@@ -175,8 +176,10 @@ class _Link:
 
     def end(self, *, reset: bool = False) -> None:
         """End both sides."""
-        self._client.end(reset=reset)
-        self._server.end(reset=reset)
+        # Said of both before either ends: the end of one makes the other close in its own thread.
+        self._is_reset = self._is_reset or reset
+        self._client.end(reset=self._is_reset)
+        self._server.end(reset=self._is_reset)
 
     def _carry(self, source: Stream, target: Stream, way: str) -> None:
         """One direction; its end is the end of the connection."""

@@ -189,6 +189,7 @@ def test_an_event_waits_for_a_connection(workspace: Workspace) -> None:
     assert workspace.wait(lambda: len(workspace.envelopes[0].deliveries) == 2)
     socket = open_socket(workspace)
     got(socket)
+    assert workspace.wait_live()
 
     def tried_again() -> bool:
         workspace.retry_now()
