@@ -68,11 +68,9 @@ def ask(one: Process, **what: object) -> None:
 
 
 @contextmanager
-def workspace(events: int, size: int = SIZE, rate: float | None = None) -> Iterator[Slack]:
+def workspace(events: int) -> Iterator[Slack]:
     """A simulated workspace that floods its first connection; `api_url`, `token`, `process`."""
-    options = ["--flood", str(events), "--size", str(size)]
-    if rate:
-        options += ["--rate", str(rate)]
+    options = ("--flood", str(events), "--size", str(SIZE))
     with process("-m", "rtmpump.sandbox.workspace", *options) as one:
         yield {**told(one), "process": one}
 
@@ -95,6 +93,7 @@ def rtm_connect(api_url: str, token: str) -> str:
 def pump(folder: Path, slack: Slack, broker_url: str, more: str = "") -> Iterator[Process]:
     """The daemon with its defaults: spool on, `sync = "full"`."""
     config = folder / "config.toml"
+    config.touch(mode=0o600)
     http = "" if "[http]" in more else '[http]\nlisten = ""\n'
     config.write_text(
         f"""

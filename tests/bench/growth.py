@@ -7,12 +7,18 @@ import tempfile
 import urllib.request
 from pathlib import Path
 
-from common import Meter, Peak, Process, Queue, Slack, log, pump, wait, workspace
+from common import Meter, Peak, Process, Queue, Slack, ask, log, process, pump, told, wait
 
 from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.rabbit import RabbitNode
 
 Figures = dict[str, float]
+
+# Events before a span, so that the start, and the change of pace, are no part of it.
+_SKIPPED = 10_000
+# Events a second: what the pump keeps up with, and what comes beside a backlog.
+_PACE = 10_000
+_NEW = 1000
 
 
 class _Watched:
@@ -41,30 +47,52 @@ class _Watched:
 
 
 def run(events: int) -> dict[str, Figures]:
-    """Live first, then a backlog of that many that is filled and drained."""
-    span = max(events // 25, 20_000)
+    """Live first, then a backlog of that many that is filled, and drained while new events come."""
     found: dict[str, Figures] = {}
     with RabbitNode() as node, tempfile.TemporaryDirectory() as folder:
-        live = Path(folder) / "live"
-        live.mkdir()
         # Kept short: what is measured is the pump, not the disk of the broker.
         queue = Queue(node.url, "bench.growth", "rtm.events", "message.#", **{"x-max-length": 1000})
-        with workspace(events) as slack, _watched(live, slack, node) as (one, peak):
-            _keep(found, "live, first", one.span("confirmed", 10_000, 10_000 + span))
-            _keep(found, "live, last", one.span("confirmed", events - span, events))
-        found["live, last"]["rss_mib"] = round(peak.mib)
-        backlog = Path(folder) / "backlog"
-        backlog.mkdir()
-        node.stop()
-        with workspace(events) as slack, _watched(backlog, slack, node) as (one, peak):
-            _keep(found, "fill, first", one.span("received", 10_000, 10_000 + span))
-            _keep(found, "fill, last", one.span("received", events - span, events))
-            node.start()
-            _keep(found, "drain, first", one.span("confirmed", 10_000, 10_000 + span))
-            _keep(found, "drain, last", one.span("confirmed", events - span, events))
-        found["drain, last"]["rss_mib"] = round(peak.mib)
+        _live(found, Path(folder) / "live", node, events)
+        _backlog(found, Path(folder) / "backlog", node, events)
         del queue
     return found
+
+
+def _live(found: dict[str, Figures], folder: Path, node: RabbitNode, events: int) -> None:
+    """Paced, so that each event is measured whole and none is read ahead; a flood lies between."""
+    span = _span(events)
+    with process("phases.py") as slack, _watched(folder, told(slack), node) as (one, peak):
+        ask(slack, events=_SKIPPED + span, rate=_PACE)
+        _keep(found, "live, first", one.span("confirmed", _SKIPPED, _SKIPPED + span))
+        told(slack)
+        middle = events - _SKIPPED - 2 * span
+        ask(slack, events=middle, rate=None)
+        flood = one.span("confirmed", 2 * _SKIPPED + span, _SKIPPED + span + middle)
+        _keep(found, "live, flood", flood)
+        told(slack)
+        ask(slack, events=span, rate=_PACE)
+        _keep(found, "live, last", one.span("confirmed", events - span + _SKIPPED, events))
+    found["live, last"]["rss_mib"] = round(peak.mib)
+
+
+def _backlog(found: dict[str, Figures], folder: Path, node: RabbitNode, events: int) -> None:
+    span = _span(events)
+    node.stop()
+    with process("phases.py") as slack, _watched(folder, told(slack), node) as (one, peak):
+        ask(slack, events=events, rate=None)
+        _keep(found, "fill, first", one.span("received", _SKIPPED, _SKIPPED + span))
+        _keep(found, "fill, last", one.span("received", events - span, events))
+        told(slack)
+        ask(slack, events=events, rate=_NEW)
+        node.start()
+        _keep(found, "drain, first", one.span("confirmed", _SKIPPED, _SKIPPED + span))
+        _keep(found, "drain, last", one.span("confirmed", events - span, events))
+        found["drain, last"]["new"] = one.events("received") - events
+    found["drain, last"]["rss_mib"] = round(peak.mib)
+
+
+def _span(events: int) -> int:
+    return max(events // 25, 20_000)
 
 
 def _keep(found: dict[str, Figures], name: str, figures: Figures) -> None:
@@ -77,6 +105,7 @@ class _watched:
 
     def __init__(self, folder: Path, slack: Slack, node: RabbitNode) -> None:
         self._port, self._node = free_port(), node
+        folder.mkdir()
         more = f'[http]\nlisten = "127.0.0.1:{self._port}"\n[retry]\nmax = 2\n'
         self._pump = pump(folder, slack, node.url, more)
 
