@@ -49,6 +49,7 @@ class Course:
     recoveries: dict[str, float] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     damage: list[str] = field(default_factory=list)
+    last: str = "the start"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,6 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _play(rig, form, options.only, course)
         _say(_figures(rig, course, time.monotonic() - began, command))
+    except AssertionError as error:
+        rig.keeps_folder = True
+        course.problems.append(f"after {course.last}: {error}; the log is in {rig.folder}")
     finally:
         rig.close()
     for problem in course.problems:
@@ -79,6 +83,7 @@ def _play(rig: Rig, form: Form, only: str, course: Course) -> None:
     rig.wait(lambda: rig.workspace.live, "for the first hello")
     rig.flood.start()
     rig.recover()
+    rig.declared()
     _say("all is up")
     kinds = [kind for kind in KINDS if only in kind]
     until = began + 0.75 * form.seconds
@@ -111,7 +116,7 @@ def _strike(rig: Rig, plan: list[str], until: float, course: Course) -> None:
     for name in plan:
         if time.monotonic() > until:
             return
-        began = time.monotonic()
+        began, course.last = time.monotonic(), name
         KINDS[name](rig)
         course.kinds[name] += 1
         lasted, took = time.monotonic() - began, None

@@ -91,7 +91,7 @@ def _restart(rig: Rig) -> None:
 @kind("broker: kill -9")
 def _kill_broker(rig: Rig) -> None:
     with rig.breaks_commands():
-        rig.node.kill()
+        rig.kill_node()
         _hold(rig, 0, 2)
         rig.node.start()
 
@@ -161,6 +161,7 @@ def _delete_outbound(rig: Rig) -> None:
             for queue in ("rtm.outbound", "rtm.outbound.dead"):
                 broker.channel.queue_delete(queue)
             rig.wait(lambda: broker.exists(queue="rtm.outbound"))
+            rig.declared()
     finally:
         rig.commands.go_on()
 
