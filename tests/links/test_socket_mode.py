@@ -8,6 +8,9 @@ Laws:
 - To the reader there is one connection: one number, one hello, one end, the last one's.
 - A connection that leaves serves until its replacement has said hello, and is closed then. What
   Slack sends away as one too many costs no connection that serves.
+- The pong of a reader's ping says that all has come that Slack sent before: it is given when each
+  connection that serves has answered, or has ended while others are there. An answer of one is a
+  sign of life till then.
 - What comes after the end is closed, and whoever waits can be woken.
 
 The test dials itself what is ordered, so it knows what comes when.
@@ -35,6 +38,7 @@ from rtmpump.links.rtm import RtmSocket
 from rtmpump.links.slack_api import SlackApi
 from rtmpump.links.socket_mode import SocketMode
 from rtmpump.sandbox.workspace import Workspace
+from tests.line_help import Line
 from tests.links.rtm_help import SECONDS
 
 # Less than what a read waits for without any reason to return.
@@ -183,6 +187,11 @@ def numbers(bodies: list[bytes]) -> list[int]:
 def pongs(bodies: list[bytes], id: int) -> int:
     """How many answers to the ping of this id there are."""
     return sum(envelopes.parse_frame(body) == Pong(id) for body in bodies)
+
+
+def lives(bodies: list[bytes]) -> bool:
+    """Whether there is any sign that Slack answers pings."""
+    return any(isinstance(envelopes.parse_frame(body), Pong) for body in bodies)
 
 
 def hellos(bodies: list[bytes]) -> int:
@@ -422,6 +431,121 @@ def test_when_it_came_is_told(workspace: Workspace, opened: Make) -> None:
     workspace.emit(message(0))
     source.read_until(has(0))
     assert before <= source.mode.received_ms <= time.time_ns() // 1_000_000
+
+
+# -- the pong: all has come until the ping was written
+
+
+@pytest.fixture
+def line(workspace: Workspace) -> Iterator[Line]:
+    """What connects from now on goes through it."""
+    with Line(workspace.port) as line:
+        yield line
+
+
+def through(line: Line, opened: Make) -> Source:
+    """A source with two connections, the second of which goes through the line."""
+    source = opened()
+    source.workspace.faults.place = f"127.0.0.1:{line.port}"
+    source.until_all_live()
+    return source
+
+
+def test_no_pong_before_the_connection_that_lags_has_answered(
+    workspace: Workspace, opened: Make, line: Line
+) -> None:
+    """Else an event that is on its way would be older than what a gap says nobody knows of."""
+    source = through(line, opened)
+    line.freeze()
+    for number in range(2):
+        workspace.emit(message(number))
+    source.ping(5)
+    got = source.read_until(lives)
+    assert pongs(got, 5) == 0
+    assert len(numbers(got)) < 2
+    line.thaw()
+    got += source.read_until(lambda bodies: pongs(bodies, 5))
+    assert set(numbers(got)) == {0, 1}
+    assert pongs(got, 5) == 1
+
+
+def test_one_that_leaves_has_to_answer_too(workspace: Workspace, opened: Make, line: Line) -> None:
+    """It serves until it is replaced."""
+    source = through(line, opened)
+    workspace.disconnect("warning", close_after=None, numbers=workspace.sockets[1:])
+    source.read_until(lambda _: source.orders)
+    line.freeze()
+    for number in range(2):
+        workspace.emit(message(number))
+    source.ping(5)
+    got = source.read_until(lives)
+    assert pongs(got, 5) == 0
+    line.thaw()
+    got += source.read_until(lambda bodies: pongs(bodies, 5))
+    assert set(numbers(got)) == {0, 1}
+
+
+def test_one_that_leaves_and_is_the_only_one_shows_that_slack_lives(
+    workspace: Workspace, opened: Make
+) -> None:
+    """Else the reader would end what still serves."""
+    source = opened(connections=1)
+    workspace.disconnect("warning", close_after=None)
+    source.read_until(lambda _: source.orders)
+    source.ping(5)
+    source.read_until(lambda bodies: pongs(bodies, 5))
+
+
+def test_one_that_ended_has_not_to_answer(workspace: Workspace, two: Source) -> None:
+    """What was not acknowledged on it comes again on another."""
+    silent = workspace.sockets[0]
+    workspace.silence([silent])
+    two.ping(5)
+    assert pongs(two.read_until(lives), 5) == 0
+    workspace.cut([silent])
+    got = two.read_until(lambda bodies: pongs(bodies, 5))
+    assert pongs(got, 5) == 1
+    assert two.orders == 1
+
+
+def test_one_that_fell_silent_has_not_to_answer(workspace: Workspace, opened: Make) -> None:
+    """It is found out by its own session, while the other's signs of life go on."""
+    source = opened(ping_interval=0.2, ping_timeout=0.4)
+    source.until_all_live()
+    workspace.silence(workspace.sockets[:1])
+    source.ping(5)
+    got = source.read_until(lambda bodies: pongs(bodies, 5))
+    assert source.orders == 1
+    assert len(got) > 1
+
+
+def test_the_last_one_has_to_answer(workspace: Workspace, two: Source) -> None:
+    """When it ends as well, nobody is there to whom Slack could send again."""
+    first, second = workspace.sockets
+    workspace.silence([second])
+    two.ping(5)
+    got = two.read_until(lives)
+    workspace.cut([first])
+    got += two.read_until(lambda _: two.orders)
+    workspace.cut([second])
+    got += two.until_end()[0]
+    assert pongs(got, 5) == 0
+
+
+def test_a_ping_that_nobody_answered_stays_unanswered(workspace: Workspace, two: Source) -> None:
+    """The connection that came later was not asked; the next ping asks it."""
+    old = workspace.sockets
+    workspace.silence(old)
+    two.ping(5)
+    workspace.cut(old[:1])
+    got = two.read_until(lambda _: two.orders)
+    two.deliver()
+    got += two.read_until(lambda _: two.mode.connections == 2)
+    workspace.cut(old[1:])
+    got += two.read_until(lambda _: two.orders)
+    assert pongs(got, 5) == 0
+    two.ping(6)
+    assert pongs(two.read_until(lambda bodies: pongs(bodies, 6)), 5) == 0
 
 
 # -- connections that leave, and those that come
