@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import signal
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import datetime
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from rtmpump.sandbox.faults import HttpAnswer
 from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.rabbit import RabbitNode
 from rtmpump.sandbox.workspace import Workspace
@@ -23,6 +25,7 @@ from tests.pump_help import Broker, Message, PumpProcess, wait_until
 
 HEARTBEAT = 6
 LOCK = "rtmpump.lock"
+HISTORY = "conversations.history"
 
 
 class Pumps:
@@ -101,6 +104,16 @@ def all_that_came(broker: Broker, queue: str, flood: Flood, *pumps: PumpProcess)
 def events_left(pump: PumpProcess) -> int:
     """How many events wait in its spool."""
     return int(json.loads(ask(pump, "/status")[1])["metrics"]["spool"]["events"])
+
+
+def asked_history(workspace: Workspace) -> list[float]:
+    """When Slack's history was asked for, in seconds since 1970."""
+    return [call.time for call in list(workspace.calls) if call.method == HISTORY]
+
+
+def closings(got: list[Message]) -> list[Message]:
+    """The events that close gaps."""
+    return [one for one in got if one.key == "rtmpump.backfilled"]
 
 
 def send(broker: Broker, text: str) -> None:
@@ -271,6 +284,43 @@ def test_what_comes_twice_has_the_same_message_id(
         "user_typing": 2,
     }
     assert len(ids["message"]) == len(ids["reaction_added"]) == 2
+
+
+def test_who_loses_the_turn_fills_no_gap_until_the_next(
+    pumps: Pumps, workspace: Workspace, broker: Broker, node: RabbitNode, broker_url: str
+) -> None:
+    """It asks Slack no more, keeps the gap in its notes, and goes on when it is its turn again."""
+    queue = all_events(broker)
+    limited = deque([HttpAnswer(429, {"Retry-After": "1"})] * 1000)
+    workspace.faults.api_errors[HISTORY] = limited
+    with Line(node.port) as line:
+        url = broker_url.replace(str(node.port), str(line.port))
+        first = pumps.start_active(url, events={"backfill": True})
+        second = pumps.start_standby()
+        workspace.faults.api_errors["rtm.connect"] = deque(["internal_error"])
+        workspace.cut()
+        assert workspace.wait(lambda: not workspace.live)
+        workspace.say("general", "missed")
+        first.wait_log("backfill.waits", 2, reason="ratelimited")
+        line.freeze()
+        lost = first.wait_log("lock.lost")
+        second.wait_log("slack.connected")
+        line.thaw()
+        wait_until(lambda: ask(first, "/readyz") == (200, "standby\n"))
+        assert max(asked_history(workspace)) < at(lost) + 1
+        limited.clear()
+        assert len(json.loads((first.folder / "spool.db-gaps").read_bytes())) == 1
+        assert not first.logged("backfill.done")
+        second.kill()
+        # Its gap from before, and that of its takeover.
+        first.wait_log("backfill.done", 2)
+        filled = [
+            one
+            for one in broker.take_until(queue, lambda got: len(closings(got)) == 2)
+            if one.headers.get("backfill") is True
+        ]
+    assert {one.json["text"] for one in filled} == {"missed"}
+    assert len({one.properties.message_id for one in filled}) == 1
 
 
 def test_a_deposed_pump_can_be_elected_again(
