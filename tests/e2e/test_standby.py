@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import signal
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -162,6 +163,31 @@ def test_kill_9_of_the_active_one(pumps: Pumps, workspace: Workspace, broker: Br
     assert len(gaps(got)) == 2
     assert untold(flood.at, got) == []
     assert all(one.json["reason"] == "takeover" for one in got if one.key == "rtmpump.gap")
+
+
+def test_kill_9_right_after_the_very_first_hello(
+    pumps: Pumps, workspace: Workspace, broker: Broker
+) -> None:
+    """Before it could say what it had: the gap goes back to when it became the active one."""
+    queue = all_events(broker)
+    failing = deque(["internal_error"] * 1000)
+    workspace.faults.api_errors["rtm.connect"] = failing
+    first = pumps.start()
+    first.wait_log("lock.taken")
+    second = pumps.start_standby()
+    with Flood(workspace) as flood:
+        failing.clear()
+        first.wait_log("slack.connected")
+        first.kill()
+        killed = time.time_ns() // 1_000_000
+        second.wait_log("slack.connected")
+        flood.wait_for(100)
+    first.start()
+    wait_until(lambda: ask(first, "/readyz") == (200, "standby\n"))
+    got = all_that_came(broker, queue, flood, first, second)
+    ((since, to),) = gaps(got)
+    assert since <= killed <= to
+    assert untold(flood.at, got) == []
 
 
 def test_a_planned_stop_hands_over_at_once(

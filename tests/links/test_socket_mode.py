@@ -506,6 +506,7 @@ def test_one_that_ended_has_not_to_answer(workspace: Workspace, two: Source) -> 
     got = two.read_until(lambda bodies: pongs(bodies, 5))
     assert pongs(got, 5) == 1
     assert two.orders == 1
+    assert not lives(two.mode.read(0))
 
 
 def test_one_that_fell_silent_has_not_to_answer(workspace: Workspace, opened: Make) -> None:
