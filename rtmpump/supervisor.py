@@ -9,8 +9,8 @@ Laws:
 - The stop follows the data, with one deadline for all of it. What is left then stays on disk or in
   RabbitMQ, and that is a success. A second signal stops at once.
 - A thread that ends although nobody asked it to ends the daemon, and the log says which and why.
-- With `ha.enabled` reader and sender work in terms, each as long as the lease is held; the others
-  run on. Without it nothing of that is there.
+- With `ha.enabled` reader, sender and backfill work in terms, each as long as the lease is held;
+  the others run on. Without it nothing of that is there.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
 from rtmpump import health, log
@@ -82,7 +83,6 @@ class Supervisor:
         self._stop_publisher = threading.Event()
         self._stop_directory = threading.Event()
         self._stop_calls = threading.Event()
-        self._stop_backfill = threading.Event()
         self.metrics = Metrics()
         self.links = Links(self.metrics)
         self.spool = _open_spool(config)
@@ -167,9 +167,8 @@ class Supervisor:
             self.spool,
             Gaps(config.spool.path, _told),
             self.metrics,
-            stop=self._stop_backfill,
+            stop=self._term.stop_backfill,
             stored=self._publisher.wake,
-            is_active=self._is_active,
         )
 
     def _make_dialer(self, api: SlackApi) -> Dialer | None:
@@ -193,9 +192,14 @@ class Supervisor:
     # Two pumps, one of them active.
 
     def _stand_for_election(self) -> None:
-        sender = Turns[_Term](lambda term: term.sender, lambda: self._rested(sending.LINK))
-        reader = Turns[_Term](self._reader_in, lambda: self._rested(reading.LINK))
-        self._turns = (sender, reader)
+        turns = {
+            "sender": Turns[_Term](lambda term: term.sender, lambda: self._rested(sending.LINK)),
+            "reader": Turns[_Term](self._reader_in, lambda: self._rested(reading.LINK)),
+        }
+        if self._backfill is not None:
+            fills = partial(_backfill_in, self._backfill)
+            turns["backfill"] = Turns[_Term](fills, lambda: None)
+        self._turns = tuple(turns.values())
         self._lease = Lease(
             self._config,
             self.metrics,
@@ -206,7 +210,7 @@ class Supervisor:
             down=self._down,
         )
         # The lease last: then all is there that it may wake.
-        self._pumps |= {"sender": sender, "reader": reader, "lease": self._lease}
+        self._pumps |= {**turns, "lease": self._lease}
         self.links.role = "standby"
 
     def elected(self, covered_until_ms: int | None) -> None:
@@ -218,14 +222,20 @@ class Supervisor:
         self._take_role("active")
 
     def deposed(self, why: str) -> None:
-        """End the term: read no more, write no more. On the thread of the lease."""
+        """End the term: read no more, write no more, fetch no more. On the thread of the lease."""
         term = self._term
         term.stop_reader.set()
         self._socket.wake()
+        self._stop_backfill()
         term.sender.tell(sending.Finish(within=_STEP_DOWN))
         if not self.links.is_up(sending.LINK):
             term.stop_sender.set()
         self._take_role("standby")
+
+    def _stop_backfill(self) -> None:
+        self._term.stop_backfill.set()
+        if self._backfill is not None:
+            self._backfill.wake()
 
     def _take_role(self, role: str) -> None:
         self.links.role = role
@@ -245,7 +255,7 @@ class Supervisor:
             up=self._up,
             down=self._down,
         )
-        return _Term(sender, stop, threading.Event(), covered_until_ms)
+        return _Term(sender, stop, threading.Event(), threading.Event(), covered_until_ms)
 
     def _reader_in(self, term: _Term) -> reading.Reader:
         self._reader.begin(term.stop_reader, term.covered_until_ms)
@@ -339,9 +349,7 @@ class Supervisor:
         for turns in self._turns:
             turns.close()
         # What fills gaps goes on at the next start, and would only make the spool fuller.
-        self._stop_backfill.set()
-        if self._backfill is not None:
-            self._backfill.wake()
+        self._stop_backfill()
         # Commands first: those that were written are owed a reply, and that needs the WebSocket.
         self._term.sender.tell(sending.Finish())
         self._join("sender", part(0.25))
@@ -430,12 +438,18 @@ _PUMP_OF: Final = {
 
 
 class _Term(NamedTuple):
-    """What is new in each term: who sends, and how reader and sender are ended."""
+    """What is new in each term: who sends, and how those that work in it are ended."""
 
     sender: sending.Sender
     stop_sender: threading.Event
     stop_reader: threading.Event
+    stop_backfill: threading.Event
     covered_until_ms: int | None
+
+
+def _backfill_in(backfill: Backfill, term: _Term) -> Backfill:
+    backfill.begin(term.stop_backfill)
+    return backfill
 
 
 class _Wires:

@@ -15,6 +15,7 @@ from rtmpump.sandbox.rabbit import RabbitNode
 from rtmpump.sandbox.workspace import Workspace
 from tests.pump_help import Broker, PumpProcess, add_vhost
 from tests.socket_help import StartSocketPump, wait_connections
+from tests.spool_help import Told
 
 StartPump = Callable[..., PumpProcess]
 
@@ -54,6 +55,18 @@ def broker(broker_url: str) -> Iterator[Broker]:
     """A connection to this test's vhost."""
     with Broker(broker_url) as broker:
         yield broker
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the spool of a test is."""
+    return tmp_path / "spool.db"
+
+
+@pytest.fixture
+def told() -> Told:
+    """Keeps what that spool tells."""
+    return Told()
 
 
 @pytest.fixture

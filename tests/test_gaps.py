@@ -11,12 +11,6 @@ from rtmpump.gaps import GAPS_MAX, Gaps
 from tests.spool_help import Told
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Where the spool is."""
-    return tmp_path / "spool.db"
-
-
 def gap(from_ms: int, to_ms: int, team: str = "T1") -> Gap:
     """A gap of which nothing was done."""
     return Gap(from_ms, to_ms, team, "U1")

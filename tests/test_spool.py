@@ -29,12 +29,6 @@ from tests.spool_help import (
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Where the spool is."""
-    return tmp_path / "spool.db"
-
-
-@pytest.fixture
 def spool(path: Path) -> Iterator[Spool]:
     """An open, empty spool."""
     made = opened(path)

@@ -26,18 +26,6 @@ from tests.spool_help import (
 )
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Where the spool is."""
-    return tmp_path / "spool.db"
-
-
-@pytest.fixture
-def told() -> Told:
-    """Keeps what the spool tells."""
-    return Told()
-
-
 def flip(path: Path, seq: int) -> None:
     """Change one byte inside a body."""
     at = path.read_bytes().index(body(seq, 0))

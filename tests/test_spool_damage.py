@@ -27,18 +27,6 @@ from tests.spool_help import (
 )
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Where the spool is."""
-    return tmp_path / "spool.db"
-
-
-@pytest.fixture
-def told() -> Told:
-    """Keeps what the spool tells."""
-    return Told()
-
-
 def test_scribbled_leaf(path: Path, told: Told) -> None:
     """A page of events that was overwritten costs its events only; the rest keep seq and origin."""
     epoch = made(path, 3000, confirmed=100)

@@ -27,13 +27,6 @@ from tests.spool_help import (
     small_disk,
 )
 
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Where the spool is."""
-    return tmp_path / "spool.db"
-
-
 # -- who may have it
 
 HOLDER = """

@@ -12,12 +12,6 @@ from rtmpump.spool import Dropped, Spool
 from tests.spool_help import MIB, START_MS, body, disk_bytes, opened, put, put_until, seqs, until
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Where the spool is."""
-    return tmp_path / "spool.db"
-
-
 @pytest.mark.parametrize("size", [10, 300, 2100, 5000, 100_000])
 def test_full_spool_blocks(path: Path, size: int) -> None:
     """With `block` the disk stays within the cap, and a refused batch leaves nothing behind."""

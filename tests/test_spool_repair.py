@@ -29,19 +29,6 @@ from tests.spool_help import (
     small_disk,
 )
 
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Where the spool is."""
-    return tmp_path / "spool.db"
-
-
-@pytest.fixture
-def told() -> Told:
-    """Keeps what the spool tells."""
-    return Told()
-
-
 # -- set aside
 
 

@@ -31,8 +31,8 @@ _NOTES_KEPT = 1000
 class Note(msgspec.Struct, frozen=True):
     """What lies in the lock queue: who wrote it, its number, and what its writer knew.
 
-    `covered_until_ms`: all that Slack sent up to then was stored, or told by a gap. `host` is for
-    people.
+    `covered_until_ms`: all that Slack sent up to then was stored, told by a gap, or nobody's to
+    read. `host` is for people.
     """
 
     by: str

@@ -61,6 +61,10 @@ class History:
         self._resting = resting
         self._pace = Bucket(_RATE, _BURST)
 
+    def begin(self, stop: threading.Event) -> None:
+        """Go on until this is set, at the pace of before."""
+        self._stop = stop
+
     def conversations(self, kind: str) -> Iterator[list[str]]:
         """The ids of all of one kind that the bot is in."""
         arguments = {"types": kind, "exclude_archived": "true", "limit": str(PAGE)}

@@ -11,6 +11,8 @@ Laws:
   given the lock away already.
 - While the broker has an alarm it reads nothing that we publish, and so no note comes back. It does
   not count our heartbeats then either: what it sends us shows that it holds our connection.
+- Who is elected and knows of nothing that was covered names the moment of the election, before it
+  reads: from then on somebody was to read, and the next one tells what nobody read.
 - The clock goes on while the machine sleeps: whoever wakes up is no longer the active one.
 
 One thread, one connection. `is_held` and `release` may be called from other threads.
@@ -91,6 +93,7 @@ class Lease:
         self._rabbit = Rabbit(LINK, self._broker, self)
         self._claim = self._new_claim()
         self._elected = False
+        self._responsible_since_ms: int | None = None
         self._blocked_at: int | None = None
         self._confirmed_at = 0.0
         self._releasing = False
@@ -209,7 +212,7 @@ class Lease:
         if self._blocked_at is not None:
             return
         with self._lock:
-            body = self._claim.ask(_now(), self._covered())
+            body = self._claim.ask(_now(), self._covered_here())
         # That of a standby tells nothing and must not pile up where nobody takes it.
         expires = None if self._elected else str(round(3000 * self._heartbeat))
         properties = Properties(
@@ -220,6 +223,10 @@ class Lease:
             expiration=expires,
         )
         self._rabbit.publish("", self._queue, body, properties, True)
+
+    def _covered_here(self) -> int | None:
+        covered = self._covered()
+        return self._responsible_since_ms if covered is None else covered
 
     def _watch_what_comes(self, now: float) -> None:
         received = self._rabbit.received
@@ -234,14 +241,18 @@ class Lease:
         with self._lock:
             self._elected = True
             covered, before = self._claim.covered_until_ms, self._claim.before
-        # The clock of the one before may be ahead of ours.
-        if covered is not None:
-            covered = min(covered, time.time_ns() // 1_000_000)
+        now_ms = time.time_ns() // 1_000_000
+        if covered is None:
+            self._responsible_since_ms = now_ms
+        else:
+            # The clock of the one before may be ahead of ours.
+            covered = min(covered, now_ms)
         self._metrics.active = True
         _log.info("lock.taken", lock=self._queue, before=before)
-        self._candidate.elected(covered)
-        # A note that says nothing yet of what we know may have been the one that came back.
+        # A note that says nothing yet of what we know may have been the one that came back. This
+        # one is on its way before anybody reads.
         self._ask()
+        self._candidate.elected(covered)
 
     def _give_up(self) -> None:
         self._rabbit.fail("lock_lost", "no note came back in time", at_once=True)

@@ -9,6 +9,8 @@ Laws:
 - An envelope is acknowledged when `accepted` says that it is in the spool, never before, and on the
   connection that it came on. If that has ended meanwhile, Slack sends the event again.
 - A repeat of what was accepted is acknowledged at once and given to nobody.
+- The pong of a reader's ping says that all has come that Slack sent before: it is given when each
+  connection has answered that serves, or that ended while others were there to send it again on.
 
 Slack's words: https://docs.slack.dev/apis/events-api/using-socket-mode. It keeps ten connections of
 one app at most, and sends each event to any one of them.
@@ -47,6 +49,8 @@ _ROOM_COMES: Final = 0.5
 _LONGEST_POLL: Final = 5.0
 _CLOSING: Final = 1.0
 _CROWDED: Final = "too_many_websockets"
+# That one connection answers says that Slack lives, and nothing of what is on its way on others.
+_SIGN_OF_LIFE: Final = b'{"type":"pong"}'
 _DISABLED_FIX: Final = "switch Socket Mode on again on the app's page, under Settings"
 
 _log = log.get("socket_mode")
@@ -71,6 +75,7 @@ class SocketMode:
         self._members: list[_Member] = []
         self._unacknowledged: list[tuple[_Member, Envelope]] = []
         self._fresh: dict[str, None] = {}
+        self._ping: _Ping | None = None
         self._number = 0
         self._made = 0
         self._greeted = False
@@ -105,6 +110,7 @@ class SocketMode:
         first.open(url)
         self._number += 1
         self._greeted, self._ended, self._not_before = False, None, 0.0
+        self._ping = None
         with self._lock:
             self._is_open = True
         self._admit(first)
@@ -138,6 +144,7 @@ class SocketMode:
             self._take_arrivals()
             bodies = self._gather()
         self._look_after_all()
+        bodies += self._answer_of_all()
         if not self._members and not bodies:
             raise self._ended or LinkError(_LINK, "closed", "no connection is open", at_once=True)
         return bodies
@@ -152,14 +159,16 @@ class SocketMode:
     def send(self, frame: bytes, *, connection: int) -> None:
         """Write a ping of the reader's (`frames.ping`) on every connection, for it sends no other.
 
-        `read` gives the answers as RTM's pongs. Raises NotConnected where all that is over.
+        `read` gives the answer of all as RTM's pong. Raises NotConnected where all that is over.
         """
         if connection != self._number or not self._members:
             raise NotConnected(_LINK, "not_connected", f"connection {connection} is over")
+        self._ping = ping = _Ping(envelopes.ping_id(frame) or 0)
         for member in self._members:
-            if member.session.state is State.LIVE:
+            if member.session.state is State.LIVE or member.is_leaving:
                 with suppress(NotConnected, WriteFailed):
                     member.socket.ping(frame)
+                    ping.unanswered.add(member)
 
     def say_goodbye(self) -> None:
         """Begin the end of every connection; `read` goes on until Slack's answers. Any thread."""
@@ -270,14 +279,26 @@ class SocketMode:
             bodies.append(frame)
 
     def _take_pongs(self, member: _Member, now: float) -> list[bytes]:
-        """Answers to our pings, as RTM's reader knows them: they say that all is well till now."""
+        """Take in the answers to pings of the reader's and of our own; each is a sign of life."""
         bodies: list[bytes] = []
+        ping = self._ping
         for payload in member.socket.pongs:
             id = envelopes.ping_id(payload)
             if id is not None:
                 member.session.received(Pong(id), now)
-                bodies.append(b'{"type":"pong","reply_to":%d}' % id)
+                bodies.append(_SIGN_OF_LIFE)
+                if ping is not None and id == ping.id:
+                    ping.is_answered = True
+                    ping.unanswered.discard(member)
         return bodies
+
+    def _answer_of_all(self) -> list[bytes]:
+        """Give the pong of the reader's last ping when none lags any more, once."""
+        ping = self._ping
+        if ping is None or ping.unanswered or not ping.is_answered:
+            return []
+        self._ping = None
+        return [b'{"type":"pong","reply_to":%d}' % ping.id]
 
     def _leave(self, member: _Member, reason: str, now: float) -> None:
         """Slack announced the end of this connection."""
@@ -336,6 +357,8 @@ class SocketMode:
         self._members.remove(member)
         member.socket.close()
         if self._members:
+            if self._ping is not None:
+                self._ping.unanswered.discard(member)
             _log.info("connection.ended", connection=member.number, reason=reason)
 
     def _poll(self, wait: float) -> None:
@@ -351,6 +374,15 @@ class SocketMode:
             with suppress(BlockingIOError):
                 while self._awake.recv(4096):
                     pass
+
+
+class _Ping:
+    """A ping of the reader's, and the connections that have not answered it."""
+
+    def __init__(self, id: int) -> None:
+        self.id = id
+        self.unanswered: set[_Member] = set()
+        self.is_answered = False
 
 
 class _Member:

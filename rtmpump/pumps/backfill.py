@@ -10,6 +10,7 @@ Laws:
   the newest first, so what a channel holds is read to its end before the first is published; of
   what is too much for the memory only the times are kept, and it is read again when its turn comes.
 - How far it came is kept with the gap. One gap after the other; what can't be read is told once.
+- A stop ends it after the call that is under way, in the middle of a gap: the next `run` goes on.
 
 One thread. `missed` and `wake` may be called from others.
 """
@@ -78,9 +79,7 @@ class Backfill:
         *,
         stop: threading.Event,
         stored: Callable[[], None],
-        is_active: Callable[[], bool] = lambda: True,
     ) -> None:
-        self._is_active = is_active
         self._ignore = config.events.ignore
         self._threads_before = config.events.backfill_threads
         self._spool = spool
@@ -109,6 +108,11 @@ class Backfill:
         with self._changed:
             self._changed.notify_all()
 
+    def begin(self, stop: threading.Event) -> None:
+        """Be ready for another `run`, until `stop` is set."""
+        self._stop = stop
+        self._history.begin(stop)
+
     def run(self) -> None:
         """Fill gaps until the stop; SpoolError and bugs go through."""
         try:
@@ -122,10 +126,8 @@ class Backfill:
         with self._changed:
             while not self._stop.is_set():
                 self.beat = time.monotonic()
-                # Before the first hello nobody knows which team the token is of; a standby's gaps
-                # wait for its next term.
-                may_begin = self._is_known_whose and self._is_active()
-                gap = self._gaps.first() if may_begin else None
+                # Before the first hello nobody knows which team the token is of.
+                gap = self._gaps.first() if self._is_known_whose else None
                 if gap is not None:
                     return gap
                 self._changed.wait(_STOP_NOTICED)

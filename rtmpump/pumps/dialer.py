@@ -44,7 +44,9 @@ class Dialer:
         self._policy = policy
         self._stop = stop
         self._deliver = deliver
-        self._budget = CallBudget(_CALLS_A_CONNECTION * slack.connections, policy.max)
+        calls = _CALLS_A_CONNECTION * slack.connections
+        self._budget = CallBudget(calls, policy.max)
+        self._longest_rest = policy.max / calls + _DIALLING
         self._changed = threading.Condition()
         self._ordered = 0
         self._failing = False
@@ -68,11 +70,15 @@ class Dialer:
 
     def _dial_all(self) -> None:
         while self._wait_for_an_order():
-            self.beat = time.monotonic() + _DIALLING
+            self.beat = time.monotonic() + self._longest_rest
             self._budget.wait(self._stop)
             if self._stop.is_set():
                 return
-            self._deliver(self._dial())
+            connection = self._dial()
+            if self._stop.is_set():
+                connection.close()
+                return
+            self._deliver(connection)
             self._failing = False
             with self._changed:
                 self._ordered -= 1

@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import signal
+import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import datetime
@@ -13,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from rtmpump.sandbox.faults import HttpAnswer
 from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.rabbit import RabbitNode
 from rtmpump.sandbox.workspace import Workspace
@@ -23,6 +26,7 @@ from tests.pump_help import Broker, Message, PumpProcess, wait_until
 
 HEARTBEAT = 6
 LOCK = "rtmpump.lock"
+HISTORY = "conversations.history"
 
 
 class Pumps:
@@ -103,6 +107,16 @@ def events_left(pump: PumpProcess) -> int:
     return int(json.loads(ask(pump, "/status")[1])["metrics"]["spool"]["events"])
 
 
+def asked_history(workspace: Workspace) -> list[float]:
+    """When Slack's history was asked for, in seconds since 1970."""
+    return [call.time for call in list(workspace.calls) if call.method == HISTORY]
+
+
+def closings(got: list[Message]) -> list[Message]:
+    """The events that close gaps."""
+    return [one for one in got if one.key == "rtmpump.backfilled"]
+
+
 def send(broker: Broker, text: str) -> None:
     """A command, which somebody has to carry out."""
     assert broker.ask({"channel": "general", "text": text})["ok"]
@@ -149,6 +163,31 @@ def test_kill_9_of_the_active_one(pumps: Pumps, workspace: Workspace, broker: Br
     assert len(gaps(got)) == 2
     assert untold(flood.at, got) == []
     assert all(one.json["reason"] == "takeover" for one in got if one.key == "rtmpump.gap")
+
+
+def test_kill_9_right_after_the_very_first_hello(
+    pumps: Pumps, workspace: Workspace, broker: Broker
+) -> None:
+    """Before it could say what it had: the gap goes back to when it became the active one."""
+    queue = all_events(broker)
+    failing = deque(["internal_error"] * 1000)
+    workspace.faults.api_errors["rtm.connect"] = failing
+    first = pumps.start()
+    first.wait_log("lock.taken")
+    second = pumps.start_standby()
+    with Flood(workspace) as flood:
+        failing.clear()
+        first.wait_log("slack.connected")
+        first.kill()
+        killed = time.time_ns() // 1_000_000
+        second.wait_log("slack.connected")
+        flood.wait_for(100)
+    first.start()
+    wait_until(lambda: ask(first, "/readyz") == (200, "standby\n"))
+    got = all_that_came(broker, queue, flood, first, second)
+    ((since, to),) = gaps(got)
+    assert since <= killed <= to
+    assert untold(flood.at, got) == []
 
 
 def test_a_planned_stop_hands_over_at_once(
@@ -271,6 +310,43 @@ def test_what_comes_twice_has_the_same_message_id(
         "user_typing": 2,
     }
     assert len(ids["message"]) == len(ids["reaction_added"]) == 2
+
+
+def test_who_loses_the_turn_fills_no_gap_until_the_next(
+    pumps: Pumps, workspace: Workspace, broker: Broker, node: RabbitNode, broker_url: str
+) -> None:
+    """It asks Slack no more, keeps the gap in its notes, and goes on when it is its turn again."""
+    queue = all_events(broker)
+    limited = deque([HttpAnswer(429, {"Retry-After": "1"})] * 1000)
+    workspace.faults.api_errors[HISTORY] = limited
+    with Line(node.port) as line:
+        url = broker_url.replace(str(node.port), str(line.port))
+        first = pumps.start_active(url, events={"backfill": True})
+        second = pumps.start_standby()
+        workspace.faults.api_errors["rtm.connect"] = deque(["internal_error"])
+        workspace.cut()
+        assert workspace.wait(lambda: not workspace.live)
+        workspace.say("general", "missed")
+        first.wait_log("backfill.waits", 2, reason="ratelimited")
+        line.freeze()
+        lost = first.wait_log("lock.lost")
+        second.wait_log("slack.connected")
+        line.thaw()
+        wait_until(lambda: ask(first, "/readyz") == (200, "standby\n"))
+        assert max(asked_history(workspace)) < at(lost) + 1
+        limited.clear()
+        assert len(json.loads((first.folder / "spool.db-gaps").read_bytes())) == 1
+        assert not first.logged("backfill.done")
+        second.kill()
+        # Its gap from before, and that of its takeover.
+        first.wait_log("backfill.done", 2)
+        filled = [
+            one
+            for one in broker.take_until(queue, lambda got: len(closings(got)) == 2)
+            if one.headers.get("backfill") is True
+        ]
+    assert {one.json["text"] for one in filled} == {"missed"}
+    assert len({one.properties.message_id for one in filled}) == 1
 
 
 def test_a_deposed_pump_can_be_elected_again(

@@ -114,6 +114,37 @@ def test_the_first_has_it_and_the_next_learns_what_it_knew(start: Callable[..., 
     assert (second.metrics.active, third.metrics.active) == (False, True)
 
 
+def test_the_next_learns_since_when_the_first_was_to_read(start: Callable[..., Host]) -> None:
+    """Where no hello was known of: whatever came since the election, nobody may have read."""
+    before = now_ms()
+    first = held(start())
+    after = now_ms()
+    second = start()
+    wait_until(lambda: second.connected)
+    # Many notes later it is still the moment of the election.
+    wait_until(lambda: first.lease._claim._number > 5)
+    first.leave()
+    held(second)
+    (covered,) = second.terms
+    assert covered is not None
+    assert before <= covered <= after
+    assert first.terms == [None]
+
+
+def test_what_was_known_before_is_not_taken_for_less(start: Callable[..., Host]) -> None:
+    """An election hides nothing: the one before was at a time of its own, and so was its end."""
+    first = held(start(1000))
+    second = start()
+    wait_until(lambda: second.connected)
+    first.leave()
+    held(second)
+    third = start()
+    wait_until(lambda: third.connected)
+    second.leave()
+    held(third)
+    assert (second.terms, third.terms) == ([1000], [1000])
+
+
 def test_two_never_hold_it_at_once(start: Callable[..., Host]) -> None:
     """Ten candidates that come and go; each that is there holds it at its time."""
     hosts = [start() for _ in range(4)]

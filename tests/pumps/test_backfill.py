@@ -19,7 +19,7 @@ from rtmpump.links.slack_api import SlackApi
 from rtmpump.metrics import Metrics
 from rtmpump.pumps import backfill
 from rtmpump.pumps.backfill import Backfill
-from rtmpump.sandbox.faults import HttpAnswer
+from rtmpump.sandbox.faults import Hang, HttpAnswer
 from rtmpump.sandbox.workspace import Workspace
 from rtmpump.spool import Spool
 from tests.pump_help import SECONDS, wait_until
@@ -59,6 +59,22 @@ class Filling:
         self.thread = threading.Thread(target=self._run)
         self.thread.start()
 
+    def rest(self) -> None:
+        """Ends the run."""
+        self.stop.set()
+        self.pump.wake()
+        self.thread.join(SECONDS)
+        assert not self.thread.is_alive()
+
+    def begin(self, *, stopped: bool = False) -> None:
+        """Begins another, or one that was ended already."""
+        self.stop = threading.Event()
+        if stopped:
+            self.stop.set()
+        self.pump.begin(self.stop)
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
     def bodies(self) -> list[dict[str, Any]]:
         """All that is in the spool."""
         return [json.loads(row.body) for row in rows(self.spool)]
@@ -80,10 +96,7 @@ class Filling:
 
     def close(self) -> None:
         """Ends it."""
-        self.stop.set()
-        self.pump.wake()
-        self.thread.join(SECONDS)
-        assert not self.thread.is_alive()
+        self.rest()
         self.spool.close()
         assert self.error is None
 
@@ -174,6 +187,41 @@ def test_it_goes_on_where_it_was(workspace: Workspace, fill: Fill, tmp_path: Pat
     first, _ = filling.closed(2)
     assert filling.texts() == ["6", "7", "8", "9"]
     assert (first["messages"], first["channels"]) == (10, 1)
+
+
+def test_a_stop_in_a_gap_ends_it_after_the_call_and_the_next_run_goes_on(
+    workspace: Workspace, fill: Fill
+) -> None:
+    """As when the turn is lost and comes again: the gap is kept, and nothing is fetched twice."""
+    workspace.archive.page_max = 3
+    workspace.channels["random"] = "C0RANDOM"
+    ts = [workspace.say(name, f"{name} {n}") for name in ("general", "random") for n in range(6)]
+    faults = deque([Hang(0.0), Hang(0.0), Hang(0.5)])
+    workspace.faults.api_errors[HISTORY] = faults
+    filling = fill()
+    missed(filling, around(*ts))
+    wait_until(lambda: not faults)
+    filling.rest()
+    assert len(calls(workspace)) == 3
+    assert filling.texts() == [f"general {n}" for n in range(6)]
+    assert len(Gaps(filling.path, Told())) == len(filling.gaps) == 1
+    filling.begin()
+    (closed,) = filling.closed()
+    assert filling.texts() == [f"{name} {n}" for name in ("general", "random") for n in range(6)]
+    assert (closed["channels"], closed["messages"]) == (2, 12)
+
+
+def test_a_run_that_was_stopped_before_it_began_asks_for_nothing(
+    workspace: Workspace, fill: Fill
+) -> None:
+    """Whoever ends a term need not know how far it came; the gap waits."""
+    filling = fill()
+    filling.rest()
+    filling.begin(stopped=True)
+    missed(filling, (1, 2))
+    filling.thread.join(SECONDS)
+    assert not calls(workspace)
+    assert len(filling.gaps) == 1
 
 
 def test_it_waits_for_the_first_hello(workspace: Workspace, fill: Fill, tmp_path: Path) -> None:

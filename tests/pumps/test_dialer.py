@@ -1,0 +1,255 @@
+"""Facts about the opener of Socket Mode's connections, against a real workspace.
+
+Laws:
+
+- Each order is answered by one connection, however long that takes, also one that comes while
+  nothing can be opened; no connection comes without an order.
+- After the stop none comes, and no wait outlives it.
+- Never more calls than the budget allows. A token that can never work ends it.
+- It always tells when its next sign of life is due.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from rtmpump import config
+from rtmpump.errors import TokenRefused
+from rtmpump.links.rtm import RtmSocket
+from rtmpump.links.slack_api import SlackApi
+from rtmpump.pumps.dialer import Dialer
+from rtmpump.sandbox.faults import Hang, HttpAnswer, Reset
+from rtmpump.sandbox.workspace import Workspace
+from tests.pump_help import SECONDS, wait_until
+
+OPEN = "apps.connections.open"
+LIMITED = HttpAnswer(429, {"Retry-After": "600"}, '{"ok":false,"error":"ratelimited"}')
+HOUR = 3600.0
+
+
+class Dialing:
+    """A dialer that runs, and what it handed over."""
+
+    def __init__(self, workspace: Workspace, *, connections: int = 10, **retry: Any) -> None:
+        slack = config.Slack(
+            mode="socket",
+            token=config.Secret(workspace.token),
+            app_token=config.Secret(workspace.app_token),
+            api_url=workspace.api_url,
+            connections=connections,
+        )
+        self.delivered: list[RtmSocket] = []
+        self.stop = threading.Event()
+        self.dialer = Dialer(
+            slack,
+            SlackApi(slack),
+            policy=config.Retry(**{"initial": 0.01, "max": 0.05} | retry),
+            stop=self.stop,
+            deliver=self.delivered.append,
+        )
+        self.error: BaseException | None = None
+        self.thread = threading.Thread(target=self._run, name="dialer under test")
+        self.thread.start()
+
+    def order(self, count: int) -> None:
+        """So many more."""
+        for _ in range(count):
+            self.dialer.order()
+
+    def wait_delivered(self, count: int) -> None:
+        """Until so many were handed over in all."""
+        wait_until(lambda: self.error or len(self.delivered) >= count, what="for a connection")
+        assert self.error is None
+        assert len(self.delivered) == count
+
+    def wait_waiting(self) -> None:
+        """Until every order is done: it goes round with nothing to do, and says so."""
+        began = time.monotonic()
+        wait_until(lambda: began < self.dialer.beat <= time.monotonic(), what="until it waits")
+
+    def end(self) -> None:
+        """Stop it, and wait for the end of its thread."""
+        self.stop.set()
+        self.dialer.wake()
+        self.thread.join(SECONDS)
+        assert not self.thread.is_alive()
+
+    def close(self) -> None:
+        """End all."""
+        self.end()
+        for connection in self.delivered:
+            connection.close()
+
+    def _run(self) -> None:
+        try:
+            self.dialer.run()
+        except BaseException as error:
+            self.error = error
+
+
+Dial = Callable[..., Dialing]
+
+
+@pytest.fixture
+def dial(workspace: Workspace) -> Iterator[Dial]:
+    """Starts a dialer; keywords are of [retry], and `connections`."""
+    with ExitStack() as stack:
+
+        def start(**keys: Any) -> Dialing:
+            dialing = Dialing(workspace, **keys)
+            stack.callback(dialing.close)
+            return dialing
+
+        yield start
+
+
+def calls(workspace: Workspace) -> list[float]:
+    """When connections were asked for, in seconds."""
+    return [call.time for call in list(workspace.calls) if call.method == OPEN]
+
+
+def test_each_order_is_answered_by_one_connection(workspace: Workspace, dial: Dial) -> None:
+    """Open, of Socket Mode, and each another; nothing comes that nobody ordered."""
+    dialing = dial()
+    dialing.wait_waiting()
+    assert calls(workspace) == []
+    for count in (1, 3):
+        dialing.order(count)
+        wait_until(lambda count=count: len(dialing.delivered) >= count)
+    dialing.wait_delivered(4)
+    dialing.wait_waiting()
+    assert workspace.wait(lambda: len(workspace.sockets) == 4)
+    assert len(dialing.delivered) == len(calls(workspace)) == 4
+    for connection in dialing.delivered:
+        (hello,) = connection.read(SECONDS)
+        assert json.loads(hello)["type"] == "hello"
+
+
+def test_however_long_it_takes(workspace: Workspace, dial: Dial) -> None:
+    """Whatever fails on the way, the order stands, and is done once."""
+    workspace.faults.api_errors[OPEN] = deque(
+        ["internal_error", Reset(), HttpAnswer(500), {"ok": True, "url": "http://no"}, "what"]
+    )
+    workspace.faults.handshakes = deque([HttpAnswer(503), Reset(), HttpAnswer(404)])
+    dialing = dial()
+    dialing.order(1)
+    dialing.wait_delivered(1)
+    dialing.wait_waiting()
+    assert len(calls(workspace)) == 5 + 3 + 1
+    assert workspace.wait(lambda: len(workspace.sockets) == 1)
+    assert len(dialing.delivered) == 1
+
+
+def test_orders_that_come_while_nothing_can_be_opened_stand_too(
+    workspace: Workspace, dial: Dial
+) -> None:
+    """As many connections as were ordered by then."""
+    failing = deque(["internal_error"] * 1000)
+    workspace.faults.api_errors[OPEN] = failing
+    dialing = dial()
+    dialing.order(1)
+    for count in (2, 5):
+        wait_until(lambda count=count: len(calls(workspace)) > count)
+        dialing.order(1)
+    assert dialing.delivered == []
+    failing.clear()
+    dialing.wait_delivered(3)
+    dialing.wait_waiting()
+    assert len(dialing.delivered) == 3
+
+
+def test_a_failure_long_ago_makes_no_wait_longer(workspace: Workspace, dial: Dial) -> None:
+    """What went well between makes the next failure a first one, whose wait is short."""
+    dialing = dial(initial=0.1, max=HOUR, jitter="none")
+    # In one row the ninth wait alone would take 25 s, and all of them 51 s.
+    for count in (1, 2, 3):
+        workspace.faults.api_errors[OPEN] = deque(["internal_error"] * 3)
+        dialing.order(1)
+        dialing.wait_delivered(count)
+
+
+def test_none_comes_after_the_stop(workspace: Workspace, dial: Dial) -> None:
+    """What is under way when it comes is closed, and orders that stand are nobody's any more."""
+    workspace.faults.api_errors[OPEN].append(Hang(0.3))
+    dialing = dial()
+    dialing.order(3)
+    wait_until(lambda: calls(workspace))
+    dialing.end()
+    assert dialing.error is None
+    assert dialing.delivered == []
+    dialing.order(1)
+    assert len(calls(workspace)) == 1
+    assert workspace.wait(lambda: not workspace.sockets)
+
+
+@pytest.mark.parametrize("wait", ["order", "backoff", "limit", "budget"])
+def test_no_wait_outlives_the_stop(workspace: Workspace, dial: Dial, wait: str) -> None:
+    """However long it would have been."""
+    keys: dict[str, Any] = {"initial": HOUR, "max": HOUR, "jitter": "none", "connections": 1}
+    dialing = dial(**keys)
+    if wait == "budget":
+        dialing.order(5)
+        dialing.wait_delivered(4)
+    elif wait != "order":
+        workspace.faults.api_errors[OPEN].append(LIMITED if wait == "limit" else "internal_error")
+        dialing.order(1)
+        wait_until(lambda: calls(workspace))
+    began = time.monotonic()
+    dialing.end()
+    assert time.monotonic() - began < SECONDS / 2
+    assert dialing.error is None
+
+
+def test_never_more_calls_than_the_budget_allows(workspace: Workspace, dial: Dial) -> None:
+    """Four for each connection at once, and then as many in each `retry.max`, however they end."""
+    dialing = dial(connections=1, max=0.4)
+    dialing.order(12)
+    dialing.wait_delivered(12)
+    times = calls(workspace)
+    # Eight had to wait a tenth of a second each; our calls need some time too.
+    assert times[-1] - times[0] > 0.6
+
+
+@pytest.mark.parametrize("code", ["invalid_auth", "token_revoked", "not_allowed_token_type"])
+def test_a_token_that_can_never_work_ends_it(workspace: Workspace, dial: Dial, code: str) -> None:
+    """With Slack's own word; no try is made again."""
+    workspace.faults.api_errors[OPEN].append(code)
+    dialing = dial()
+    dialing.order(2)
+    dialing.thread.join(SECONDS)
+    assert isinstance(dialing.error, TokenRefused)
+    assert dialing.error.code == code
+    assert dialing.delivered == []
+    assert len(calls(workspace)) == 1
+
+
+def test_it_tells_when_it_will_be_heard_of_again(workspace: Workspace, dial: Dial) -> None:
+    """Now and again while it waits; until its end, where a call or a rest takes long."""
+    dialing = dial(connections=1, max=HOUR)
+    for _ in range(2):
+        dialing.wait_waiting()
+    workspace.faults.api_errors[OPEN].append(Hang(1.0))
+    dialing.order(1)
+    wait_until(lambda: calls(workspace))
+    assert dialing.dialer.beat > time.monotonic() + 60
+    dialing.wait_delivered(1)
+    dialing.wait_waiting()
+    workspace.faults.api_errors[OPEN].append(LIMITED)
+    dialing.order(1)
+    wait_until(lambda: dialing.dialer.beat > time.monotonic() + 600)
+
+
+def test_a_wait_for_the_budget_is_no_standstill(workspace: Workspace, dial: Dial) -> None:
+    """It may take longer than any call does."""
+    dialing = dial(connections=1, max=HOUR)
+    dialing.order(5)
+    dialing.wait_delivered(4)
+    wait_until(lambda: dialing.dialer.beat > time.monotonic() + HOUR / 4)
