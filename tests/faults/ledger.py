@@ -4,6 +4,8 @@ Laws:
 
 - Events are numbered from 0 in the order in which Slack wrote them, and any that isn't received has
   to lie in a gap that was told (`demo.tally.Gap`), or in what was `excused` before.
+- Where Slack sends again what it wasn't told of (`modes`), a gap excuses nothing, and no order is
+  asked for.
 - Nothing here knows the pump, a socket or a thread's business; times are milliseconds since 1970.
   Any thread may call.
 - Memory: some 30 bytes for each event.
@@ -15,7 +17,7 @@ import threading
 from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
@@ -28,10 +30,22 @@ _NEVER = float("inf")
 
 
 class Answer(NamedTuple):
-    """A result or a dead letter: when it came, and its error code ("" = ok)."""
+    """A result or a dead letter: when it came, and its error code ("" = ok).
+
+    `uncertain`: it says that Slack may have got the message more than once.
+    """
 
     at_ms: float
     code: str
+    uncertain: bool = False
+
+
+class Accepted(NamedTuple):
+    """A message that Slack took."""
+
+    channel: str
+    id: str
+    at_ms: float
 
 
 @dataclass
@@ -45,8 +59,9 @@ class _Command:
 class Ledger:
     """The accounts of one run; `problems` is asked when nothing moves any more."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, sends_again: bool = False) -> None:
         self._lock = threading.Lock()
+        self._sends_again = sends_again
         self._began = array("d")
         self._ended = array("d")
         self._ids = array("Q")
@@ -101,7 +116,7 @@ class Ledger:
             self._ids[number] = id
             self.received += 1
             self.highest = max(self.highest, number)
-            if in_order:
+            if in_order and not self._sends_again:
                 if number < self._last:
                     self._disorder.append(f"event {number} came after {self._last}")
                 self._last = max(self._last, number)
@@ -122,9 +137,10 @@ class Ledger:
             gaps = sorted(self._gaps)
             return [n for n in self._absent(numbers) if not self._is_told(n, gaps)]
 
-    def lost(self) -> list[int]:
+    def lost(self, numbers: range | None = None) -> list[int]:
         """Those that are missing, and not because somebody damaged the spool on purpose."""
-        return [n for n in self.missing() if not any(n in range_ for range_ in self._excused)]
+        excused = self._excused
+        return [n for n in self.missing(numbers) if not any(n in range_ for range_ in excused)]
 
     def told(self) -> int:
         """How many did not come and lie in a gap."""
@@ -136,6 +152,8 @@ class Ledger:
                 yield number
 
     def _is_told(self, number: int, gaps: list[Gap]) -> bool:
+        if self._sends_again:
+            return False
         emission = Emission(self._began[number], self._ended[number])
         # Few gaps are long, so look from the last one that begins before the event ended.
         at = bisect_left(gaps, (emission.ended_ms + _SLACK_MS, 0.0))
@@ -154,12 +172,12 @@ class Ledger:
         with self._lock:
             self._again.add(id)
 
-    def answered(self, id: str, code: str, now_ms: float) -> None:
+    def answered(self, id: str, code: str, now_ms: float, *, uncertain: bool = False) -> None:
         """A result came."""
         with self._lock:
             command = self._commands[id]
             self.unanswered -= not command.results
-            command.results.append(Answer(now_ms, code))
+            command.results.append(Answer(now_ms, code, uncertain))
 
     def buried(self, id: str, code: str, now_ms: float) -> None:
         """A dead letter came."""
@@ -180,8 +198,8 @@ class Ledger:
 
     # The verdict.
 
-    def problems(self, accepted: list[tuple[str, str]]) -> list[str]:
-        """All that breaks a promise; `accepted` are the (channel, command id)s that Slack took."""
+    def problems(self, accepted: list[Accepted]) -> list[str]:
+        """All that breaks a promise; `accepted` is what Slack took, in order."""
         found: list[str] = []
         if lost := self.lost():
             found.append(f"{len(lost)} events were lost: {', '.join(self._runs(lost))}")
@@ -223,19 +241,19 @@ class Ledger:
             if len(answers) > 1 and not self._may_repeat(answers):
                 yield f"command {id} was {what} {len(answers)} times with no fault in between"
 
-    def _may_repeat(self, answers: list[Answer]) -> bool:
+    def _may_repeat(self, events: Sequence[Answer | Accepted]) -> bool:
         """Whether the pump or its way to the broker broke between the first and the last."""
-        first, last = answers[0].at_ms, answers[-1].at_ms
+        first, last = events[0].at_ms, events[-1].at_ms
         return any(since <= last and first <= to + _SLACK_MS for since, to in self._strikes)
 
-    def _slack_problems(self, accepted: list[tuple[str, str]]) -> Iterator[str]:
-        seen: set[str] = set()
+    def _slack_problems(self, accepted: list[Accepted]) -> Iterator[str]:
+        seen: dict[str, list[Accepted]] = {}
         last: dict[str, int] = {}
-        for channel, id in accepted:
-            if id in seen:
-                continue
-            seen.add(id)
-            if id in self._again:
+        for one in accepted:
+            channel, id, _ = one
+            times = seen.setdefault(id, [])
+            times.append(one)
+            if len(times) > 1 or id in self._again:
                 continue
             order = int(id)
             if order < last.get(channel, -1):
@@ -245,5 +263,9 @@ class Ledger:
             ok = any(not one.code for one in command.results)
             if ok and not command.bad and id not in seen:
                 yield f"command {id} was answered as sent, and Slack never got it"
-        if unknown := seen - self._commands.keys():
+            times = seen.get(id, [])
+            in_doubt = any(one.uncertain for one in command.results)
+            if len(times) > 1 and not in_doubt and not self._may_repeat(times):
+                yield f"command {id} reached Slack {len(times)} times, and was never in doubt"
+        if unknown := seen.keys() - self._commands.keys():
             yield f"Slack got {len(unknown)} messages that nobody asked for"
