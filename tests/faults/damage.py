@@ -19,7 +19,7 @@ def strike(rig: Rig, problems: list[str]) -> str:
     rig.recover()
     rig.amqp_proxy.weather = Weather(stalls=True)
     # All before this one came, and the others may lie in the spool.
-    first = rig.ledger.highest + 1
+    first = min(rig.ledger.lost(), default=rig.ledger.emitted_count)
     count = rig.ledger.emitted_count
     rig.wait(lambda: rig.ledger.emitted_count > count + 2_000, "for the flood")
     with rig.breaks_commands():
@@ -32,7 +32,7 @@ def strike(rig: Rig, problems: list[str]) -> str:
         rig.start_pump()
         # What lay in the spool comes out before what is sent now.
         rig.recover()
-    missing = rig.ledger.missing(range(first, last))
+    missing = rig.ledger.lost(range(first, last))
     told = _told(rig)
     rig.ledger.excuse(range(first, last))
     aside = set(rig.pump.spool.parent.iterdir()) - before
