@@ -137,10 +137,14 @@ class Ledger:
             gaps = sorted(self._gaps)
             return [n for n in self._absent(numbers) if not self._is_told(n, gaps)]
 
-    def lost(self, numbers: range | None = None) -> list[int]:
-        """Those that are missing, and not because somebody damaged the spool on purpose."""
-        excused = self._excused
-        return [n for n in self.missing(numbers) if not any(n in range_ for range_ in excused)]
+    def lost(self) -> list[int]:
+        """Those that should have come, and that nobody who damaged the spool has to answer for."""
+        owed = [*self._absent(None)] if self._sends_again else self.missing()
+        return [n for n in owed if not self._is_excused(n)]
+
+    def damaged(self) -> int:
+        """How many the one who damaged the spool has to answer for, and no gap tells."""
+        return sum(map(self._is_excused, self.missing()))
 
     def told(self) -> int:
         """How many did not come and lie in a gap."""
@@ -151,9 +155,10 @@ class Ledger:
             if not self._ids[number]:
                 yield number
 
+    def _is_excused(self, number: int) -> bool:
+        return any(number in numbers for numbers in self._excused)
+
     def _is_told(self, number: int, gaps: list[Gap]) -> bool:
-        if self._sends_again:
-            return False
         emission = Emission(self._began[number], self._ended[number])
         # Few gaps are long, so look from the last one that begins before the event ended.
         at = bisect_left(gaps, (emission.ended_ms + _SLACK_MS, 0.0))

@@ -160,7 +160,7 @@ class Rig:
 
     def _is_all_done(self) -> bool:
         waits = self.ledger.unanswered or self.workspace.unacknowledged()
-        return not waits and not self.ledger.missing()
+        return not waits and not self.ledger.lost()
 
     def _has_passed(self, event: int, commands: int) -> bool:
         self.check()

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import shutil
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from rtmpump.sandbox import faults
@@ -24,6 +25,9 @@ ENDS_PUMP: Final = Kinds()
 
 HTML: Final = HttpAnswer(200, {"content-type": "text/html"}, "<html>Slack is over there</html>")
 
+_MUCH: Final = 6_000.0
+_REFUSED: Final = "spool.refuses"
+
 kind = KINDS.enter
 
 
@@ -33,8 +37,25 @@ kind = KINDS.enter
 @ENDS_PUMP.enter("pump: kill -9")
 def _kill(rig: Rig) -> None:
     with rig.breaks_commands():
-        rig.end_pump(rig.pump.kill)
+        # The more it has in its hands, the more it can lose.
+        with rig.flood.at(_MUCH):
+            hold(rig, 0, 0.5)
+            rig.end_pump(rig.pump.kill)
         hold(rig, 0, 0.5)
+        rig.start_pump()
+
+
+@ENDS_PUMP.enter("pump: kill -9 while nothing can be stored")
+def kill_at_full_disk(rig: Rig) -> None:
+    """What it has read and could not commit is surely in its hands alone."""
+    rig.recover()
+    told = rig.pump.log_text().count(_REFUSED)
+    with rig.breaks_commands():
+        with _no_room(rig), rig.flood.at(_MUCH):
+            # The log of the spool has room of its own, which must be used up first.
+            rig.wait(lambda: rig.pump.log_text().count(_REFUSED) > told, "for a refusal")
+            hold(rig, 0, 0.5)
+            rig.end_pump(rig.pump.kill)
         rig.start_pump()
 
 
@@ -323,9 +344,16 @@ def _fragments(rig: Rig) -> None:
 
 @kind("disk: full")
 def _full_disk(rig: Rig) -> None:
+    with _no_room(rig):
+        pass
+
+
+@contextmanager
+def _no_room(rig: Rig) -> Iterator[None]:
     """No byte is left on the spool's disk; or, where there is none of its own, no broker."""
     if not rig.disk:
-        _fill_spool(rig)
+        with _spool_at_cap(rig):
+            yield
         return
     ballast = rig.folder / "disk" / "ballast"
     try:
@@ -337,20 +365,27 @@ def _full_disk(rig: Rig) -> None:
         pass
     try:
         hold(rig, 0.5, 4)
+        yield
     finally:
         ballast.unlink(missing_ok=True)
 
 
 @kind("disk: the spool at its cap")
 def _fill_spool(rig: Rig) -> None:
+    with _spool_at_cap(rig):
+        pass
+
+
+@contextmanager
+def _spool_at_cap(rig: Rig) -> Iterator[None]:
     """The broker is away for so long that nothing more may be stored."""
     with rig.breaks_commands():
         rig.amqp_proxy.weather = Weather(stalls=True)
-        before, rig.flood.rate = rig.flood.rate, 6_000.0
         try:
-            hold(rig, 8, 12)
+            with rig.flood.at(_MUCH):
+                hold(rig, 8, 12)
+            yield
         finally:
-            rig.flood.rate = before
             rig.amqp_proxy.heal()
 
 

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from rtmpump.config import Broker, Outbound, Secret
@@ -48,6 +50,15 @@ class Flood:
     def start(self) -> None:
         """Begin."""
         self._thread.start()
+
+    @contextmanager
+    def at(self, rate: float) -> Iterator[None]:
+        """Another rate for a while."""
+        before, self.rate = self.rate, rate
+        try:
+            yield
+        finally:
+            self.rate = before
 
     def stop(self) -> None:
         """No further event; fails if the last one can't be written."""
