@@ -91,9 +91,9 @@ def _play(rig: Rig, form: Form, only: str, course: Course) -> None:
     rig.recover()
     _say("all is up")
     alive = _chosen(strikes.KINDS | _OF_ONE_MODE[rig.mode.name], only)
-    all = alive | _chosen(strikes.ENDS_PUMP, only)
+    kinds = alive | _chosen(strikes.ENDS_PUMP, only)
     until = began + 0.75 * form.seconds
-    _strike(rig, all, _plan(rig, [*all], form.strikes * 3 // 4), until, course)
+    _strike(rig, kinds, _plan(rig, [*kinds], form.strikes * 3 // 4), until, course)
     # Now one process has to bear all of it, so that what it leaks adds up.
     strikes.kill_at_full_disk(rig)
     calm = _calm_belongings(rig)
@@ -198,7 +198,6 @@ def _figures(rig: Rig, course: Course, seconds: float, command: str) -> str:
         ("events lost", f"{len(ledger.lost()):,}"),
         ("of a spool damaged on purpose", f"{ledger.damaged():,} lost"),
         ("events repeated", f"{ledger.repeats:,}"),
-        ("deliveries by Slack, its own echoes too", f"{rig.flood.deliveries:,}"),
         ("commands", ", ".join(f"{code} {count:,}" for code, count in commands.most_common())),
         ("results repeated", f"{again:,}"),
         ("messages at Slack", f"{len(rig.workspace.sent):,}"),
@@ -206,6 +205,8 @@ def _figures(rig: Rig, course: Course, seconds: float, command: str) -> str:
         ("peak RSS", f"{rig.peak_kib / 1024:.0f} MiB"),
         ("longest recovery", f"{rig.longest_recovery:.1f} s"),
     ]
+    if rig.mode.sends_again:
+        rows.append(("deliveries by Slack, echoes of messages too", f"{rig.flood.deliveries:,}"))
     lines = ["", "| what | figure |", "|---|---|", *(f"| {name} | {what} |" for name, what in rows)]
     lines += ["", "| fault | times | longest recovery |", "|---|---|---|"]
     for name, count in sorted(course.kinds.items()):
