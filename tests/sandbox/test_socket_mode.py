@@ -248,9 +248,10 @@ def test_rtm_goes_on_beside_socket_mode(workspace: Workspace) -> None:
 def test_what_is_over_can_be_forgotten(workspace: Workspace) -> None:
     """With the frames that said so; what was not acknowledged stays, and is sent again."""
     socket = open_socket(workspace)
+    assert workspace.wait_live()
     workspace.emit(MESSAGE)
     workspace.emit(MESSAGE)
-    got(socket)
+    assert got(socket)["type"] == "hello"
     first = got(socket)
     socket.send(json.dumps({"envelope_id": first["envelope_id"]}))
     wait_until(lambda: workspace.frames)
@@ -268,6 +269,7 @@ def test_what_is_over_can_be_forgotten(workspace: Workspace) -> None:
 def test_raw_bytes_go_to_these_connections_too(workspace: Workspace) -> None:
     """What is no frame at all."""
     socket = open_socket(workspace)
+    assert workspace.wait_live()
     assert got(socket)["type"] == "hello"
     workspace.raw(b"\x81\x02no")
     assert socket.recv() == "no"
