@@ -126,15 +126,15 @@ def _deaf(rig: Rig) -> None:
 
 @kind("Slack: 429, 500, HTML and errors at chat.postMessage")
 def _post_errors(rig: Rig) -> None:
+    # A limit without its time would let the channel rest for half a minute, and hide what follows.
     answers: list[faults.ApiFault] = [
         HttpAnswer(429, {"retry-after": "1"}),
-        HttpAnswer(429),
         HttpAnswer(500),
         HttpAnswer(503, {}, "no"),
         HTML,
         Hang(1.0),
         Reset(),
-        "ratelimited",
+        "request_timeout",
         "internal_error",
         "never heard of",
     ]
@@ -165,7 +165,7 @@ def _refused(rig: Rig) -> None:
 
     def policy(frame: dict[str, object]) -> Answer:
         is_refused = frame.get("channel") == channel
-        return faults.error(-1, "ratelimited") if is_refused else faults.NORMAL
+        return faults.error(-1, "request_timeout") if is_refused else faults.NORMAL
 
     rig.workspace.faults.reply_policy = policy
     hold(rig, 1, 4)
