@@ -1,6 +1,6 @@
 # make demo     the whole thing, with no account and no setup; ARGS="--chaos" and the like go to it
 # make test     all tests; ARGS="-k frames" and the like go to pytest
-# make faults   kill -9, dead nodes, bad networks at random, under load; ARGS=--short is two minutes
+# make faults   kill -9, dead nodes, bad networks at random, under load; ARGS="--short --mode socket"
 # make fuzz     a million strange inputs; ARGS="--inputs 1000" and the like
 # make lint     style, types and the arrows between the rooms
 # make bench    the pump against the obvious script and others; ARGS=quick for a short one

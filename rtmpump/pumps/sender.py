@@ -259,7 +259,7 @@ class Sender:
     def _found(self, found: Found) -> None:
         if found.channel_id is not None:
             for job, lane in self._arrivals.found(found.name, found.channel_id):
-                self._writer.place(job, lane)
+                self._way_of(job).place(job, lane)
             return
         first, more = self._arrivals.not_found(found.name)
         if first is not None:

@@ -105,6 +105,14 @@ class Envelopes:
         with self._hub.changed:
             return [one for one in self.all if not one.acknowledged]
 
+    def forget(self) -> list[Envelope]:
+        """Keeps no record any more of those that were acknowledged; returns them."""
+        with self._hub.changed:
+            over = [one for one in self.all if one.acknowledged]
+            self.all = [one for one in self.all if not one.acknowledged]
+            self._by_id = {id: one for id, one in self._by_id.items() if not one.acknowledged}
+            return over
+
     def retry_now(self) -> None:
         """Sends everything that waits for its next try without waiting for it."""
         with self._hub.changed:

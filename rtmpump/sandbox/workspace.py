@@ -158,6 +158,15 @@ class Workspace:
         """Those of the envelopes that the app has not said to have."""
         return self._hub.envelopes.missing()
 
+    def forget_acknowledged(self) -> list[Envelope]:
+        """Takes what is over out of `envelopes` and `frames`, that a long run doesn't keep it all.
+
+        Returns the envelopes.
+        """
+        with self._hub.changed:
+            self._hub.frames.clear()
+            return self._hub.envelopes.forget()
+
     def retry_now(self) -> None:
         """Sends what waits for its next try without waiting for it."""
         self._hub.envelopes.retry_now()
@@ -299,7 +308,8 @@ class Workspace:
 
     def raw(self, data: bytes) -> None:
         """Writes bytes on every live connection as they are: half frames, impossible opcodes."""
-        self._write_live(data)
+        for peer in (*self._hub.live_peers(), *self._hub.live_sockets()):
+            peer.write_live(data)
 
     def down(self) -> None:
         """Slack is gone: connections are reset, new ones refused, until `up()`."""

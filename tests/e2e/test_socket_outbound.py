@@ -45,6 +45,18 @@ def test_a_message_is_posted_and_answered(
     assert (two.thread_ts, two.reply_broadcast) == (first["ts"], True)
 
 
+def test_a_name_that_is_found_late_is_posted_too(
+    start_socket: StartSocketPump, broker: Broker, workspace: Workspace
+) -> None:
+    """Past the time for which it holds up the others."""
+    workspace.faults.api_errors["conversations.list"].append(faults.Hang(8.0))
+    start_socket(outbound={"rate": 100.0})
+    result = broker.ask({"channel": "general", "text": "late"})
+    assert (result["ok"], result["attempts"]) == (True, 1)
+    (sent,) = workspace.sent
+    assert (sent.channel, sent.text) == ("C0GENERAL", "late")
+
+
 def test_blocks_and_attachments_are_passed_through(
     start_socket: StartSocketPump, broker: Broker, workspace: Workspace
 ) -> None:

@@ -4,6 +4,8 @@ Laws:
 
 - Events are numbered from 0 in the order in which Slack wrote them, and any that isn't received has
   to lie in a gap that was told (`demo.tally.Gap`), or in what was `excused` before.
+- Where Slack sends again what it wasn't told of (`modes`), a gap excuses nothing, and no order is
+  asked for.
 - Nothing here knows the pump, a socket or a thread's business; times are milliseconds since 1970.
   Any thread may call.
 - Memory: some 30 bytes for each event.
@@ -15,7 +17,7 @@ import threading
 from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
@@ -28,10 +30,22 @@ _NEVER = float("inf")
 
 
 class Answer(NamedTuple):
-    """A result or a dead letter: when it came, and its error code ("" = ok)."""
+    """A result or a dead letter: when it came, and its error code ("" = ok).
+
+    `uncertain`: it says that Slack may have got the message more than once.
+    """
 
     at_ms: float
     code: str
+    uncertain: bool = False
+
+
+class Accepted(NamedTuple):
+    """A message that Slack took."""
+
+    channel: str
+    id: str
+    at_ms: float
 
 
 @dataclass
@@ -45,8 +59,9 @@ class _Command:
 class Ledger:
     """The accounts of one run; `problems` is asked when nothing moves any more."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, sends_again: bool = False) -> None:
         self._lock = threading.Lock()
+        self._sends_again = sends_again
         self._began = array("d")
         self._ended = array("d")
         self._ids = array("Q")
@@ -101,7 +116,7 @@ class Ledger:
             self._ids[number] = id
             self.received += 1
             self.highest = max(self.highest, number)
-            if in_order:
+            if in_order and not self._sends_again:
                 if number < self._last:
                     self._disorder.append(f"event {number} came after {self._last}")
                 self._last = max(self._last, number)
@@ -123,8 +138,13 @@ class Ledger:
             return [n for n in self._absent(numbers) if not self._is_told(n, gaps)]
 
     def lost(self) -> list[int]:
-        """Those that are missing, and not because somebody damaged the spool on purpose."""
-        return [n for n in self.missing() if not any(n in range_ for range_ in self._excused)]
+        """Those that should have come, and that nobody who damaged the spool has to answer for."""
+        owed = [*self._absent(None)] if self._sends_again else self.missing()
+        return [n for n in owed if not self._is_excused(n)]
+
+    def damaged(self) -> int:
+        """How many the one who damaged the spool has to answer for, and no gap tells."""
+        return sum(map(self._is_excused, self.missing()))
 
     def told(self) -> int:
         """How many did not come and lie in a gap."""
@@ -134,6 +154,9 @@ class Ledger:
         for number in numbers or range(len(self._ids)):
             if not self._ids[number]:
                 yield number
+
+    def _is_excused(self, number: int) -> bool:
+        return any(number in numbers for numbers in self._excused)
 
     def _is_told(self, number: int, gaps: list[Gap]) -> bool:
         emission = Emission(self._began[number], self._ended[number])
@@ -154,12 +177,12 @@ class Ledger:
         with self._lock:
             self._again.add(id)
 
-    def answered(self, id: str, code: str, now_ms: float) -> None:
+    def answered(self, id: str, code: str, now_ms: float, *, uncertain: bool = False) -> None:
         """A result came."""
         with self._lock:
             command = self._commands[id]
             self.unanswered -= not command.results
-            command.results.append(Answer(now_ms, code))
+            command.results.append(Answer(now_ms, code, uncertain))
 
     def buried(self, id: str, code: str, now_ms: float) -> None:
         """A dead letter came."""
@@ -180,8 +203,8 @@ class Ledger:
 
     # The verdict.
 
-    def problems(self, accepted: list[tuple[str, str]]) -> list[str]:
-        """All that breaks a promise; `accepted` are the (channel, command id)s that Slack took."""
+    def problems(self, accepted: list[Accepted]) -> list[str]:
+        """All that breaks a promise; `accepted` is what Slack took, in order."""
         found: list[str] = []
         if lost := self.lost():
             found.append(f"{len(lost)} events were lost: {', '.join(self._runs(lost))}")
@@ -223,19 +246,19 @@ class Ledger:
             if len(answers) > 1 and not self._may_repeat(answers):
                 yield f"command {id} was {what} {len(answers)} times with no fault in between"
 
-    def _may_repeat(self, answers: list[Answer]) -> bool:
+    def _may_repeat(self, events: Sequence[Answer | Accepted]) -> bool:
         """Whether the pump or its way to the broker broke between the first and the last."""
-        first, last = answers[0].at_ms, answers[-1].at_ms
+        first, last = events[0].at_ms, events[-1].at_ms
         return any(since <= last and first <= to + _SLACK_MS for since, to in self._strikes)
 
-    def _slack_problems(self, accepted: list[tuple[str, str]]) -> Iterator[str]:
-        seen: set[str] = set()
+    def _slack_problems(self, accepted: list[Accepted]) -> Iterator[str]:
+        seen: dict[str, list[Accepted]] = {}
         last: dict[str, int] = {}
-        for channel, id in accepted:
-            if id in seen:
-                continue
-            seen.add(id)
-            if id in self._again:
+        for one in accepted:
+            channel, id, _ = one
+            times = seen.setdefault(id, [])
+            times.append(one)
+            if len(times) > 1 or id in self._again:
                 continue
             order = int(id)
             if order < last.get(channel, -1):
@@ -245,5 +268,9 @@ class Ledger:
             ok = any(not one.code for one in command.results)
             if ok and not command.bad and id not in seen:
                 yield f"command {id} was answered as sent, and Slack never got it"
-        if unknown := seen - self._commands.keys():
+            times = seen.get(id, [])
+            in_doubt = any(one.uncertain for one in command.results)
+            if len(times) > 1 and not in_doubt and not self._may_repeat(times):
+                yield f"command {id} reached Slack {len(times)} times, and was never in doubt"
+        if unknown := seen.keys() - self._commands.keys():
             yield f"Slack got {len(unknown)} messages that nobody asked for"

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from rtmpump.sandbox.rabbit import RabbitNode
-from rtmpump.sandbox.workspace import Workspace
+from rtmpump.sandbox.workspace import Envelope, Workspace
 from tests.faults import traffic
 from tests.faults.ledger import Ledger
+from tests.faults.modes import Mode
 from tests.faults.proxy import Proxy
 from tests.pump_help import Broker, PumpProcess, wait_until
 
@@ -42,9 +43,10 @@ _SETTINGS: Final[dict[str, dict[str, object]]] = {
 class Rig:
     """One run; `close` ends all. `disk` is whether the spool lies on a small disk of its own."""
 
-    def __init__(self, seed: int, event_rate: float, command_rate: float) -> None:
+    def __init__(self, mode: Mode, seed: int, event_rate: float, command_rate: float) -> None:
+        self.mode = mode
         self.dice = random.Random(seed)
-        self.ledger = Ledger()
+        self.ledger = Ledger(sends_again=mode.sends_again)
         self.peak_kib = 0
         self.longest_recovery = 0.0
         self.pumps = 0
@@ -57,7 +59,7 @@ class Rig:
             self.node = stack.enter_context(RabbitNode())
             self.slack_proxy = stack.enter_context(Proxy(self.workspace.port))
             self.amqp_proxy = stack.enter_context(Proxy(self.node.port))
-            self.workspace.faults.place = f"127.0.0.1:{self.slack_proxy.port}"
+            self.workspace.faults = mode.fair(f"127.0.0.1:{self.slack_proxy.port}")
             self.consumer = traffic.Consumer(self.ledger, self.node.url)
             stack.callback(self.consumer.stop)
             self.flood = traffic.Flood(self.workspace, self.ledger, event_rate)
@@ -117,9 +119,14 @@ class Rig:
         wait_until(true, RECOVERS_IN, what)
 
     def recover(self) -> float:
-        """Wait until an event that is sent from now on comes out, and a command is answered."""
+        """Wait until an event that is sent from now on comes out, and a command is answered.
+
+        Before that event comes what Slack had to send again.
+        """
         began = time.monotonic()
-        wait_until(self._is_live, RECOVERS_IN, "for Slack's connection")
+        wait_until(self._is_live, RECOVERS_IN, "for Slack's connections")
+        waiting = self.workspace.unacknowledged()
+        wait_until(lambda: self._have_come(waiting), RECOVERS_IN, "for acknowledgements")
         event = self.ledger.emitted_count
         commands = self.commands.count
         wait_until(lambda: self._has_passed(event, commands), RECOVERS_IN, f"for event {event}")
@@ -136,7 +143,7 @@ class Rig:
             if now != seen:
                 seen, quiet_since = now, time.monotonic()
             is_quiet = time.monotonic() - quiet_since
-            if is_quiet > 15 or (is_quiet > 2 and not seen[1] and not self.ledger.missing()):
+            if is_quiet > 15 or (is_quiet > 2 and self._is_all_done()):
                 return
             if pump_runs:
                 self.check()
@@ -159,6 +166,7 @@ class Rig:
 
     def _pump(self) -> PumpProcess:
         sections: dict[str, Any] = {key: dict(value) for key, value in _SETTINGS.items()}
+        sections["slack"] |= self.mode.settings(self.workspace)
         sections["slack"]["api_url"] = f"http://127.0.0.1:{self.slack_proxy.port}/api/"
         sections["spool"]["path"] = str(self.folder / "disk" / "spool.db")
         url = _URL.format(self.amqp_proxy.port)
@@ -169,7 +177,15 @@ class Rig:
 
     def _is_live(self) -> bool:
         self.check()
-        return self.workspace.live > 0
+        return self.workspace.live >= self.mode.connections
+
+    def _have_come(self, envelopes: list[Envelope]) -> bool:
+        self.check()
+        return all(one.acknowledged for one in envelopes)
+
+    def _is_all_done(self) -> bool:
+        waits = self.ledger.unanswered or self.workspace.unacknowledged()
+        return not waits and not self.ledger.lost()
 
     def _has_passed(self, event: int, commands: int) -> bool:
         self.check()

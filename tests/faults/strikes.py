@@ -1,4 +1,4 @@
-"""What strikes: each kind breaks one thing, holds it for a while, and mends it.
+"""What strikes in both modes; `strikes_rtm` and `strikes_socket` have what only one of them knows.
 
 A strike that may make a result come twice says so (`breaks_commands`).
 """
@@ -6,62 +6,69 @@ A strike that may make a result come twice says so (`breaks_commands`).
 from __future__ import annotations
 
 import shutil
-import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from rtmpump.sandbox import faults
-from rtmpump.sandbox.faults import Answer, Hang, HttpAnswer, Kind, Reset
+from rtmpump.sandbox.faults import Hang, HttpAnswer, Reset
+from rtmpump.sandbox.websocket import Opcode, encode
 from tests.faults.consumer import SEEN
+from tests.faults.kinds import Kinds, hold
 from tests.faults.proxy import HALF_OPEN, Proxy, Weather
 from tests.faults.rig import HEARTBEAT, Rig, stop_for
 
-Strike = Callable[[Rig], None]
-KINDS: Final[dict[str, Strike]] = {}
-PUMP_KINDS: Final[set[str]] = set()
-"""Kinds that end the pump's process."""
+KINDS: Final = Kinds()
+ENDS_PUMP: Final = Kinds()
+"""Those that end the pump's process."""
 
-_HTML: Final = HttpAnswer(200, {"content-type": "text/html"}, "<html>Slack is over there</html>")
+HTML: Final = HttpAnswer(200, {"content-type": "text/html"}, "<html>Slack is over there</html>")
 
+_MUCH: Final = 6_000.0
+_REFUSED: Final = "spool.refuses"
 
-def kind(name: str, *, ends_pump: bool = False) -> Callable[[Strike], Strike]:
-    """Enter a strike under its name."""
-
-    def enter(strike: Strike) -> Strike:
-        KINDS[name] = strike
-        if ends_pump:
-            PUMP_KINDS.add(name)
-        return strike
-
-    return enter
-
-
-def _hold(rig: Rig, low: float, high: float) -> None:
-    time.sleep(rig.dice.uniform(low, high))
+kind = KINDS.enter
 
 
 # The pump.
 
 
-@kind("pump: kill -9", ends_pump=True)
+@ENDS_PUMP.enter("pump: kill -9")
 def _kill(rig: Rig) -> None:
     with rig.breaks_commands():
-        rig.end_pump(rig.pump.kill)
-        _hold(rig, 0, 0.5)
+        # The more it has in its hands, the more it can lose.
+        with rig.flood.at(_MUCH):
+            hold(rig, 0, 0.5)
+            rig.end_pump(rig.pump.kill)
+        hold(rig, 0, 0.5)
         rig.start_pump()
 
 
-@kind("pump: kill -9 while it starts", ends_pump=True)
+@ENDS_PUMP.enter("pump: kill -9 while nothing can be stored")
+def kill_at_full_disk(rig: Rig) -> None:
+    """What it has read and could not commit is surely in its hands alone."""
+    rig.recover()
+    told = rig.pump.log_text().count(_REFUSED)
+    with rig.breaks_commands():
+        with _no_room(rig), rig.flood.at(_MUCH):
+            # The log of the spool has room of its own, which must be used up first.
+            rig.wait(lambda: rig.pump.log_text().count(_REFUSED) > told, "for a refusal")
+            hold(rig, 0, 0.5)
+            rig.end_pump(rig.pump.kill)
+        rig.start_pump()
+
+
+@ENDS_PUMP.enter("pump: kill -9 while it starts")
 def _kill_at_start(rig: Rig) -> None:
     with rig.breaks_commands():
         for _ in range(3):
             rig.end_pump(rig.pump.kill)
             rig.start_pump()
-            _hold(rig, 0, 1.2)
+            hold(rig, 0, 1.2)
 
 
-@kind("pump: SIGTERM", ends_pump=True)
+@ENDS_PUMP.enter("pump: SIGTERM")
 def _terminate(rig: Rig) -> None:
     with rig.breaks_commands():
         rig.weigh()
@@ -84,7 +91,7 @@ def _freeze(rig: Rig) -> None:
 def _restart(rig: Rig) -> None:
     with rig.breaks_commands():
         rig.node.stop()
-        _hold(rig, 0, 2)
+        hold(rig, 0, 2)
         rig.node.start()
 
 
@@ -92,7 +99,7 @@ def _restart(rig: Rig) -> None:
 def _kill_broker(rig: Rig) -> None:
     with rig.breaks_commands():
         rig.kill_node()
-        _hold(rig, 0, 2)
+        hold(rig, 0, 2)
         rig.node.start()
 
 
@@ -105,14 +112,14 @@ def _freeze_broker(rig: Rig) -> None:
 @kind("broker: memory alarm")
 def _memory_alarm(rig: Rig) -> None:
     rig.node.ctl("set_vm_memory_high_watermark", "0.000001")
-    _hold(rig, 0, 2)
+    hold(rig, 0, 2)
     rig.node.ctl("set_vm_memory_high_watermark", "0.4")
 
 
 @kind("broker: disk alarm")
 def _disk_alarm(rig: Rig) -> None:
     rig.node.ctl("set_disk_free_limit", "1000000GB")
-    _hold(rig, 0, 2)
+    hold(rig, 0, 2)
     rig.node.ctl("set_disk_free_limit", "50MB")
 
 
@@ -148,7 +155,7 @@ def _delete_type(rig: Rig) -> None:
 def _unbind(rig: Rig) -> None:
     with rig.broker() as broker:
         broker.channel.queue_unbind(SEEN, "rtm.events", "#")
-        _hold(rig, 0.2, 1)
+        hold(rig, 0.2, 1)
         broker.bind(SEEN, "rtm.events")
 
 
@@ -172,7 +179,7 @@ def _full_queue(rig: Rig) -> None:
         full = {"x-max-length": 10, "x-overflow": "reject-publish", "x-queue-type": "quorum"}
         broker.channel.queue_declare("faults.full", durable=True, arguments=full)
         broker.bind("faults.full", "rtm.events")
-        _hold(rig, 0.5, 3)
+        hold(rig, 0.5, 3)
         broker.channel.queue_delete("faults.full")
 
 
@@ -182,7 +189,7 @@ def _full_queue(rig: Rig) -> None:
 def _weather(proxy: Proxy, weather: Weather, rig: Rig, low: float, high: float) -> None:
     proxy.weather = weather
     try:
-        _hold(rig, low, high)
+        hold(rig, low, high)
     finally:
         proxy.heal()
 
@@ -228,7 +235,7 @@ def _enter_network(name: str, proxy_of: Callable[[Rig], Proxy]) -> None:
         with rig.breaks_commands():
             proxy = proxy_of(rig)
             proxy.weather = Weather(delay=rig.dice.uniform(0.5, 1.5))
-            _hold(rig, 0.5, 3)
+            hold(rig, 0.5, 3)
             proxy.reset()
             proxy.heal()
 
@@ -251,11 +258,6 @@ _enter_network("Slack's network", lambda rig: rig.slack_proxy)
 # Slack.
 
 
-@kind("Slack: goodbye")
-def _goodbye(rig: Rig) -> None:
-    rig.workspace.goodbye(close_after=rig.dice.choice((None, 0.0, 0.3)))
-
-
 @kind("Slack: closes in order")
 def _close(rig: Rig) -> None:
     rig.workspace.close(rig.dice.choice((1000, 1001, 1011)), "bye")
@@ -269,24 +271,24 @@ def _silence(rig: Rig) -> None:
 @kind("Slack: down and up")
 def _down(rig: Rig) -> None:
     rig.workspace.down()
-    _hold(rig, 0, 3)
+    hold(rig, 0, 3)
     rig.workspace.up()
 
 
-@kind("Slack: 429, 500, HTML and errors at rtm.connect")
+@kind("Slack: 429, 500, HTML and errors when we connect")
 def _api_errors(rig: Rig) -> None:
     answers: list[faults.ApiFault] = [
         HttpAnswer(429, {"retry-after": "1"}),
         HttpAnswer(500),
         HttpAnswer(503, {}, "no"),
-        _HTML,
+        HTML,
         Hang(1.0),
         Reset(),
         "internal_error",
         "never heard of",
         {"ok": True, "url": 7},
     ]
-    rig.workspace.faults.api_errors["rtm.connect"].extend(rig.dice.sample(answers, 3))
+    rig.workspace.faults.api_errors[rig.mode.dials].extend(rig.dice.sample(answers, 3))
     rig.workspace.cut()
 
 
@@ -303,51 +305,10 @@ def _handshakes(rig: Rig) -> None:
     rig.workspace.cut()
 
 
-@kind("Slack: expired URL")
-def _expired(rig: Rig) -> None:
-    rig.workspace.faults.hello = deque(["error", "error"])
-    rig.workspace.cut()
-
-
 @kind("Slack: no hello")
 def _no_hello(rig: Rig) -> None:
     rig.workspace.faults.hello = deque(["never"])
     rig.workspace.cut()
-
-
-@kind("Slack: strange replies")
-def _replies(rig: Rig) -> None:
-    """Twice, late, never, echoes, refusals, and a cut before or after it took the message."""
-    dice = rig.dice
-    odd = [
-        faults.TWICE,
-        faults.ECHO_BEFORE,
-        faults.ECHO_AFTER,
-        faults.ECHO_ONLY,
-        faults.NEVER,
-        faults.late(0.5),
-        faults.late(3.0),
-        faults.error(-1, "slow down, too many messages..."),
-    ]
-    cuts = [faults.CUT_BEFORE_REPLY, faults.CUT_BEFORE_ACCEPT]
-    policy: deque[Answer] = deque(dice.choice(odd) for _ in range(dice.randrange(10, 60)))
-    policy.extend(dice.sample(cuts, dice.randrange(0, 3)))
-    rig.workspace.faults.repeat_last_reply = dice.choice(("", "reply", "echo"))
-    rig.workspace.faults.reply_policy = policy
-    _hold(rig, 0.5, 3)
-
-
-@kind("Slack: a message that is refused for ever")
-def _refused(rig: Rig) -> None:
-    refusal = faults.error(-1, "slow down, too many messages...")
-    channel = rig.dice.choice(sorted(rig.workspace.channels.values()))
-
-    def policy(frame: dict[str, object]) -> Answer:
-        return refusal if frame.get("channel") == channel else Answer(Kind.NORMAL)
-
-    rig.workspace.faults.reply_policy = policy
-    _hold(rig, 1, 4)
-    rig.workspace.faults.reply_policy = faults.NORMAL
 
 
 @kind("Slack: bytes that are no frames")
@@ -367,13 +328,15 @@ def _nonsense(rig: Rig) -> None:
     dice = rig.dice
     for _ in range(20):
         odd = [dice.randbytes(50), b"[" * 5_000, b"null", b"", b'{"type": 7}', b"{}", b'"\\ud800"']
-        rig.workspace.emit(dice.choice(odd), binary=dice.random() < 0.3)
+        # Not as an event: Slack would go on sending what nobody can acknowledge.
+        opcode = Opcode.BINARY if dice.random() < 0.3 else Opcode.TEXT
+        rig.workspace.raw(encode(dice.choice(odd), opcode))
 
 
 @kind("Slack: fragments and single bytes")
 def _fragments(rig: Rig) -> None:
     rig.workspace.faults.fragment = rig.dice.randrange(1, 40)
-    _hold(rig, 0.5, 2)
+    hold(rig, 0.5, 2)
     rig.workspace.faults.fragment = 0
 
 
@@ -382,9 +345,16 @@ def _fragments(rig: Rig) -> None:
 
 @kind("disk: full")
 def _full_disk(rig: Rig) -> None:
+    with _no_room(rig):
+        pass
+
+
+@contextmanager
+def _no_room(rig: Rig) -> Iterator[None]:
     """No byte is left on the spool's disk; or, where there is none of its own, no broker."""
     if not rig.disk:
-        _fill_spool(rig)
+        with _spool_at_cap(rig):
+            yield
         return
     ballast = rig.folder / "disk" / "ballast"
     try:
@@ -395,24 +365,31 @@ def _full_disk(rig: Rig) -> None:
     except OSError:
         pass
     try:
-        _hold(rig, 0.5, 4)
+        hold(rig, 0.5, 4)
+        yield
     finally:
         ballast.unlink(missing_ok=True)
 
 
 @kind("disk: the spool at its cap")
 def _fill_spool(rig: Rig) -> None:
+    with _spool_at_cap(rig):
+        pass
+
+
+@contextmanager
+def _spool_at_cap(rig: Rig) -> Iterator[None]:
     """The broker is away for so long that nothing more may be stored."""
     with rig.breaks_commands():
         rig.amqp_proxy.weather = Weather(stalls=True)
-        before, rig.flood.rate = rig.flood.rate, 6_000.0
         try:
-            _hold(rig, 8, 12)
+            with rig.flood.at(_MUCH):
+                hold(rig, 8, 12)
+            yield
         finally:
-            rig.flood.rate = before
             rig.amqp_proxy.heal()
 
 
 def leave_nothing(rig: Rig) -> None:
     """Take back what a strike left to come: queues of faults that nothing has used up."""
-    rig.workspace.faults = faults.Faults(place=rig.workspace.faults.place)
+    rig.workspace.faults = rig.mode.fair(rig.workspace.faults.place)

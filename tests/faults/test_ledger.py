@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.faults.ledger import Ledger
+from tests.faults.ledger import Accepted, Ledger
 
-SENT = [("C1", "0"), ("C1", "1"), ("C2", "2")]
+SENT = [Accepted("C1", "0", 4_000), Accepted("C1", "1", 4_001), Accepted("C2", "2", 4_002)]
 
 
-def good() -> Ledger:
+def good(*, sends_again: bool = False) -> Ledger:
     """Ten events and three commands, all as it should be; event 5 is in a gap."""
-    ledger = Ledger()
+    ledger = Ledger(sends_again=sends_again)
     for number in range(10):
         assert ledger.emits(1_000.0 * number) == number
         ledger.emitted(number, 1_000.0 * number + 1)
@@ -130,7 +130,7 @@ def test_what_reached_slack_is_looked_at() -> None:
     ledger = good()
     ledger.published_again("0")
     assert ledger.problems([SENT[1], SENT[0], SENT[2]]) == []
-    told = good().problems([*SENT, ("C2", "9")])
+    told = good().problems([*SENT, Accepted("C2", "9", 4_003)])
     assert told == ["Slack got 1 messages that nobody asked for"]
 
 
@@ -142,3 +142,25 @@ def test_only_what_was_damaged_is_excused() -> None:
     ledger.excuse(range(10, 11))
     assert ledger.missing() == [10, 11]
     assert ledger.problems(SENT) == ["1 events were lost: 11-11 at 20000"]
+
+
+def test_a_slack_that_sends_again_owes_all_of_it_and_no_order() -> None:
+    """A gap excuses nothing there."""
+    ledger = good(sends_again=True)
+    assert ledger.problems(SENT) == ["1 events were lost: 5-5 at 5000"]
+    ledger.came(5, 105, in_order=True)
+    assert ledger.problems(SENT) == []
+
+
+def test_what_slack_got_twice_must_be_in_doubt() -> None:
+    """By the result, or by a fault between the two."""
+    twice = [*SENT, SENT[2]._replace(at_ms=9_000)]
+    ledger = good()
+    assert ledger.problems(twice) == ["command 2 reached Slack 2 times, and was never in doubt"]
+    ledger.struck(6_000, 7_000)
+    assert ledger.problems(twice) == []
+    ledger = good()
+    ledger.asked("4", "C2", bad=False)
+    ledger.answered("4", "", 9_500, uncertain=True)
+    again = [Accepted("C2", "4", at_ms) for at_ms in (9_000, 9_400)]
+    assert ledger.problems([*SENT, *again]) == []

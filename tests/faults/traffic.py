@@ -8,6 +8,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from rtmpump.config import Broker, Outbound, Secret
@@ -16,7 +18,7 @@ from rtmpump.links import topology
 from rtmpump.links.rabbit import Delivery, Properties
 from rtmpump.sandbox.workspace import Workspace
 from tests.faults import consumer, events
-from tests.faults.ledger import Ledger
+from tests.faults.ledger import Accepted, Ledger
 from tests.pump_help import ROOT, wait_until
 
 CHANNELS: Final = {f"room-{n}": f"C0ROOM{n:02d}" for n in range(20)} | {"general": "C0GENERAL"}
@@ -27,13 +29,19 @@ _NOBODY_A_SECOND: Final = 50
 _BAD_EVERY: Final = 97
 _WAITING_MAX: Final = 3_000
 _JOIN: Final = 30.0
+_FORGET_EVERY: Final = 5_000
+_SQLITES_OWN: Final = "/etilqs_"
 
 
 class Flood:
-    """Events at `rate` a second while somebody is connected, few while nobody is."""
+    """Events at `rate` a second while somebody is connected, few while nobody is.
+
+    `deliveries` says how often Slack sent those that were acknowledged, as far as it was counted.
+    """
 
     def __init__(self, workspace: Workspace, ledger: Ledger, rate: float) -> None:
         self.rate = rate
+        self.deliveries = 0
         self._workspace = workspace
         self._ledger = ledger
         self._stop = threading.Event()
@@ -43,11 +51,25 @@ class Flood:
         """Begin."""
         self._thread.start()
 
+    @contextmanager
+    def at(self, rate: float) -> Iterator[None]:
+        """Another rate for a while."""
+        before, self.rate = self.rate, rate
+        try:
+            yield
+        finally:
+            self.rate = before
+
     def stop(self) -> None:
         """No further event; fails if the last one can't be written."""
         self._stop.set()
         self._thread.join(_JOIN)
         assert not self._thread.is_alive(), "the flood is stuck: the pump does not read"
+
+    def count_deliveries(self) -> None:
+        """Count them, and let go of what is over."""
+        over = self._workspace.forget_acknowledged()
+        self.deliveries += sum(len(one.deliveries) for one in over)
 
     def _run(self) -> None:
         credit, before = 0.0, time.monotonic()
@@ -64,6 +86,8 @@ class Flood:
         number = self._ledger.emits(_now_ms())
         self._workspace.emit(events.body(number))
         self._ledger.emitted(number, _now_ms())
+        if number % _FORGET_EVERY == 0:
+            self.count_deliveries()
 
 
 class Consumer:
@@ -214,16 +238,18 @@ class Commands:
     def _result(self, delivery: Delivery) -> None:
         result = json.loads(delivery.body)
         code = "" if result["ok"] else result["error"]["code"]
-        self._ledger.answered(str(delivery.properties.correlation_id), code, _now_ms())
+        id, uncertain = str(delivery.properties.correlation_id), bool(result["uncertain"])
+        self._ledger.answered(id, code, _now_ms(), uncertain=uncertain)
 
     def _letter(self, delivery: Delivery) -> None:
         code = str((delivery.properties.headers or {}).get("rtmpump-error-code"))
         self._ledger.buried(str(delivery.properties.message_id), code, _now_ms())
 
 
-def accepted(workspace: Workspace) -> list[tuple[str, str]]:
-    """Channel and command id of each message that Slack took, in order."""
-    return [(sent.channel, sent.text) for sent in list(workspace.sent)]
+def accepted(workspace: Workspace) -> list[Accepted]:
+    """Each message that Slack took, in order."""
+    sent = list(workspace.sent)
+    return [Accepted(one.channel, one.text, one.received_at * 1000) for one in sent]
 
 
 def _now_ms() -> float:
@@ -247,6 +273,10 @@ def belongings(pid: int) -> dict[str, int]:
         try:
             kind = os.readlink(f"/proc/{pid}/fd/{name}").split(":")[0]
         except OSError:
+            continue
+        # Of a spool that nobody else may open SQLite keeps one such file, once a large statement
+        # needed it.
+        if _SQLITES_OWN in kind:
             continue
         kinds[kind] = kinds.get(kind, 0) + 1
     return kinds

@@ -243,3 +243,33 @@ def test_rtm_goes_on_beside_socket_mode(workspace: Workspace) -> None:
     assert got(rtm) == got(socket)["payload"]["event"] == MESSAGE
     rtm.close()
     socket.close()
+
+
+def test_what_is_over_can_be_forgotten(workspace: Workspace) -> None:
+    """With the frames that said so; what was not acknowledged stays, and is sent again."""
+    socket = open_socket(workspace)
+    assert workspace.wait_live()
+    workspace.emit(MESSAGE)
+    workspace.emit(MESSAGE)
+    assert got(socket)["type"] == "hello"
+    first = got(socket)
+    socket.send(json.dumps({"envelope_id": first["envelope_id"]}))
+    wait_until(lambda: workspace.frames)
+    (over,) = workspace.forget_acknowledged()
+    assert over.acknowledged
+    assert workspace.frames == []
+    (waiting,) = workspace.envelopes
+    assert workspace.unacknowledged() == [waiting]
+    # Who says it again says nothing.
+    socket.send(json.dumps({"envelope_id": first["envelope_id"]}))
+    wait_until(lambda: len(waiting.deliveries) > 1)
+    assert workspace.forget_acknowledged() == []
+
+
+def test_raw_bytes_go_to_these_connections_too(workspace: Workspace) -> None:
+    """What is no frame at all."""
+    socket = open_socket(workspace)
+    assert workspace.wait_live()
+    assert got(socket)["type"] == "hello"
+    workspace.raw(b"\x81\x02no")
+    assert socket.recv() == "no"
