@@ -374,7 +374,9 @@ def test_nobody_writes_to_what_is_over(workspace: Workspace, make: Make) -> None
     assert source.mode.open(source.url()) == 1
     with pytest.raises(NotConnected):
         source.ping(5, connection=2)
+    assert hellos(source.until_all_live()) == 1
     source.mode.close()
+    assert workspace.wait(lambda: not workspace.sockets)
     with pytest.raises(NotConnected):
         source.ping(5, connection=1)
     assert source.mode.open(source.url()) == 2
@@ -412,6 +414,17 @@ def test_one_that_falls_silent_is_replaced_and_ends_no_other(
     assert (source.mode.connections, source.orders) == (1, 1)
     assert workspace.sockets == [other]
     source.until_all_live()
+
+
+def test_ones_on_which_nothing_happens_stay(workspace: Workspace, opened: Make) -> None:
+    """Each is pinged, and its answers are signs of life."""
+    source = opened(ping_interval=0.1, ping_timeout=1.0)
+    source.until_all_live()
+    both = workspace.sockets
+    until = time.monotonic() + 1.5
+    source.read_until(lambda _: time.monotonic() > until)
+    assert source.orders == 0
+    assert workspace.sockets == both
 
 
 def test_one_that_never_says_hello_is_replaced(workspace: Workspace, opened: Make) -> None:

@@ -133,6 +133,16 @@ def test_each_order_is_answered_by_one_connection(workspace: Workspace, dial: Di
         assert json.loads(hello)["type"] == "hello"
 
 
+def test_an_order_is_done_at_once(dial: Dial) -> None:
+    """Not when the dialer looks up for another reason, about once a second."""
+    dialing = dial()
+    began = time.monotonic()
+    for count in range(1, 11):
+        dialing.order(1)
+        dialing.wait_delivered(count)
+    assert time.monotonic() - began < 5
+
+
 def test_however_long_it_takes(workspace: Workspace, dial: Dial) -> None:
     """Whatever fails on the way, the order stands, and is done once."""
     workspace.faults.api_errors[OPEN] = deque(
