@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 
 from rtmpump.sandbox.faults import HttpAnswer
 from rtmpump.sandbox.workspace import Workspace
+from rtmpump.spool import Spool
 from tests.conftest import StartPump
 from tests.e2e import test_crash
 from tests.pump_help import SECONDS, Broker, Message, PumpProcess, wait_until
@@ -201,13 +203,16 @@ def test_nothing_is_acknowledged_before_the_disk_has_it(
     emitting = threading.Thread(target=emit_all)
     emitting.start()
     pump.wait_log("spool.refuses")
-    taken = [one for one in workspace.envelopes if one.acknowledged]
-    held = [one for one in workspace.envelopes if not one.acknowledged]
-    assert taken
-    assert held
     pump.terminate()
     pump.wait()
-    assert not any(one.acknowledged for one in held)
+    # Only now all is read that it had said.
+    wait_until(lambda: not workspace.sockets)
+    taken = {one.event_id for one in workspace.envelopes if one.acknowledged}
+    with closing(Spool.look(pump.spool, max_bytes=16 << 20)) as spool:
+        frames = [json.loads(row.body) for row in spool.read(0, 1000, 16 << 20)]
+    stored = {frame["payload"]["event_id"] for frame in frames if "payload" in frame}
+    assert set() < taken <= stored
+    assert workspace.unacknowledged()
     start_socket()
     emitting.join(SECONDS)
     wait_until(acknowledged(workspace), 60)
