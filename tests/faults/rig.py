@@ -85,6 +85,9 @@ class Rig:
 
     def start_pump(self) -> None:
         """Start the pump again."""
+        # A dead process has no connection, but the proxy may be slow to see it; and until RabbitMQ
+        # does, it gives younger commands to the new process before it puts back the old one's.
+        self.wait(lambda: not self.amqp_proxy.open, "for the end of the old connections")
         self.pumps += 1
         self.pump.start()
 
