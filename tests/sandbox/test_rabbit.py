@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pika
@@ -68,7 +69,11 @@ def processes_with(word: str) -> list[int]:
 
 def listening(pid: int) -> list[tuple[str, int]]:
     """Where a process listens for TCP, from /proc; other than 127.0.0.1 is told as "elsewhere"."""
-    files = [os.readlink(file) for file in Path(f"/proc/{pid}/fd").iterdir()]
+    files = set()
+    for file in Path(f"/proc/{pid}/fd").iterdir():
+        # One that is no socket may be closed meanwhile.
+        with suppress(FileNotFoundError):
+            files.add(os.readlink(file))
     rows = [
         line.split()
         for table in ("tcp", "tcp6")
