@@ -6,6 +6,7 @@ import contextlib
 import json
 import threading
 import time
+from collections.abc import Iterator
 from functools import partial
 
 from rtmpump.sandbox import rtm
@@ -119,8 +120,15 @@ class Connection:
         elif kind == "error":
             self._refuse(self._hub.faults.hello_error)
         elif kind == "send":
-            self._send(_HELLO)
-            self._repeat_last_reply()
+            with self._becoming_live():
+                self._send(_HELLO)
+                self._repeat_last_reply()
+
+    @contextlib.contextmanager
+    def _becoming_live(self) -> Iterator[None]:
+        """Writes hello within: who has read it gets all events that come from then on."""
+        with self._order, self._hub.changed:
+            yield
             self._hub.set_live(self, True)
 
     def _refuse(self, error: rtm.Json) -> None:

@@ -37,8 +37,8 @@ class SocketConnection(Connection):
             self._hub.later(_CLOSE_SOON, lambda: self.close(1000))
         elif kind == "send":
             self._hub.envelopes.enabled = True
-            self.write(encode(socket_frames.hello(len(self._hub.open_sockets()))))
-            self._hub.set_live(self, True)
+            with self._becoming_live():
+                self.write(encode(socket_frames.hello(len(self._hub.open_sockets()))))
 
     def _take_frame(self, payload: bytes) -> None:
         """Takes an acknowledgement; Slack says nothing to it, nor to what is none."""
