@@ -90,8 +90,8 @@ def now_ms() -> int:
 
 
 def held(host: Host) -> Host:
-    """Waits until it is the active one."""
-    wait_until(host.lease.is_held)
+    """Waits until it is the active one, and was told so."""
+    wait_until(lambda: host.terms and host.lease.is_held())
     return host
 
 
