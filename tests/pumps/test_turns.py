@@ -30,8 +30,8 @@ class Work:
     def run(self) -> None:
         """One term."""
         assert not self.is_working
-        self.is_working = True
         self.seen.append(self.stop)
+        self.is_working = True
         self.stop.wait()
         self.is_working = False
 
