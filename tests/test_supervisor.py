@@ -175,6 +175,7 @@ def test_the_port_of_the_daemon(workspace: Workspace, tmp_path: Path) -> None:
     listen = {"listen": f"127.0.0.1:{port}"}
     with PumpProcess(tmp_path, workspace, NO_BROKER, http=listen) as pump:
         pump.wait_ready("slack")
+        pump.wait_log("broker_events.unreachable")
         pump.wait_log("broker_commands.unreachable")
         assert ask(port, "/livez") == (200, b"ok\n")
         assert ask(port, "/readyz") == (503, b"not connected: broker_events, broker_commands\n")
