@@ -399,7 +399,7 @@ def test_pump_that_ended_by_itself_is_told_with_its_last_words(
         pump.kill()
         pump.check()
         pump.start()
-        assert workspace.wait_live(60)
+        assert workspace.wait(lambda: workspace.connections == 2, 60)
         os.kill(pump.pid, signal.SIGKILL)
         with pytest.raises(PumpEnded) as ended:
             wait_until(pump.check)
