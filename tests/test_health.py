@@ -275,7 +275,7 @@ def test_a_slow_client(service: Service, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_many_slow_clients(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only so many are served at once; the others are told, and places become free again."""
-    monkeypatch.setattr(health, "_SECONDS", 1.0)
+    monkeypatch.setattr(health, "_SECONDS", 4.0)
     threads = threading.active_count()
     idle = [service.connect() for _ in range(40)]
     answers = [read_all(client) for client in idle]
