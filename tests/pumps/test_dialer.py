@@ -188,7 +188,7 @@ def test_a_failure_long_ago_makes_no_wait_longer(workspace: Workspace, dial: Dia
 
 def test_none_comes_after_the_stop(workspace: Workspace, dial: Dial) -> None:
     """What is under way when it comes is closed, and orders that stand are nobody's any more."""
-    workspace.faults.api_errors[OPEN].append(Hang(0.3))
+    workspace.faults.api_errors[OPEN].append(Hang(3.0))
     dialing = dial()
     dialing.order(3)
     wait_until(lambda: calls(workspace))
@@ -246,7 +246,7 @@ def test_it_tells_when_it_will_be_heard_of_again(workspace: Workspace, dial: Dia
     dialing = dial(connections=1, max=HOUR)
     for _ in range(2):
         dialing.wait_waiting()
-    workspace.faults.api_errors[OPEN].append(Hang(1.0))
+    workspace.faults.api_errors[OPEN].append(Hang(3.0))
     dialing.order(1)
     wait_until(lambda: calls(workspace))
     assert dialing.dialer.beat > time.monotonic() + 60
