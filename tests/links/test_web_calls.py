@@ -210,7 +210,7 @@ def test_a_slow_method_leaves_a_worker_to_the_others(workspace: Workspace, start
 def test_a_stop_leaves_what_was_not_begun(workspace: Workspace, start: Start) -> None:
     """It is neither made nor answered; what is under way is."""
     calls = start(workers=1)
-    answers(workspace, Hang(0.5))
+    answers(workspace, Hang(3.0))
     calls.submit("under way")
     assert workspace.wait(lambda: len(workspace.calls) == 1)
     calls.submit("waits")

@@ -196,7 +196,7 @@ def test_a_stop_in_a_gap_ends_it_after_the_call_and_the_next_run_goes_on(
     workspace.archive.page_max = 3
     workspace.channels["random"] = "C0RANDOM"
     ts = [workspace.say(name, f"{name} {n}") for name in ("general", "random") for n in range(6)]
-    faults = deque([Hang(0.0), Hang(0.0), Hang(0.5)])
+    faults = deque([Hang(0.0), Hang(0.0), Hang(3.0)])
     workspace.faults.api_errors[HISTORY] = faults
     filling = fill()
     missed(filling, around(*ts))
