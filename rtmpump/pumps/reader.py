@@ -329,6 +329,9 @@ class Reader:
             refusals += 1
             self._pause(session, appended)
             appended = self._append(items, good_until_ms)
+        if refusals and session is not None:
+            # That last try may have been slow too, and what was sent meanwhile is unread.
+            session.paused(time.monotonic())
         self._accepted(session, refusals)
         if appended.dropped is not None:
             self._tell_dropped(session, appended.dropped)
