@@ -146,7 +146,7 @@ def test_a_gap_is_told_to_who_fills_it_before_it_is_in_the_spool(
 
 def test_no_hello_no_shift(workspace: Workspace, spool: Spool) -> None:
     """Connections without a hello tell nothing and leave the begin of the gap where it was."""
-    settings = configure(workspace, slack={"hello_timeout": 0.3})
+    settings = configure(workspace, slack={"hello_timeout": 2.0})
     with reading(settings, spool) as running:
         assert workspace.wait_live()
         workspace.emit(message(1))
@@ -363,7 +363,7 @@ def test_full_spool_blocks_and_goes_on(workspace: Workspace, spool: Spool) -> No
 
     A command written meanwhile would seem unanswered: so its sender is told that nobody listens.
     """
-    settings = configure(workspace, slack={"ping_interval": 0.2, "ping_timeout": 0.5})
+    settings = configure(workspace, slack={"ping_interval": 0.2, "ping_timeout": 2.0})
     with reading(settings, spool) as running:
         wait_until(lambda: "connected" in running.told.names())
         filled = fill(spool)
