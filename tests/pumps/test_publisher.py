@@ -651,7 +651,7 @@ def test_a_broker_that_stops_confirming_is_left(
 ) -> None:
     """Confirms that get lost end the connection; the next one brings all events."""
     monkeypatch.setattr("rtmpump.pumps.publisher._CONFIRM_TIMEOUT_MIN", 0.0)
-    one = pump(broker={"heartbeat": 1}).start()
+    one = pump(broker={"heartbeat": 3}).start()
     real, lost = one.publisher.settled, []
 
     def deaf(tag: int, multiple: bool, ok: bool) -> None:
