@@ -139,7 +139,7 @@ def test_a_consumer_timeout_neither_loses_nor_doubles_a_command(
         " application:set_env(rabbit, channel_tick_interval, 200).",
     )
     try:
-        workspace.faults.reply_policy = faults.late(3.0)
+        workspace.faults.reply_policy = faults.late(6.0)
         rig = start()
         command = broker.command(message("slow"), message_id="m")
         assert broker.result(command).json["ok"]
