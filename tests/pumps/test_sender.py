@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import struct
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -343,10 +344,12 @@ def test_typing_is_coalesced_for_each_thread(
     """One indicator in three seconds; that of a thread is another one."""
     start()
     thread = {"type": "typing", "channel": GENERAL, "thread_ts": "1355517523.000005"}
+    began = time.monotonic()
     for command in (thread, {"type": "typing", "channel": GENERAL}) * 3:
         assert broker.ask(command)["ok"]
+    spans = 1 + int((time.monotonic() - began) / 3)
     frames = [frame for frame in workspace.frames if frame["type"] == "typing"]
-    assert len(frames) == 2
+    assert 2 <= len(frames) <= 2 * spans
 
 
 def test_a_finish_waits_no_longer_than_for_the_replies(
