@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pika
+import pika.exceptions
 import pytest
 
 from rtmpump.core.frames import Reply
@@ -75,6 +76,12 @@ def test_a_dead_queue_that_is_gone_loses_no_dead_letter(start: StartRig, broker:
     assert broker.more_results(command) == []
 
 
+def fill(broker: Broker, queue: str) -> None:
+    """Publish to a queue until it refuses."""
+    while True:
+        broker.publish(b"not ours", queue=queue)
+
+
 def test_a_full_dead_queue_does_not_hold_back_the_answer(
     node: RabbitNode, start: StartRig, broker: Broker, broker_url: str
 ) -> None:
@@ -85,13 +92,17 @@ def test_a_full_dead_queue_does_not_hold_back_the_answer(
         "set_policy", "--vhost", vhost, "full", "dead$",
         '{"max-length": 1, "overflow": "reject-publish"}', "--apply-to", "queues",
     )  # fmt: skip
-    commands = [broker.command(f"garbage {number}") for number in range(12)]
+    # Only where it refuses already is no letter taken before RabbitMQ finds that it is full.
+    with pytest.raises(pika.exceptions.NackError):
+        fill(broker, "rtm.outbound.dead")
+    letters = {f"garbage {number}" for number in range(12)}
+    commands = [broker.command(letter) for letter in letters]
     for command in commands:
         assert broker.result(command).json["ok"] is False
     assert rig.sender.waiting
-    seen = set()
-    while len(seen) < len(commands):
-        seen.add(broker.dead().body)
+    seen: set[str] = set()
+    while not seen >= letters:
+        seen.add(broker.dead().body.decode())
     wait_until(lambda: is_empty(rig, broker))
     assert not any(broker.more_results(command) for command in commands)
     # Each counts once, however often its letter was refused.
