@@ -121,7 +121,7 @@ class Source:
         return self.read_until(lambda _: self._are_live(count))
 
     def _are_live(self, count: int) -> bool:
-        # Slack says hello a moment before it sends events.
+        # Slack may find out later than we do that another one is over.
         return self.mode.connections == count == len(self.workspace.sockets)
 
     def ping(self, id: int, connection: int = 1) -> None:
