@@ -13,6 +13,7 @@ import pika.exceptions
 import pytest
 
 from rtmpump.core.frames import Reply
+from rtmpump.core.refusals import Refusals
 from rtmpump.pumps.sender import Finish
 from rtmpump.sandbox import faults
 from rtmpump.sandbox.rabbit import RabbitNode
@@ -113,7 +114,7 @@ def test_a_result_that_is_refused_is_tried_again(start: StartRig, broker: Broker
     """Also on a new connection; it comes once, and only then the command is acked."""
     queue = broker.queue(name="full", x_max_length=0, x_overflow="reject-publish")
     rig = start()
-    rig.sender._answers._renew_after = 0.5
+    rig.sender._answers._refusals = Refusals(0.5)
     broker.publish(message("hi"), reply_to=queue, correlation_id="c", message_id="m")
     wait_until(lambda: "nacked" in rig.ended)
     broker.channel.queue_delete(queue)
