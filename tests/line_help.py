@@ -75,6 +75,9 @@ class Line:
             return
         with self._lock:
             self._sockets.append(theirs)
+        if self._over:  # since we looked: nobody else ends this one
+            theirs.close()
+            return
         self._begin(self._carry, theirs, ours)
         self._carry(ours, theirs)
 
