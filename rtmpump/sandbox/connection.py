@@ -119,9 +119,11 @@ class Connection:
         elif kind == "error":
             self._refuse(self._hub.faults.hello_error)
         elif kind == "send":
-            self._send(_HELLO)
-            self._repeat_last_reply()
-            self._hub.set_live(self, True)
+            # One step for whoever looks: who has read hello gets each event from then on.
+            with self._hub.changed:
+                self._send(_HELLO)
+                self._repeat_last_reply()
+                self._hub.set_live(self, True)
 
     def _refuse(self, error: rtm.Json) -> None:
         self._send({"type": "error", "error": error})

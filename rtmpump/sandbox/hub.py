@@ -133,11 +133,6 @@ class Hub:
         with self.changed:
             return [peer for peer in self.peers if peer.live]
 
-    def open_sockets(self) -> list[SocketConnection]:
-        """The connections of Socket Mode that have not ended."""
-        with self.changed:
-            return list(self.sockets)
-
     def live_sockets(self) -> list[SocketConnection]:
         """The connections of Socket Mode that get events."""
         with self.changed:

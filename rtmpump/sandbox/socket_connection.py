@@ -31,14 +31,19 @@ class SocketConnection(Connection):
     def _greet(self) -> None:
         kind = self._hub.faults.next_hello()
         if self._ticket is None:
-            self.close(1008, "expired ticket")
-        elif len(self._hub.open_sockets()) > self._hub.faults.most_sockets:
-            self.write(encode(socket_frames.disconnect("too_many_websockets")))
-            self._hub.later(_CLOSE_SOON, lambda: self.close(1000))
-        elif kind == "send":
-            self._hub.envelopes.enabled = True
-            self.write(encode(socket_frames.hello(len(self._hub.open_sockets()))))
-            self._hub.set_live(self, True)
+            return self.close(1008, "expired ticket")
+        # One step for whoever looks, as over RTM; and of several that come at once, each counts
+        # those that were greeted before it, so that not all of them are too many.
+        with self._hub.changed:
+            others = len(self._hub.live_sockets())
+            if others >= self._hub.faults.most_sockets:
+                self.write(encode(socket_frames.disconnect("too_many_websockets")))
+                self._hub.later(_CLOSE_SOON, lambda: self.close(1000))
+            elif kind == "send":
+                self._hub.envelopes.enabled = True
+                self.write(encode(socket_frames.hello(others + 1)))
+                self._hub.set_live(self, True)
+        return None
 
     def _take_frame(self, payload: bytes) -> None:
         """Takes an acknowledgement; Slack says nothing to it, nor to what is none."""
