@@ -48,7 +48,7 @@ def test_words_of_an_event_inject_nothing(
 ) -> None:
     """Line breaks, wildcards, names of exchanges, long ones: clean keys, headers that fit."""
     pump = start_pump()
-    queue = broker.queue(("rtm.events", "#"))
+    queue = broker.all_from_now_on()
     for word in ODD_WORDS:
         event = {"type": word, "subtype": word, "channel": word, "user": word, "ts": word}
         workspace.emit(event)
@@ -101,7 +101,7 @@ def test_what_is_nested_too_deep_arrives_as_unknown(
 ) -> None:
     """A hundred thousand levels: published as it is, and the pump reads on."""
     start_pump()
-    queue = broker.queue(("rtm.events", "#"))
+    queue = broker.all_from_now_on()
     deep = b'{"type": "message", "x": ' + opening * 100_000
     workspace.emit(deep)
     workspace.emit({"type": "probe"})

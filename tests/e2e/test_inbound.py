@@ -88,7 +88,7 @@ def pump(start_pump: StartPump) -> PumpProcess:
 @pytest.fixture
 def events(pump: PumpProcess, broker: Broker) -> str:
     """A queue that gets all events from now on."""
-    return broker.queue(("rtm.events", "#"))
+    return broker.all_from_now_on()
 
 
 def test_every_documented_event_arrives_with_its_key_and_unchanged(
@@ -279,7 +279,7 @@ def test_ignored_types_are_not_published(
 ) -> None:
     """`type` with all subtypes, `type.subtype` alone; others pass."""
     start_pump(events={"ignore": ["presence_change", "message.channel_join"]})
-    queue = broker.queue(("rtm.events", "#"))
+    queue = broker.all_from_now_on()
     workspace.emit({"type": "presence_change", "user": "U1"})
     workspace.emit({"type": "presence_change", "subtype": "x"})
     workspace.emit({"type": "message", "subtype": "channel_join"})
