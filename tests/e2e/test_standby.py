@@ -323,10 +323,12 @@ def test_who_loses_the_turn_fills_no_gap_until_the_next(
         url = broker_url.replace(str(node.port), str(line.port))
         first = pumps.start_active(url, events={"backfill": True})
         second = pumps.start_standby()
-        workspace.faults.api_errors["rtm.connect"] = deque(["internal_error"])
+        refusing = deque(["internal_error"] * 1000)
+        workspace.faults.api_errors["rtm.connect"] = refusing
         workspace.cut()
         assert workspace.wait(lambda: not workspace.live)
         workspace.say("general", "missed")
+        refusing.clear()
         first.wait_log("backfill.waits", 2, reason="ratelimited")
         line.freeze()
         lost = first.wait_log("lock.lost")
