@@ -452,7 +452,8 @@ def test_repeats_are_dropped_and_acknowledged(
     wait_until(lambda: all(one.given_up for one in workspace.envelopes), 60)
     workspace.faults.deaf_to_acks = False
     workspace.emit(message(20))
-    wait_until(lambda: workspace.envelopes[-1].acknowledgements == 2)
+    # One on each connection, or more: Slack sends it again to a pump that is slow.
+    wait_until(lambda: workspace.envelopes[-1].acknowledgements >= 2)
     stop(pump)
     assert all(len(one.deliveries) == 8 for one in workspace.envelopes[:-1])
     got = broker.drain(queue)
