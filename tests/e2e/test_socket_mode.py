@@ -321,7 +321,7 @@ def test_a_refresh_opens_no_gap(
     with Flood(workspace) as flood:
         for reason in ("warning", "refresh_requested"):
             before = set(workspace.sockets)
-            workspace.disconnect(reason, close_after=5.0)
+            workspace.disconnect(reason, close_after=20.0)
             wait_until(
                 lambda before=before: (
                     len(set(workspace.sockets) - before) == 2
