@@ -135,11 +135,12 @@ def test_our_own_rate_keeps_slack_content(
     start_socket: StartSocketPump, broker: Broker, workspace: Workspace
 ) -> None:
     """At outbound.rate a Slack that takes so many a second never says no."""
-    workspace.faults.post_rate = 4.0
-    start_socket(outbound={"rate": 2.0, "burst": 1})
-    sent = [broker.command({"channel": "C0GENERAL", "text": f"{n}"}) for n in range(5)]
-    assert [broker.result(one).json["attempts"] for one in sent] == [1] * 5
-    assert [one.text for one in workspace.sent] == list("01234")
+    # Slack may take one late and the next at once: that makes up for a second between them.
+    workspace.faults.post_rate = 1.0
+    start_socket(outbound={"rate": 0.5, "burst": 1})
+    sent = [broker.command({"channel": "C0GENERAL", "text": f"{n}"}) for n in range(4)]
+    assert [broker.result(one).json["attempts"] for one in sent] == [1] * 4
+    assert [one.text for one in workspace.sent] == list("0123")
 
 
 @pytest.mark.parametrize("how", [faults.CUT_BEFORE_REPLY, faults.NEVER])
