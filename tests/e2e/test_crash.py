@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from signal import SIGTERM
 from typing import Any
@@ -180,9 +181,13 @@ def test_a_gap_begins_before_what_lay_unread(
     pump = start_pump()
     pump.signal(signal.SIGSTOP)
     at: list[int] = []
+    killed = threading.Event()
 
     def frames() -> Iterator[bytes]:
-        for number in range(30_000):
+        # For as long as it lives, so that there is always something that it has not read.
+        for number in count():
+            if killed.is_set():
+                return
             at.append(time.time_ns() // 1_000_000)
             yield numbered(number)
 
@@ -193,6 +198,7 @@ def test_a_gap_begins_before_what_lay_unread(
     pump.signal(signal.SIGCONT)
     wait_until(lambda: broker.count(queue) > 10)
     pump.kill()
+    killed.set()
     flood.join()
     pump.start()
     pump.wait_ready()
