@@ -318,10 +318,17 @@ class Supervisor:
         self._tell_status()
 
     def _tell_status(self) -> None:
+        told = ""
+        # Again if it changed meanwhile: another thread may have told the newer one before us.
+        while (status := self._status()) != told:
+            self._notifier.status(status)
+            told = status
+
+    def _status(self) -> str:
         role = "" if self._lease is None else f"{self.links.role}: "
         away = [link for link in self.links.wanted if not self.links.is_up(link)]
         state = f"waiting for {', '.join(away)}" if away else "all links are up"
-        self._notifier.status(f"{role}{state}")
+        return f"{role}{state}"
 
     def _feed_watchdog(self) -> None:
         stalled = self.stalled()
