@@ -171,12 +171,12 @@ class Workspace:
         """Sends what waits for its next try without waiting for it."""
         self._hub.envelopes.retry_now()
 
-    def wait(self, predicate: Callable[[], object], timeout: float = 10.0) -> bool:
+    def wait(self, predicate: Callable[[], object], timeout: float = 30.0) -> bool:
         """Waits until `predicate()` is true, asked at each change; False after `timeout`."""
         with self._hub.changed:
             return bool(self._hub.changed.wait_for(predicate, timeout))
 
-    def wait_live(self, timeout: float = 10.0, count: int = 1) -> bool:
+    def wait_live(self, timeout: float = 30.0, count: int = 1) -> bool:
         """Waits until at least `count` connections are live; False after `timeout`."""
         return self.wait(lambda: self.live >= count, timeout)
 
