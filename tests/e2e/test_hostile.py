@@ -77,6 +77,7 @@ def test_names_of_the_workspace_inject_nothing(
     workspace.close(1001, 'x"}\r\n{"event": "forged"}')
     told = broker.get(queue).json
     assert told["reason"] == "closed"
+    pump.wait_log("slack.connected", 2)
     # While it runs a line may be half written, or come between two looks.
     pump.terminate()
     assert pump.wait() == 0
