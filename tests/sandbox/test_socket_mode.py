@@ -109,7 +109,8 @@ def test_slack_sdk_is_content(kind: Callable[..., Any], workspace: Workspace) ->
 @pytest.mark.parametrize("kind", [BuiltinClient, WebsocketClient])
 def test_slack_sdk_follows_a_disconnect(kind: Callable[..., Any], workspace: Workspace) -> None:
     """A client of slack_sdk that is asked to refresh connects anew and gets what follows."""
-    workspace.faults.ack_seconds = 20.0
+    # Sent again within the time of the test, should the client change connections once more.
+    workspace.faults.ack_seconds = 2.0
     with connected(kind, workspace) as listener:
         (first,) = workspace.sockets
         workspace.disconnect("refresh_requested", close_after=0.5)
