@@ -300,11 +300,12 @@ class Supervisor:
             _log.info("http.listening", host=host, port=port)
         if self._spool_port is not None:
             self._spool_port.start()
-        for thread in self._threads.values():
-            thread.start()
-        # A broker or a Slack that is away must not hold up the boot.
+        # A broker or a Slack that is away must not hold up the boot. Told before the threads begin,
+        # or what they tell could come first.
         self._notifier.ready()
         self._tell_status()
+        for thread in self._threads.values():
+            thread.start()
 
     def _up(self, link: str, where: str) -> None:
         self.links.up(link, where)
@@ -317,10 +318,17 @@ class Supervisor:
         self._tell_status()
 
     def _tell_status(self) -> None:
+        told = ""
+        # Again if it changed meanwhile: another thread may have told the newer one before us.
+        while (status := self._status()) != told:
+            self._notifier.status(status)
+            told = status
+
+    def _status(self) -> str:
         role = "" if self._lease is None else f"{self.links.role}: "
         away = [link for link in self.links.wanted if not self.links.is_up(link)]
         state = f"waiting for {', '.join(away)}" if away else "all links are up"
-        self._notifier.status(f"{role}{state}")
+        return f"{role}{state}"
 
     def _feed_watchdog(self) -> None:
         stalled = self.stalled()

@@ -156,19 +156,14 @@ class Hub:
     def spawn(self, work: Callable[[], object]) -> bool:
         """Runs `work` in a thread that `join` waits for; False once the workspace stops."""
 
-        def run() -> None:
-            try:
-                work()
-            finally:
-                with self.changed:
-                    self._threads.discard(threading.current_thread())
-
         with self.changed:
             if self.stopping.is_set():
                 return False
-            thread = threading.Thread(target=run, name="sandbox", daemon=True)
-            self._threads.add(thread)
+            # No thread says itself that it has ended: it would still be there a moment later.
+            self._threads = {thread for thread in self._threads if thread.is_alive()}
+            thread = threading.Thread(target=work, name="sandbox", daemon=True)
             thread.start()
+            self._threads.add(thread)
             return True
 
     def later(self, seconds: float, work: Callable[[], object]) -> None:

@@ -168,13 +168,15 @@ def test_a_cut_is_filled_while_live_events_go_on(
     pump: PumpProcess, broker: Broker, workspace: Workspace
 ) -> None:
     """A new connection is not waited for by the history, nor the other way round."""
-    workspace.faults.api_errors["rtm.connect"] = deque(["internal_error"] * 3)
+    refusing = deque(["internal_error"] * 1000)
+    workspace.faults.api_errors["rtm.connect"] = refusing
     slow = deque([HttpAnswer(429, {"Retry-After": "1"})] * 1000)
     workspace.faults.api_errors[HISTORY] = slow
     workspace.cut()
     assert workspace.wait(lambda: not workspace.live)
     workspace.say("random", "missed")
-    assert workspace.wait_live()
+    refusing.clear()
+    assert workspace.wait_live(30)
     pump.wait_log("backfill.began")
     workspace.say("general", "live")
     live = broker.take_until("all", lambda got: bool(got) and got[-1].key == "message")[-1]
@@ -365,10 +367,12 @@ def test_a_new_gap_while_one_is_filled_is_filled_too(
 
     away(pump, workspace, say)
     pump.wait_log("backfill.began")
-    workspace.faults.api_errors["rtm.connect"] = deque(["internal_error"])
+    refusing = deque(["internal_error"] * 1000)
+    workspace.faults.api_errors["rtm.connect"] = refusing
     workspace.cut()
     assert workspace.wait(lambda: not workspace.live)
     workspace.say("random", "second")
+    refusing.clear()
     got = until_closed(broker, count=2)
     assert sorted(texts(once(filled(got)))) == ["first", "second"]
     assert len(closing(got)) == 2

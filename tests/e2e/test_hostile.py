@@ -48,7 +48,7 @@ def test_words_of_an_event_inject_nothing(
 ) -> None:
     """Line breaks, wildcards, names of exchanges, long ones: clean keys, headers that fit."""
     pump = start_pump()
-    queue = broker.queue(("rtm.events", "#"))
+    queue = broker.all_from_now_on()
     for word in ODD_WORDS:
         event = {"type": word, "subtype": word, "channel": word, "user": word, "ts": word}
         workspace.emit(event)
@@ -77,6 +77,10 @@ def test_names_of_the_workspace_inject_nothing(
     workspace.close(1001, 'x"}\r\n{"event": "forged"}')
     told = broker.get(queue).json
     assert told["reason"] == "closed"
+    pump.wait_log("slack.connected", 2)
+    # While it runs a line may be half written, or come between two looks.
+    pump.terminate()
+    assert pump.wait() == 0
     assert not pump.logged("forged")
     assert len(pump.log_lines()) == len(pump.log_text().splitlines())
 
@@ -101,7 +105,7 @@ def test_what_is_nested_too_deep_arrives_as_unknown(
 ) -> None:
     """A hundred thousand levels: published as it is, and the pump reads on."""
     start_pump()
-    queue = broker.queue(("rtm.events", "#"))
+    queue = broker.all_from_now_on()
     deep = b'{"type": "message", "x": ' + opening * 100_000
     workspace.emit(deep)
     workspace.emit({"type": "probe"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import deque
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -303,11 +304,12 @@ def test_the_rate_of_a_channel_is_kept(
 ) -> None:
     """Two at once, then five a second: seven need at least a second."""
     start_pump(outbound={"rate": 5.0, "burst": 2})
+    # Not since the first arrived: Slack may have been slow to take it.
+    began = time.time()
     for n in range(7):
         broker.publish(OK | {"text": str(n)})
     assert workspace.wait(lambda: len(workspace.sent) == 7, 60)
-    times = [one.received_at for one in workspace.sent]
-    assert times[-1] - times[0] > 0.9
+    assert workspace.sent[-1].received_at - began > 0.9
     assert texts(workspace) == [str(n) for n in range(7)]
 
 
@@ -356,7 +358,8 @@ def test_a_reply_that_never_comes_is_sent_again(
     start_pump: StartPump, broker: Broker, workspace: Workspace
 ) -> None:
     """With "resend" it may be there twice, and the result says so."""
-    start_pump(outbound=FAST | {"reply_timeout": 0.4})
+    # A busy machine answers the second time in that time.
+    start_pump(outbound=FAST | {"reply_timeout": 2})
     workspace.faults.reply_policy = deque([faults.NEVER])
     result = broker.ask(OK)
     assert (result["ok"], result["attempts"], result["uncertain"]) == (True, 2, True)

@@ -321,7 +321,7 @@ def test_a_refresh_opens_no_gap(
     with Flood(workspace) as flood:
         for reason in ("warning", "refresh_requested"):
             before = set(workspace.sockets)
-            workspace.disconnect(reason, close_after=5.0)
+            workspace.disconnect(reason, close_after=20.0)
             wait_until(
                 lambda before=before: (
                     len(set(workspace.sockets) - before) == 2
@@ -452,7 +452,8 @@ def test_repeats_are_dropped_and_acknowledged(
     wait_until(lambda: all(one.given_up for one in workspace.envelopes), 60)
     workspace.faults.deaf_to_acks = False
     workspace.emit(message(20))
-    wait_until(lambda: workspace.envelopes[-1].acknowledgements == 2)
+    # One on each connection, or more: Slack sends it again to a pump that is slow.
+    wait_until(lambda: workspace.envelopes[-1].acknowledgements >= 2)
     stop(pump)
     assert all(len(one.deliveries) == 8 for one in workspace.envelopes[:-1])
     got = broker.drain(queue)
@@ -471,8 +472,10 @@ def test_a_gap_is_told_only_when_no_connection_is_left(
     wait_until(lambda: first not in workspace.sockets and len(workspace.sockets) == 2)
     assert second in workspace.sockets
     workspace.emit(message(1))
+    # What came before it, came before it here too.
+    got = broker.take_until(queue, lambda got: 1 in numbers(got))
+    assert kinds(got) == ["rtmpump.connected"]
     wait_until(acknowledged(workspace))
-    assert kinds(broker.drain(queue)) == ["rtmpump.connected"]
     at = time.time_ns() // 1_000_000
     workspace.cut()
     pump.wait_log("slack.disconnected")
@@ -497,7 +500,8 @@ def test_a_silent_connection_is_found_and_replaced(
     """Of a connection that died without a word a ping tells; Slack's pings are answered."""
     workspace = workspace_that_retries
     queue = all_events(broker)
-    pump = start_socket(slack={"ping_interval": 0.3, "ping_timeout": 0.5})
+    # A busy machine answers the pings of the other connection in that time.
+    pump = start_socket(slack={"ping_interval": 0.3, "ping_timeout": 5})
     workspace.ping(b"are you there")
     wait_until(lambda: workspace.pongs.count(b"are you there") == 2)
     first, second = workspace.sockets

@@ -117,7 +117,8 @@ def test_a_rate_limit_is_obeyed_in_its_channel_alone(
     start_socket: StartSocketPump, broker: Broker, workspace: Workspace
 ) -> None:
     """Retry-After is waited for, order is kept, and another channel does not wait."""
-    limited = HttpAnswer(429, {"Retry-After": "2"}, '{"ok":false,"error":"ratelimited"}')
+    # Long enough that the message to the other channel comes in that time.
+    limited = HttpAnswer(429, {"Retry-After": "5"}, '{"ok":false,"error":"ratelimited"}')
     start_socket(outbound={"rate": 100.0, "burst": 100})
     workspace.faults.api_errors["chat.postMessage"].append(limited)
     began = time.monotonic()
@@ -125,7 +126,7 @@ def test_a_rate_limit_is_obeyed_in_its_channel_alone(
     wait_until(lambda: posts(workspace) == 1)
     assert broker.ask({"channel": "C0RANDOM", "text": "other"})["ok"]
     results = [broker.result(one).json for one in slow]
-    assert time.monotonic() - began >= 2
+    assert time.monotonic() - began >= 5
     assert [result["attempts"] for result in results] == [2, 1, 1]
     assert [one.text for one in workspace.sent] == ["other", "0", "1", "2"]
 
@@ -134,11 +135,12 @@ def test_our_own_rate_keeps_slack_content(
     start_socket: StartSocketPump, broker: Broker, workspace: Workspace
 ) -> None:
     """At outbound.rate a Slack that takes so many a second never says no."""
-    workspace.faults.post_rate = 4.0
-    start_socket(outbound={"rate": 2.0, "burst": 1})
-    sent = [broker.command({"channel": "C0GENERAL", "text": f"{n}"}) for n in range(5)]
-    assert [broker.result(one).json["attempts"] for one in sent] == [1] * 5
-    assert [one.text for one in workspace.sent] == list("01234")
+    # Slack may take one late and the next at once: that makes up for a second between them.
+    workspace.faults.post_rate = 1.0
+    start_socket(outbound={"rate": 0.5, "burst": 1})
+    sent = [broker.command({"channel": "C0GENERAL", "text": f"{n}"}) for n in range(4)]
+    assert [broker.result(one).json["attempts"] for one in sent] == [1] * 4
+    assert [one.text for one in workspace.sent] == list("0123")
 
 
 @pytest.mark.parametrize("how", [faults.CUT_BEFORE_REPLY, faults.NEVER])
@@ -146,7 +148,8 @@ def test_what_nobody_knows_is_decided_by_on_uncertain(
     start_socket: StartSocketPump, broker: Broker, workspace: Workspace, how: faults.Answer
 ) -> None:
     """Accepted and the answer lost: dead-lettered as uncertain, or sent again and told so."""
-    timeouts = {"reply_timeout": 1, "rate": 100.0}
+    # A busy machine answers the second time in that time.
+    timeouts = {"reply_timeout": 3, "rate": 100.0}
     pump = start_socket(outbound={"on_uncertain": "dead-letter", **timeouts})
     workspace.faults.reply_policy = deque([how])
     result = broker.ask({"channel": "C0GENERAL", "text": "x"})

@@ -196,6 +196,9 @@ class _Link:
                         over = True
                     elif data and way in weather.loses:
                         self.has_lost = True
+                        # Healed since: `heal` has not seen that this one lost something.
+                        if way not in self._proxy.weather.loses:
+                            self.end(reset=True)
                     elif data and not self.has_lost:
                         held.append((time.monotonic() + weather.delay, data))
                         size += len(data)

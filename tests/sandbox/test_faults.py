@@ -216,7 +216,8 @@ def test_a_message_can_stay_unanswered(workspace: Workspace) -> None:
 
 def test_a_reply_can_be_late_and_overtaken(workspace: Workspace) -> None:
     """Replies come in any order."""
-    workspace.faults.reply_policy = deque([faults.late(0.2)])
+    # Longer than anything holds up the second message.
+    workspace.faults.reply_policy = deque([faults.late(2.0)])
     with connect(workspace) as client:
         client.say("one", 1)
         client.say("two", 2)
