@@ -300,12 +300,11 @@ class Supervisor:
             _log.info("http.listening", host=host, port=port)
         if self._spool_port is not None:
             self._spool_port.start()
-        # A broker or a Slack that is away must not hold up the boot. Told before the threads begin,
-        # or what they tell could come first.
-        self._notifier.ready()
-        self._tell_status()
         for thread in self._threads.values():
             thread.start()
+        # A broker or a Slack that is away must not hold up the boot.
+        self._notifier.ready()
+        self._tell_status()
 
     def _up(self, link: str, where: str) -> None:
         self.links.up(link, where)
