@@ -23,7 +23,17 @@ KINDS: Final = Kinds()
 ENDS_PUMP: Final = Kinds()
 """Those that end the pump's process."""
 
-HTML: Final = HttpAnswer(200, {"content-type": "text/html"}, "<html>Slack is over there</html>")
+_HTML: Final = HttpAnswer(200, {"content-type": "text/html"}, "<html>Slack is over there</html>")
+# A limit without its time would let a channel rest for half a minute, and hide what follows.
+ANSWERS: Final[tuple[faults.ApiFault, ...]] = (
+    HttpAnswer(429, {"retry-after": "1"}),
+    HttpAnswer(500),
+    HttpAnswer(503, {}, "no"),
+    _HTML,
+    Hang(1.0),
+    Reset(),
+)
+"""What any method of Slack's Web API may come to."""
 
 _MUCH: Final = 6_000.0
 _REFUSED: Final = "spool.refuses"
@@ -278,12 +288,7 @@ def _down(rig: Rig) -> None:
 @kind("Slack: 429, 500, HTML and errors when we connect")
 def _api_errors(rig: Rig) -> None:
     answers: list[faults.ApiFault] = [
-        HttpAnswer(429, {"retry-after": "1"}),
-        HttpAnswer(500),
-        HttpAnswer(503, {}, "no"),
-        HTML,
-        Hang(1.0),
-        Reset(),
+        *ANSWERS,
         "internal_error",
         "never heard of",
         {"ok": True, "url": 7},

@@ -7,10 +7,10 @@ from collections import deque
 from typing import Final
 
 from rtmpump.sandbox import faults
-from rtmpump.sandbox.faults import Answer, Hang, HttpAnswer, Reset
+from rtmpump.sandbox.faults import Answer
 from tests.faults.kinds import Kinds, hold
 from tests.faults.rig import Rig
-from tests.faults.strikes import HTML
+from tests.faults.strikes import ANSWERS
 
 KINDS: Final = Kinds()
 kind = KINDS.enter
@@ -126,14 +126,8 @@ def _deaf(rig: Rig) -> None:
 
 @kind("Slack: 429, 500, HTML and errors at chat.postMessage")
 def _post_errors(rig: Rig) -> None:
-    # A limit without its time would let the channel rest for half a minute, and hide what follows.
     answers: list[faults.ApiFault] = [
-        HttpAnswer(429, {"retry-after": "1"}),
-        HttpAnswer(500),
-        HttpAnswer(503, {}, "no"),
-        HTML,
-        Hang(1.0),
-        Reset(),
+        *ANSWERS,
         "request_timeout",
         "internal_error",
         "never heard of",

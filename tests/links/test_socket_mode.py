@@ -464,21 +464,28 @@ def through(line: Line, opened: Make) -> Source:
     return source
 
 
-def test_no_pong_before_the_connection_that_lags_has_answered(
-    workspace: Workspace, opened: Make, line: Line
-) -> None:
-    """Else an event that is on its way would be older than what a gap says nobody knows of."""
-    source = through(line, opened)
+def pinged_while_it_lags(
+    workspace: Workspace, source: Source, line: Line
+) -> tuple[list[bytes], list[bytes]]:
+    """What came while the line stood still, and all that came: the pong after both events."""
     line.freeze()
     for number in range(2):
         workspace.emit(message(number))
     source.ping(5)
-    got = source.read_until(lives)
-    assert pongs(got, 5) == 0
-    assert len(numbers(got)) < 2
+    frozen = source.read_until(lives)
+    assert pongs(frozen, 5) == 0
     line.thaw()
-    got += source.read_until(lambda bodies: pongs(bodies, 5))
+    got = frozen + source.read_until(lambda bodies: pongs(bodies, 5))
     assert set(numbers(got)) == {0, 1}
+    return frozen, got
+
+
+def test_no_pong_before_the_connection_that_lags_has_answered(
+    workspace: Workspace, opened: Make, line: Line
+) -> None:
+    """Else an event that is on its way would be older than what a gap says nobody knows of."""
+    frozen, got = pinged_while_it_lags(workspace, through(line, opened), line)
+    assert len(numbers(frozen)) < 2
     assert pongs(got, 5) == 1
 
 
@@ -487,15 +494,7 @@ def test_one_that_leaves_has_to_answer_too(workspace: Workspace, opened: Make, l
     source = through(line, opened)
     workspace.disconnect("warning", close_after=None, numbers=workspace.sockets[1:])
     source.read_until(lambda _: source.orders)
-    line.freeze()
-    for number in range(2):
-        workspace.emit(message(number))
-    source.ping(5)
-    got = source.read_until(lives)
-    assert pongs(got, 5) == 0
-    line.thaw()
-    got += source.read_until(lambda bodies: pongs(bodies, 5))
-    assert set(numbers(got)) == {0, 1}
+    pinged_while_it_lags(workspace, source, line)
 
 
 def test_one_that_leaves_and_is_the_only_one_shows_that_slack_lives(
