@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import IO
 
 from tests.pump_help import SECONDS, wait_until
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 _OURS = ("RTMPUMP_", "SLACK_", "CREDENTIALS_DIRECTORY", "STATE_DIRECTORY", "NOTIFY_SOCKET")
 
 

@@ -11,8 +11,8 @@ import pytest
 from rtmpump import config
 from rtmpump.config import Config
 from rtmpump.errors import EXIT_CONFIG, ConfigError
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "config.example.toml"
 TOKEN = "xoxb-17653672481-kRtYzq"
 ENV = {"SLACK_API_TOKEN": TOKEN}

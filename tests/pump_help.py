@@ -19,10 +19,10 @@ from pika.adapters.blocking_connection import BlockingChannel
 
 from rtmpump.sandbox.rabbit import RabbitNode
 from rtmpump.sandbox.workspace import Workspace
+from tests.support.paths import ROOT
 
 SECONDS = 30.0
 LINKS = ("slack", "broker_events", "broker_commands")
-ROOT = Path(__file__).resolve().parent.parent
 _DEFAULTS: dict[str, dict[str, object]] = {
     "retry": {"initial": 0.05, "max": 2},
     "http": {"listen": ""},

@@ -16,8 +16,8 @@ import pytest
 
 from rtmpump.errors import SpoolError
 from rtmpump.spool import Row, Spool
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 PAGE = 4096
 MIB = 1 << 20
 START_MS = 1_700_000_000_000

@@ -17,6 +17,7 @@ from rtmpump.sandbox.workspace import Workspace
 from tests.cli_help import Running, config_file, environment, rtmpump
 from tests.conftest import StartPump
 from tests.pump_help import SECONDS, Broker
+from tests.support.paths import ROOT
 
 NOBODY = "amqp://guest:pass-word@127.0.0.1:1/%2F"
 
@@ -87,7 +88,7 @@ def test_bash_completes_with_the_line_of_the_readme(tmp_path: Path) -> None:
     """What is told there defines a completion that proposes the commands."""
     (tmp_path / "rtmpump").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m rtmpump "$@"\n')
     (tmp_path / "rtmpump").chmod(0o700)
-    readme = (Path(__file__).resolve().parent.parent / "README.md").read_text()
+    readme = (ROOT / "README.md").read_text()
     told = next(line for line in readme.splitlines() if "_RTMPUMP_COMPLETE=bash_source" in line)
     script = f"{told.partition('#')[0]}\n" + (
         "COMP_WORDS=(rtmpump st) COMP_CWORD=1; _rtmpump_completion rtmpump; "

@@ -32,8 +32,8 @@ from rtmpump.sandbox.rabbit import RabbitNode
 from rtmpump.sandbox.rtm import as_bytes
 from rtmpump.sandbox.workspace import Workspace
 from tests.pump_help import wait_until
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 FAR = 10_000.0 + TOLERANCE_MS
 
 

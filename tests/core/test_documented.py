@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 from rtmpump.core.documented import TYPES
 from rtmpump.core.routes import clean, route
+from tests.support.paths import DATA
 
-DATA = Path(__file__).parents[1] / "data"
 # The reference shows these as well; they go to Slack and never come from there.
 WE_SEND = ("presence_query", "presence_sub")
 

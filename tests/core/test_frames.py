@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
@@ -23,8 +22,8 @@ from rtmpump.core.frames import (
     parse,
     ping,
 )
+from tests.support.paths import DATA
 
-DATA = Path(__file__).parents[1] / "data"
 DOCUMENTED = [
     json.loads(line)["event"] for line in (DATA / "rtm_events.jsonl").read_text().splitlines()
 ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rtmpump.core.routes import Route, clean, ignored, route
+from tests.support.paths import DATA
 
-DATA = Path(__file__).parents[1] / "data"
 DOCUMENTED = [
     json.loads(line)["event"] for line in (DATA / "rtm_events.jsonl").read_text().splitlines()
 ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -12,7 +11,9 @@ import pika
 import yaml
 from jsonschema.validators import extend
 
-FILE = Path(__file__).parents[2] / "deploy" / "asyncapi.yaml"
+from tests.support.paths import ROOT
+
+FILE = ROOT / "deploy" / "asyncapi.yaml"
 _PROPERTIES = (
     "content_type",
     "content_encoding",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,9 +16,10 @@ from rtmpump.core.routes import Route, route
 from rtmpump.errors import CommandRejected
 from rtmpump.links import topology
 from tests.deploy.asyncapi_help import load
+from tests.support.paths import DATA
 
 DOCUMENT = load()
-EVENTS = Path(__file__).parents[1] / "data" / "rtm_events.jsonl"
+EVENTS = DATA / "rtm_events.jsonl"
 # A busy machine is slow; that is no fact about the document.
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 OWN = {

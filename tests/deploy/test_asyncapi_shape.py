@@ -9,15 +9,14 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 
 from tests.deploy.asyncapi_help import FILE, Document, load
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 FIELDS = {
     "": "asyncapi id info servers defaultContentType channels operations components",
     "info": "title version description termsOfService contact license tags externalDocs",

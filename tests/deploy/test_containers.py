@@ -23,8 +23,8 @@ import yaml
 
 from rtmpump import config
 from rtmpump.supervisor import STOP_DEADLINE
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 KUBERNETES = DEPLOY / "kubernetes"
 ALL = "0.0.0.0"  # noqa: S104 - nothing is bound to it

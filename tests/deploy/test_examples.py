@@ -26,8 +26,9 @@ from tests.pump_help import (
     add_vhost,
     wait_until,
 )
+from tests.support.paths import ROOT
 
-EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples"
+EXAMPLES = ROOT / "deploy" / "examples"
 UNREACHABLE = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "ENETUNREACH")
 EVENT = {"type": "reaction_added", "user": "U1", "reaction": "tada", "event_ts": "1.000001"}
 VHOST = "test-examples"

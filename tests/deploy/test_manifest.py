@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import textwrap
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+from tests.support.paths import ROOT
+
+README = (ROOT / "README.md").read_text()
 # As the page of each event names it (https://docs.slack.dev/reference/events).
 SCOPE_OF = {
     "channel_created": "channels:read",

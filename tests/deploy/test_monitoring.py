@@ -6,15 +6,15 @@ import json
 import re
 import shutil
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from rtmpump.metrics import LINKS, STANDBY_LINKS, Metrics
+from tests.support.paths import ROOT
 
-DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
+DEPLOY = ROOT / "deploy"
 PROMETHEUS = DEPLOY / "prometheus"
 RULES = PROMETHEUS / "alerts.yml"
 DASHBOARD = DEPLOY / "grafana" / "dashboards" / "rtmpump.json"
@@ -150,7 +150,7 @@ def test_each_alert_says_how_bad_it_is_and_has_a_runbook_entry() -> None:
 
 def test_the_reasons_of_losses_in_the_runbook_are_those_of_the_code() -> None:
     """Each reason that events are dropped for is explained, or is left out by the rule."""
-    pumps = Path(__file__).resolve().parents[2] / "rtmpump" / "pumps"
+    pumps = ROOT / "rtmpump" / "pumps"
     code = "".join(file.read_text() for file in pumps.glob("*.py"))
     reasons = set(re.findall(r'metrics\.dropped\(\s*"(\w+)"', code))
     assert reasons

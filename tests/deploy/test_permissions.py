@@ -22,8 +22,9 @@ from rtmpump.sandbox.rabbit import RabbitNode
 from rtmpump.sandbox.workspace import Workspace
 from tests.cli_help import config_file, rtmpump
 from tests.pump_help import Broker, PumpProcess, add_vhost, wait_until
+from tests.support.paths import ROOT
 
-RABBITMQ = Path(__file__).resolve().parents[2] / "deploy" / "rabbitmq"
+RABBITMQ = ROOT / "deploy" / "rabbitmq"
 USERS = ("rtm-pump", "rtm-consumer", "rtm-producer", "rtm-operator")
 PASSWORD = "opens-nothing"
 ACCESS_REFUSED = 403

@@ -11,8 +11,9 @@ import pytest
 
 from rtmpump.errors import EXIT_CONFIG
 from rtmpump.supervisor import STOP_DEADLINE
+from tests.support.paths import ROOT
 
-FOLDER = Path(__file__).resolve().parents[2] / "systemd"
+FOLDER = ROOT / "systemd"
 UNITS = ("rtmpump.service", "rtmpump@.service")
 PROGRAM = "/opt/rtmpump/bin/rtmpump"
 

@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Iterable
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,8 +14,8 @@ from rtmpump.core.documented import TYPES
 from rtmpump.sandbox.workspace import Workspace
 from tests.conftest import StartPump
 from tests.pump_help import Broker, Message, PumpProcess, wait_until
+from tests.support.paths import DATA
 
-DATA = Path(__file__).parent.parent / "data"
 # These two end the connection; they have tests of their own. hello makes events of ours.
 ENDS = ("goodbye", "team_migration_started", "hello")
 MIB = 1 << 20

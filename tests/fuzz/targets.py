@@ -18,13 +18,14 @@ from rtmpump.core.session import MessageIds, Session, State
 from rtmpump.errors import CommandRejected, ConfigError
 from rtmpump.links.event_properties import event_properties
 from rtmpump.links.rabbit_reading import without_headers
+from tests.support.paths import DATA, ROOT
 
 Target = Callable[[bytes], None]
 
 _FRAME_MAX: Final = 16 << 10
 _TOKEN: Final = "xoxb-17653672481-kRtYzq"
-_DATA: Final = Path(__file__).parents[1] / "data" / "rtm_events.jsonl"
-_EXAMPLE: Final = Path(__file__).parents[2] / "config.example.toml"
+_DATA: Final = DATA / "rtm_events.jsonl"
+_EXAMPLE: Final = ROOT / "config.example.toml"
 
 
 def a_frame(data: bytes) -> None:
