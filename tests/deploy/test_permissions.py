@@ -20,8 +20,8 @@ from rtmpump.config import Config, Ha
 from rtmpump.links.topology import definitions
 from rtmpump.sandbox.rabbit import RabbitNode
 from rtmpump.sandbox.workspace import Workspace
-from tests.cli_help import config_file, rtmpump
 from tests.pump_help import Broker, PumpProcess, add_vhost, wait_until
+from tests.support.cli import config_file, rtmpump
 from tests.support.paths import ROOT
 
 RABBITMQ = ROOT / "deploy" / "rabbitmq"

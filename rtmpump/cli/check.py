@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import click
 import msgspec
 
-from rtmpump.cli_common import Loaded, config_option, load, one_line, print_json, risks, start_log
+from rtmpump.cli.common import Loaded, config_option, load, one_line, print_json, risks, start_log
 from rtmpump.config import Broker, Config, Slack
 from rtmpump.config_sources import from_env, from_file
 from rtmpump.errors import (

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from rtmpump.sandbox.workspace import Workspace
-from tests.cli_help import Running, rtmpump
 from tests.pump_help import SECONDS, PumpProcess, wait_until
 from tests.spool_help import PAGE, body, child, leaves, line, made, opened, put, scribble
+from tests.support.cli import Running, rtmpump
 
 NOBODY = "amqp://guest:guest@127.0.0.1:1/%2F"
 KILLED = """

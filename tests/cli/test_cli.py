@@ -14,9 +14,9 @@ import pytest
 
 from rtmpump.sandbox.faults import HttpAnswer
 from rtmpump.sandbox.workspace import Workspace
-from tests.cli_help import Running, config_file, environment, rtmpump
 from tests.conftest import StartPump
 from tests.pump_help import SECONDS, Broker
+from tests.support.cli import Running, config_file, environment, rtmpump
 from tests.support.paths import ROOT
 
 NOBODY = "amqp://guest:pass-word@127.0.0.1:1/%2F"

@@ -14,10 +14,10 @@ import pytest
 from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.rabbit import RabbitNode
 from rtmpump.sandbox.workspace import Workspace
-from tests.cli_help import rtmpump
 from tests.conftest import StartPump
 from tests.health_help import AT
 from tests.pump_help import Broker, PumpProcess, wait_until
+from tests.support.cli import rtmpump
 
 
 def listening(start_pump: StartPump, host: str = "127.0.0.1", *, ready: bool = True) -> PumpProcess:

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Final
 
 import click
 
-from rtmpump.cli_common import (
+from rtmpump.cli.common import (
     ago,
     amount,
     config_option,

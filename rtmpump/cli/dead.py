@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import click
 
-from rtmpump.cli_common import (
+from rtmpump.cli.common import (
     amount,
     clipped,
     config_option,

@@ -14,9 +14,9 @@ from pika.exceptions import UnroutableError
 from rtmpump.sandbox import faults
 from rtmpump.sandbox.rabbit import RabbitNode
 from rtmpump.sandbox.workspace import Workspace
-from tests.cli_help import Running, config_file, rtmpump
 from tests.conftest import StartPump
 from tests.pump_help import Broker, wait_until
+from tests.support.cli import Running, config_file, rtmpump
 
 NOBODY = "amqp://guest:pass-word@127.0.0.1:1/%2F"
 FAST = {"rate": 100.0, "burst": 10}

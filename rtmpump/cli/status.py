@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import click
 
-from rtmpump.cli_common import (
+from rtmpump.cli.common import (
     ago,
     amount,
     config_option,

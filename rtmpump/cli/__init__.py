@@ -18,7 +18,7 @@ from typing import Final, NamedTuple, NoReturn
 import click
 from click.shell_completion import CompletionItem
 
-from rtmpump.cli_common import config_option, load, one_line, print_json, risks, start_log
+from rtmpump.cli.common import config_option, load, one_line, print_json, risks, start_log
 from rtmpump.errors import RtmpumpError
 
 _INTERRUPTED: Final = 130
@@ -33,13 +33,13 @@ class _Row(NamedTuple):
 
 _COMMANDS: Final = {
     "run": _Row("rtmpump.cli", "The daemon, in the foreground, until SIGTERM or Ctrl-C."),
-    "check": _Row("rtmpump.cli_check", "Validate the configuration; ask Slack and RabbitMQ."),
-    "demo": _Row("rtmpump.cli_demo", "The whole thing, with no account and no setup."),
-    "tail": _Row("rtmpump.cli_queue", "Print events live from RabbitMQ."),
-    "send": _Row("rtmpump.cli_queue", "Send a message to Slack and print the answer."),
-    "status": _Row("rtmpump.cli_status", "What the running daemon is doing."),
-    "spool": _Row("rtmpump.cli_spool", "Look at the events that RabbitMQ has not confirmed."),
-    "dead": _Row("rtmpump.cli_dead", "List, retry or drop the dead-lettered commands."),
+    "check": _Row("rtmpump.cli.check", "Validate the configuration; ask Slack and RabbitMQ."),
+    "demo": _Row("rtmpump.cli.demo", "The whole thing, with no account and no setup."),
+    "tail": _Row("rtmpump.cli.queue", "Print events live from RabbitMQ."),
+    "send": _Row("rtmpump.cli.queue", "Send a message to Slack and print the answer."),
+    "status": _Row("rtmpump.cli.status", "What the running daemon is doing."),
+    "spool": _Row("rtmpump.cli.spool", "Look at the events that RabbitMQ has not confirmed."),
+    "dead": _Row("rtmpump.cli.dead", "List, retry or drop the dead-lettered commands."),
     "topology": _Row("rtmpump.cli", "What is declared in RabbitMQ."),
 }
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 import click
 import msgspec
 
-from rtmpump.cli_common import (
+from rtmpump.cli.common import (
     clipped,
     config_option,
     load,

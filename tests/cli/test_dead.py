@@ -16,9 +16,9 @@ import pytest
 from rtmpump.config import Outbound
 from rtmpump.links.topology import Queue, outbound
 from rtmpump.sandbox.workspace import Workspace
-from tests.cli_help import Running, config_file, environment, rtmpump
 from tests.conftest import StartPump
 from tests.pump_help import SECONDS, Broker, wait_until
+from tests.support.cli import Running, config_file, environment, rtmpump
 
 DEAD, COMMANDS = "rtm.outbound.dead", "rtm.outbound"
 WHY = {
