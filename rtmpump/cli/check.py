@@ -13,7 +13,7 @@ import msgspec
 
 from rtmpump.cli.common import Loaded, config_option, load, one_line, print_json, risks, start_log
 from rtmpump.config import Broker, Config, Slack
-from rtmpump.config_sources import from_env, from_file
+from rtmpump.config.sources import from_env, from_file
 from rtmpump.errors import (
     EXIT_CONFIG,
     EXIT_DONE,

@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Final
 from urllib.parse import urlsplit
 
-from rtmpump.config_secrets import Secret
+from rtmpump.config.secrets import Secret
 from rtmpump.demo.audience import Audience
 from rtmpump.demo.chatter import CHANNELS, Chatter
 from rtmpump.demo.line import Line, remove

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from rtmpump.config import Slack
-from rtmpump.config_secrets import Secret
+from rtmpump.config.secrets import Secret
 from rtmpump.errors import LinkError
 from rtmpump.links.rtm import RtmSocket
 from rtmpump.sandbox.faults import Hang, HttpAnswer, Reset

@@ -15,10 +15,10 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar, get_type
 from msgspec import Struct
 from msgspec.structs import replace
 
-from rtmpump import config_secrets as secrets
-from rtmpump import config_values as kinds
-from rtmpump.config_secrets import Secret
-from rtmpump.config_sources import Given, from_env, from_file
+from rtmpump.config import secrets
+from rtmpump.config import values as kinds
+from rtmpump.config.secrets import Secret
+from rtmpump.config.sources import Given, from_env, from_file
 from rtmpump.errors import ConfigError
 
 __all__ = [

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rtmpump.config_values import found, masked, nearest, reason
+from rtmpump.config.values import found, masked, nearest, reason
 from rtmpump.errors import ConfigError
 
 Names = Mapping[str, tuple[str, ...]]

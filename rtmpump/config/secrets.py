@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 from urllib.parse import SplitResult, urlsplit
 
-from rtmpump.config_values import MASK, Kind, ListOf, masked, reason
+from rtmpump.config.values import MASK, Kind, ListOf, masked, reason
 from rtmpump.errors import ConfigError
 
 _LONGEST: Final = 65_536

@@ -16,7 +16,7 @@ import structlog
 from rtmpump import config, log
 from rtmpump.config import Config, Secret
 from rtmpump.errors import ConfigError
-from tests.config_help import ENV, EXAMPLE, TOKEN, load, refused, table, told
+from tests.support.config import ENV, EXAMPLE, TOKEN, load, refused, table, told
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtmpump import config
-from tests.config_help import ENV, load, table, told
+from tests.support.config import ENV, load, table, told
 
 _SHORT = {
     "{times}": 'write seconds as a number, or "10s", "2m", "1h"',

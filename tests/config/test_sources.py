@@ -8,7 +8,7 @@ import pytest
 
 from rtmpump import config
 from rtmpump.errors import ConfigError
-from tests.config_help import ENV, load, table, told
+from tests.support.config import ENV, load, table, told
 
 _WRONG_NAMES = table(r"""
 [slack]\n\n# why\nping_intervall = 5 | 4: slack.ping_intervall: unknown key; did you mean slack.ping_interval?
