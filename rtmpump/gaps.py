@@ -22,7 +22,7 @@ from typing import Any, Final
 import msgspec
 
 from rtmpump.core.history import Gap
-from rtmpump.spool_file import beside, sync_path
+from rtmpump.spool.file import beside, sync_path
 
 GAPS_MAX: Final = 64
 

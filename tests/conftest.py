@@ -15,7 +15,7 @@ from rtmpump.sandbox.rabbit import RabbitNode
 from rtmpump.sandbox.workspace import Workspace
 from tests.pump_help import Broker, PumpProcess, add_vhost
 from tests.socket_help import StartSocketPump, wait_connections
-from tests.spool_help import Told
+from tests.support.spool import Told
 
 StartPump = Callable[..., PumpProcess]
 

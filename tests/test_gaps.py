@@ -8,7 +8,7 @@ import pytest
 
 from rtmpump.core.history import Gap
 from rtmpump.gaps import GAPS_MAX, Gaps
-from tests.spool_help import Told
+from tests.support.spool import Told
 
 
 def gap(from_ms: int, to_ms: int, team: str = "T1") -> Gap:

@@ -38,7 +38,7 @@ from rtmpump.errors import (
     SpoolLocked,
 )
 from rtmpump.spool import Spool
-from rtmpump.spool_look import find_all_problems
+from rtmpump.spool.read_only import find_all_problems
 from rtmpump.spool_port import addressed, socket_path
 from rtmpump.spool_view import ANSWERS, STILL_AT_WORK
 

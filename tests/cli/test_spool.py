@@ -16,14 +16,14 @@ import pytest
 
 from rtmpump.sandbox.workspace import Workspace
 from tests.pump_help import SECONDS, PumpProcess, wait_until
-from tests.spool_help import PAGE, body, child, leaves, line, made, opened, put, scribble
 from tests.support.cli import Running, rtmpump
+from tests.support.spool import PAGE, body, child, leaves, line, made, opened, put, scribble
 
 NOBODY = "amqp://guest:guest@127.0.0.1:1/%2F"
 KILLED = """
 import sys, os
 from pathlib import Path
-from tests.spool_help import opened, put
+from tests.support.spool import opened, put
 put(opened(Path(sys.argv[1])), 700)
 print("put", flush=True)
 sys.stdin.read()

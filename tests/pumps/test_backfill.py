@@ -23,7 +23,7 @@ from rtmpump.sandbox.faults import Hang, HttpAnswer
 from rtmpump.sandbox.workspace import Workspace
 from rtmpump.spool import Spool
 from tests.pump_help import SECONDS, wait_until
-from tests.spool_help import MIB, Told, opened, rows
+from tests.support.spool import MIB, Told, opened, rows
 
 GENERAL = "C0GENERAL"
 HISTORY = "conversations.history"

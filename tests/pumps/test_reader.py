@@ -30,7 +30,7 @@ from tests.pumps.reader_help import (
     open_spool,
     reading,
 )
-from tests.spool_help import small_disk
+from tests.support.spool import small_disk
 
 MIB = 1 << 20
 

@@ -1,4 +1,4 @@
-"""What `rtmpump.spool_file` promises: one holder, our file only, and what a bad disk means."""
+"""What `rtmpump.spool.file` promises: one holder, our file only, and what a bad disk means."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from rtmpump.errors import SpoolCorrupt, SpoolError, SpoolFailed, SpoolLocked
-from tests.spool_help import (
+from tests.support.spool import (
     MIB,
     START_MS,
     body,
@@ -32,7 +32,7 @@ from tests.spool_help import (
 HOLDER = """
 import sys
 from pathlib import Path
-from tests.spool_help import opened, put
+from tests.support.spool import opened, put
 spool = opened(Path(sys.argv[1]))
 put(spool, 3)
 print("held", flush=True)
@@ -192,7 +192,7 @@ LIMITED = """
 import os, resource, sys
 from pathlib import Path
 from rtmpump.errors import SpoolFailed
-from tests.spool_help import MIB, disk_bytes, opened, put, seqs
+from tests.support.spool import MIB, disk_bytes, opened, put, seqs
 path, limit, told = Path(sys.argv[1]), int(sys.argv[2]), []
 spool = opened(path, sync="full", told=lambda *words: told.append(words))
 last = put(spool, 10)
@@ -273,7 +273,7 @@ def broken_disk(tmp_path: Path) -> dict[str, str]:
 SYNCED = """
 import ctypes, sys
 from pathlib import Path
-from tests.spool_help import opened, put
+from tests.support.spool import opened, put
 fsyncs = ctypes.CDLL(None).rtmpump_fsyncs
 spool = opened(Path(sys.argv[1]), sync=sys.argv[2])
 put(spool, 1)
@@ -295,7 +295,7 @@ UNSYNCED = """
 import os, sys
 from pathlib import Path
 from rtmpump.errors import SpoolFailed
-from tests.spool_help import image, opened, put, seqs
+from tests.support.spool import image, opened, put, seqs
 path, broken = Path(sys.argv[1]), Path(os.environ["BROKEN"])
 told = []
 spool = opened(path, sync="full", told=lambda *words: told.append(words))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rtmpump.errors import SpoolError
-from tests.spool_help import (
+from tests.support.spool import (
     PAGE,
     START_MS,
     Told,

@@ -20,7 +20,7 @@ from itertools import islice
 from pathlib import Path
 
 from rtmpump.errors import SpoolCorrupt, SpoolError, SpoolLocked
-from rtmpump.spool_file import beside, check, faults, file_size, find_problems, is_empty, set_up
+from rtmpump.spool.file import beside, check, faults, file_size, find_problems, is_empty, set_up
 
 _PROBLEMS_MAX = 200
 _PRAGMAS = ("locking_mode=EXCLUSIVE", "cache_size=-8192", "mmap_size=0")

@@ -12,7 +12,7 @@ import pytest
 
 from rtmpump.errors import SpoolError
 from rtmpump.spool import Measure, Origin, Spool
-from tests.spool_help import (
+from tests.support.spool import (
     MIB,
     START_MS,
     body,
@@ -215,7 +215,7 @@ def test_closed_spool_refuses(path: Path) -> None:
 KILLED = """
 import sys
 from pathlib import Path
-from tests.spool_help import opened, put
+from tests.support.spool import opened, put
 spool = opened(Path(sys.argv[1]), sync="full")
 while True:
     print("before", flush=True)
@@ -296,7 +296,7 @@ def test_appends_do_not_starve_the_publisher(path: Path) -> None:
 MEMORY = """
 import resource, sys
 from pathlib import Path
-from tests.spool_help import opened, put, rows
+from tests.support.spool import opened, put, rows
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 spool = opened(Path(sys.argv[1]), max_bytes=1 << 30)
 put(spool, 1000)

@@ -96,7 +96,7 @@ def until(condition: Callable[[], bool], seconds: float = 30) -> None:
 
 @contextmanager
 def child(script: str, *args: object, **env: str) -> Iterator[subprocess.Popen[str]]:
-    """A Python process with `tests.spool_help` in reach; killed at the end if it still runs."""
+    """A Python process with `tests.support.spool` in reach; killed at the end if it still runs."""
     process = subprocess.Popen(
         [sys.executable, "-c", script, *map(str, args)],
         cwd=ROOT,

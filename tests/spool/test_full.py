@@ -9,7 +9,7 @@ import pytest
 
 from rtmpump.errors import SpoolFull
 from rtmpump.spool import Dropped, Spool
-from tests.spool_help import MIB, START_MS, body, disk_bytes, opened, put, put_until, seqs, until
+from tests.support.spool import MIB, START_MS, body, disk_bytes, opened, put, put_until, seqs, until
 
 
 @pytest.mark.parametrize("size", [10, 300, 2100, 5000, 100_000])

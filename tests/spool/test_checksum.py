@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.spool_help import (
+from tests.support.spool import (
     PAGE,
     Told,
     body,
@@ -93,7 +93,7 @@ DAMAGED_LATER = """
 import sys
 from pathlib import Path
 from rtmpump.errors import SpoolCorrupt
-from tests.spool_help import opened, put, seqs
+from tests.support.spool import opened, put, seqs
 spool = opened(Path(sys.argv[1]))
 put(spool, 60_000)
 print("filled", flush=True)

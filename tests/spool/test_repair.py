@@ -1,4 +1,4 @@
-"""What `rtmpump.spool_repair` promises: a damaged file is kept, and a crash loses nothing."""
+"""What `rtmpump.spool.repair` promises: a damaged file is kept, and a crash loses nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from rtmpump.errors import SpoolCorrupt, SpoolFailed
-from tests.spool_help import (
+from tests.support.spool import (
     MIB,
     PAGE,
     Told,
@@ -147,7 +147,7 @@ def test_repaired_file_keeps_its_mode(path: Path) -> None:
 KILLED = """
 import sys
 from pathlib import Path
-from tests.spool_help import opened
+from tests.support.spool import opened
 print("begun", flush=True)
 spool = opened(Path(sys.argv[1]), sync="full")
 print("open", flush=True)

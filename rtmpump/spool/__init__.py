@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from rtmpump.errors import SpoolCorrupt, SpoolFailed, SpoolFull
-from rtmpump.spool_file import (
+from rtmpump.spool.file import (
     PAGE,
     READ,
     Origin,
@@ -52,8 +52,8 @@ from rtmpump.spool_file import (
     write_origin,
     write_state,
 )
-from rtmpump.spool_look import looking
-from rtmpump.spool_repair import Told, open_sound
+from rtmpump.spool.read_only import looking
+from rtmpump.spool.repair import Told, open_sound
 
 __all__ = ["Appended", "Dropped", "Measure", "Origin", "Peek", "Row", "Spool", "Told"]
 

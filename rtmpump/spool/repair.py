@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rtmpump.errors import SpoolCorrupt
-from rtmpump.spool_file import (
+from rtmpump.spool.file import (
     INSERT,
     PAGE,
     READ,
