@@ -126,8 +126,8 @@ def run(config_file: str | None) -> None:
     config = loaded.config
     start_log(config)
     from rtmpump import log
+    from rtmpump.daemon.supervisor import Supervisor
     from rtmpump.links.systemd import Notifier
-    from rtmpump.supervisor import Supervisor
 
     for risk in risks(loaded):
         log.get("config").warning("config.unwise", **risk)

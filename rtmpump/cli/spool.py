@@ -28,6 +28,8 @@ from rtmpump.cli.common import (
     start_log,
 )
 from rtmpump.config import Config
+from rtmpump.daemon.control_socket import addressed, socket_path
+from rtmpump.daemon.spool_report import ANSWERS, STILL_AT_WORK
 from rtmpump.errors import (
     EXIT_DONE,
     EXIT_FAILED,
@@ -39,8 +41,6 @@ from rtmpump.errors import (
 )
 from rtmpump.spool import Spool
 from rtmpump.spool.read_only import find_all_problems
-from rtmpump.spool_port import addressed, socket_path
-from rtmpump.spool_view import ANSWERS, STILL_AT_WORK
 
 _SECONDS: Final = 10.0
 _END: Final = b'{"end":'

@@ -22,7 +22,7 @@ import pytest
 import yaml
 
 from rtmpump import config
-from rtmpump.supervisor import STOP_DEADLINE
+from rtmpump.daemon.supervisor import STOP_DEADLINE
 from tests.support.paths import ROOT
 
 DEPLOY = ROOT / "deploy"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from rtmpump.daemon.supervisor import STOP_DEADLINE
 from rtmpump.errors import EXIT_CONFIG
-from rtmpump.supervisor import STOP_DEADLINE
 from tests.support.paths import ROOT
 
 FOLDER = ROOT / "systemd"

@@ -26,9 +26,9 @@ from pathlib import Path
 from typing import Final
 
 from rtmpump import log
+from rtmpump.daemon.spool_report import ANSWERS
 from rtmpump.errors import RtmpumpError
 from rtmpump.spool import Spool
-from rtmpump.spool_view import ANSWERS
 
 _ASK_SECONDS: Final = 5.0
 _READ_SECONDS: Final = 60.0

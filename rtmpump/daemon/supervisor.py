@@ -27,6 +27,9 @@ from rtmpump import health, log
 from rtmpump.config import Config
 from rtmpump.core.frames import Reply
 from rtmpump.core.session import MessageIds
+from rtmpump.daemon.control_socket import SpoolPort
+from rtmpump.daemon.link_states import Links
+from rtmpump.daemon.threads import Alarm, PumpThread
 from rtmpump.errors import (
     EXIT_DONE,
     EXIT_FAILED,
@@ -45,7 +48,6 @@ from rtmpump.links.slack_api import SlackApi
 from rtmpump.links.socket_mode import SEEN_MOST, SocketMode
 from rtmpump.links.systemd import Notifier
 from rtmpump.links.web_calls import WORKERS, Answered, WebCalls
-from rtmpump.links_state import Links
 from rtmpump.metrics import Metrics
 from rtmpump.pumps import publisher as publishing
 from rtmpump.pumps import reader as reading
@@ -55,8 +57,6 @@ from rtmpump.pumps.dialer import Dialer
 from rtmpump.pumps.directory import Directory
 from rtmpump.pumps.turns import Turns
 from rtmpump.spool import Spool
-from rtmpump.spool_port import SpoolPort
-from rtmpump.threads import Alarm, PumpThread
 
 STOP_DEADLINE: Final = 20.0
 # A loop that makes no round in this time hangs; a node that does not answer takes its part of it.

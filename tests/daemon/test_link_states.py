@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from rtmpump import log
+from rtmpump.daemon.link_states import Links
 from rtmpump.links.retry import Retry
-from rtmpump.links_state import Links
 from rtmpump.metrics import Metrics
 
 
