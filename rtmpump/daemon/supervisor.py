@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
-from rtmpump import health, log
+from rtmpump import log
 from rtmpump.config import Config
 from rtmpump.core.frames import Reply
 from rtmpump.core.session import MessageIds
@@ -40,6 +40,7 @@ from rtmpump.errors import (
     TokenRefused,
 )
 from rtmpump.gaps import Gaps
+from rtmpump.http import server as health
 from rtmpump.links import lease as leasing
 from rtmpump.links.lease import Lease
 from rtmpump.links.retry import Retry

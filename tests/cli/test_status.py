@@ -15,9 +15,9 @@ from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.rabbit import RabbitNode
 from rtmpump.sandbox.workspace import Workspace
 from tests.conftest import StartPump
-from tests.health_help import AT
 from tests.pump_help import Broker, PumpProcess, wait_until
 from tests.support.cli import rtmpump
+from tests.support.http import AT
 
 
 def listening(start_pump: StartPump, host: str = "127.0.0.1", *, ready: bool = True) -> PumpProcess:

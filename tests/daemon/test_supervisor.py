@@ -18,8 +18,8 @@ from rtmpump.sandbox.faults import Hang
 from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.workspace import Workspace
 from tests.conftest import StartPump
-from tests.health_help import ask
 from tests.pump_help import ROOT, PumpProcess, wait_until
+from tests.support.http import ask
 
 # Nobody listens there, so these pumps have a workspace and no broker.
 NO_BROKER = "amqp://guest:guest@127.0.0.1:1/%2F"

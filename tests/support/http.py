@@ -6,7 +6,7 @@ import http.client
 import socket
 from typing import Any, NamedTuple
 
-from rtmpump.health import Port, Sources
+from rtmpump.http.server import Port, Sources
 from rtmpump.metrics import LINKS, STANDBY_LINKS, Metrics
 
 SECONDS = 30.0

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from rtmpump import page
+from rtmpump.http import page
 from rtmpump.metrics import LINKS
-from tests.chromium_help import MISSING, Chromium, Tab
-from tests.health_help import AT, Service
+from tests.support.chromium import MISSING, Chromium, Tab
+from tests.support.http import AT, Service
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING or "it is there")
 

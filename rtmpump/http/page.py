@@ -18,8 +18,8 @@ from pathlib import Path
 from string import Template
 from typing import Any, Final
 
-from rtmpump import page_words as words
-from rtmpump.page_chart import Chart, chart
+from rtmpump.http import wording as words
+from rtmpump.http.chart import Chart, chart
 
 _HERE: Final = Path(__file__).parent
 _NAMES: Final = {

@@ -27,10 +27,11 @@ from http.server import BaseHTTPRequestHandler
 from socketserver import TCPServer, ThreadingMixIn
 from typing import Any, Final, NamedTuple
 
-from rtmpump import log, page
+from rtmpump import log
 from rtmpump.core.own import rfc3339
 from rtmpump.errors import PortRefused
-from rtmpump.history import History
+from rtmpump.http import page
+from rtmpump.http.rate_history import History
 from rtmpump.metrics import Metrics
 
 _SECONDS: Final = 5.0

@@ -9,7 +9,7 @@ from itertools import pairwise
 from math import floor
 from typing import Any, Final, NamedTuple
 
-from rtmpump import page_words as words
+from rtmpump.http import wording as words
 
 SPAN: Final = 900
 HEIGHT: Final = 200

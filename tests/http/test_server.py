@@ -10,11 +10,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from rtmpump import config, health, history
+from rtmpump import config
 from rtmpump.errors import EXIT_FAILED, PortRefused
-from rtmpump.health import Port
-from tests.health_help import SECONDS, Service, read_all
+from rtmpump.http import rate_history as history
+from rtmpump.http import server as health
+from rtmpump.http.server import Port
 from tests.pump_help import wait_until
+from tests.support.http import SECONDS, Service, read_all
 
 
 @pytest.fixture

@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from rtmpump import page, page_chart
-from rtmpump import page_words as words
+from rtmpump.http import chart as page_chart
+from rtmpump.http import page
+from rtmpump.http import wording as words
 from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.workspace import Workspace
 from tests.conftest import StartPump
-from tests.health_help import AT, Service, ask
 from tests.pump_help import Broker, wait_until
+from tests.support.http import AT, Service, ask
 
 EVIL = "<script>alert('1')</script>\"&"
 

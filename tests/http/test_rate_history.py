@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtmpump.history import BUCKETS, STEP, TYPES, History, quantile
+from rtmpump.http.rate_history import BUCKETS, STEP, TYPES, History, quantile
 from rtmpump.metrics import BOUNDS, OTHER, Metrics
 
 NOON = 1_700_049_600.0  # 2023-11-15T12:00:00Z
