@@ -14,7 +14,7 @@ import pytest
 from rtmpump.sandbox.rabbit import RabbitNode
 from rtmpump.sandbox.workspace import Workspace
 from tests.pump_help import Broker, PumpProcess, add_vhost
-from tests.socket_help import StartSocketPump, wait_connections
+from tests.support.socket_mode import StartSocketPump, wait_connections
 from tests.support.spool import Told
 
 StartPump = Callable[..., PumpProcess]

@@ -24,7 +24,7 @@ from rtmpump.errors import (
     TokenRefused,
 )
 from rtmpump.links.client import Client
-from rtmpump.links.slack_api import SlackApi
+from rtmpump.links.slack.web_api import SlackApi
 from rtmpump.links.topology import Exchange, Queue, lock, outbound
 
 _TOKENS: Final = (

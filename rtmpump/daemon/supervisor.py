@@ -44,9 +44,9 @@ from rtmpump.http import server as health
 from rtmpump.links import lease as leasing
 from rtmpump.links.lease import Lease
 from rtmpump.links.retry import Retry
-from rtmpump.links.rtm import RtmSocket
-from rtmpump.links.slack_api import SlackApi
-from rtmpump.links.socket_mode import SEEN_MOST, SocketMode
+from rtmpump.links.slack.socket_mode import SEEN_MOST, SocketMode
+from rtmpump.links.slack.web_api import SlackApi
+from rtmpump.links.slack.websocket import RtmSocket
 from rtmpump.links.systemd import Notifier
 from rtmpump.links.web_calls import WORKERS, Answered, WebCalls
 from rtmpump.metrics import Metrics

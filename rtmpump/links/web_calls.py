@@ -24,7 +24,7 @@ from typing import Final, NamedTuple
 
 from rtmpump.core.bucket import Bucket
 from rtmpump.core.calls import CallAnswer
-from rtmpump.links.slack_api import CallFailed, CallRefused, SlackApi
+from rtmpump.links.slack.web_api import CallFailed, CallRefused, SlackApi
 
 WORKERS: Final = 4
 _LINE_MAX: Final = 8

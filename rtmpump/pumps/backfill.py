@@ -31,9 +31,9 @@ from rtmpump.core.history import Gap, Said, Span
 from rtmpump.core.routes import BACKFILL
 from rtmpump.errors import SpoolFailed, SpoolFull
 from rtmpump.gaps import Gaps
-from rtmpump.links.history import KINDS, PAGE, History, Stopped
 from rtmpump.links.retry import Retry
-from rtmpump.links.slack_api import CallRefused, SlackApi
+from rtmpump.links.slack.history import KINDS, PAGE, History, Stopped
+from rtmpump.links.slack.web_api import CallRefused, SlackApi
 from rtmpump.metrics import Metrics
 from rtmpump.spool import Spool
 

@@ -15,8 +15,8 @@ from typing import Final
 from rtmpump import config, log
 from rtmpump.errors import LinkError
 from rtmpump.links.retry import CallBudget, Retry, hold
-from rtmpump.links.rtm import RtmSocket
-from rtmpump.links.slack_api import SlackApi
+from rtmpump.links.slack.web_api import SlackApi
+from rtmpump.links.slack.websocket import RtmSocket
 
 # Slack's pages disagree whether apps.connections.open is of Tier 1 or 3; a refresh of all
 # connections at once must go through, and a storm must not.

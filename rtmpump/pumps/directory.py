@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from rtmpump import config, log
 from rtmpump.links.retry import Retry, hold
-from rtmpump.links.slack_api import ChannelsRefused, SlackApi
+from rtmpump.links.slack.web_api import ChannelsRefused, SlackApi
 
 Answer = Callable[[str | None, str], None]
 

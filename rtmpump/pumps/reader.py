@@ -39,9 +39,9 @@ from rtmpump.errors import (
     WriteFailed,
 )
 from rtmpump.links.retry import CallBudget, Retry, hold
-from rtmpump.links.rtm import RtmSocket
-from rtmpump.links.slack_api import Connected, SlackApi
-from rtmpump.links.socket_mode import SocketMode
+from rtmpump.links.slack.socket_mode import SocketMode
+from rtmpump.links.slack.web_api import Connected, SlackApi
+from rtmpump.links.slack.websocket import RtmSocket
 from rtmpump.metrics import Metrics
 from rtmpump.spool import Appended, Dropped, Spool
 

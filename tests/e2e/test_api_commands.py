@@ -13,7 +13,7 @@ from rtmpump.sandbox.rabbit import RabbitNode
 from rtmpump.sandbox.workspace import Workspace
 from tests.conftest import StartPump
 from tests.pump_help import Broker, PumpProcess, wait_until
-from tests.socket_help import StartSocketPump
+from tests.support.socket_mode import StartSocketPump
 
 ADD = "reactions.add"
 POST = "chat.postMessage"

@@ -14,7 +14,7 @@ from rtmpump.sandbox.faults import Hang, HttpAnswer
 from rtmpump.sandbox.workspace import Workspace
 from tests.conftest import StartPump
 from tests.pump_help import Broker, Message, PumpProcess, wait_until
-from tests.socket_help import StartSocketPump
+from tests.support.socket_mode import StartSocketPump
 
 FILL: dict[str, Any] = {"backfill": True}
 HISTORY = "conversations.history"

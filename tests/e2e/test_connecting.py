@@ -16,9 +16,9 @@ import pytest
 from rtmpump.sandbox.faults import ApiFault, HandshakeFault, Hang, HttpAnswer, Reset
 from rtmpump.sandbox.workspace import Workspace
 from tests.conftest import StartPump
-from tests.links.test_rtm_connect import Proxy
+from tests.links.slack.test_handshake import Proxy
 from tests.pump_help import Broker, PumpProcess
-from tests.tls_help import make_pair
+from tests.support.tls import make_pair
 
 INFO = {"level": "info"}
 

@@ -15,7 +15,7 @@ import pytest
 from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.workspace import Workspace
 from tests.pump_help import Broker, PumpProcess, wait_until
-from tests.tls_help import make_pair
+from tests.support.tls import make_pair
 
 StartPump = Callable[..., PumpProcess]
 

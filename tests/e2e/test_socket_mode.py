@@ -22,14 +22,14 @@ from rtmpump.spool import Spool
 from tests.conftest import StartPump
 from tests.e2e import test_crash
 from tests.pump_help import SECONDS, Broker, Message, PumpProcess, wait_until
-from tests.socket_help import StartSocketPump, wait_connections
+from tests.support.socket_mode import StartSocketPump, wait_connections
 
 NO_BROKER = "amqp://guest:guest@127.0.0.1:1/%2F"
 # The daemon, that kills itself at one point the first time that a message gets there.
 DYING = """
 import os, signal
 from rtmpump import cli
-from rtmpump.links.socket_mode import SocketMode
+from rtmpump.links.slack.socket_mode import SocketMode
 from rtmpump.spool import Spool
 kind, name = {point}
 method = getattr(kind, name)

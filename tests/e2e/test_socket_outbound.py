@@ -12,7 +12,7 @@ from rtmpump.sandbox import faults
 from rtmpump.sandbox.faults import HttpAnswer
 from rtmpump.sandbox.workspace import Workspace
 from tests.pump_help import Broker, wait_until
-from tests.socket_help import StartSocketPump
+from tests.support.socket_mode import StartSocketPump
 
 SLOW_RETRY = {"initial": 0.05, "max": 0.2, "jitter": "none"}
 SECTION = {"type": "section", "text": {"type": "mrkdwn", "text": "*hé*"}}

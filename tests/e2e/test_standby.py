@@ -21,8 +21,8 @@ from rtmpump.sandbox.rabbit import RabbitNode
 from rtmpump.sandbox.workspace import Workspace
 from tests.e2e.test_crash import Flood, all_events, gaps, numbers, until_number, untold
 from tests.e2e.test_crash import without_repeats as once
-from tests.line_help import Line
 from tests.pump_help import Broker, Message, PumpProcess, wait_until
+from tests.support.line import Line
 
 HEARTBEAT = 6
 LOCK = "rtmpump.lock"

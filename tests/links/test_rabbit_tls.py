@@ -15,7 +15,7 @@ from rtmpump.sandbox.rabbit import RabbitNode
 from rtmpump.sandbox.workspace import Workspace
 from tests.links.test_rabbit import ended, made
 from tests.pump_help import Broker, PumpProcess
-from tests.tls_help import make_pair
+from tests.support.tls import make_pair
 
 USER = "pump.example"
 PAST = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)

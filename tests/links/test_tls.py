@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rtmpump.links import tls
-from tests.tls_help import make_pair
+from tests.support.tls import make_pair
 
 
 def handshake(client: ssl.SSLContext, server: ssl.SSLContext, host: str) -> str:

@@ -17,8 +17,8 @@ from rtmpump.core.frames import Reply, parse
 from rtmpump.core.session import MessageIds
 from rtmpump.errors import LinkError, RtmpumpError
 from rtmpump.links.retry import Retry
-from rtmpump.links.rtm import RtmSocket
-from rtmpump.links.slack_api import Connected, SlackApi
+from rtmpump.links.slack.web_api import Connected, SlackApi
+from rtmpump.links.slack.websocket import RtmSocket
 from rtmpump.metrics import Metrics
 from rtmpump.pumps.reader import Reader
 from rtmpump.sandbox.workspace import Workspace

@@ -11,8 +11,8 @@ from rtmpump import config
 from rtmpump.core.frames import Hello, Reply, parse
 from rtmpump.core.session import MessageIds
 from rtmpump.errors import LinkError
-from rtmpump.links.rtm import RtmSocket
-from rtmpump.links.slack_api import SlackApi
+from rtmpump.links.slack.web_api import SlackApi
+from rtmpump.links.slack.websocket import RtmSocket
 from rtmpump.links.web_calls import WebCalls
 from rtmpump.metrics import Metrics
 from rtmpump.pumps.directory import Directory

@@ -15,7 +15,7 @@ import pytest
 from rtmpump import config
 from rtmpump.core.history import Gap
 from rtmpump.gaps import Gaps
-from rtmpump.links.slack_api import SlackApi
+from rtmpump.links.slack.web_api import SlackApi
 from rtmpump.metrics import Metrics
 from rtmpump.pumps import backfill
 from rtmpump.pumps.backfill import Backfill

@@ -23,8 +23,8 @@ import pytest
 
 from rtmpump import config
 from rtmpump.errors import TokenRefused
-from rtmpump.links.rtm import RtmSocket
-from rtmpump.links.slack_api import SlackApi
+from rtmpump.links.slack.web_api import SlackApi
+from rtmpump.links.slack.websocket import RtmSocket
 from rtmpump.pumps.dialer import Dialer
 from rtmpump.sandbox.faults import Hang, HttpAnswer, Reset
 from rtmpump.sandbox.workspace import Workspace

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rtmpump import config
-from rtmpump.links.slack_api import SlackApi
+from rtmpump.links.slack.web_api import SlackApi
 from rtmpump.pumps.directory import Directory
 from rtmpump.sandbox.faults import HttpAnswer, Reset
 from rtmpump.sandbox.workspace import Workspace

@@ -14,7 +14,7 @@ import websocket
 
 from rtmpump.sandbox.workspace import Workspace
 from tests.sandbox.clients import RtmClient, connect, web_client
-from tests.tls_help import make_pair
+from tests.support.tls import make_pair
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from rtmpump import config
 from rtmpump.core.bucket import Bucket
 from rtmpump.core.history import Moment
 from rtmpump.links.retry import Retry, hold
-from rtmpump.links.slack_api import CallFailed, CallRefused, SlackApi
+from rtmpump.links.slack.web_api import CallFailed, CallRefused, SlackApi
 
 KINDS: Final = ("public_channel", "private_channel", "mpim", "im")
 # Slack recommends no more (https://docs.slack.dev/reference/methods/conversations.history).

@@ -35,7 +35,7 @@ from rtmpump.core.frames import Goodbye, Hello, Pong
 from rtmpump.core.seen import Seen
 from rtmpump.core.session import MessageIds, Session, State
 from rtmpump.errors import LinkError, NotConnected, TokenRefused, WriteFailed
-from rtmpump.links.rtm import RtmSocket
+from rtmpump.links.slack.websocket import RtmSocket
 
 SEEN_MOST: Final = 32_768
 """Slack's last retry comes some six minutes after the first try: that is 90 events a second."""

@@ -286,7 +286,7 @@ class SlackApi:
         return self._make_client(self._slack.app_token)
 
     def _make_client(self, token: Secret) -> WebClient:
-        from rtmpump.links.slack_http import Client
+        from rtmpump.links.slack.http import Client
 
         client = Client(
             token=token.reveal(),

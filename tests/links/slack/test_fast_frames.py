@@ -6,7 +6,7 @@ import websocket
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtmpump.links.rtm_plain import take_plain
+from rtmpump.links.slack.fast_frames import take_plain
 from rtmpump.sandbox.websocket import Opcode, encode, encode_close, header
 
 MOST, ROOM = 512, 1 << 20

@@ -15,12 +15,12 @@ import pytest
 
 from rtmpump import config
 from rtmpump.errors import ConfigError, Fate, LinkError, RtmpumpError, TokenRefused
-from rtmpump.links import slack_api
-from rtmpump.links.slack_api import ChannelsRefused, Connected, SlackApi
+from rtmpump.links.slack import web_api as slack_api
+from rtmpump.links.slack.web_api import ChannelsRefused, Connected, SlackApi
 from rtmpump.sandbox.faults import Hang, HttpAnswer, Reset
 from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.workspace import Workspace
-from tests.tls_help import make_pair
+from tests.support.tls import make_pair
 
 LIST = "conversations.list"
 FATAL = [
@@ -432,5 +432,5 @@ def test_a_response_may_be_a_dict_or_text(response: object) -> None:
 
 def test_slack_sdk_is_imported_at_the_first_call() -> None:
     """It is slow, and most commands of the program never call Slack."""
-    code = "import sys, rtmpump.links.slack_api; sys.exit('slack_sdk' in sys.modules)"
+    code = "import sys, rtmpump.links.slack.web_api; sys.exit('slack_sdk' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -17,7 +17,7 @@ import websocket
 
 from rtmpump.config import Slack
 from rtmpump.errors import LinkError
-from rtmpump.links.rtm_wire import story
+from rtmpump.links.slack.socket_io import story
 from rtmpump.links.tls import client_context
 
 _LINK = "slack"

@@ -33,13 +33,13 @@ from rtmpump.core import envelopes, frames
 from rtmpump.core.frames import Hello, Pong
 from rtmpump.core.session import MessageIds
 from rtmpump.errors import LinkError, NotConnected, TokenRefused
-from rtmpump.links import socket_mode
-from rtmpump.links.rtm import RtmSocket
-from rtmpump.links.slack_api import SlackApi
-from rtmpump.links.socket_mode import SocketMode
+from rtmpump.links.slack import socket_mode
+from rtmpump.links.slack.socket_mode import SocketMode
+from rtmpump.links.slack.web_api import SlackApi
+from rtmpump.links.slack.websocket import RtmSocket
 from rtmpump.sandbox.workspace import Workspace
-from tests.line_help import Line
-from tests.links.rtm_help import SECONDS
+from tests.support.line import Line
+from tests.support.rtm import SECONDS
 
 # Less than what a read waits for without any reason to return.
 SOON = 4.0

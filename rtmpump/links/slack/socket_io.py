@@ -25,7 +25,7 @@ import threading
 import time
 from typing import NamedTuple
 
-from rtmpump.links.rtm_plain import take_plain
+from rtmpump.links.slack.fast_frames import take_plain
 
 _BUFFER = 256 * 1024
 _STALL_SECONDS = 5.0

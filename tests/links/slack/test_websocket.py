@@ -13,12 +13,12 @@ import pytest
 
 from rtmpump.config import Slack
 from rtmpump.errors import LinkError, NotConnected, WriteFailed
-from rtmpump.links import rtm_wire
-from rtmpump.links.rtm import RtmSocket
+from rtmpump.links.slack import socket_io as rtm_wire
+from rtmpump.links.slack.websocket import RtmSocket
 from rtmpump.sandbox.faults import HttpAnswer, Reset
 from rtmpump.sandbox.websocket import encode, header
 from rtmpump.sandbox.workspace import Workspace
-from tests.links.rtm_help import (
+from tests.support.rtm import (
     MIB,
     SECONDS,
     collect,

@@ -9,10 +9,10 @@ import pytest
 
 from rtmpump.config import Slack
 from rtmpump.errors import WriteFailed
-from rtmpump.links import rtm_wire
-from rtmpump.links.rtm import RtmSocket
+from rtmpump.links.slack import socket_io as rtm_wire
+from rtmpump.links.slack.websocket import RtmSocket
 from rtmpump.sandbox.workspace import Workspace
-from tests.links.rtm_help import (
+from tests.support.rtm import (
     SECONDS,
     collect,
     live,
@@ -21,7 +21,7 @@ from tests.links.rtm_help import (
     send_many,
     the_end,
 )
-from tests.tls_help import Pair, make_pair
+from tests.support.tls import Pair, make_pair
 
 
 @pytest.fixture(scope="session")

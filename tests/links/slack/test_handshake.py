@@ -16,18 +16,18 @@ import pytest
 from rtmpump.config import Slack
 from rtmpump.config.secrets import Secret
 from rtmpump.errors import LinkError
-from rtmpump.links.rtm import RtmSocket
+from rtmpump.links.slack.websocket import RtmSocket
 from rtmpump.sandbox.faults import Hang, HttpAnswer, Reset
 from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.workspace import Workspace
-from tests.links.rtm_help import (
+from tests.support.rtm import (
     SECONDS,
     collect,
     live,
     running,
     url_of,
 )
-from tests.tls_help import Pair, make_pair
+from tests.support.tls import Pair, make_pair
 
 PASSWORD = "hunter2 & co"
 
@@ -123,7 +123,7 @@ def test_an_upgrade_without_an_answer_times_out(
     rtm: RtmSocket, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The wait is bounded."""
-    monkeypatch.setattr("rtmpump.links.rtm_connect._SECONDS", 0.2)
+    monkeypatch.setattr("rtmpump.links.slack.handshake._SECONDS", 0.2)
     workspace.faults.handshakes.append(Hang(SECONDS * 2))
     assert refused(rtm, url_of(workspace)).reason == "timeout"
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rtmpump.errors import LinkError
-from rtmpump.links.rtm import RtmSocket
+from rtmpump.links.slack.websocket import RtmSocket
 from rtmpump.sandbox.workspace import Workspace
 from tests.sandbox.clients import web_client
 

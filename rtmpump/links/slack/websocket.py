@@ -22,8 +22,8 @@ from websocket import ABNF
 from rtmpump.config import Slack
 from rtmpump.core.frames import parse
 from rtmpump.errors import LinkError, NotConnected, WriteFailed
-from rtmpump.links.rtm_connect import connect
-from rtmpump.links.rtm_wire import Ending, UnwritableError, Wire, story
+from rtmpump.links.slack.handshake import connect
+from rtmpump.links.slack.socket_io import Ending, UnwritableError, Wire, story
 
 _LINK = "slack"
 _MOST_FRAMES = 512
