@@ -26,7 +26,7 @@ from rtmpump.demo.strikes import plan
 from rtmpump.demo.summary import Summary
 from rtmpump.demo.tally import TOLERANCE_MS, Tally
 from rtmpump.errors import TokenRefused
-from rtmpump.links import topology
+from rtmpump.links.rabbitmq import topology
 from rtmpump.sandbox.hub import Sent
 from rtmpump.sandbox.rabbit import RabbitNode
 from rtmpump.sandbox.rtm import as_bytes

@@ -157,7 +157,7 @@ def topology(config_file: str | None, as_json: bool) -> None:
     With --json it is a definitions file for `rabbitmqctl import_definitions`, for those who set
     broker.declare = "passive".
     """
-    from rtmpump.links.topology import definitions, describe
+    from rtmpump.links.rabbitmq.topology import definitions, describe
 
     config = load(config_file, need_token=False).config
     if as_json:

@@ -23,9 +23,9 @@ from rtmpump.errors import (
     RtmpumpError,
     TokenRefused,
 )
-from rtmpump.links.client import Client
+from rtmpump.links.rabbitmq.client import Client
+from rtmpump.links.rabbitmq.topology import Exchange, Queue, lock, outbound
 from rtmpump.links.slack.web_api import SlackApi
-from rtmpump.links.topology import Exchange, Queue, lock, outbound
 
 _TOKENS: Final = (
     ("slack.token", "SLACK_API_TOKEN", "slack-token"),

@@ -34,8 +34,8 @@ from rtmpump.cli.common import (
 )
 from rtmpump.config import Config
 from rtmpump.errors import LinkError, RtmpumpError, ServiceUnreachable
-from rtmpump.links.client import Client, Received
-from rtmpump.links.dead_letters import Death, again, death
+from rtmpump.links.rabbitmq.client import Client, Received
+from rtmpump.links.rabbitmq.dead_letters import Death, again, death
 
 _PAGE: Final = 256
 _AT_ONCE: Final = 32

@@ -25,7 +25,7 @@ from rtmpump.cli.common import (
 from rtmpump.config import Config
 from rtmpump.core import commands
 from rtmpump.errors import CommandRejected, LinkError, RtmpumpError, ServiceUnreachable
-from rtmpump.links.client import Client, Fate, Received, Unanswered
+from rtmpump.links.rabbitmq.client import Client, Fate, Received, Unanswered
 
 _ACK_EVERY: Final = 50
 _REST_MAX: Final = 200

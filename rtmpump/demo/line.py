@@ -14,8 +14,8 @@ from typing import Final, NamedTuple
 from rtmpump import config
 from rtmpump.config import Broker
 from rtmpump.errors import RtmpumpError, ServiceUnreachable
-from rtmpump.links import topology
-from rtmpump.links.rabbit import Delivery, Properties, Rabbit
+from rtmpump.links.rabbitmq import topology
+from rtmpump.links.rabbitmq.connection import Delivery, Properties, Rabbit
 from rtmpump.links.retry import Retry, hold
 
 _PREFETCH: Final = 500

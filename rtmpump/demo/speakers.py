@@ -12,7 +12,7 @@ from rtmpump.demo.chatter import Chatter, Request
 from rtmpump.demo.line import Line
 from rtmpump.demo.screen import Screen
 from rtmpump.demo.tally import Tally
-from rtmpump.links.rabbit import Delivery, Properties
+from rtmpump.links.rabbitmq.connection import Delivery, Properties
 from rtmpump.sandbox.workspace import Workspace
 
 _JOIN_SECONDS: Final = 5.0

@@ -27,7 +27,7 @@ from rtmpump import config
 from rtmpump.config import Config
 from rtmpump.demo.chatter import UNKNOWN_TYPE
 from rtmpump.errors import RtmpumpError, TokenRefused
-from rtmpump.links import topology
+from rtmpump.links.rabbitmq import topology
 from rtmpump.sandbox.keeping import Keeper
 from rtmpump.sandbox.workspace import Workspace
 

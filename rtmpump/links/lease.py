@@ -33,8 +33,8 @@ from msgspec.structs import replace
 from rtmpump import log
 from rtmpump.config import Config
 from rtmpump.core.claim import Claim
-from rtmpump.links import topology
-from rtmpump.links.rabbit import Delivery, Properties, Rabbit
+from rtmpump.links.rabbitmq import topology
+from rtmpump.links.rabbitmq.connection import Delivery, Properties, Rabbit
 from rtmpump.links.retry import Retry, hold
 from rtmpump.metrics import Metrics
 

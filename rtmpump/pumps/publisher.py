@@ -31,11 +31,11 @@ from rtmpump.core.refusals import Refusals
 from rtmpump.core.routes import Route, route
 from rtmpump.core.window import Window
 from rtmpump.errors import LinkError, SpoolError, SpoolFailed
-from rtmpump.links import topology
-from rtmpump.links.rabbit import Delivery, Properties, Rabbit
-from rtmpump.links.rabbit_errors import TOO_LARGE
+from rtmpump.links.rabbitmq import topology
+from rtmpump.links.rabbitmq.connection import Delivery, Properties, Rabbit
+from rtmpump.links.rabbitmq.errors import TOO_LARGE
+from rtmpump.links.rabbitmq.type_exchanges import TypeExchanges
 from rtmpump.links.retry import Retry, hold
-from rtmpump.links.type_exchanges import TypeExchanges
 from rtmpump.metrics import Metrics
 from rtmpump.spool import Row, Spool
 

@@ -32,10 +32,10 @@ from rtmpump.core.job import Job, Orphans, Outcome, Stage, fingerprint
 from rtmpump.core.returning import Returning
 from rtmpump.core.session import MessageIds
 from rtmpump.errors import CommandRejected
-from rtmpump.links import topology
-from rtmpump.links.answers import Answers
 from rtmpump.links.caller import Caller, Submit
-from rtmpump.links.rabbit import Delivery, Properties, Rabbit
+from rtmpump.links.rabbitmq import topology
+from rtmpump.links.rabbitmq.connection import Delivery, Properties, Rabbit
+from rtmpump.links.rabbitmq.results import Answers
 from rtmpump.links.retry import Retry, hold
 from rtmpump.links.writer import Send, Writer
 from rtmpump.metrics import Metrics

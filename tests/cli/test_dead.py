@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from rtmpump.config import Outbound
-from rtmpump.links.topology import Queue, outbound
+from rtmpump.links.rabbitmq.topology import Queue, outbound
 from rtmpump.sandbox.workspace import Workspace
 from tests.conftest import StartPump
 from tests.pump_help import SECONDS, Broker, wait_until

@@ -14,7 +14,7 @@ from rtmpump.core import calls, commands, own
 from rtmpump.core.documented import TYPES
 from rtmpump.core.routes import Route, route
 from rtmpump.errors import CommandRejected
-from rtmpump.links import topology
+from rtmpump.links.rabbitmq import topology
 from tests.deploy.asyncapi_help import load
 from tests.support.paths import DATA
 

@@ -17,7 +17,7 @@ import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
 from rtmpump.config import Config, Ha
-from rtmpump.links.topology import definitions
+from rtmpump.links.rabbitmq.topology import definitions
 from rtmpump.sandbox.rabbit import RabbitNode
 from rtmpump.sandbox.workspace import Workspace
 from tests.pump_help import Broker, PumpProcess, add_vhost, wait_until

@@ -15,7 +15,6 @@ import pytest
 from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.rabbit import RabbitNode
 from rtmpump.sandbox.workspace import Workspace
-from tests.cluster_help import SIZE, cluster
 from tests.e2e.test_crash import (
     Flood,
     all_events,
@@ -25,6 +24,7 @@ from tests.e2e.test_crash import (
     stop_well,
 )
 from tests.pump_help import SECONDS, Broker, PumpProcess, wait_until
+from tests.support.cluster import SIZE, cluster
 
 
 @pytest.fixture(scope="module")

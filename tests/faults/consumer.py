@@ -18,8 +18,8 @@ from typing import Final, NamedTuple
 
 from rtmpump.config import Broker, Events, Secret
 from rtmpump.demo.line import Line
-from rtmpump.links import topology
-from rtmpump.links.rabbit import Delivery
+from rtmpump.links.rabbitmq import topology
+from rtmpump.links.rabbitmq.connection import Delivery
 from tests.faults import events
 
 SEEN: Final = "faults.seen"

@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from rtmpump.config import Broker, Outbound, Secret
 from rtmpump.demo.line import Line
-from rtmpump.links import topology
-from rtmpump.links.rabbit import Delivery, Properties
+from rtmpump.links.rabbitmq import topology
+from rtmpump.links.rabbitmq.connection import Delivery, Properties
 from rtmpump.sandbox.workspace import Workspace
 from tests.faults import consumer, events
 from tests.faults.ledger import Accepted, Ledger

@@ -16,8 +16,8 @@ from rtmpump.core import commands, frames, own
 from rtmpump.core.routes import route
 from rtmpump.core.session import MessageIds, Session, State
 from rtmpump.errors import CommandRejected, ConfigError
-from rtmpump.links.event_properties import event_properties
-from rtmpump.links.rabbit_reading import without_headers
+from rtmpump.links.rabbitmq.event_properties import event_properties
+from rtmpump.links.rabbitmq.tolerant_reading import without_headers
 from tests.support.paths import DATA, ROOT
 
 Target = Callable[[bytes], None]

@@ -15,8 +15,8 @@ import pytest
 from rtmpump.config import Broker as BrokerConfig
 from rtmpump.config import Config, Ha, Secret
 from rtmpump.config import Retry as RetryPolicy
-from rtmpump.links import topology
 from rtmpump.links.lease import LINK, Lease
+from rtmpump.links.rabbitmq import topology
 from rtmpump.links.retry import Retry
 from rtmpump.metrics import Metrics
 from rtmpump.sandbox.ports import free_port

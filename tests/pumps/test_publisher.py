@@ -18,7 +18,7 @@ from rtmpump.config import Retry as RetryConfig
 from rtmpump.core.documented import TYPES
 from rtmpump.core.refusals import Refusals
 from rtmpump.errors import SpoolFailed
-from rtmpump.links.fast_publish import FastPublish
+from rtmpump.links.rabbitmq.batch_publish import FastPublish
 from rtmpump.links.retry import Retry
 from rtmpump.metrics import Metrics
 from rtmpump.pumps.publisher import Publisher

@@ -13,7 +13,7 @@ from rtmpump.errors import LinkError
 from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.rabbit import RabbitNode
 from rtmpump.sandbox.workspace import Workspace
-from tests.links.test_rabbit import ended, made
+from tests.links.rabbitmq.test_connection import ended, made
 from tests.pump_help import Broker, PumpProcess
 from tests.support.tls import make_pair
 

@@ -9,7 +9,7 @@ from rtmpump import log
 from rtmpump.config import Config
 from rtmpump.core.documented import TYPES
 from rtmpump.core.routes import UNKNOWN
-from rtmpump.links import topology
+from rtmpump.links.rabbitmq import topology
 
 _log = log.get("publisher")
 

@@ -21,8 +21,8 @@ from typing import Any, Final, Literal, NamedTuple, NoReturn, TypeAlias, TypeVar
 
 from rtmpump.config import Broker
 from rtmpump.errors import LinkError
-from rtmpump.links.rabbit import Delivery, Properties, Rabbit
-from rtmpump.links.topology import Item
+from rtmpump.links.rabbitmq.connection import Delivery, Properties, Rabbit
+from rtmpump.links.rabbitmq.topology import Item
 
 _PREFETCH: Final = 200
 _KEPT_FOR_US: Final = 10_000

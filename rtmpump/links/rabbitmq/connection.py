@@ -30,11 +30,11 @@ from pika.spec import Basic
 from rtmpump.config import Broker, Secret
 from rtmpump.core.routes import Route
 from rtmpump.errors import ConfigError, LinkError
-from rtmpump.links.fast_publish import FastPublish
-from rtmpump.links.rabbit_errors import closed_by_broker, translated
-from rtmpump.links.rabbit_reading import Connection
+from rtmpump.links.rabbitmq.batch_publish import FastPublish
+from rtmpump.links.rabbitmq.errors import closed_by_broker, translated
+from rtmpump.links.rabbitmq.tolerant_reading import Connection
+from rtmpump.links.rabbitmq.topology import Binding, Exchange, Item, Queue
 from rtmpump.links.tls import client_context
-from rtmpump.links.topology import Binding, Exchange, Item, Queue
 
 Properties = pika.BasicProperties
 

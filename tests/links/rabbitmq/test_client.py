@@ -7,8 +7,8 @@ import pytest
 from rtmpump.config import Broker as Settings
 from rtmpump.config import Secret
 from rtmpump.errors import LinkError
-from rtmpump.links.client import Client
-from rtmpump.links.topology import Queue
+from rtmpump.links.rabbitmq.client import Client
+from rtmpump.links.rabbitmq.topology import Queue
 from rtmpump.sandbox.rabbit import RabbitNode
 from tests.pump_help import Broker
 

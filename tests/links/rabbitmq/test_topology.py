@@ -19,8 +19,8 @@ from rtmpump import metrics
 from rtmpump.config import Broker, Config, Events, Ha, Outbound, Secret
 from rtmpump.core.documented import TYPES
 from rtmpump.core.routes import clean
-from rtmpump.links import topology
-from rtmpump.links.topology import Binding, Exchange, Item, Queue
+from rtmpump.links.rabbitmq import topology
+from rtmpump.links.rabbitmq.topology import Binding, Exchange, Item, Queue
 from rtmpump.sandbox.rabbit import RabbitNode
 
 WITH_STREAM = Config(events=Events(stream="rtm.stream", stream_max_age="12h"))

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
-from rtmpump.links.answers import can_be_written
-from rtmpump.links.rabbit import Properties
+from rtmpump.links.rabbitmq.connection import Properties
+from rtmpump.links.rabbitmq.results import can_be_written
 
 # What RabbitMQ counts on a message while it lies in a queue.
 _COUNTERS: Final = ("x-delivery-count", "x-acquired-count")

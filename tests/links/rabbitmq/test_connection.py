@@ -19,8 +19,8 @@ import trustme
 from rtmpump.config import Broker as BrokerConfig
 from rtmpump.config import Secret
 from rtmpump.errors import ConfigError, LinkError
-from rtmpump.links.rabbit import Delivery, Properties, Rabbit
-from rtmpump.links.topology import Exchange, Queue
+from rtmpump.links.rabbitmq.connection import Delivery, Properties, Rabbit
+from rtmpump.links.rabbitmq.topology import Exchange, Queue
 from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.rabbit import RabbitNode
 from tests.pump_help import Broker, wait_until

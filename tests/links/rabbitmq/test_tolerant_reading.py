@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pika import frame, spec
 
-from rtmpump.links.rabbit_reading import Connection, without_headers
+from rtmpump.links.rabbitmq.tolerant_reading import Connection, without_headers
 
 _HEADERS = {"large": "x" * 300, "list": [1, {"a": None}]}
 _texts = st.text(max_size=20)

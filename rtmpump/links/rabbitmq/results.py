@@ -24,7 +24,7 @@ from rtmpump.config import Outbound
 from rtmpump.core import calls, commands
 from rtmpump.core.job import Job, Outcome
 from rtmpump.core.refusals import Refusals
-from rtmpump.links.rabbit import Properties, Rabbit
+from rtmpump.links.rabbitmq.connection import Properties, Rabbit
 
 _REFUSED_AGAIN: Final = 1.0
 _RESULT_PATIENCE: Final = 30.0

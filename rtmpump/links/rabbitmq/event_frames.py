@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 from pika import frame, spec
 
 from rtmpump.core.routes import Route
-from rtmpump.links.event_properties import APP_ID, CONTENT_TYPE, DELIVERY_MODE
+from rtmpump.links.rabbitmq.event_properties import APP_ID, CONTENT_TYPE, DELIVERY_MODE
 
 _END: Final = bytes([spec.FRAME_END])
 _FRAME: Final = Struct(">BHI")

@@ -20,8 +20,8 @@ from pika.channel import Channel
 
 from rtmpump import log
 from rtmpump.core.routes import Route
-from rtmpump.links.event_frames import EventFrames
-from rtmpump.links.event_properties import event_properties
+from rtmpump.links.rabbitmq.event_frames import EventFrames
+from rtmpump.links.rabbitmq.event_properties import event_properties
 
 _FRAMES: Final = 3  # method, header, body
 # pika copies what is left of a block after each send, and TLS sends 16 KiB at a time.

@@ -13,9 +13,10 @@ from pika.connection import Connection
 from pika.exceptions import ChannelWrongStateError
 
 from rtmpump.core.routes import Route, route
-from rtmpump.links import event_frames, fast_publish
-from rtmpump.links.event_properties import event_properties
-from rtmpump.links.fast_publish import FastPublish
+from rtmpump.links.rabbitmq import batch_publish as fast_publish
+from rtmpump.links.rabbitmq import event_frames
+from rtmpump.links.rabbitmq.batch_publish import FastPublish
+from rtmpump.links.rabbitmq.event_properties import event_properties
 
 FRAME_MAX = 4096
 INT_MAX = 2**31 - 1
