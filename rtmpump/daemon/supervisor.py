@@ -39,24 +39,24 @@ from rtmpump.errors import (
     SpoolError,
     TokenRefused,
 )
-from rtmpump.gaps import Gaps
 from rtmpump.http import server as health
-from rtmpump.links import lease as leasing
-from rtmpump.links.lease import Lease
 from rtmpump.links.retry import Retry
 from rtmpump.links.slack.socket_mode import SEEN_MOST, SocketMode
 from rtmpump.links.slack.web_api import SlackApi
 from rtmpump.links.slack.websocket import RtmSocket
 from rtmpump.links.systemd import Notifier
-from rtmpump.links.web_calls import WORKERS, Answered, WebCalls
 from rtmpump.metrics import Metrics
+from rtmpump.pumps import lease as leasing
 from rtmpump.pumps import publisher as publishing
 from rtmpump.pumps import reader as reading
-from rtmpump.pumps import sender as sending
-from rtmpump.pumps.backfill import Backfill
+from rtmpump.pumps.backfill.gap_file import Gaps
+from rtmpump.pumps.backfill.pump import Backfill
 from rtmpump.pumps.dialer import Dialer
 from rtmpump.pumps.directory import Directory
-from rtmpump.pumps.turns import Turns
+from rtmpump.pumps.lease import Lease
+from rtmpump.pumps.outbound import sender as sending
+from rtmpump.pumps.terms import Turns
+from rtmpump.pumps.web_api_workers import WORKERS, Answered, WebCalls
 from rtmpump.spool import Spool
 
 STOP_DEADLINE: Final = 20.0

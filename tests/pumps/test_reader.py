@@ -20,7 +20,7 @@ from rtmpump.sandbox.workspace import Workspace
 from rtmpump.spool import Spool
 from tests.faults.proxy import Proxy, Weather
 from tests.pump_help import wait_until
-from tests.pumps.reader_help import (
+from tests.support.reader import (
     GOODBYE,
     HELLO,
     Reading,

@@ -8,7 +8,7 @@ from threading import Event
 
 import pytest
 
-from rtmpump.pumps.turns import Turns
+from rtmpump.pumps.terms import Turns
 from tests.pump_help import wait_until
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rtmpump.core.history import Gap
-from rtmpump.gaps import GAPS_MAX, Gaps
+from rtmpump.pumps.backfill.gap_file import GAPS_MAX, Gaps
 from tests.support.spool import Told
 
 

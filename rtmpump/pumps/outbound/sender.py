@@ -32,13 +32,13 @@ from rtmpump.core.job import Job, Orphans, Outcome, Stage, fingerprint
 from rtmpump.core.returning import Returning
 from rtmpump.core.session import MessageIds
 from rtmpump.errors import CommandRejected
-from rtmpump.links.caller import Caller, Submit
 from rtmpump.links.rabbitmq import topology
 from rtmpump.links.rabbitmq.connection import Delivery, Properties, Rabbit
 from rtmpump.links.rabbitmq.results import Answers
 from rtmpump.links.retry import Retry, hold
-from rtmpump.links.writer import Send, Writer
 from rtmpump.metrics import Metrics
+from rtmpump.pumps.outbound.api_caller import Caller, Submit
+from rtmpump.pumps.outbound.rtm_writer import Send, Writer
 
 __all__ = ["LINK", "Close", "Finish", "Found", "LinkDown", "LinkUp", "Note", "Sender"]
 

@@ -30,11 +30,11 @@ from rtmpump.core import history, own
 from rtmpump.core.history import Gap, Said, Span
 from rtmpump.core.routes import BACKFILL
 from rtmpump.errors import SpoolFailed, SpoolFull
-from rtmpump.gaps import Gaps
 from rtmpump.links.retry import Retry
 from rtmpump.links.slack.history import KINDS, PAGE, History, Stopped
 from rtmpump.links.slack.web_api import CallRefused, SlackApi
 from rtmpump.metrics import Metrics
+from rtmpump.pumps.backfill.gap_file import Gaps
 from rtmpump.spool import Spool
 
 _BATCH: Final = 100

@@ -14,12 +14,12 @@ import pytest
 
 from rtmpump.core.frames import Reply
 from rtmpump.core.refusals import Refusals
-from rtmpump.pumps.sender import Finish
+from rtmpump.pumps.outbound.sender import Finish
 from rtmpump.sandbox import faults
 from rtmpump.sandbox.rabbit import RabbitNode
 from rtmpump.sandbox.workspace import Workspace
 from tests.pump_help import Broker, wait_until
-from tests.pumps.sender_help import SenderRig
+from tests.support.sender import SenderRig
 
 GENERAL, RANDOM = "C0GENERAL", "C0RANDOM"
 StartRig = Callable[..., SenderRig]

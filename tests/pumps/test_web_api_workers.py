@@ -13,7 +13,7 @@ import pytest
 from rtmpump import config
 from rtmpump.core.calls import CallAnswer
 from rtmpump.links.slack.web_api import SlackApi
-from rtmpump.links.web_calls import WebCalls
+from rtmpump.pumps.web_api_workers import WebCalls
 from rtmpump.sandbox.faults import Hang, HttpAnswer, Reset
 from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.workspace import Workspace

@@ -15,10 +15,10 @@ import pytest
 from rtmpump.config import Broker as BrokerConfig
 from rtmpump.config import Config, Ha, Secret
 from rtmpump.config import Retry as RetryPolicy
-from rtmpump.links.lease import LINK, Lease
 from rtmpump.links.rabbitmq import topology
 from rtmpump.links.retry import Retry
 from rtmpump.metrics import Metrics
+from rtmpump.pumps.lease import LINK, Lease
 from rtmpump.sandbox.ports import free_port
 from tests.pump_help import Broker, wait_until
 

@@ -14,11 +14,11 @@ import pytest
 
 from rtmpump import config
 from rtmpump.core.history import Gap
-from rtmpump.gaps import Gaps
 from rtmpump.links.slack.web_api import SlackApi
 from rtmpump.metrics import Metrics
-from rtmpump.pumps import backfill
-from rtmpump.pumps.backfill import Backfill
+from rtmpump.pumps.backfill.gap_file import Gaps
+from rtmpump.pumps.backfill.pump import Backfill
+from rtmpump.pumps.backfill.pump import pump as backfill
 from rtmpump.sandbox.faults import Hang, HttpAnswer
 from rtmpump.sandbox.workspace import Workspace
 from rtmpump.spool import Spool

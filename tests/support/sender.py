@@ -13,10 +13,10 @@ from rtmpump.core.session import MessageIds
 from rtmpump.errors import LinkError
 from rtmpump.links.slack.web_api import SlackApi
 from rtmpump.links.slack.websocket import RtmSocket
-from rtmpump.links.web_calls import WebCalls
 from rtmpump.metrics import Metrics
 from rtmpump.pumps.directory import Directory
-from rtmpump.pumps.sender import Close, LinkDown, LinkUp, Sender
+from rtmpump.pumps.outbound.sender import Close, LinkDown, LinkUp, Sender
+from rtmpump.pumps.web_api_workers import WebCalls
 from rtmpump.sandbox.workspace import Workspace
 from tests.pump_help import SECONDS, wait_until
 
