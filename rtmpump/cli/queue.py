@@ -23,7 +23,7 @@ from rtmpump.cli.common import (
     start_log,
 )
 from rtmpump.config import Config
-from rtmpump.core import commands
+from rtmpump.core.outbound import commands
 from rtmpump.errors import CommandRejected, LinkError, RtmpumpError, ServiceUnreachable
 from rtmpump.links.rabbitmq.client import Client, Fate, Received, Unanswered
 

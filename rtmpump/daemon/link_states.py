@@ -8,7 +8,7 @@ from collections import deque
 from typing import Any, Final
 
 from rtmpump import log
-from rtmpump.core.own import rfc3339
+from rtmpump.core.pump_events import rfc3339
 from rtmpump.links.retry import Retry
 from rtmpump.metrics import LINKS, STANDBY_LINKS, Metrics
 

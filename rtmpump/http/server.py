@@ -28,7 +28,7 @@ from socketserver import TCPServer, ThreadingMixIn
 from typing import Any, Final, NamedTuple
 
 from rtmpump import log
-from rtmpump.core.own import rfc3339
+from rtmpump.core.pump_events import rfc3339
 from rtmpump.errors import PortRefused
 from rtmpump.http import page
 from rtmpump.http.rate_history import History

@@ -22,7 +22,7 @@ from tenacity import (
 )
 
 from rtmpump import config
-from rtmpump.core.bucket import Bucket
+from rtmpump.core.rate_limit import Bucket
 from rtmpump.errors import LinkError
 
 

@@ -32,7 +32,7 @@ from msgspec.structs import replace
 
 from rtmpump import log
 from rtmpump.config import Config
-from rtmpump.core.claim import Claim
+from rtmpump.core.lock_claim import Claim
 from rtmpump.links.rabbitmq import topology
 from rtmpump.links.rabbitmq.connection import Delivery, Properties, Rabbit
 from rtmpump.links.retry import Retry, hold

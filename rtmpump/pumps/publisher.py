@@ -27,9 +27,9 @@ from typing import Final
 
 from rtmpump import log
 from rtmpump.config import Config
+from rtmpump.core.confirm_window import Window
 from rtmpump.core.refusals import Refusals
 from rtmpump.core.routes import Route, route
-from rtmpump.core.window import Window
 from rtmpump.errors import LinkError, SpoolError, SpoolFailed
 from rtmpump.links.rabbitmq import topology
 from rtmpump.links.rabbitmq.connection import Delivery, Properties, Rabbit

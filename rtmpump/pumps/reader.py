@@ -24,9 +24,9 @@ from typing import Final, Protocol
 
 from rtmpump import log
 from rtmpump.config import Config, Secret
-from rtmpump.core import own
-from rtmpump.core.claim import later
+from rtmpump.core import pump_events as own
 from rtmpump.core.frames import Event, Frame, Reply, parse
+from rtmpump.core.lock_claim import later
 from rtmpump.core.routes import UNKNOWN, clean, ignored
 from rtmpump.core.session import MIGRATION, Ended, MessageIds, Session, State
 from rtmpump.errors import (

@@ -22,8 +22,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
-from rtmpump.core.bucket import Bucket
-from rtmpump.core.calls import CallAnswer
+from rtmpump.core.outbound.api_calls import CallAnswer
+from rtmpump.core.rate_limit import Bucket
 from rtmpump.links.slack.web_api import CallFailed, CallRefused, SlackApi
 
 WORKERS: Final = 4

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from rtmpump.core import envelopes
 from rtmpump.core.envelopes import Disconnect, acknowledgement, control, ping_id, read
 from rtmpump.core.frames import Event, Hello, Pong, ping
+from rtmpump.core.recent_ids import Seen
 from rtmpump.core.routes import route
-from rtmpump.core.seen import Seen
 
 EVENT = b'{"type":"message","subtype":"x","channel":"C1","ts":"1.000001"}'
 

@@ -10,8 +10,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from rtmpump import config
-from rtmpump.core import calls, commands, own
-from rtmpump.core.documented import TYPES
+from rtmpump.core import pump_events as own
+from rtmpump.core.event_types import TYPES
+from rtmpump.core.outbound import api_calls as calls
+from rtmpump.core.outbound import commands
 from rtmpump.core.routes import Route, route
 from rtmpump.errors import CommandRejected
 from rtmpump.links.rabbitmq import topology

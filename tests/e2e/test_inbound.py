@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rtmpump.core.documented import TYPES
+from rtmpump.core.event_types import TYPES
 from rtmpump.sandbox.workspace import Workspace
 from tests.conftest import StartPump
 from tests.pump_help import Broker, Message, PumpProcess, wait_until

@@ -12,7 +12,9 @@ import pika
 from pika import frame, spec
 
 from rtmpump import config
-from rtmpump.core import commands, frames, own
+from rtmpump.core import frames
+from rtmpump.core import pump_events as own
+from rtmpump.core.outbound import commands
 from rtmpump.core.routes import route
 from rtmpump.core.session import MessageIds, Session, State
 from rtmpump.errors import CommandRejected, ConfigError

@@ -15,7 +15,7 @@ import pytest
 from rtmpump.config import Broker as BrokerConfig
 from rtmpump.config import Config, Events, Secret
 from rtmpump.config import Retry as RetryConfig
-from rtmpump.core.documented import TYPES
+from rtmpump.core.event_types import TYPES
 from rtmpump.core.refusals import Refusals
 from rtmpump.errors import SpoolFailed
 from rtmpump.links.rabbitmq.batch_publish import FastPublish

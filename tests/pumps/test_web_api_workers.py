@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rtmpump import config
-from rtmpump.core.calls import CallAnswer
+from rtmpump.core.outbound.api_calls import CallAnswer
 from rtmpump.links.slack.web_api import SlackApi
 from rtmpump.pumps.web_api_workers import WebCalls
 from rtmpump.sandbox.faults import Hang, HttpAnswer, Reset

@@ -21,8 +21,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from rtmpump.config import Outbound
-from rtmpump.core import calls, commands
-from rtmpump.core.job import Job, Outcome
+from rtmpump.core.outbound import api_calls as calls
+from rtmpump.core.outbound import commands
+from rtmpump.core.outbound.job import Job, Outcome
 from rtmpump.core.refusals import Refusals
 from rtmpump.links.rabbitmq.connection import Properties, Rabbit
 

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 from rtmpump.config import Broker, Config, Events, Outbound
-from rtmpump.core.documented import TYPES
+from rtmpump.core.event_types import TYPES
 
 TYPES_MAX: Final = 512
 """How many type exchanges there may be; events of further types go to the events exchange alone."""

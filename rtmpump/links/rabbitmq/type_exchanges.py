@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from rtmpump import log
 from rtmpump.config import Config
-from rtmpump.core.documented import TYPES
+from rtmpump.core.event_types import TYPES
 from rtmpump.core.routes import UNKNOWN
 from rtmpump.links.rabbitmq import topology
 

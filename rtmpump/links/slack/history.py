@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from rtmpump import config
-from rtmpump.core.bucket import Bucket
-from rtmpump.core.history import Moment
+from rtmpump.core.missed_messages import Moment
+from rtmpump.core.rate_limit import Bucket
 from rtmpump.links.retry import Retry, hold
 from rtmpump.links.slack.web_api import CallFailed, CallRefused, SlackApi
 

@@ -32,7 +32,7 @@ from rtmpump.config import Slack
 from rtmpump.core import envelopes
 from rtmpump.core.envelopes import Disconnect, Envelope
 from rtmpump.core.frames import Goodbye, Hello, Pong
-from rtmpump.core.seen import Seen
+from rtmpump.core.recent_ids import Seen
 from rtmpump.core.session import MessageIds, Session, State
 from rtmpump.errors import LinkError, NotConnected, TokenRefused, WriteFailed
 from rtmpump.links.slack.websocket import RtmSocket

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import msgspec
 
-from rtmpump.core.history import Gap
+from rtmpump.core.missed_messages import Gap
 from rtmpump.spool.file import beside, sync_path
 
 GAPS_MAX: Final = 64

@@ -26,8 +26,9 @@ from typing import Final, NamedTuple
 
 from rtmpump import log
 from rtmpump.config import Config
-from rtmpump.core import history, own
-from rtmpump.core.history import Gap, Said, Span
+from rtmpump.core import missed_messages as history
+from rtmpump.core import pump_events as own
+from rtmpump.core.missed_messages import Gap, Said, Span
 from rtmpump.core.routes import BACKFILL
 from rtmpump.errors import SpoolFailed, SpoolFull
 from rtmpump.links.retry import Retry

@@ -21,14 +21,15 @@ from typing import Any
 
 from rtmpump import log
 from rtmpump.config import Config
-from rtmpump.core import calls, commands
-from rtmpump.core.bucket import Bucket
-from rtmpump.core.calls import CallAnswer
-from rtmpump.core.commands import Api, Message
-from rtmpump.core.inbox import Called
-from rtmpump.core.job import Job, Outcome, Stage
-from rtmpump.core.lanes import Lanes
-from rtmpump.core.pending import Pending
+from rtmpump.core.outbound import api_calls as calls
+from rtmpump.core.outbound import commands
+from rtmpump.core.outbound.api_calls import CallAnswer
+from rtmpump.core.outbound.channel_queues import Lanes
+from rtmpump.core.outbound.commands import Api, Message
+from rtmpump.core.outbound.deadlines import Pending
+from rtmpump.core.outbound.job import Job, Outcome, Stage
+from rtmpump.core.outbound.mailbox import Called
+from rtmpump.core.rate_limit import Bucket
 
 Submit = Callable[[str, Mapping[str, str], Callable[[CallAnswer], None]], float]
 

@@ -19,13 +19,13 @@ from typing import Final
 
 from rtmpump import log
 from rtmpump.config import Config
-from rtmpump.core import commands
-from rtmpump.core.awaited import Awaited
-from rtmpump.core.bucket import Bucket
 from rtmpump.core.frames import Reply
-from rtmpump.core.job import Job, Outcome, Stage
-from rtmpump.core.lanes import Lanes
-from rtmpump.core.pending import Pending
+from rtmpump.core.outbound import commands
+from rtmpump.core.outbound.channel_queues import Lanes
+from rtmpump.core.outbound.deadlines import Pending
+from rtmpump.core.outbound.job import Job, Outcome, Stage
+from rtmpump.core.outbound.reply_tracker import Awaited
+from rtmpump.core.rate_limit import Bucket
 from rtmpump.core.session import MessageIds
 from rtmpump.errors import CommandRejected, NotConnected, WriteFailed
 

@@ -24,12 +24,22 @@ from typing import Final
 
 from rtmpump import log
 from rtmpump.config import Config
-from rtmpump.core import calls, commands
-from rtmpump.core.arrivals import Arrivals
 from rtmpump.core.frames import Reply
-from rtmpump.core.inbox import Called, Close, Finish, Found, Inbox, LinkDown, LinkUp, Note
-from rtmpump.core.job import Job, Orphans, Outcome, Stage, fingerprint
-from rtmpump.core.returning import Returning
+from rtmpump.core.outbound import api_calls as calls
+from rtmpump.core.outbound import commands
+from rtmpump.core.outbound.job import Job, Orphans, Outcome, Stage, fingerprint
+from rtmpump.core.outbound.mailbox import (
+    Called,
+    Close,
+    Finish,
+    Found,
+    Inbox,
+    LinkDown,
+    LinkUp,
+    Note,
+)
+from rtmpump.core.outbound.name_resolution import Arrivals
+from rtmpump.core.outbound.redelivery import Returning
 from rtmpump.core.session import MessageIds
 from rtmpump.errors import CommandRejected
 from rtmpump.links.rabbitmq import topology

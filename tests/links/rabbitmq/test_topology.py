@@ -17,7 +17,7 @@ from pika.exceptions import UnroutableError
 
 from rtmpump import metrics
 from rtmpump.config import Broker, Config, Events, Ha, Outbound, Secret
-from rtmpump.core.documented import TYPES
+from rtmpump.core.event_types import TYPES
 from rtmpump.core.routes import clean
 from rtmpump.links.rabbitmq import topology
 from rtmpump.links.rabbitmq.topology import Binding, Exchange, Item, Queue

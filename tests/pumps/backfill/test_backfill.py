@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from rtmpump import config
-from rtmpump.core.history import Gap
+from rtmpump.core.missed_messages import Gap
 from rtmpump.links.slack.web_api import SlackApi
 from rtmpump.metrics import Metrics
 from rtmpump.pumps.backfill.gap_file import Gaps

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rtmpump.core.history import Gap
+from rtmpump.core.missed_messages import Gap
 from rtmpump.pumps.backfill.gap_file import GAPS_MAX, Gaps
 from tests.support.spool import Told
 

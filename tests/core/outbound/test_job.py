@@ -6,8 +6,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from rtmpump.core.commands import Message, Typing
-from rtmpump.core.job import Fingerprint, Job, Orphans, fingerprint
+from rtmpump.core.outbound.commands import Message, Typing
+from rtmpump.core.outbound.job import Fingerprint, Job, Orphans, fingerprint
 
 MOST = 4
 

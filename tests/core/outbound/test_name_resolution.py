@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtmpump.core.arrivals import Arrivals
+from rtmpump.core.outbound.name_resolution import Arrivals
 
 PATIENCE = 5.0
 LANES = {"general": "C1", "random": "C2"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rtmpump.core.returning import Returning
+from rtmpump.core.outbound.redelivery import Returning
 
 
 def returning(owed: int) -> Returning[str]:

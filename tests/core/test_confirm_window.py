@@ -1,4 +1,4 @@
-"""What `rtmpump.core.window` promises, by example and against a naive model of a broker."""
+"""What `rtmpump.core.confirm_window` promises, by example and against a naive model of a broker."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from rtmpump.core.window import Acked, Window
+from rtmpump.core.confirm_window import Acked, Window
 
 
 def _filled(count: int, size: int = 8) -> Window:

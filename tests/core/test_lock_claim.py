@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rtmpump.core.claim import Claim, later
+from rtmpump.core.lock_claim import Claim, later
 
 LASTS = 1.5
 JUNK = [b"", b"\xff", b"{}", b"[]", b'{"by": 1}', b"[" * 100_000, b'{"by":"x","number":"1"}']

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypeAlias
 
-from rtmpump.core.calls import CallAnswer
 from rtmpump.core.frames import Reply
-from rtmpump.core.job import Job
+from rtmpump.core.outbound.api_calls import CallAnswer
+from rtmpump.core.outbound.job import Job
 
 
 class LinkUp(NamedTuple):

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from rtmpump.core.calls import encode_json
+from rtmpump.core.outbound.api_calls import encode_json
 from rtmpump.core.routes import ignored
 
 # Slack's clock and ours differ by less than this; what is fetched twice has the same id.

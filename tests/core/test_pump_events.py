@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from rtmpump.core import own
+from rtmpump.core import pump_events as own
 from rtmpump.core.frames import Event, parse
 from rtmpump.core.routes import route
 

@@ -16,8 +16,8 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from rtmpump.core import commands
-from rtmpump.core.commands import Api
+from rtmpump.core.outbound import commands
+from rtmpump.core.outbound.commands import Api
 
 RESPONSE_MAX: Final = 65_536
 _NAMES_MAX: Final = 50

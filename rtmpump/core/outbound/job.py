@@ -13,8 +13,8 @@ from enum import Enum
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from rtmpump.core import calls
-from rtmpump.core.commands import Api, Command, Message
+from rtmpump.core.outbound import api_calls as calls
+from rtmpump.core.outbound.commands import Api, Command, Message
 
 
 class Stage(Enum):

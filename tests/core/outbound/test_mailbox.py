@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rtmpump.core.frames import Reply
-from rtmpump.core.inbox import Finish, Inbox, LinkDown, LinkUp
+from rtmpump.core.outbound.mailbox import Finish, Inbox, LinkDown, LinkUp
 
 
 def reply(id: int, *, ok: bool, ts: str = "") -> Reply:

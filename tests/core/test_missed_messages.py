@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rtmpump.core.history import (
+from rtmpump.core.missed_messages import (
     MARGIN_MS,
     Gap,
     Moment,

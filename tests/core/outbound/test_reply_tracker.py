@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from rtmpump.core.awaited import Awaited
-from rtmpump.core.job import Job, Stage, fingerprint
+from rtmpump.core.outbound.job import Job, Stage, fingerprint
+from rtmpump.core.outbound.reply_tracker import Awaited
 
 
 def written(awaited: Awaited, id: int, deadline: float = 10.0) -> Job:

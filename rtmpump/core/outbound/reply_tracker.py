@@ -11,8 +11,8 @@ Laws:
 
 from __future__ import annotations
 
-from rtmpump.core.job import Job, Stage
-from rtmpump.core.pending import Pending
+from rtmpump.core.outbound.deadlines import Pending
+from rtmpump.core.outbound.job import Job, Stage
 
 
 class Awaited:

@@ -1,4 +1,4 @@
-"""rtmpump.core.pending: each reply finds its command, each deadline is kept."""
+"""rtmpump.core.outbound.deadlines: each reply finds its command, each deadline is kept."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from rtmpump.core.pending import Pending
+from rtmpump.core.outbound.deadlines import Pending
 
 
 def test_a_reply_takes_out_the_job_of_its_id_in_any_order() -> None:

@@ -1,4 +1,4 @@
-"""What `rtmpump.core.bucket` grants, and what it remembers."""
+"""What `rtmpump.core.rate_limit` grants, and what it remembers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtmpump.core.bucket import Bucket
+from rtmpump.core.rate_limit import Bucket
 
 # Powers of two make all sums of floats exact, so a naive account can be compared without mercy.
 rates = st.sampled_from([0.25, 0.5, 1.0, 2.0, 8.0])

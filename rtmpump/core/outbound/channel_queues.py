@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 from typing import Generic, Protocol, TypeVar
 
-from rtmpump.core.bucket import Bucket
+from rtmpump.core.rate_limit import Bucket
 
 
 class Job(Protocol):

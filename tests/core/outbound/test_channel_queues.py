@@ -8,8 +8,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from rtmpump.core.bucket import Bucket
-from rtmpump.core.lanes import Lanes
+from rtmpump.core.outbound.channel_queues import Lanes
+from rtmpump.core.rate_limit import Bucket
 
 RATE, BURST = 2.0, 2
 LANES = st.sampled_from(["A", "B"])

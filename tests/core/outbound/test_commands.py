@@ -1,4 +1,4 @@
-"""rtmpump.core.commands: every row of the table of commands, and whatever else may come."""
+"""rtmpump.core.outbound.commands: every row of the table of commands, and whatever else may come."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtmpump.core.commands import (
+from rtmpump.core.outbound.commands import (
     Command,
     Message,
     PresenceQuery,

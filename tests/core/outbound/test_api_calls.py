@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from rtmpump.core import calls
-from rtmpump.core.commands import Api, encode, parse, require_allowed
+from rtmpump.core.outbound import api_calls as calls
+from rtmpump.core.outbound.commands import Api, encode, parse, require_allowed
 from rtmpump.errors import CommandRejected
 
 

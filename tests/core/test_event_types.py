@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from rtmpump.core.documented import TYPES
+from rtmpump.core.event_types import TYPES
 from rtmpump.core.routes import clean, route
 from tests.support.paths import DATA
 
