@@ -57,7 +57,7 @@ clean:
 	find rtmpump tests -name __pycache__ -prune -exec rm -rf {} +
 
 rabbitmq: $(ready)
-	@$(bin)/python -m rtmpump.sandbox.rabbit --ensure
+	@$(bin)/python -m rtmpump.sandbox.rabbitmq.node --ensure
 
 tools:
 	@missing=; \

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from rtmpump.sandbox.rabbit import RabbitNode
-from rtmpump.sandbox.workspace import Workspace
+from rtmpump.sandbox.rabbitmq.node import RabbitNode
+from rtmpump.sandbox.slack.workspace import Workspace
 from tests.pump_help import Broker, PumpProcess, add_vhost
 from tests.support.socket_mode import StartSocketPump, wait_connections
 from tests.support.spool import Told

@@ -27,10 +27,10 @@ from rtmpump.demo.summary import Summary
 from rtmpump.demo.tally import TOLERANCE_MS, Tally
 from rtmpump.errors import TokenRefused
 from rtmpump.links.rabbitmq import topology
-from rtmpump.sandbox.hub import Sent
-from rtmpump.sandbox.rabbit import RabbitNode
-from rtmpump.sandbox.rtm import as_bytes
-from rtmpump.sandbox.workspace import Workspace
+from rtmpump.sandbox.rabbitmq.node import RabbitNode
+from rtmpump.sandbox.slack.hub import Sent
+from rtmpump.sandbox.slack.rtm import as_bytes
+from rtmpump.sandbox.slack.workspace import Workspace
 from tests.pump_help import wait_until
 from tests.support.paths import ROOT
 

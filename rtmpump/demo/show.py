@@ -30,9 +30,9 @@ from rtmpump.demo.strikes import Strikes
 from rtmpump.demo.summary import Summary
 from rtmpump.demo.tally import Tally
 from rtmpump.errors import ServiceUnreachable
-from rtmpump.sandbox import rabbit_install
-from rtmpump.sandbox.rabbit import RabbitNode
-from rtmpump.sandbox.workspace import Workspace
+from rtmpump.sandbox.rabbitmq import install as rabbit_install
+from rtmpump.sandbox.rabbitmq.node import RabbitNode
+from rtmpump.sandbox.slack.workspace import Workspace
 
 _LIVE_SECONDS: Final = 60.0
 _PATIENCE: Final = 25.0

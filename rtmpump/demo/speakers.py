@@ -13,7 +13,7 @@ from rtmpump.demo.line import Line
 from rtmpump.demo.screen import Screen
 from rtmpump.demo.tally import Tally
 from rtmpump.links.rabbitmq.connection import Delivery, Properties
-from rtmpump.sandbox.workspace import Workspace
+from rtmpump.sandbox.slack.workspace import Workspace
 
 _JOIN_SECONDS: Final = 5.0
 

@@ -28,8 +28,8 @@ from rtmpump.config import Config
 from rtmpump.demo.chatter import UNKNOWN_TYPE
 from rtmpump.errors import RtmpumpError, TokenRefused
 from rtmpump.links.rabbitmq import topology
-from rtmpump.sandbox.keeping import Keeper
-from rtmpump.sandbox.workspace import Workspace
+from rtmpump.sandbox.rabbitmq.keeping import Keeper
+from rtmpump.sandbox.slack.workspace import Workspace
 
 _NAME: Final = "pump"
 _STOP_SECONDS: Final = 25.0

@@ -10,8 +10,8 @@ from typing import Final, NamedTuple
 
 from rtmpump.demo.screen import Screen
 from rtmpump.demo.stage import Pump
-from rtmpump.sandbox.rabbit import RabbitNode
-from rtmpump.sandbox.workspace import Workspace
+from rtmpump.sandbox.rabbitmq.node import RabbitNode
+from rtmpump.sandbox.slack.workspace import Workspace
 
 _EVERY: Final = 5.0
 _FIRST, _LAST = 0.12, 0.7

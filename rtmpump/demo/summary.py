@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from rtmpump.demo.screen import Screen
 from rtmpump.demo.tally import Tally
-from rtmpump.sandbox.hub import Sent
+from rtmpump.sandbox.slack.hub import Sent
 
 
 class _Row(NamedTuple):

@@ -11,7 +11,7 @@ from typing import Any
 import pika
 from common import CHANNELS, log, process, pump, told, wait
 
-from rtmpump.sandbox.rabbit import RabbitNode
+from rtmpump.sandbox.rabbitmq.node import RabbitNode
 
 _REPLIES = "amq.rabbitmq.reply-to"
 _FREE = "[outbound]\nrate = 100000.0\nburst = 1000\nprefetch = 2000\n"

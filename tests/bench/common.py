@@ -19,7 +19,7 @@ from typing import Any
 
 import pika
 
-from rtmpump.sandbox import flood
+from rtmpump.sandbox.slack import flood
 
 HERE = Path(__file__).parent
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -71,7 +71,7 @@ def ask(one: Process, **what: object) -> None:
 def workspace(events: int) -> Iterator[Slack]:
     """A simulated workspace that floods its first connection; `api_url`, `token`, `process`."""
     options = ("--flood", str(events), "--size", str(SIZE))
-    with process("-m", "rtmpump.sandbox.workspace", *options) as one:
+    with process("-m", "rtmpump.sandbox.slack.workspace", *options) as one:
         yield {**told(one), "process": one}
 
 

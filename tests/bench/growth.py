@@ -10,7 +10,7 @@ from pathlib import Path
 from common import Meter, Peak, Process, Queue, Slack, ask, log, process, pump, told, wait
 
 from rtmpump.sandbox.ports import free_port
-from rtmpump.sandbox.rabbit import RabbitNode
+from rtmpump.sandbox.rabbitmq.node import RabbitNode
 
 Figures = dict[str, float]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from common import cpu, log, pump, rss, workspace
 
-from rtmpump.sandbox.rabbit import RabbitNode
+from rtmpump.sandbox.rabbitmq.node import RabbitNode
 
 
 def run(seconds: float) -> dict[str, float]:

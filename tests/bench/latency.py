@@ -8,7 +8,7 @@ from pathlib import Path
 from common import Queue, log, process, told
 from subjects import Subject, subjects
 
-from rtmpump.sandbox.rabbit import RabbitNode
+from rtmpump.sandbox.rabbitmq.node import RabbitNode
 
 RATE = 500
 _WARM_UP = 0.1

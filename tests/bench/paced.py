@@ -13,7 +13,7 @@ import time
 
 from common import CHANNELS
 
-from rtmpump.sandbox.workspace import Workspace
+from rtmpump.sandbox.slack.workspace import Workspace
 
 
 def main() -> None:

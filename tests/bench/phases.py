@@ -11,7 +11,7 @@ from itertools import islice
 
 from common import messages
 
-from rtmpump.sandbox.workspace import Workspace
+from rtmpump.sandbox.slack.workspace import Workspace
 
 _MANY = 1_000_000_000
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from common import Queue, log, pump, wait
 
-from rtmpump.sandbox.rabbit import RabbitNode
-from rtmpump.sandbox.workspace import Workspace
+from rtmpump.sandbox.rabbitmq.node import RabbitNode
+from rtmpump.sandbox.slack.workspace import Workspace
 
 
 def run(times: int) -> dict[str, float]:

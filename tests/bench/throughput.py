@@ -10,7 +10,7 @@ from typing import Any
 from common import Meter, Process, Queue, Slack, cpu, log, process, told, wait, workspace
 from subjects import Subject, subjects
 
-from rtmpump.sandbox.rabbit import RabbitNode
+from rtmpump.sandbox.rabbitmq.node import RabbitNode
 
 Rounds = dict[str, list[dict[str, float]]]
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from rtmpump.sandbox.faults import HttpAnswer
-from rtmpump.sandbox.workspace import Workspace
+from rtmpump.sandbox.slack.faults import HttpAnswer
+from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
 from tests.pump_help import SECONDS, Broker
 from tests.support.cli import Running, config_file, environment, rtmpump

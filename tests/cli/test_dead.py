@@ -15,7 +15,7 @@ import pytest
 
 from rtmpump.config import Outbound
 from rtmpump.links.rabbitmq.topology import Queue, outbound
-from rtmpump.sandbox.workspace import Workspace
+from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
 from tests.pump_help import SECONDS, Broker, wait_until
 from tests.support.cli import Running, config_file, environment, rtmpump

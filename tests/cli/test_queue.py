@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from pika.exceptions import UnroutableError
 
-from rtmpump.sandbox import faults
-from rtmpump.sandbox.rabbit import RabbitNode
-from rtmpump.sandbox.workspace import Workspace
+from rtmpump.sandbox.rabbitmq.node import RabbitNode
+from rtmpump.sandbox.slack import faults
+from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
 from tests.pump_help import Broker, wait_until
 from tests.support.cli import Running, config_file, rtmpump

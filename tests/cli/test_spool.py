@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from rtmpump.sandbox.workspace import Workspace
+from rtmpump.sandbox.slack.workspace import Workspace
 from tests.pump_help import SECONDS, PumpProcess, wait_until
 from tests.support.cli import Running, rtmpump
 from tests.support.spool import PAGE, body, child, leaves, line, made, opened, put, scribble

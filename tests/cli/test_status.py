@@ -12,8 +12,8 @@ from threading import Thread
 import pytest
 
 from rtmpump.sandbox.ports import free_port
-from rtmpump.sandbox.rabbit import RabbitNode
-from rtmpump.sandbox.workspace import Workspace
+from rtmpump.sandbox.rabbitmq.node import RabbitNode
+from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
 from tests.pump_help import Broker, PumpProcess, wait_until
 from tests.support.cli import rtmpump

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from rtmpump.errors import EXIT_CONFIG, EXIT_DONE, EXIT_FAILED
-from rtmpump.sandbox.faults import Hang
 from rtmpump.sandbox.ports import free_port
-from rtmpump.sandbox.workspace import Workspace
+from rtmpump.sandbox.slack.faults import Hang
+from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
 from tests.pump_help import ROOT, PumpProcess, wait_until
 from tests.support.http import ask

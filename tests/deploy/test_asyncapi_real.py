@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from rtmpump.sandbox.workspace import Workspace
+from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
 from tests.deploy.asyncapi_help import load
 from tests.pump_help import Broker, Message

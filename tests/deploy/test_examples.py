@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from rtmpump.sandbox.rabbit import RabbitNode
-from rtmpump.sandbox.workspace import Workspace
+from rtmpump.sandbox.rabbitmq.node import RabbitNode
+from rtmpump.sandbox.slack.workspace import Workspace
 from tests.pump_help import (
     SECONDS,
     Broker,

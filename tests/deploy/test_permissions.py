@@ -18,8 +18,8 @@ from pika.adapters.blocking_connection import BlockingChannel
 
 from rtmpump.config import Config, Ha
 from rtmpump.links.rabbitmq.topology import definitions
-from rtmpump.sandbox.rabbit import RabbitNode
-from rtmpump.sandbox.workspace import Workspace
+from rtmpump.sandbox.rabbitmq.node import RabbitNode
+from rtmpump.sandbox.slack.workspace import Workspace
 from tests.pump_help import Broker, PumpProcess, add_vhost, wait_until
 from tests.support.cli import config_file, rtmpump
 from tests.support.paths import ROOT

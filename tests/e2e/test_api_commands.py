@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from rtmpump.sandbox.faults import Hang, HttpAnswer, Reset
-from rtmpump.sandbox.rabbit import RabbitNode
-from rtmpump.sandbox.workspace import Workspace
+from rtmpump.sandbox.rabbitmq.node import RabbitNode
+from rtmpump.sandbox.slack.faults import Hang, HttpAnswer, Reset
+from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
 from tests.pump_help import Broker, PumpProcess, wait_until
 from tests.support.socket_mode import StartSocketPump

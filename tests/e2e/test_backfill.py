@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from rtmpump.core.routes import route
-from rtmpump.sandbox import rtm
-from rtmpump.sandbox.faults import Hang, HttpAnswer
-from rtmpump.sandbox.workspace import Workspace
+from rtmpump.sandbox.slack import rtm
+from rtmpump.sandbox.slack.faults import Hang, HttpAnswer
+from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
 from tests.pump_help import Broker, Message, PumpProcess, wait_until
 from tests.support.socket_mode import StartSocketPump

@@ -13,8 +13,8 @@ import pika.exceptions
 import pytest
 
 from rtmpump.sandbox.ports import free_port
-from rtmpump.sandbox.rabbit import RabbitNode
-from rtmpump.sandbox.workspace import Workspace
+from rtmpump.sandbox.rabbitmq.node import RabbitNode
+from rtmpump.sandbox.slack.workspace import Workspace
 from tests.e2e.test_crash import (
     Flood,
     all_events,

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from rtmpump.sandbox.faults import ApiFault, HandshakeFault, Hang, HttpAnswer, Reset
-from rtmpump.sandbox.workspace import Workspace
+from rtmpump.sandbox.slack.faults import ApiFault, HandshakeFault, Hang, HttpAnswer, Reset
+from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
 from tests.links.slack.test_handshake import Proxy
 from tests.pump_help import Broker, PumpProcess

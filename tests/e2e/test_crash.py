@@ -20,9 +20,9 @@ from typing import Any
 
 import pytest
 
-from rtmpump.sandbox import faults
-from rtmpump.sandbox.rabbit import RabbitNode
-from rtmpump.sandbox.workspace import Workspace
+from rtmpump.sandbox.rabbitmq.node import RabbitNode
+from rtmpump.sandbox.slack import faults
+from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
 from tests.pump_help import SECONDS, Broker, Message, PumpProcess, add_vhost, wait_until
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from rtmpump.sandbox.faults import HttpAnswer
 from rtmpump.sandbox.ports import free_port
-from rtmpump.sandbox.rabbit import RabbitNode
-from rtmpump.sandbox.websocket import encode
-from rtmpump.sandbox.workspace import Workspace
+from rtmpump.sandbox.rabbitmq.node import RabbitNode
+from rtmpump.sandbox.slack.faults import HttpAnswer
+from rtmpump.sandbox.slack.websocket import encode
+from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
 from tests.pump_help import Broker, PumpProcess
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rtmpump.core.event_types import TYPES
-from rtmpump.sandbox.workspace import Workspace
+from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
 from tests.pump_help import Broker, Message, PumpProcess, wait_until
 from tests.support.paths import DATA

@@ -11,8 +11,8 @@ from typing import Any
 import pika
 import pytest
 
-from rtmpump.sandbox import faults
-from rtmpump.sandbox.workspace import Workspace
+from rtmpump.sandbox.slack import faults
+from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
 from tests.pump_help import Broker, PumpProcess, wait_until
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from rtmpump.sandbox.ports import free_port
-from rtmpump.sandbox.workspace import Workspace
+from rtmpump.sandbox.slack.workspace import Workspace
 from tests.pump_help import Broker, PumpProcess, wait_until
 from tests.support.tls import make_pair
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from rtmpump.sandbox.faults import HttpAnswer
-from rtmpump.sandbox.workspace import Workspace
+from rtmpump.sandbox.slack.faults import HttpAnswer
+from rtmpump.sandbox.slack.workspace import Workspace
 from rtmpump.spool import Spool
 from tests.conftest import StartPump
 from tests.e2e import test_crash

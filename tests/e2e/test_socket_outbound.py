@@ -8,9 +8,9 @@ from collections import deque
 
 import pytest
 
-from rtmpump.sandbox import faults
-from rtmpump.sandbox.faults import HttpAnswer
-from rtmpump.sandbox.workspace import Workspace
+from rtmpump.sandbox.slack import faults
+from rtmpump.sandbox.slack.faults import HttpAnswer
+from rtmpump.sandbox.slack.workspace import Workspace
 from tests.pump_help import Broker, wait_until
 from tests.support.socket_mode import StartSocketPump
 

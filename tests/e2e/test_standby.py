@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from rtmpump.sandbox.faults import HttpAnswer
 from rtmpump.sandbox.ports import free_port
-from rtmpump.sandbox.rabbit import RabbitNode
-from rtmpump.sandbox.workspace import Workspace
+from rtmpump.sandbox.rabbitmq.node import RabbitNode
+from rtmpump.sandbox.slack.faults import HttpAnswer
+from rtmpump.sandbox.slack.workspace import Workspace
 from tests.e2e.test_crash import Flood, all_events, gaps, numbers, until_number, untold
 from tests.e2e.test_crash import without_repeats as once
 from tests.pump_help import Broker, Message, PumpProcess, wait_until

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from rtmpump.sandbox.faults import Faults
-from rtmpump.sandbox.workspace import Workspace
+from rtmpump.sandbox.slack.faults import Faults
+from rtmpump.sandbox.slack.workspace import Workspace
 
 
 @dataclass(frozen=True)

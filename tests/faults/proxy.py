@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from rtmpump.sandbox.ports import free_port
-from rtmpump.sandbox.stream import Stream
+from rtmpump.sandbox.slack.stream import Stream
 
 _HELD_MAX = 1 << 20
 _LOOK_EVERY = 0.05

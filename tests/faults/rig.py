@@ -15,8 +15,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from rtmpump.sandbox.rabbit import RabbitNode
-from rtmpump.sandbox.workspace import Envelope, Workspace
+from rtmpump.sandbox.rabbitmq.node import RabbitNode
+from rtmpump.sandbox.slack.workspace import Envelope, Workspace
 from tests.faults import traffic
 from tests.faults.ledger import Ledger
 from tests.faults.modes import Mode

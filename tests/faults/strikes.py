@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from rtmpump.sandbox import faults
-from rtmpump.sandbox.faults import Hang, HttpAnswer, Reset
-from rtmpump.sandbox.websocket import Opcode, encode
+from rtmpump.sandbox.slack import faults
+from rtmpump.sandbox.slack.faults import Hang, HttpAnswer, Reset
+from rtmpump.sandbox.slack.websocket import Opcode, encode
 from tests.faults.consumer import SEEN
 from tests.faults.kinds import Kinds, hold
 from tests.faults.proxy import HALF_OPEN, Proxy, Weather

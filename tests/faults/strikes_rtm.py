@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from rtmpump.sandbox import faults
-from rtmpump.sandbox.faults import Answer, Kind
+from rtmpump.sandbox.slack import faults
+from rtmpump.sandbox.slack.faults import Answer, Kind
 from tests.faults.kinds import Kinds, hold
 from tests.faults.rig import Rig
 

@@ -6,8 +6,8 @@ import time
 from collections import deque
 from typing import Final
 
-from rtmpump.sandbox import faults
-from rtmpump.sandbox.faults import Answer
+from rtmpump.sandbox.slack import faults
+from rtmpump.sandbox.slack.faults import Answer
 from tests.faults.kinds import Kinds, hold
 from tests.faults.rig import Rig
 from tests.faults.strikes import ANSWERS

@@ -16,7 +16,7 @@ from rtmpump.config import Broker, Outbound, Secret
 from rtmpump.demo.line import Line
 from rtmpump.links.rabbitmq import topology
 from rtmpump.links.rabbitmq.connection import Delivery, Properties
-from rtmpump.sandbox.workspace import Workspace
+from rtmpump.sandbox.slack.workspace import Workspace
 from tests.faults import consumer, events
 from tests.faults.ledger import Accepted, Ledger
 from tests.pump_help import ROOT, wait_until

@@ -14,7 +14,7 @@ from rtmpump.http import chart as page_chart
 from rtmpump.http import page
 from rtmpump.http import wording as words
 from rtmpump.sandbox.ports import free_port
-from rtmpump.sandbox.workspace import Workspace
+from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
 from tests.pump_help import Broker, wait_until
 from tests.support.http import AT, Service, ask

@@ -26,8 +26,8 @@ from rtmpump.errors import TokenRefused
 from rtmpump.links.slack.web_api import SlackApi
 from rtmpump.links.slack.websocket import RtmSocket
 from rtmpump.pumps.dialer import Dialer
-from rtmpump.sandbox.faults import Hang, HttpAnswer, Reset
-from rtmpump.sandbox.workspace import Workspace
+from rtmpump.sandbox.slack.faults import Hang, HttpAnswer, Reset
+from rtmpump.sandbox.slack.workspace import Workspace
 from tests.pump_help import SECONDS, wait_until
 
 OPEN = "apps.connections.open"

@@ -13,8 +13,8 @@ import pytest
 from rtmpump import config
 from rtmpump.links.slack.web_api import SlackApi
 from rtmpump.pumps.directory import Directory
-from rtmpump.sandbox.faults import HttpAnswer, Reset
-from rtmpump.sandbox.workspace import Workspace
+from rtmpump.sandbox.slack.faults import HttpAnswer, Reset
+from rtmpump.sandbox.slack.workspace import Workspace
 
 LIST = "conversations.list"
 PATIENCE = 20.0

@@ -23,7 +23,7 @@ from rtmpump.links.retry import Retry
 from rtmpump.metrics import Metrics
 from rtmpump.pumps.publisher import Publisher
 from rtmpump.sandbox.ports import free_port
-from rtmpump.sandbox.rabbit import RabbitNode
+from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.spool import Row, Spool
 from tests.pump_help import Broker, Message, wait_until
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from rtmpump.errors import LinkError, NotConnected, SpoolFailed, SpoolFull, TokenRefused
-from rtmpump.sandbox.faults import Hang
-from rtmpump.sandbox.workspace import Workspace
+from rtmpump.sandbox.slack.faults import Hang
+from rtmpump.sandbox.slack.workspace import Workspace
 from rtmpump.spool import Spool
 from tests.faults.proxy import Proxy, Weather
 from tests.pump_help import wait_until

@@ -14,9 +14,9 @@ from rtmpump import config
 from rtmpump.core.outbound.api_calls import CallAnswer
 from rtmpump.links.slack.web_api import SlackApi
 from rtmpump.pumps.web_api_workers import WebCalls
-from rtmpump.sandbox.faults import Hang, HttpAnswer, Reset
 from rtmpump.sandbox.ports import free_port
-from rtmpump.sandbox.workspace import Workspace
+from rtmpump.sandbox.slack.faults import Hang, HttpAnswer, Reset
+from rtmpump.sandbox.slack.workspace import Workspace
 from tests.pump_help import wait_until
 
 ADD = "reactions.add"

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
-from rtmpump.sandbox import rabbit_install
-from rtmpump.sandbox.keeping import Keeper
 from rtmpump.sandbox.ports import free_port
-from rtmpump.sandbox.rabbit import RabbitNode
+from rtmpump.sandbox.rabbitmq import install as rabbit_install
+from rtmpump.sandbox.rabbitmq.keeping import Keeper
+from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from tests.pump_help import wait_until
 
 SIZE = 3

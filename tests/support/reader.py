@@ -21,7 +21,7 @@ from rtmpump.links.slack.web_api import Connected, SlackApi
 from rtmpump.links.slack.websocket import RtmSocket
 from rtmpump.metrics import Metrics
 from rtmpump.pumps.reader import Reader
-from rtmpump.sandbox.workspace import Workspace
+from rtmpump.sandbox.slack.workspace import Workspace
 from rtmpump.spool import Appended, Row, Spool
 
 SECONDS = 60.0

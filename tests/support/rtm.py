@@ -11,8 +11,8 @@ from contextlib import contextmanager
 
 from rtmpump.errors import LinkError
 from rtmpump.links.slack.websocket import RtmSocket
-from rtmpump.sandbox.workspace import Workspace
-from tests.sandbox.clients import web_client
+from rtmpump.sandbox.slack.workspace import Workspace
+from tests.support.sandbox_clients import web_client
 
 SECONDS = 30.0
 MIB = 1 << 20

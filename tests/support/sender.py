@@ -17,7 +17,7 @@ from rtmpump.metrics import Metrics
 from rtmpump.pumps.directory import Directory
 from rtmpump.pumps.outbound.sender import Close, LinkDown, LinkUp, Sender
 from rtmpump.pumps.web_api_workers import WebCalls
-from rtmpump.sandbox.workspace import Workspace
+from rtmpump.sandbox.slack.workspace import Workspace
 from tests.pump_help import SECONDS, wait_until
 
 

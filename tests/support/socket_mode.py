@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rtmpump.sandbox.workspace import Workspace
+from rtmpump.sandbox.slack.workspace import Workspace
 from tests.pump_help import PumpProcess, wait_until
 
 StartSocketPump = Callable[..., PumpProcess]

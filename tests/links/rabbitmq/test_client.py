@@ -9,7 +9,7 @@ from rtmpump.config import Secret
 from rtmpump.errors import LinkError
 from rtmpump.links.rabbitmq.client import Client
 from rtmpump.links.rabbitmq.topology import Queue
-from rtmpump.sandbox.rabbit import RabbitNode
+from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from tests.pump_help import Broker
 
 

@@ -22,7 +22,7 @@ from rtmpump.errors import ConfigError, LinkError
 from rtmpump.links.rabbitmq.connection import Delivery, Properties, Rabbit
 from rtmpump.links.rabbitmq.topology import Exchange, Queue
 from rtmpump.sandbox.ports import free_port
-from rtmpump.sandbox.rabbit import RabbitNode
+from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from tests.pump_help import Broker, wait_until
 
 

@@ -11,8 +11,8 @@ import trustme
 
 from rtmpump.errors import LinkError
 from rtmpump.sandbox.ports import free_port
-from rtmpump.sandbox.rabbit import RabbitNode
-from rtmpump.sandbox.workspace import Workspace
+from rtmpump.sandbox.rabbitmq.node import RabbitNode
+from rtmpump.sandbox.slack.workspace import Workspace
 from tests.links.rabbitmq.test_connection import ended, made
 from tests.pump_help import Broker, PumpProcess
 from tests.support.tls import make_pair

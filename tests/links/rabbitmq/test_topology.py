@@ -21,7 +21,7 @@ from rtmpump.core.event_types import TYPES
 from rtmpump.core.routes import clean
 from rtmpump.links.rabbitmq import topology
 from rtmpump.links.rabbitmq.topology import Binding, Exchange, Item, Queue
-from rtmpump.sandbox.rabbit import RabbitNode
+from rtmpump.sandbox.rabbitmq.node import RabbitNode
 
 WITH_STREAM = Config(events=Events(stream="rtm.stream", stream_max_age="12h"))
 NAMES = st.sampled_from(["rtm.events", "rtm.unrouted", "rtm.message", "rtm.hello", "other", "x"])

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtmpump.links.slack.fast_frames import take_plain
-from rtmpump.sandbox.websocket import Opcode, encode, encode_close, header
+from rtmpump.sandbox.slack.websocket import Opcode, encode, encode_close, header
 
 MOST, ROOM = 512, 1 << 20
 

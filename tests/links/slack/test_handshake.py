@@ -17,9 +17,9 @@ from rtmpump.config import Slack
 from rtmpump.config.secrets import Secret
 from rtmpump.errors import LinkError
 from rtmpump.links.slack.websocket import RtmSocket
-from rtmpump.sandbox.faults import Hang, HttpAnswer, Reset
 from rtmpump.sandbox.ports import free_port
-from rtmpump.sandbox.workspace import Workspace
+from rtmpump.sandbox.slack.faults import Hang, HttpAnswer, Reset
+from rtmpump.sandbox.slack.workspace import Workspace
 from tests.support.rtm import (
     SECONDS,
     collect,

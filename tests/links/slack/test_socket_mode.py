@@ -37,7 +37,7 @@ from rtmpump.links.slack import socket_mode
 from rtmpump.links.slack.socket_mode import SocketMode
 from rtmpump.links.slack.web_api import SlackApi
 from rtmpump.links.slack.websocket import RtmSocket
-from rtmpump.sandbox.workspace import Workspace
+from rtmpump.sandbox.slack.workspace import Workspace
 from tests.support.line import Line
 from tests.support.rtm import SECONDS
 

@@ -11,7 +11,7 @@ from rtmpump.config import Slack
 from rtmpump.errors import WriteFailed
 from rtmpump.links.slack import socket_io as rtm_wire
 from rtmpump.links.slack.websocket import RtmSocket
-from rtmpump.sandbox.workspace import Workspace
+from rtmpump.sandbox.slack.workspace import Workspace
 from tests.support.rtm import (
     SECONDS,
     collect,

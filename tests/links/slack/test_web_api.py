@@ -17,9 +17,9 @@ from rtmpump import config
 from rtmpump.errors import ConfigError, Fate, LinkError, RtmpumpError, TokenRefused
 from rtmpump.links.slack import web_api as slack_api
 from rtmpump.links.slack.web_api import ChannelsRefused, Connected, SlackApi
-from rtmpump.sandbox.faults import Hang, HttpAnswer, Reset
 from rtmpump.sandbox.ports import free_port
-from rtmpump.sandbox.workspace import Workspace
+from rtmpump.sandbox.slack.faults import Hang, HttpAnswer, Reset
+from rtmpump.sandbox.slack.workspace import Workspace
 from tests.support.tls import make_pair
 
 LIST = "conversations.list"

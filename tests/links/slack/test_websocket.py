@@ -15,9 +15,9 @@ from rtmpump.config import Slack
 from rtmpump.errors import LinkError, NotConnected, WriteFailed
 from rtmpump.links.slack import socket_io as rtm_wire
 from rtmpump.links.slack.websocket import RtmSocket
-from rtmpump.sandbox.faults import HttpAnswer, Reset
-from rtmpump.sandbox.websocket import encode, header
-from rtmpump.sandbox.workspace import Workspace
+from rtmpump.sandbox.slack.faults import HttpAnswer, Reset
+from rtmpump.sandbox.slack.websocket import encode, header
+from rtmpump.sandbox.slack.workspace import Workspace
 from tests.support.rtm import (
     MIB,
     SECONDS,

@@ -19,8 +19,8 @@ from rtmpump.metrics import Metrics
 from rtmpump.pumps.backfill.gap_file import Gaps
 from rtmpump.pumps.backfill.pump import Backfill
 from rtmpump.pumps.backfill.pump import pump as backfill
-from rtmpump.sandbox.faults import Hang, HttpAnswer
-from rtmpump.sandbox.workspace import Workspace
+from rtmpump.sandbox.slack.faults import Hang, HttpAnswer
+from rtmpump.sandbox.slack.workspace import Workspace
 from rtmpump.spool import Spool
 from tests.pump_help import SECONDS, wait_until
 from tests.support.spool import MIB, Told, opened, rows

@@ -15,9 +15,9 @@ import pytest
 from rtmpump.core.frames import Reply
 from rtmpump.core.refusals import Refusals
 from rtmpump.pumps.outbound.sender import Finish
-from rtmpump.sandbox import faults
-from rtmpump.sandbox.rabbit import RabbitNode
-from rtmpump.sandbox.workspace import Workspace
+from rtmpump.sandbox.rabbitmq.node import RabbitNode
+from rtmpump.sandbox.slack import faults
+from rtmpump.sandbox.slack.workspace import Workspace
 from tests.pump_help import Broker, wait_until
 from tests.support.sender import SenderRig
 

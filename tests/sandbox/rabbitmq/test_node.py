@@ -16,7 +16,7 @@ import pika
 import pytest
 
 from rtmpump.errors import ServiceUnreachable
-from rtmpump.sandbox.rabbit import RabbitNode
+from rtmpump.sandbox.rabbitmq.node import RabbitNode
 
 QUEUE = "kept"
 
@@ -179,7 +179,7 @@ def test_a_node_dies_with_its_parent() -> None:
     """A parent that is killed with -9 leaves no process and no folder."""
     program = (
         "import os, signal\n"
-        "from rtmpump.sandbox.rabbit import RabbitNode\n"
+        "from rtmpump.sandbox.rabbitmq.node import RabbitNode\n"
         "node = RabbitNode().start()\n"
         "print(node.folder, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"

@@ -13,11 +13,11 @@ from collections.abc import Iterator
 
 import websocket
 
-from rtmpump.sandbox.flood import messages
-from rtmpump.sandbox.workspace import Workspace
-from tests.sandbox.clients import connect
+from rtmpump.sandbox.slack.flood import messages
+from rtmpump.sandbox.slack.workspace import Workspace
+from tests.support.sandbox_clients import connect
 
-PROGRAM = (sys.executable, "-m", "rtmpump.sandbox.workspace")
+PROGRAM = (sys.executable, "-m", "rtmpump.sandbox.slack.workspace")
 
 
 def test_a_flood_arrives_whole_and_in_order() -> None:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 
-from rtmpump.sandbox.workspace import Workspace
+from rtmpump.sandbox.slack.workspace import Workspace
 
 _LOOK_EVERY = 0.5
 _FIRST_SECOND = 1_700_000_000
@@ -65,7 +65,7 @@ def _tell(line: dict[str, object]) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m rtmpump.sandbox.workspace", description="A simulated Slack workspace."
+        prog="python -m rtmpump.sandbox.slack.workspace", description="A simulated Slack workspace."
     )
     parser.add_argument("--port", type=int, default=0, help="0 = any free one")
     parser.add_argument("--token", default="xoxb-sandbox", help="the token that is valid")

@@ -7,7 +7,7 @@ import websocket
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtmpump.sandbox.websocket import (
+from rtmpump.sandbox.slack.websocket import (
     Decoder,
     Message,
     Opcode,

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
-from rtmpump.sandbox.stream import Stream
+from rtmpump.sandbox.slack.stream import Stream
 
 _HEAD_LIMIT = 1 << 16
 _BODY_LIMIT = 1 << 22

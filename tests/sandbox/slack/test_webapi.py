@@ -11,8 +11,8 @@ import pytest
 import websocket
 from slack_sdk.errors import SlackApiError
 
-from rtmpump.sandbox.workspace import Workspace
-from tests.sandbox.clients import RtmClient, web_client
+from rtmpump.sandbox.slack.workspace import Workspace
+from tests.support.sandbox_clients import RtmClient, web_client
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rtmpump.sandbox import archive
-from rtmpump.sandbox.archive import Archive
-from rtmpump.sandbox.http_wire import Request
+from rtmpump.sandbox.slack import archive
+from rtmpump.sandbox.slack.archive import Archive
+from rtmpump.sandbox.slack.http_wire import Request
 
 _DEFAULT_LIMIT = 100
 _TOP_LIMIT = 1000

@@ -3,7 +3,7 @@
 An app may use RTM and Socket Mode, also both at once: what happens is told on each.
 
 It behaves as Slack documents it until its `faults` say otherwise; see `faults.py` for all that it
-can do wrong. `python -m rtmpump.sandbox.workspace --help` runs one in a process of its own.
+can do wrong. `python -m rtmpump.sandbox.slack.workspace --help` runs one in a process of its own.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from types import TracebackType
 from typing import Any
 
-from rtmpump.sandbox import rtm
-from rtmpump.sandbox.archive import Archive
-from rtmpump.sandbox.connection import Connection
-from rtmpump.sandbox.envelopes import Envelope
-from rtmpump.sandbox.faults import Faults
-from rtmpump.sandbox.front_desk import FrontDesk
-from rtmpump.sandbox.hub import Call, Hub, Sent
-from rtmpump.sandbox.socket_frames import APP
-from rtmpump.sandbox.webapi import Directory
-from rtmpump.sandbox.websocket import Opcode, encode, header
+from rtmpump.sandbox.slack import rtm
+from rtmpump.sandbox.slack.archive import Archive
+from rtmpump.sandbox.slack.connection import Connection
+from rtmpump.sandbox.slack.envelopes import Envelope
+from rtmpump.sandbox.slack.faults import Faults
+from rtmpump.sandbox.slack.front_desk import FrontDesk
+from rtmpump.sandbox.slack.hub import Call, Hub, Sent
+from rtmpump.sandbox.slack.socket_frames import APP
+from rtmpump.sandbox.slack.webapi import Directory
+from rtmpump.sandbox.slack.websocket import Opcode, encode, header
 
 __all__ = ["Call", "Envelope", "Faults", "Sent", "Workspace"]
 
@@ -379,6 +379,6 @@ def _chunks(frames: Iterable[bytes], size: int, piece: int) -> Iterable[tuple[by
 
 
 if __name__ == "__main__":
-    from rtmpump.sandbox.flood import main
+    from rtmpump.sandbox.slack.flood import main
 
     sys.exit(main())

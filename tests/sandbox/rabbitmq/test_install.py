@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rtmpump.errors import ServiceUnreachable
-from rtmpump.sandbox import rabbit_install
+from rtmpump.sandbox.rabbitmq import install as rabbit_install
 
 WRAPPER = '#!/bin/sh\necho "Only root or rabbitmq should run ${SCRIPT}"\n'
 
@@ -52,8 +52,8 @@ def test_nothing_is_installed_when_it_is_there() -> None:
 
 
 def test_ensure_prints_the_place() -> None:
-    """`python -m rtmpump.sandbox.rabbit --ensure` is what the Makefile calls; else it is usage."""
-    module = [sys.executable, "-m", "rtmpump.sandbox.rabbit"]
+    """`python -m rtmpump.sandbox.rabbitmq.node --ensure` is what the Makefile calls; else it is usage."""
+    module = [sys.executable, "-m", "rtmpump.sandbox.rabbitmq.node"]
     done = subprocess.run([*module, "--ensure"], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(rabbit_install.find())
     wrong = subprocess.run([*module, "--nonsense"], capture_output=True, text=True, check=False)

@@ -10,7 +10,7 @@ from typing import Any
 import websocket
 from slack_sdk import WebClient
 
-from rtmpump.sandbox.workspace import Workspace
+from rtmpump.sandbox.slack.workspace import Workspace
 
 
 def web_client(workspace: Workspace, tls: ssl.SSLContext | None = None) -> WebClient:

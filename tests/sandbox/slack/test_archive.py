@@ -9,8 +9,8 @@ import pytest
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError
 
-from rtmpump.sandbox.workspace import Workspace
-from tests.sandbox.clients import web_client
+from rtmpump.sandbox.slack.workspace import Workspace
+from tests.support.sandbox_clients import web_client
 
 GENERAL = "C0GENERAL"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from rtmpump.errors import ServiceUnreachable
-from rtmpump.sandbox.keeping import Keeper
+from rtmpump.sandbox.rabbitmq.keeping import Keeper
 
 ENVIRONMENT = {"PATH": os.environ["PATH"]}
 # One sleeper in the group, one that hides in a session of its own and is nobody's child.
@@ -97,7 +97,7 @@ def test_a_forked_copy_of_the_owner_does_not_keep_it_alive(tmp_path: Path) -> No
     """The owner dies; a fork of it still holds the lifeline, and the end comes all the same."""
     program = (
         "import os, signal, sys, time\n"
-        "from rtmpump.sandbox.keeping import Keeper\n"
+        "from rtmpump.sandbox.rabbitmq.keeping import Keeper\n"
         "keeper = Keeper('')\n"
         f"pid = keeper.run('s', ['sleep', '600'], {ENVIRONMENT!r}, {str(tmp_path / 'log')!r})\n"
         "fork = os.fork()\n"

@@ -9,12 +9,12 @@ import time
 from collections.abc import Iterator
 from functools import partial
 
-from rtmpump.sandbox import rtm
-from rtmpump.sandbox.faults import EXPIRED_URL, Answer, Kind
-from rtmpump.sandbox.hub import Hub
-from rtmpump.sandbox.stream import Stream
-from rtmpump.sandbox.webapi import Ticket
-from rtmpump.sandbox.websocket import (
+from rtmpump.sandbox.slack import rtm
+from rtmpump.sandbox.slack.faults import EXPIRED_URL, Answer, Kind
+from rtmpump.sandbox.slack.hub import Hub
+from rtmpump.sandbox.slack.stream import Stream
+from rtmpump.sandbox.slack.webapi import Ticket
+from rtmpump.sandbox.slack.websocket import (
     Decoder,
     Message,
     Opcode,

@@ -13,10 +13,10 @@ import pytest
 import websocket
 from slack_sdk.errors import SlackApiError
 
-from rtmpump.sandbox import faults
-from rtmpump.sandbox.faults import Answer, Hang, HttpAnswer, Reset
-from rtmpump.sandbox.workspace import Workspace
-from tests.sandbox.clients import RtmClient, connect, web_client
+from rtmpump.sandbox.slack import faults
+from rtmpump.sandbox.slack.faults import Answer, Hang, HttpAnswer, Reset
+from rtmpump.sandbox.slack.workspace import Workspace
+from tests.support.sandbox_clients import RtmClient, connect, web_client
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from rtmpump.sandbox import socket_frames
-from rtmpump.sandbox.connection import Connection
-from rtmpump.sandbox.websocket import Opcode, encode
+from rtmpump.sandbox.slack import socket_frames
+from rtmpump.sandbox.slack.connection import Connection
+from rtmpump.sandbox.slack.websocket import Opcode, encode
 
 _CLOSE_SOON = 0.05
 

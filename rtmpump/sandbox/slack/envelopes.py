@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rtmpump.sandbox import socket_frames
+from rtmpump.sandbox.slack import socket_frames
 
 if TYPE_CHECKING:
-    from rtmpump.sandbox.hub import Hub
-    from rtmpump.sandbox.socket_connection import SocketConnection
+    from rtmpump.sandbox.slack.hub import Hub
+    from rtmpump.sandbox.slack.socket_connection import SocketConnection
 
 
 class Delivery(NamedTuple):

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import pytest
 import websocket
 
-from rtmpump.sandbox.workspace import Workspace
-from tests.sandbox.clients import RtmClient, connect, web_client
+from rtmpump.sandbox.slack.workspace import Workspace
+from tests.support.sandbox_clients import RtmClient, connect, web_client
 from tests.support.tls import make_pair
 
 

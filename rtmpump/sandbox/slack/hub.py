@@ -7,14 +7,14 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rtmpump.sandbox import rtm
-from rtmpump.sandbox.envelopes import Envelopes
-from rtmpump.sandbox.faults import Faults
-from rtmpump.sandbox.webapi import Directory
+from rtmpump.sandbox.slack import rtm
+from rtmpump.sandbox.slack.envelopes import Envelopes
+from rtmpump.sandbox.slack.faults import Faults
+from rtmpump.sandbox.slack.webapi import Directory
 
 if TYPE_CHECKING:
-    from rtmpump.sandbox.connection import Connection
-    from rtmpump.sandbox.socket_connection import SocketConnection
+    from rtmpump.sandbox.slack.connection import Connection
+    from rtmpump.sandbox.slack.socket_connection import SocketConnection
 
 _JOIN_SECONDS = 10.0
 

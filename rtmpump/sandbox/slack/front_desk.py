@@ -9,15 +9,15 @@ import threading
 import time
 from functools import partial
 
-from rtmpump.sandbox import http_wire, posting, webapi
-from rtmpump.sandbox.connection import Connection
-from rtmpump.sandbox.faults import Hang, HttpAnswer, Kind, Reset
-from rtmpump.sandbox.http_wire import Request
-from rtmpump.sandbox.hub import Call, Hub
 from rtmpump.sandbox.ports import free_port
-from rtmpump.sandbox.socket_connection import SocketConnection
-from rtmpump.sandbox.stream import Stream
-from rtmpump.sandbox.websocket import accept_key
+from rtmpump.sandbox.slack import http_wire, posting, webapi
+from rtmpump.sandbox.slack.connection import Connection
+from rtmpump.sandbox.slack.faults import Hang, HttpAnswer, Kind, Reset
+from rtmpump.sandbox.slack.http_wire import Request
+from rtmpump.sandbox.slack.hub import Call, Hub
+from rtmpump.sandbox.slack.socket_connection import SocketConnection
+from rtmpump.sandbox.slack.stream import Stream
+from rtmpump.sandbox.slack.websocket import accept_key
 
 _API = "/api/"
 _LINK = "/link/"

@@ -23,9 +23,9 @@ from pathlib import Path
 from types import TracebackType
 
 from rtmpump.errors import ServiceUnreachable
-from rtmpump.sandbox import rabbit_install
-from rtmpump.sandbox.keeping import Keeper
 from rtmpump.sandbox.ports import free_port
+from rtmpump.sandbox.rabbitmq import install as rabbit_install
+from rtmpump.sandbox.rabbitmq.keeping import Keeper
 
 _SERVICE = "RabbitMQ"
 _AMQP_HEADER = b"AMQP\x00\x00\x09\x01"

@@ -88,7 +88,7 @@ def epmd() -> str:
 def main(arguments: list[str]) -> int:
     """`--ensure`: finds or installs RabbitMQ, prints where it is, and returns an exit code."""
     if arguments != ["--ensure"]:
-        print("usage: python -m rtmpump.sandbox.rabbit --ensure", file=sys.stderr)
+        print("usage: python -m rtmpump.sandbox.rabbitmq.node --ensure", file=sys.stderr)
         return 2
     try:
         print(find_or_install(lambda line: print(line, file=sys.stderr, flush=True)))

@@ -12,8 +12,8 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
-from rtmpump.sandbox import rtm
-from rtmpump.sandbox.hub import Hub
+from rtmpump.sandbox.slack import rtm
+from rtmpump.sandbox.slack.hub import Hub
 
 METHOD: Final = "chat.postMessage"
 _TEXT_MOST: Final = 40_000
