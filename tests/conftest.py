@@ -13,7 +13,7 @@ import pytest
 
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.workspace import Workspace
-from tests.pump_help import Broker, PumpProcess, add_vhost
+from tests.support.pump import Broker, PumpProcess, add_vhost
 from tests.support.socket_mode import StartSocketPump, wait_connections
 from tests.support.spool import Told
 

@@ -15,9 +15,9 @@ import pytest
 from rtmpump.sandbox.slack.faults import HttpAnswer
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
-from tests.pump_help import SECONDS, Broker
 from tests.support.cli import Running, config_file, environment, rtmpump
 from tests.support.paths import ROOT
+from tests.support.pump import SECONDS, Broker
 
 NOBODY = "amqp://guest:pass-word@127.0.0.1:1/%2F"
 

@@ -17,8 +17,8 @@ from rtmpump.config import Outbound
 from rtmpump.links.rabbitmq.topology import Queue, outbound
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
-from tests.pump_help import SECONDS, Broker, wait_until
 from tests.support.cli import Running, config_file, environment, rtmpump
+from tests.support.pump import SECONDS, Broker, wait_until
 
 DEAD, COMMANDS = "rtm.outbound.dead", "rtm.outbound"
 WHY = {

@@ -15,8 +15,8 @@ from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack import faults
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
-from tests.pump_help import Broker, wait_until
 from tests.support.cli import Running, config_file, rtmpump
+from tests.support.pump import Broker, wait_until
 
 NOBODY = "amqp://guest:pass-word@127.0.0.1:1/%2F"
 FAST = {"rate": 100.0, "burst": 10}

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from rtmpump.sandbox.slack.workspace import Workspace
-from tests.pump_help import SECONDS, PumpProcess, wait_until
 from tests.support.cli import Running, rtmpump
+from tests.support.pump import SECONDS, PumpProcess, wait_until
 from tests.support.spool import PAGE, body, child, leaves, line, made, opened, put, scribble
 
 NOBODY = "amqp://guest:guest@127.0.0.1:1/%2F"

@@ -15,9 +15,9 @@ from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
-from tests.pump_help import Broker, PumpProcess, wait_until
 from tests.support.cli import rtmpump
 from tests.support.http import AT
+from tests.support.pump import Broker, PumpProcess, wait_until
 
 
 def listening(start_pump: StartPump, host: str = "127.0.0.1", *, ready: bool = True) -> PumpProcess:

@@ -17,7 +17,7 @@ from rtmpump.core.outbound import commands
 from rtmpump.core.routes import Route, route
 from rtmpump.errors import CommandRejected
 from rtmpump.links.rabbitmq import topology
-from tests.deploy.asyncapi_help import load
+from tests.support.asyncapi import load
 from tests.support.paths import DATA
 
 DOCUMENT = load()

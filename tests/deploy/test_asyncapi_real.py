@@ -7,8 +7,8 @@ from typing import Any
 
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
-from tests.deploy.asyncapi_help import load
-from tests.pump_help import Broker, Message
+from tests.support.asyncapi import load
+from tests.support.pump import Broker, Message
 
 DOCUMENT = load()
 OWN = {"rtmpump.connected", "rtmpump.disconnected", "rtmpump.gap", "rtmpump.backfilled"}

@@ -14,7 +14,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from tests.deploy.asyncapi_help import FILE, Document, load
+from tests.support.asyncapi import FILE, Document, load
 from tests.support.paths import ROOT
 
 FIELDS = {

@@ -19,14 +19,14 @@ import pytest
 
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.workspace import Workspace
-from tests.pump_help import (
+from tests.support.paths import ROOT
+from tests.support.pump import (
     SECONDS,
     Broker,
     PumpProcess,
     add_vhost,
     wait_until,
 )
-from tests.support.paths import ROOT
 
 EXAMPLES = ROOT / "deploy" / "examples"
 UNREACHABLE = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "ENETUNREACH")

@@ -20,9 +20,9 @@ from rtmpump.config import Config, Ha
 from rtmpump.links.rabbitmq.topology import definitions
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.workspace import Workspace
-from tests.pump_help import Broker, PumpProcess, add_vhost, wait_until
 from tests.support.cli import config_file, rtmpump
 from tests.support.paths import ROOT
+from tests.support.pump import Broker, PumpProcess, add_vhost, wait_until
 
 RABBITMQ = ROOT / "deploy" / "rabbitmq"
 USERS = ("rtm-pump", "rtm-consumer", "rtm-producer", "rtm-operator")

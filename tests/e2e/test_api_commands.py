@@ -12,7 +12,7 @@ from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.faults import Hang, HttpAnswer, Reset
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
-from tests.pump_help import Broker, PumpProcess, wait_until
+from tests.support.pump import Broker, PumpProcess, wait_until
 from tests.support.socket_mode import StartSocketPump
 
 ADD = "reactions.add"

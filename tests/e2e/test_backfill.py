@@ -13,7 +13,7 @@ from rtmpump.sandbox.slack import rtm
 from rtmpump.sandbox.slack.faults import Hang, HttpAnswer
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
-from tests.pump_help import Broker, Message, PumpProcess, wait_until
+from tests.support.pump import Broker, Message, PumpProcess, wait_until
 from tests.support.socket_mode import StartSocketPump
 
 FILL: dict[str, Any] = {"backfill": True}

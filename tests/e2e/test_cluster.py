@@ -23,8 +23,8 @@ from tests.e2e.test_crash import (
     numbers,
     stop_well,
 )
-from tests.pump_help import SECONDS, Broker, PumpProcess, wait_until
 from tests.support.cluster import SIZE, cluster
+from tests.support.pump import SECONDS, Broker, PumpProcess, wait_until
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from rtmpump.sandbox.slack.faults import ApiFault, HandshakeFault, Hang, HttpAns
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
 from tests.links.slack.test_handshake import Proxy
-from tests.pump_help import Broker, PumpProcess
+from tests.support.pump import Broker, PumpProcess
 from tests.support.tls import make_pair
 
 INFO = {"level": "info"}

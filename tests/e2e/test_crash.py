@@ -24,7 +24,7 @@ from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack import faults
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
-from tests.pump_help import SECONDS, Broker, Message, PumpProcess, add_vhost, wait_until
+from tests.support.pump import SECONDS, Broker, Message, PumpProcess, add_vhost, wait_until
 
 # What may lie between Slack's writing of an event and our reading of it.
 ON_THE_WAY_MS = 250

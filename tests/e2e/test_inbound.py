@@ -13,8 +13,8 @@ import pytest
 from rtmpump.core.event_types import TYPES
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
-from tests.pump_help import Broker, Message, PumpProcess, wait_until
 from tests.support.paths import DATA
+from tests.support.pump import Broker, Message, PumpProcess, wait_until
 
 # These two end the connection; they have tests of their own. hello makes events of ours.
 ENDS = ("goodbye", "team_migration_started", "hello")

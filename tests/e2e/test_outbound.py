@@ -14,7 +14,7 @@ import pytest
 from rtmpump.sandbox.slack import faults
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
-from tests.pump_help import Broker, PumpProcess, wait_until
+from tests.support.pump import Broker, PumpProcess, wait_until
 
 THREAD = "1355517523.000005"
 FAST: dict[str, Any] = {"rate": 200.0, "burst": 50}

@@ -14,7 +14,7 @@ import pytest
 
 from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.slack.workspace import Workspace
-from tests.pump_help import Broker, PumpProcess, wait_until
+from tests.support.pump import Broker, PumpProcess, wait_until
 from tests.support.tls import make_pair
 
 StartPump = Callable[..., PumpProcess]

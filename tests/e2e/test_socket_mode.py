@@ -21,7 +21,7 @@ from rtmpump.sandbox.slack.workspace import Workspace
 from rtmpump.spool import Spool
 from tests.conftest import StartPump
 from tests.e2e import test_crash
-from tests.pump_help import SECONDS, Broker, Message, PumpProcess, wait_until
+from tests.support.pump import SECONDS, Broker, Message, PumpProcess, wait_until
 from tests.support.socket_mode import StartSocketPump, wait_connections
 
 NO_BROKER = "amqp://guest:guest@127.0.0.1:1/%2F"

@@ -11,7 +11,7 @@ import pytest
 from rtmpump.sandbox.slack import faults
 from rtmpump.sandbox.slack.faults import HttpAnswer
 from rtmpump.sandbox.slack.workspace import Workspace
-from tests.pump_help import Broker, wait_until
+from tests.support.pump import Broker, wait_until
 from tests.support.socket_mode import StartSocketPump
 
 SLOW_RETRY = {"initial": 0.05, "max": 0.2, "jitter": "none"}

@@ -21,8 +21,8 @@ from rtmpump.sandbox.slack.faults import HttpAnswer
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.e2e.test_crash import Flood, all_events, gaps, numbers, until_number, untold
 from tests.e2e.test_crash import without_repeats as once
-from tests.pump_help import Broker, Message, PumpProcess, wait_until
 from tests.support.line import Line
+from tests.support.pump import Broker, Message, PumpProcess, wait_until
 
 HEARTBEAT = 6
 LOCK = "rtmpump.lock"

@@ -21,7 +21,7 @@ from tests.faults import traffic
 from tests.faults.ledger import Ledger
 from tests.faults.modes import Mode
 from tests.faults.proxy import Proxy
-from tests.pump_help import Broker, PumpProcess, wait_until
+from tests.support.pump import Broker, PumpProcess, wait_until
 
 HEARTBEAT: Final = 2
 # RabbitMQ 3.10 notes a new quorum queue in a DETS file, which holds back writes for three seconds;

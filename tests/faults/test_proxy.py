@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults.proxy import FAIR, HALF_OPEN, Proxy, Weather
-from tests.pump_help import wait_until
+from tests.support.pump import wait_until
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from rtmpump.links.rabbitmq.connection import Delivery, Properties
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.faults import consumer, events
 from tests.faults.ledger import Accepted, Ledger
-from tests.pump_help import ROOT, wait_until
+from tests.support.pump import ROOT, wait_until
 
 CHANNELS: Final = {f"room-{n}": f"C0ROOM{n:02d}" for n in range(20)} | {"general": "C0GENERAL"}
 _RESULTS: Final = "faults.results"

@@ -16,8 +16,8 @@ from rtmpump.http import wording as words
 from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
-from tests.pump_help import Broker, wait_until
 from tests.support.http import AT, Service, ask
+from tests.support.pump import Broker, wait_until
 
 EVIL = "<script>alert('1')</script>\"&"
 

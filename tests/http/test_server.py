@@ -15,8 +15,8 @@ from rtmpump.errors import EXIT_FAILED, PortRefused
 from rtmpump.http import rate_history as history
 from rtmpump.http import server as health
 from rtmpump.http.server import Port
-from tests.pump_help import wait_until
 from tests.support.http import SECONDS, Service, read_all
+from tests.support.pump import wait_until
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from rtmpump.links.slack.websocket import RtmSocket
 from rtmpump.pumps.dialer import Dialer
 from rtmpump.sandbox.slack.faults import Hang, HttpAnswer, Reset
 from rtmpump.sandbox.slack.workspace import Workspace
-from tests.pump_help import SECONDS, wait_until
+from tests.support.pump import SECONDS, wait_until
 
 OPEN = "apps.connections.open"
 LIMITED = HttpAnswer(429, {"Retry-After": "600"}, '{"ok":false,"error":"ratelimited"}')

@@ -20,7 +20,7 @@ from rtmpump.links.retry import Retry
 from rtmpump.metrics import Metrics
 from rtmpump.pumps.lease import LINK, Lease
 from rtmpump.sandbox.ports import free_port
-from tests.pump_help import Broker, wait_until
+from tests.support.pump import Broker, wait_until
 
 LOCK = "rtmpump.lock"
 DAY_MS = 86_400_000

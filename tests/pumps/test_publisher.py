@@ -25,7 +25,7 @@ from rtmpump.pumps.publisher import Publisher
 from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.spool import Row, Spool
-from tests.pump_help import Broker, Message, wait_until
+from tests.support.pump import Broker, Message, wait_until
 
 SECONDS = 60.0
 SMALL = 20_000

@@ -19,7 +19,7 @@ from rtmpump.sandbox.slack.faults import Hang
 from rtmpump.sandbox.slack.workspace import Workspace
 from rtmpump.spool import Spool
 from tests.faults.proxy import Proxy, Weather
-from tests.pump_help import wait_until
+from tests.support.pump import wait_until
 from tests.support.reader import (
     GOODBYE,
     HELLO,

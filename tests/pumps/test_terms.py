@@ -9,7 +9,7 @@ from threading import Event
 import pytest
 
 from rtmpump.pumps.terms import Turns
-from tests.pump_help import wait_until
+from tests.support.pump import wait_until
 
 
 class Work:

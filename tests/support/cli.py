@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
-from tests.pump_help import SECONDS, wait_until
 from tests.support.paths import ROOT
+from tests.support.pump import SECONDS, wait_until
 
 _OURS = ("RTMPUMP_", "SLACK_", "CREDENTIALS_DIRECTORY", "STATE_DIRECTORY", "NOTIFY_SOCKET")
 

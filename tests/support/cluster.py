@@ -11,7 +11,7 @@ from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.rabbitmq import install as rabbit_install
 from rtmpump.sandbox.rabbitmq.keeping import Keeper
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
-from tests.pump_help import wait_until
+from tests.support.pump import wait_until
 
 SIZE = 3
 

@@ -18,7 +18,7 @@ from rtmpump.pumps.directory import Directory
 from rtmpump.pumps.outbound.sender import Close, LinkDown, LinkUp, Sender
 from rtmpump.pumps.web_api_workers import WebCalls
 from rtmpump.sandbox.slack.workspace import Workspace
-from tests.pump_help import SECONDS, wait_until
+from tests.support.pump import SECONDS, wait_until
 
 
 class SenderRig:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rtmpump.sandbox.slack.workspace import Workspace
-from tests.pump_help import PumpProcess, wait_until
+from tests.support.pump import PumpProcess, wait_until
 
 StartSocketPump = Callable[..., PumpProcess]
 

@@ -10,7 +10,7 @@ from rtmpump.errors import LinkError
 from rtmpump.links.rabbitmq.client import Client
 from rtmpump.links.rabbitmq.topology import Queue
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
-from tests.pump_help import Broker
+from tests.support.pump import Broker
 
 
 def settings(url: str) -> Settings:

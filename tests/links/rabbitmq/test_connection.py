@@ -23,7 +23,7 @@ from rtmpump.links.rabbitmq.connection import Delivery, Properties, Rabbit
 from rtmpump.links.rabbitmq.topology import Exchange, Queue
 from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
-from tests.pump_help import Broker, wait_until
+from tests.support.pump import Broker, wait_until
 
 
 class Work:

@@ -14,7 +14,7 @@ from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.links.rabbitmq.test_connection import ended, made
-from tests.pump_help import Broker, PumpProcess
+from tests.support.pump import Broker, PumpProcess
 from tests.support.tls import make_pair
 
 USER = "pump.example"

@@ -22,7 +22,7 @@ from rtmpump.pumps.backfill.pump import pump as backfill
 from rtmpump.sandbox.slack.faults import Hang, HttpAnswer
 from rtmpump.sandbox.slack.workspace import Workspace
 from rtmpump.spool import Spool
-from tests.pump_help import SECONDS, wait_until
+from tests.support.pump import SECONDS, wait_until
 from tests.support.spool import MIB, Told, opened, rows
 
 GENERAL = "C0GENERAL"

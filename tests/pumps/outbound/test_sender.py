@@ -18,7 +18,7 @@ from rtmpump.pumps.outbound.sender import Finish
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack import faults
 from rtmpump.sandbox.slack.workspace import Workspace
-from tests.pump_help import Broker, wait_until
+from tests.support.pump import Broker, wait_until
 from tests.support.sender import SenderRig
 
 GENERAL, RANDOM = "C0GENERAL", "C0RANDOM"

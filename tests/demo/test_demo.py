@@ -31,8 +31,8 @@ from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.hub import Sent
 from rtmpump.sandbox.slack.rtm import as_bytes
 from rtmpump.sandbox.slack.workspace import Workspace
-from tests.pump_help import wait_until
 from tests.support.paths import ROOT
+from tests.support.pump import wait_until
 
 FAR = 10_000.0 + TOLERANCE_MS
 
