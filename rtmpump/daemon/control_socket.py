@@ -1,8 +1,8 @@
 """A Unix socket beside the spool, by which a running daemon answers what is asked of its spool.
 
 Only the process that holds the spool may open it, so who wants to look asks that process. The one
-who asks sends a word of `spool_view.ANSWERS` and a line feed; the answer is its lines, then
-`{"end": ""}`, or the problem in place of "".
+who asks sends a word of `daemon.spool_report.ANSWERS` and a line feed; the answer is its lines,
+then `{"end": ""}`, or the problem in place of "".
 
 Laws:
 

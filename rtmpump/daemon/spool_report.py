@@ -3,7 +3,7 @@
 Laws:
 
 - The same lines for a spool that was opened to be looked at and for that of a running daemon, which
-  sends them through `spool_port`.
+  sends them through `daemon.control_socket`.
 - One batch at a time is in memory, and the spool's lock is free between two of them: whoever looks
   never holds up an append for longer than one batch takes.
 - What was there at the beginning is shown, so that each answer ends while events still come.

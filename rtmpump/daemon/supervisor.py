@@ -39,7 +39,7 @@ from rtmpump.errors import (
     SpoolError,
     TokenRefused,
 )
-from rtmpump.http import server as health
+from rtmpump.http import server
 from rtmpump.links.retry import Retry
 from rtmpump.links.slack.socket_mode import SEEN_MOST, SocketMode
 from rtmpump.links.slack.web_api import SlackApi
@@ -285,18 +285,18 @@ class Supervisor:
     def _tell_sender(self, note: sending.Note) -> None:
         self._term.sender.tell(note)
 
-    def _open_port(self, config: Config) -> health.Port | None:
+    def _open_port(self, config: Config) -> server.Port | None:
         if config.http.address is None:
             return None
         try:
-            return health.Port(config.http.address)
+            return server.Port(config.http.address)
         except BaseException:
             self.spool.close()
             raise
 
     def _start(self) -> None:
         if self._port is not None:
-            self._port.start(health.Sources(self.links.snapshot, self.stalled, self.metrics))
+            self._port.start(server.Sources(self.links.snapshot, self.stalled, self.metrics))
             host, port = self._port.address
             _log.info("http.listening", host=host, port=port)
         if self._spool_port is not None:

@@ -30,7 +30,7 @@ from rtmpump.demo.strikes import Strikes
 from rtmpump.demo.summary import Summary
 from rtmpump.demo.tally import Tally
 from rtmpump.errors import ServiceUnreachable
-from rtmpump.sandbox.rabbitmq import install as rabbit_install
+from rtmpump.sandbox.rabbitmq import install
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.workspace import Workspace
 
@@ -101,7 +101,7 @@ class Show:
     def _node(self, stage: ExitStack) -> RabbitNode | None:
         if self._wishes.broker_url:
             return None
-        node = RabbitNode(server=rabbit_install.find_or_install(self._screen.say))
+        node = RabbitNode(server=install.find_or_install(self._screen.say))
         self._screen.say("starting RabbitMQ…", dim=True)
         return stage.enter_context(node)
 

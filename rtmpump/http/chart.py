@@ -9,7 +9,7 @@ from itertools import pairwise
 from math import floor
 from typing import Any, Final, NamedTuple
 
-from rtmpump.http import wording as words
+from rtmpump.http import wording
 
 SPAN: Final = 900
 HEIGHT: Final = 200
@@ -51,10 +51,10 @@ class Chart(NamedTuple):
         """The chart in words, for those who don't see it."""
         if not self.minutes:
             return "Events a second over the last 15 minutes: nothing is counted yet."
-        by_type = "".join(f" {band.type}: {words.rate(band.now)} now." for band in self.bands)
+        by_type = "".join(f" {band.type}: {wording.rate(band.now)} now." for band in self.bands)
         return (
-            f"Events a second over the last 15 minutes: {words.rate(self.now)} now, "
-            f"{words.rate(self.most)} at most.{by_type}"
+            f"Events a second over the last 15 minutes: {wording.rate(self.now)} now, "
+            f"{wording.rate(self.most)} at most.{by_type}"
         )
 
 

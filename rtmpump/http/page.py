@@ -18,7 +18,7 @@ from pathlib import Path
 from string import Template
 from typing import Any, Final
 
-from rtmpump.http import wording as words
+from rtmpump.http import wording
 from rtmpump.http.chart import Chart, chart
 
 _HERE: Final = Path(__file__).parent
@@ -58,7 +58,7 @@ def render(status: dict[str, Any]) -> bytes:
         "chart": _chart(drawn),
         "ticks": _ticks(drawn),
         "said": drawn.said,
-        "rate": words.rate(drawn.now),
+        "rate": wording.rate(drawn.now),
         "totals": _totals(status["metrics"]["events"]),
         "types": _types(drawn),
         "minutes_head": _minutes_head(drawn),
@@ -97,7 +97,7 @@ def _join(parts: Iterable[str]) -> _Markup:
 
 
 def _time(at: str) -> _Markup:
-    return _el("time", words.moment(at), datetime=at)
+    return _el("time", wording.moment(at), datetime=at)
 
 
 def _name(link: str) -> str:
@@ -126,7 +126,7 @@ def _verdict(status: dict[str, Any]) -> tuple[str, str]:
 
 
 def _about(status: dict[str, Any]) -> str:
-    up = words.duration(status["uptime_seconds"])
+    up = wording.duration(status["uptime_seconds"])
     return f"Version {status['version']}, process {status['pid']}, running for {up}"
 
 
@@ -145,10 +145,10 @@ def _link(link: str, state: dict[str, Any], now: str, is_wanted: bool) -> _Marku
         tone, told = "idle", "Resting"
     more = []
     if state["since"]:
-        told = f"{told} for {words.since(state['since'], now)}"
+        told = f"{told} for {wording.since(state['since'], now)}"
         more.append(_el("p", "since ", _time(state["since"]), class_="faint"))
     if state["last_error"]:
-        ago = words.since(state["last_error_at"], now)
+        ago = wording.since(state["last_error_at"], now)
         error = _el("code", _short(state["last_error"]))
         more.append(_el("p", f"Last error, {ago} ago: ", error, class_="error"))
     return _el("li", _el("h3", _name(link)), _el("p", told, class_="state"), *more, data_tone=tone)
@@ -161,26 +161,26 @@ def _short(text: str) -> str:
 def _tiles(status: dict[str, Any]) -> _Markup:
     metrics, recent = status["metrics"], status["recent"]
     confirms, commands = recent["confirm_latency"], recent["command_latency"]
-    span, round_trip = words.duration(recent["seconds"]), metrics["slack_rtt_seconds"]
+    span, round_trip = wording.duration(recent["seconds"]), metrics["slack_rtt_seconds"]
     waiting = metrics["commands_waiting"]
-    wait = "" if waiting is None else f"; {words.fixed(waiting, 0)} waiting now"
+    wait = "" if waiting is None else f"; {wording.fixed(waiting, 0)} waiting now"
     return _join(
         [
             _spool_tile(metrics["spool"]),
             _tile(
                 "From frame to confirm",
                 _quantiles(confirms),
-                f"{words.counted(confirms['count'], 'event', 'events')} in the last {span}",
+                f"{wording.counted(confirms['count'], 'event', 'events')} in the last {span}",
             ),
             _tile(
                 "From command to result",
                 _quantiles(commands),
-                f"{words.counted(commands['count'], 'command', 'commands')} in the last {span}"
+                f"{wording.counted(commands['count'], 'command', 'commands')} in the last {span}"
                 f"{wait}",
             ),
             _tile(
                 "Slack round trip",
-                words.latency(round_trip),
+                wording.latency(round_trip),
                 "not measured yet" if round_trip is None else "the last ping",
             ),
         ]
@@ -189,16 +189,17 @@ def _tiles(status: dict[str, Any]) -> _Markup:
 
 def _spool_tile(spool: dict[str, Any] | None) -> _Markup:
     if spool is None:
-        return _tile("Events in the spool", words.UNKNOWN, "it can't be asked now")
-    told = f"{words.size(spool['bytes'])} on disk"
+        return _tile("Events in the spool", wording.UNKNOWN, "it can't be asked now")
+    told = f"{wording.size(spool['bytes'])} on disk"
     if spool["events"]:
-        told = f"{told}, the oldest waits for {words.duration(spool['oldest_seconds'])}"
-    return _tile("Events in the spool", words.fixed(spool["events"], 0), told)
+        told = f"{told}, the oldest waits for {wording.duration(spool['oldest_seconds'])}"
+    return _tile("Events in the spool", wording.fixed(spool["events"], 0), told)
 
 
 def _quantiles(told: dict[str, Any]) -> _Markup:
     return _join(
-        _el("span", words.quantile(told, name), " ", _el("small", name)) for name in ("p50", "p99")
+        _el("span", wording.quantile(told, name), " ", _el("small", name))
+        for name in ("p50", "p99")
     )
 
 
@@ -219,14 +220,14 @@ def _chart(drawn: Chart) -> _Markup:
 
 
 def _ticks(drawn: Chart) -> _Markup:
-    return _join(_el("span", words.trimmed(value)) for value in (drawn.top, drawn.top / 2, 0))
+    return _join(_el("span", wording.trimmed(value)) for value in (drawn.top, drawn.top / 2, 0))
 
 
 def _totals(events: dict[str, Any]) -> str:
     dropped = sum(events["dropped"].values())
-    told = [f"{words.fixed(events[key], 0)} {key}" for key in ("received", "confirmed")]
+    told = [f"{wording.fixed(events[key], 0)} {key}" for key in ("received", "confirmed")]
     told += [
-        f"{words.fixed(count, 0)} {what}"
+        f"{wording.fixed(count, 0)} {what}"
         for count, what in (
             (events["returned"], "that no queue took"),
             (events["nacked"], "refused by RabbitMQ and sent again"),
@@ -241,9 +242,9 @@ def _types(drawn: Chart) -> _Markup:
     rows = [
         _row(
             _join([_el("i", class_=f"k{band.colour}"), band.type]),
-            words.rate(band.now),
-            words.rate(band.most),
-            words.fixed(band.events, 0),
+            wording.rate(band.now),
+            wording.rate(band.most),
+            wording.fixed(band.events, 0),
         )
         for band in drawn.bands
     ]
@@ -260,8 +261,8 @@ def _minutes(drawn: Chart) -> _Markup:
     rows = [
         _row(
             _el("time", minute.until[11:19], datetime=minute.until),
-            words.rate(minute.all),
-            *map(words.rate, minute.each),
+            wording.rate(minute.all),
+            *map(wording.rate, minute.each),
         )
         for minute in drawn.minutes
     ]
@@ -270,7 +271,7 @@ def _minutes(drawn: Chart) -> _Markup:
 
 def _commands(commands: dict[str, dict[str, int]]) -> _Markup:
     rows = [
-        _row(type, result, words.fixed(count, 0))
+        _row(type, result, wording.fixed(count, 0))
         for type, results in commands.items()
         for result, count in results.items()
     ]
@@ -278,7 +279,7 @@ def _commands(commands: dict[str, dict[str, int]]) -> _Markup:
 
 
 def _dead_letters(dead_letters: dict[str, int]) -> _Markup:
-    rows = [_row(code, words.fixed(count, 0)) for code, count in dead_letters.items()]
+    rows = [_row(code, wording.fixed(count, 0)) for code, count in dead_letters.items()]
     return _rows(rows, "None", 2)
 
 

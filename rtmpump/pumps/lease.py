@@ -2,8 +2,8 @@
 
 Laws:
 
-- What a note proves, and for how long, is `core.claim`'s affair; here are its connection, its clock
-  and who is told.
+- What a note proves, and for how long, is `core.lock_claim`'s affair; here are its connection, its
+  clock and who is told.
 - The connection has a heartbeat of its own, half of `broker.heartbeat`: RabbitMQ gives the lock to
   another two to three of these after it last heard of us, and we give it up ourselves one and a
   half after the last note that came back was sent. So there is nobody, rather than two.

@@ -24,7 +24,7 @@ from typing import Final, Protocol
 
 from rtmpump import log
 from rtmpump.config import Config, Secret
-from rtmpump.core import pump_events as own
+from rtmpump.core import pump_events
 from rtmpump.core.frames import Event, Frame, Reply, parse
 from rtmpump.core.lock_claim import later
 from rtmpump.core.routes import UNKNOWN, clean, ignored
@@ -256,12 +256,14 @@ class Reader:
     def _greeting(self, now_ms: int) -> list[bytes]:
         """The pump's own events at a hello."""
         answer, since = self._answer, self._good_until_ms
-        events = [own.connected(team=answer.team, bot=answer.bot, connection=self._connection)]
+        events = [
+            pump_events.connected(team=answer.team, bot=answer.bot, connection=self._connection)
+        ]
         if since is not None:
             # The time of day may have been set back meanwhile.
             since, why = min(since, now_ms), self._ended.reason
             self._hearers.missed(since, now_ms, answer.team, answer.bot)
-            events.append(own.gap(from_ms=since, to_ms=now_ms, reason=why))
+            events.append(pump_events.gap(from_ms=since, to_ms=now_ms, reason=why))
         return [event for event in events if self._is_wanted(event)]
 
     def _is_wanted(self, event: bytes) -> bool:
@@ -295,7 +297,7 @@ class Reader:
     def _tell_disconnected(self, ended: Ended | None) -> None:
         self._hearers.disconnected()
         self._ended = ended or Ended("stopped", "the pump was stopped", at_once=True)
-        event = own.disconnected(self._ended.reason, self._ended.detail)
+        event = pump_events.disconnected(self._ended.reason, self._ended.detail)
         if self._is_wanted(event):
             self._store(None, [(_now_ms(), event)], self._good_until_ms)
             self._hearers.stored()
@@ -379,7 +381,7 @@ class Reader:
         """`when_full = "drop_oldest"` gave up accepted events: that is a gap like any other."""
         self._metrics.dropped("spool_full", dropped.count)
         _log.warning("spool.dropped_oldest", count=dropped.count)
-        event = own.gap(from_ms=dropped.from_ms, to_ms=dropped.to_ms, reason="spool_full")
+        event = pump_events.gap(from_ms=dropped.from_ms, to_ms=dropped.to_ms, reason="spool_full")
         if self._is_wanted(event):
             self._store(session, [(_now_ms(), event)], self._good_until_ms)
 

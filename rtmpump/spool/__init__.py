@@ -13,8 +13,8 @@ Nothing here knows Slack, AMQP or what a body means.
 
 Lock order: `_lock` (the connection), then `_room` (what is confirmed). `confirm` needs only
 `_room`, so it does not wait for another thread's fsync. `told` is called with no lock held.
-Files: `path`, `path-wal`, `path.lock`. The tables are in `spool_file`, damage is `spool_repair`'s,
-and `spool_look` reads without touching.
+Files: `path`, `path-wal`, `path.lock`. The tables are in `spool.file`, damage is `spool.repair`'s,
+and `spool.read_only` reads without touching.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ Laws:
 - A connection is handed out only if the file is ours, of a version we know, and `quick_check` finds
   it sound.
 - SQLite's errors are translated here: a disk that refused is SpoolFailed, a file that can't be
-  right is SpoolCorrupt. Nothing here repairs; `spool_repair` does.
+  right is SpoolCorrupt. Nothing here repairs; `spool.repair` does.
 """
 
 from __future__ import annotations

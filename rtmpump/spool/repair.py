@@ -76,7 +76,7 @@ def open_sound(
 ) -> tuple[sqlite3.Connection, Path | None]:
     """A connection to a sound file, repaired if need be, and where the damaged one was moved.
 
-    Tells `spool.set_aside`. Raises what `spool_file.connect` and `repair` raise.
+    Tells `spool.set_aside`. Raises what `spool.file.connect` and `repair` raise.
     """
     aside = finish(path)
     if aside:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from rtmpump.core import pump_events as own
+from rtmpump.core import pump_events
 from rtmpump.core.frames import Event, parse
 from rtmpump.core.routes import route
 
@@ -12,10 +12,10 @@ from rtmpump.core.routes import route
 def test_they_are_events_of_type_rtmpump() -> None:
     """Each is read like any event, with the kind as its subtype."""
     made = [
-        own.connected(team="T1", bot="U1", connection=3),
-        own.disconnected("eof", "cut"),
-        own.gap(from_ms=0, to_ms=1, reason="eof"),
-        own.backfilled(from_ms=0, to_ms=1, channels=2, messages=3, failed=[]),
+        pump_events.connected(team="T1", bot="U1", connection=3),
+        pump_events.disconnected("eof", "cut"),
+        pump_events.gap(from_ms=0, to_ms=1, reason="eof"),
+        pump_events.backfilled(from_ms=0, to_ms=1, channels=2, messages=3, failed=[]),
     ]
     kinds = ["connected", "disconnected", "gap", "backfilled"]
     assert [parse(body) for body in made] == [Event("rtmpump", kind) for kind in kinds]
@@ -23,10 +23,12 @@ def test_they_are_events_of_type_rtmpump() -> None:
 
 def test_fields() -> None:
     """What happened stands in them, as the contract names it."""
-    connected = json.loads(own.connected(team="T1", bot="U1", connection=3))
+    connected = json.loads(pump_events.connected(team="T1", bot="U1", connection=3))
     assert connected | {"team": "T1", "bot": "U1", "connection": "3"} == connected
-    assert json.loads(own.disconnected("eof", "cüt"))["detail"] == "cüt"
-    gap = json.loads(own.gap(from_ms=1_700_000_000_123, to_ms=1_700_000_001_000, reason="eof"))
+    assert json.loads(pump_events.disconnected("eof", "cüt"))["detail"] == "cüt"
+    gap = json.loads(
+        pump_events.gap(from_ms=1_700_000_000_123, to_ms=1_700_000_001_000, reason="eof")
+    )
     assert gap["from"] == "2023-11-14T22:13:20.123Z"
     assert gap["to"] == "2023-11-14T22:13:21.000Z"
     assert gap["reason"] == "eof"
@@ -35,7 +37,7 @@ def test_fields() -> None:
 def test_what_was_filled_tells_a_bounded_list_of_failures() -> None:
     """Two hundred by name, all by number."""
     failed = [("im", "missing_scope"), *((f"C{n}", "not_in_channel") for n in range(300))]
-    body = own.backfilled(from_ms=0, to_ms=1, channels=2, messages=3, failed=failed)
+    body = pump_events.backfilled(from_ms=0, to_ms=1, channels=2, messages=3, failed=failed)
     filled = json.loads(body)
     assert filled["failed"][0] == {"conversations": "im", "reason": "missing_scope"}
     assert (len(filled["failed"]), filled["failed_count"]) == (200, 301)
@@ -44,7 +46,7 @@ def test_what_was_filled_tells_a_bounded_list_of_failures() -> None:
 
 def test_their_ids_come_from_epoch_and_seq() -> None:
     """Two that are equal byte by byte are two events, so their message ids differ."""
-    body = own.disconnected("eof", "cut")
+    body = pump_events.disconnected("eof", "cut")
     ids = {
         route(body, seq=seq, received_ms=1, team="T1", bot="U1", epoch="e").message_id
         for seq in (1, 2)
@@ -54,5 +56,5 @@ def test_their_ids_come_from_epoch_and_seq() -> None:
 
 def test_times_have_milliseconds() -> None:
     """A time is UTC with exactly three digits, however round it is."""
-    assert own.rfc3339(0) == "1970-01-01T00:00:00.000Z"
-    assert own.rfc3339(1_700_000_000_005) == "2023-11-14T22:13:20.005Z"
+    assert pump_events.rfc3339(0) == "1970-01-01T00:00:00.000Z"
+    assert pump_events.rfc3339(1_700_000_000_005) == "2023-11-14T22:13:20.005Z"

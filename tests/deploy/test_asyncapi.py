@@ -10,10 +10,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from rtmpump import config
-from rtmpump.core import pump_events as own
+from rtmpump.core import pump_events
 from rtmpump.core.event_types import TYPES
-from rtmpump.core.outbound import api_calls as calls
-from rtmpump.core.outbound import commands
+from rtmpump.core.outbound import api_calls, commands
 from rtmpump.core.routes import Route, route
 from rtmpump.errors import CommandRejected
 from rtmpump.links.rabbitmq import topology
@@ -25,10 +24,10 @@ EVENTS = DATA / "rtm_events.jsonl"
 # A busy machine is slow; that is no fact about the document.
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 OWN = {
-    "connected": own.connected(team="T1", bot="U1", connection=3),
-    "disconnected": own.disconnected("silent", "nothing came for 25 s"),
-    "gap": own.gap(from_ms=1, to_ms=1_800_000_000_000, reason="silent"),
-    "backfilled": own.backfilled(
+    "connected": pump_events.connected(team="T1", bot="U1", connection=3),
+    "disconnected": pump_events.disconnected("silent", "nothing came for 25 s"),
+    "gap": pump_events.gap(from_ms=1, to_ms=1_800_000_000_000, reason="silent"),
+    "backfilled": pump_events.backfilled(
         from_ms=1, to_ms=2, channels=3, messages=4, failed=[("im", "missing_scope")]
     ),
 }
@@ -305,7 +304,7 @@ def test_the_result_of_a_call_is_as_told(
     response: dict[str, Any], attempts: int, uncertain: bool
 ) -> None:
     """It is taken for nothing else, and has no field that is not told."""
-    result = json.loads(calls.result(calls.bounded(response), attempts, uncertain))
+    result = json.loads(api_calls.result(api_calls.bounded(response), attempts, uncertain))
     assert DOCUMENT.taken_as("results", result) == ["answered"]
     assert set(result) <= fields("Answered")
 

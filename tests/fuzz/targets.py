@@ -12,8 +12,7 @@ import pika
 from pika import frame, spec
 
 from rtmpump import config
-from rtmpump.core import frames
-from rtmpump.core import pump_events as own
+from rtmpump.core import frames, pump_events
 from rtmpump.core.outbound import commands
 from rtmpump.core.routes import route
 from rtmpump.core.session import MessageIds, Session, State
@@ -93,7 +92,10 @@ def some_headers(data: bytes) -> None:
 def seeds(name: str) -> list[bytes]:
     """Good input, to be spoiled."""
     if name == "frame":
-        own_events = [own.disconnected("eof", "x"), own.gap(from_ms=1, to_ms=2, reason="eof")]
+        own_events = [
+            pump_events.disconnected("eof", "x"),
+            pump_events.gap(from_ms=1, to_ms=2, reason="eof"),
+        ]
         replies = [
             b'{"ok":true,"reply_to":1,"ts":"1.2","text":"x"}',
             b'{"ok":false,"reply_to":1,"error":{"code":2,"msg":"no"}}',

@@ -10,9 +10,7 @@ from typing import Any
 
 import pytest
 
-from rtmpump.http import chart as page_chart
-from rtmpump.http import page
-from rtmpump.http import wording as words
+from rtmpump.http import chart, page, wording
 from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
@@ -154,16 +152,16 @@ def test_a_long_error_is_cut(status: dict[str, Any]) -> None:
 
 def test_no_events() -> None:
     """Without a bucket, and with none in them, the chart is empty and says so."""
-    empty = page_chart.chart(history())
+    empty = chart.chart(history())
     assert (empty.top, empty.now, empty.bands, empty.minutes) == (0.5, 0.0, [], [])
     assert empty.said.endswith("nothing is counted yet.")
-    quiet = page_chart.chart({"at": [AT], "seconds": [10.0], "received": {}})
+    quiet = chart.chart({"at": [AT], "seconds": [10.0], "received": {}})
     assert (quiet.now, quiet.most, len(quiet.minutes)) == (0.0, 0.0, 1)
 
 
 def test_bands() -> None:
     """One band stands on the other; each bucket is as wide as its time, the newest at the right."""
-    drawn = page_chart.chart(history(message=[10, 20], other=[10, 0]))
+    drawn = chart.chart(history(message=[10, 20], other=[10, 0]))
     assert drawn.top == 2
     first, second = drawn.bands
     assert first.path == "M880 200V100H890V0H900V200H890V200H880Z"
@@ -176,14 +174,14 @@ def test_bands() -> None:
 def test_bands_stay_inside() -> None:
     """Buckets that took longer than they should don't leave the chart at the left."""
     told = history(message=[1] * 90) | {"seconds": [10.9] * 90}
-    outline = page_chart.chart(told).bands[0].path
+    outline = chart.chart(told).bands[0].path
     at = [float(x) for x in re.findall(r"[MH]([-\d.]+)", outline)]
     assert (min(at), max(at)) == (0, 900)
 
 
 def test_minutes() -> None:
     """The table behind the chart has six buckets to a row, the newest first."""
-    minutes = page_chart.chart(history(message=[6] * 12 + [60])).minutes
+    minutes = chart.chart(history(message=[6] * 12 + [60])).minutes
     assert [minute.all for minute in minutes] == [pytest.approx(1.5), 0.6, pytest.approx(0.6)]
     assert [minute.until[14:19] for minute in minutes] == ["02:00", "01:00", "00:00"]
 
@@ -194,37 +192,37 @@ def test_minutes() -> None:
 )
 def test_top(most: float, top: float) -> None:
     """The scale ends at a round number that is no less than what is drawn."""
-    drawn = page_chart.chart({"at": [AT], "seconds": [1.0], "received": {"message": [most]}})
+    drawn = chart.chart({"at": [AT], "seconds": [1.0], "received": {"message": [most]}})
     assert drawn.top == top
 
 
 @pytest.mark.parametrize(
     ("told", "said"),
     [
-        (words.fixed(1234.5, 0), "1,235"),
-        (words.fixed(0.25, 1), "0.3"),
-        (words.trimmed(2.50), "2.5"),
-        (words.trimmed(0.0), "0"),
-        (words.rate(0.0001), "under 0.01"),
-        (words.rate(0.25), "0.25"),
-        (words.rate(12.34), "12.3"),
-        (words.rate(1234.4), "1,234"),
-        (words.size(1023), "1,023 B"),
-        (words.size(16_384), "16.0 KiB"),
-        (words.size(5 * 2**40), "5,120.0 GiB"),
-        (words.duration(-3), "0 s"),
-        (words.duration(59.9), "59 s"),
-        (words.duration(3599), "59 min"),
-        (words.duration(7260), "2 h 1 min"),
-        (words.duration(90_000), "1 d 1 h"),
-        (words.latency(None), words.UNKNOWN),
-        (words.latency(0.0042), "4.2 ms"),
-        (words.latency(0.42), "420 ms"),
-        (words.latency(1.25), "1.3 s"),
-        (words.latency(120), "2 min"),
-        (words.quantile({"p99": None, "count": 1}, "p99"), "over 1 h"),
-        (words.moment("2026-11-24T13:55:01.123Z"), "2026-11-24 13:55:01 UTC"),
-        (words.counted(1, "event", "events"), "1 event"),
+        (wording.fixed(1234.5, 0), "1,235"),
+        (wording.fixed(0.25, 1), "0.3"),
+        (wording.trimmed(2.50), "2.5"),
+        (wording.trimmed(0.0), "0"),
+        (wording.rate(0.0001), "under 0.01"),
+        (wording.rate(0.25), "0.25"),
+        (wording.rate(12.34), "12.3"),
+        (wording.rate(1234.4), "1,234"),
+        (wording.size(1023), "1,023 B"),
+        (wording.size(16_384), "16.0 KiB"),
+        (wording.size(5 * 2**40), "5,120.0 GiB"),
+        (wording.duration(-3), "0 s"),
+        (wording.duration(59.9), "59 s"),
+        (wording.duration(3599), "59 min"),
+        (wording.duration(7260), "2 h 1 min"),
+        (wording.duration(90_000), "1 d 1 h"),
+        (wording.latency(None), wording.UNKNOWN),
+        (wording.latency(0.0042), "4.2 ms"),
+        (wording.latency(0.42), "420 ms"),
+        (wording.latency(1.25), "1.3 s"),
+        (wording.latency(120), "2 min"),
+        (wording.quantile({"p99": None, "count": 1}, "p99"), "over 1 h"),
+        (wording.moment("2026-11-24T13:55:01.123Z"), "2026-11-24 13:55:01 UTC"),
+        (wording.counted(1, "event", "events"), "1 event"),
     ],
 )
 def test_words(told: str, said: str) -> None:

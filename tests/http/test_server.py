@@ -12,8 +12,7 @@ import pytest
 
 from rtmpump import config
 from rtmpump.errors import EXIT_FAILED, PortRefused
-from rtmpump.http import rate_history as history
-from rtmpump.http import server as health
+from rtmpump.http import rate_history, server
 from rtmpump.http.server import Port
 from tests.support.http import SECONDS, Service, read_all
 from tests.support.pump import wait_until
@@ -104,7 +103,7 @@ def test_policy_of_the_page(service: Service) -> None:
 
 def test_status_has_the_history(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """The port itself writes the history on, and nobody has to ask for that."""
-    monkeypatch.setattr(history, "STEP", 0.1)
+    monkeypatch.setattr(rate_history, "STEP", 0.1)
     service.metrics.received("message", 3)
     service.metrics.confirm_latency(0.002)
 
@@ -120,11 +119,11 @@ def test_a_history_that_fails(service: Service, monkeypatch: pytest.MonkeyPatch)
     """A bug in the history doesn't end the port."""
     failed = threading.Event()
 
-    def fail(_self: history.History) -> None:
+    def fail(_self: rate_history.History) -> None:
         failed.set()
         raise ZeroDivisionError
 
-    monkeypatch.setattr(history.History, "tick", fail)
+    monkeypatch.setattr(rate_history.History, "tick", fail)
     assert failed.wait(SECONDS)
     assert service.ask("/livez").status == 200
 
@@ -136,7 +135,7 @@ def test_only_loopback_by_default() -> None:
 
 def test_clients_that_read_nothing(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that asks and never reads is let go of at the deadline, and its place is free."""
-    monkeypatch.setattr(health, "_SECONDS", 0.5)
+    monkeypatch.setattr(server, "_SECONDS", 0.5)
     # So small that a page doesn't fit into what the kernel keeps for them.
     service.port._server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2048)
     for place in range(500):
@@ -255,7 +254,7 @@ def test_garbage(service: Service, request_line: bytes) -> None:
 
 def test_a_slow_client(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that sends byte after byte is cut off at its deadline, however lively it is."""
-    monkeypatch.setattr(health, "_SECONDS", 0.5)
+    monkeypatch.setattr(server, "_SECONDS", 0.5)
     with service.connect() as client:
         ended = threading.Event()
 
@@ -277,7 +276,7 @@ def test_a_slow_client(service: Service, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_many_slow_clients(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only so many are served at once; the others are told, and places become free again."""
-    monkeypatch.setattr(health, "_SECONDS", 4.0)
+    monkeypatch.setattr(server, "_SECONDS", 4.0)
     threads = threading.active_count()
     idle = [service.connect() for _ in range(40)]
     answers = [read_all(client) for client in idle]

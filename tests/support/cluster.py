@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
 from rtmpump.sandbox.ports import free_port
-from rtmpump.sandbox.rabbitmq import install as rabbit_install
+from rtmpump.sandbox.rabbitmq import install
 from rtmpump.sandbox.rabbitmq.keeping import Keeper
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from tests.support.pump import wait_until
@@ -23,7 +23,7 @@ def cluster() -> Iterator[list[RabbitNode]]:
     with ExitStack() as stack:
         keeper = Keeper("")
         stack.callback(keeper.end)
-        epmd = [rabbit_install.epmd(), "-port", str(port), "-address", "127.0.0.1"]
+        epmd = [install.epmd(), "-port", str(port), "-address", "127.0.0.1"]
         keeper.run("epmd", epmd, {}, "/dev/null")
         nodes = [RabbitNode(cookie=cookie, epmd=port, schedulers=1) for _ in range(SIZE)]
         for node in nodes:

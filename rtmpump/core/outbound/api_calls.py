@@ -7,7 +7,7 @@ Laws:
 - Slack's answer may be of any size, a result may not: it keeps the small members and names those
   that it had to leave out.
 
-How a call is made is the business of `links.web_calls`, when and how often that of `links.caller`.
+`pumps.web_api_workers` makes the calls; `pumps.outbound.api_caller` decides when and how often.
 """
 
 from __future__ import annotations

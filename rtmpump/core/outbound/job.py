@@ -13,7 +13,7 @@ from enum import Enum
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from rtmpump.core.outbound import api_calls as calls
+from rtmpump.core.outbound import api_calls
 from rtmpump.core.outbound.commands import Api, Command, Message
 
 
@@ -32,7 +32,7 @@ class Outcome(NamedTuple):
     ts: str = ""
     code: str = ""
     message: str = ""
-    response: calls.Response | None = None
+    response: api_calls.Response | None = None
 
 
 class Fingerprint(NamedTuple):
@@ -95,7 +95,7 @@ class Job:
     def costs(self) -> bool:
         """Whether Slack's rate limit of its channel counts it: messages only."""
         if isinstance(self.command, Api):
-            return calls.is_message(self.command)
+            return api_calls.is_message(self.command)
         return isinstance(self.command, Message)
 
     @property

@@ -21,8 +21,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from rtmpump.config import Outbound
-from rtmpump.core.outbound import api_calls as calls
-from rtmpump.core.outbound import commands
+from rtmpump.core.outbound import api_calls, commands
 from rtmpump.core.outbound.job import Job, Outcome
 from rtmpump.core.refusals import Refusals
 from rtmpump.links.rabbitmq.connection import Properties, Rabbit
@@ -216,7 +215,7 @@ def can_be_written(properties: Properties) -> bool:
 
 def _result(job: Job, outcome: Outcome) -> bytes:
     if outcome.response is not None:
-        return calls.result(outcome.response, job.attempts, job.uncertain)
+        return api_calls.result(outcome.response, job.attempts, job.uncertain)
     if outcome.ok:
         channel, ts = job.channel_id or None, outcome.ts or None
         return commands.ok_result(channel, ts, job.attempts, job.uncertain)

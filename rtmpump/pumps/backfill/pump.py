@@ -26,8 +26,7 @@ from typing import Final, NamedTuple
 
 from rtmpump import log
 from rtmpump.config import Config
-from rtmpump.core import missed_messages as history
-from rtmpump.core import pump_events as own
+from rtmpump.core import missed_messages, pump_events
 from rtmpump.core.missed_messages import Gap, Said, Span
 from rtmpump.core.routes import BACKFILL
 from rtmpump.errors import SpoolFailed, SpoolFull
@@ -135,14 +134,14 @@ class Backfill:
         return None
 
     def _fill(self, gap: Gap) -> None:
-        times = {"from": own.rfc3339(gap.from_ms), "to": own.rfc3339(gap.to_ms)}
+        times = {"from": pump_events.rfc3339(gap.from_ms), "to": pump_events.rfc3339(gap.to_ms)}
         _log.info("backfill.began", **times)
         for kind in KINDS:
             try:
                 self._fill_kind(gap, kind)
             except CallRefused as refused:
                 self._give_up(gap, kind, refused)
-        closing = own.backfilled(
+        closing = pump_events.backfilled(
             from_ms=gap.from_ms,
             to_ms=gap.to_ms,
             channels=gap.channels,
@@ -185,17 +184,17 @@ class Backfill:
         self._gaps.save()
 
     def _fill_channel(self, gap: Gap, channel: str) -> None:
-        within = history.span(gap.from_ms, gap.to_ms)
-        reached = history.moment(gap.upto) if gap.channel == channel else None
+        within = missed_messages.span(gap.from_ms, gap.to_ms)
+        reached = missed_messages.moment(gap.upto) if gap.channel == channel else None
         if reached is not None:
-            within = Span(history.after(reached), within.last)
+            within = Span(missed_messages.after(reached), within.last)
         pages, threads = self._survey(channel, within)
         self._note_too_many(gap, channel, threads)
         threads = threads[:_THREADS_MAX]
         limit = max(_REPLIES_LEAST, min(PAGE, _REPLIES_KEPT // max(1, len(threads))))
         streams = [self._channel_stream(channel, pages)]
         streams += [self._thread_stream(gap, channel, one, within, limit) for one in threads]
-        for batch in _batches(history.in_order(streams)):
+        for batch in _batches(missed_messages.in_order(streams)):
             self._store(gap, [one.body for one in batch], source=BACKFILL)
             gap.channel, gap.upto = channel, str(batch[-1].at)
             gap.messages += len(batch)
@@ -207,10 +206,10 @@ class Backfill:
         pages: list[_Page] = []
         threads: set[str] = set()
         first_kept = kept = 0
-        since = history.before(within.first, self._threads_before)
+        since = missed_messages.before(within.first, self._threads_before)
         for messages in self._history.messages(channel, since, within.last):
-            threads |= history.threads(messages, within)
-            said = history.said(messages, channel, within, self._ignore)
+            threads |= missed_messages.threads(messages, within)
+            said = missed_messages.said(messages, channel, within, self._ignore)
             if not said:
                 continue
             size = sum(len(one.body) for one in said)
@@ -231,16 +230,16 @@ class Backfill:
                 continue
             again = self._history.messages(channel, page.span.first, page.span.last)
             messages = list(chain.from_iterable(again))
-            yield from history.said(messages, channel, page.span, self._ignore)
+            yield from missed_messages.said(messages, channel, page.span, self._ignore)
 
     def _thread_stream(
         self, gap: Gap, channel: str, thread: str, within: Span, limit: int
     ) -> Iterator[Said]:
         """The replies of a thread; its parent comes with its channel, if it belongs to the gap."""
-        parent = history.moment(thread)
+        parent = missed_messages.moment(thread)
         try:
             for messages in self._history.replies(channel, thread, *within, limit):
-                for one in history.said(messages, channel, within, self._ignore):
+                for one in missed_messages.said(messages, channel, within, self._ignore):
                     if one.at != parent:
                         yield one
         except CallRefused as refused:

@@ -21,8 +21,7 @@ from typing import Any
 
 from rtmpump import log
 from rtmpump.config import Config
-from rtmpump.core.outbound import api_calls as calls
-from rtmpump.core.outbound import commands
+from rtmpump.core.outbound import api_calls, commands
 from rtmpump.core.outbound.api_calls import CallAnswer
 from rtmpump.core.outbound.channel_queues import Lanes
 from rtmpump.core.outbound.commands import Api, Message
@@ -188,7 +187,7 @@ def _success(job: Job, response: dict[str, Any]) -> Outcome:
     if isinstance(job.command, Message):
         ts = response.get("ts")
         return Outcome(True, ts if isinstance(ts, str) else "")
-    return Outcome(True, response=calls.bounded(response))
+    return Outcome(True, response=api_calls.bounded(response))
 
 
 def _why(answer: CallAnswer) -> str:

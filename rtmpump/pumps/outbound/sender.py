@@ -8,9 +8,9 @@ Laws:
 - When the connection to the broker dies, what was sent already is remembered (`Orphans`) and not
   sent again when RabbitMQ delivers it again; what was not sent is forgotten, for it comes again.
 
-How a command is brought to Slack is told in `links.writer` (RTM) and `links.caller` (Web API), how
-its end is told to the broker in `links.answers`. One thread, one connection. `tell` is the one
-method for other threads.
+`rtm_writer` (RTM) and `api_caller` (Web API) bring a command to Slack; `links.rabbitmq.results`
+reports its end to the broker. One thread, one connection. `tell` is the one method for other
+threads.
 """
 
 from __future__ import annotations
@@ -25,8 +25,7 @@ from typing import Final
 from rtmpump import log
 from rtmpump.config import Config
 from rtmpump.core.frames import Reply
-from rtmpump.core.outbound import api_calls as calls
-from rtmpump.core.outbound import commands
+from rtmpump.core.outbound import api_calls, commands
 from rtmpump.core.outbound.job import Job, Orphans, Outcome, Stage, fingerprint
 from rtmpump.core.outbound.mailbox import (
     Called,
@@ -244,7 +243,7 @@ class Sender:
         self._way_of(job).watch_expiry(job)
         if not isinstance(job.command, commands.Api):
             self._find_channel(job)
-        elif commands.is_channel_id(lane := calls.lane(job.command)):
+        elif commands.is_channel_id(lane := api_calls.lane(job.command)):
             self._arrivals.add(job, lane, time.monotonic())
         else:
             self._caller.place(job, lane)

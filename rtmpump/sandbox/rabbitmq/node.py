@@ -24,7 +24,7 @@ from types import TracebackType
 
 from rtmpump.errors import ServiceUnreachable
 from rtmpump.sandbox.ports import free_port
-from rtmpump.sandbox.rabbitmq import install as rabbit_install
+from rtmpump.sandbox.rabbitmq import install
 from rtmpump.sandbox.rabbitmq.keeping import Keeper
 
 _SERVICE = "RabbitMQ"
@@ -64,7 +64,7 @@ class RabbitNode:
         self._schedulers = schedulers
         self._cookie = cookie or secrets.token_hex(16)
         self._shared_epmd = epmd
-        self._server = Path(server) if server else rabbit_install.find()
+        self._server = Path(server) if server else install.find()
         self._config = config if isinstance(config, str) else _as_lines(config)
         self._plugins = plugins
         self._given = Path(folder).resolve() if folder else None
@@ -222,7 +222,7 @@ class RabbitNode:
     def _launch_epmd(self, keeper: Keeper, console: str, deadline: float) -> str:
         if self._shared_epmd:
             return ""
-        epmd = [rabbit_install.epmd(), "-port", str(self._epmd_port), "-address", "127.0.0.1"]
+        epmd = [install.epmd(), "-port", str(self._epmd_port), "-address", "127.0.0.1"]
         keeper.run("epmd", epmd, self._environment(), console)
         return self._await("epmd", partial(_answers_epmd, self._epmd_port), deadline)
 
@@ -365,4 +365,4 @@ def _ask(port: int, question: bytes, size: int) -> bytes:
 
 
 if __name__ == "__main__":
-    sys.exit(rabbit_install.main(sys.argv[1:]))
+    sys.exit(install.main(sys.argv[1:]))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rtmpump.core.outbound import api_calls as calls
+from rtmpump.core.outbound import api_calls
 from rtmpump.core.outbound.commands import Api, encode, parse, require_allowed
 from rtmpump.errors import CommandRejected
 
@@ -64,33 +64,33 @@ def test_a_call_is_no_frame_of_rtm() -> None:
 
 def test_lanes() -> None:
     """By method and channel; a message waits in the lane of its channel."""
-    assert calls.lane(api()) == "reactions.add"
-    assert calls.lane(api(channel="C1")) == "reactions.add C1"
-    assert calls.lane(Api("chat.postMessage", {"channel": "C1"})) == "C1"
-    assert calls.lane(Api("chat.postMessage", {})) == "chat.postMessage"
-    assert calls.is_message(Api("chat.postMessage", {}))
-    assert not calls.is_message(api())
+    assert api_calls.lane(api()) == "reactions.add"
+    assert api_calls.lane(api(channel="C1")) == "reactions.add C1"
+    assert api_calls.lane(Api("chat.postMessage", {"channel": "C1"})) == "C1"
+    assert api_calls.lane(Api("chat.postMessage", {})) == "chat.postMessage"
+    assert api_calls.is_message(Api("chat.postMessage", {}))
+    assert not api_calls.is_message(api())
 
 
 def test_an_answer_that_fits_is_whole() -> None:
     """Whatever stands in it; half a surrogate pair is replaced."""
     response = {"ok": True, "n": 1, "text": "ö", "deep": [{"x": None}]}
-    made = calls.bounded(response)
+    made = api_calls.bounded(response)
     assert json.loads(made.json) == response
     assert made.left_out == ()
-    odd = calls.bounded({"ok": True, "\ud800": [{"x\ud800": "\ud800y"}]})
+    odd = api_calls.bounded({"ok": True, "\ud800": [{"x\ud800": "\ud800y"}]})
     assert json.loads(odd.json) == {"ok": True, "?": [{"x?": "?y"}]}
 
 
 def test_an_answer_that_is_too_large_keeps_its_small_members() -> None:
     """And names those that it lost, fifty at most."""
     many = {f"large {n}": "x" * 40_000 for n in range(60)}
-    made = calls.bounded({"ok": True, "first": "y" * 65_000, **many})
-    assert len(made.json) <= calls.RESPONSE_MAX
+    made = api_calls.bounded({"ok": True, "first": "y" * 65_000, **many})
+    assert len(made.json) <= api_calls.RESPONSE_MAX
     assert set(json.loads(made.json)) == {"ok", "large 0"}
     assert len(made.left_out) == 50
     assert made.left_out[0] == "first"
-    result = json.loads(calls.result(made, 2, True))
+    result = json.loads(api_calls.result(made, 2, True))
     assert (result["ok"], result["attempts"], result["uncertain"]) == (True, 2, True)
     assert result["left_out"] == list(made.left_out)
-    assert "left_out" not in json.loads(calls.result(calls.bounded({"ok": True}), 1, False))
+    assert "left_out" not in json.loads(api_calls.result(api_calls.bounded({"ok": True}), 1, False))

@@ -1,4 +1,4 @@
-"""rtmpump.core.outbound.commands: every row of the table of commands, and whatever else may come."""
+"""rtmpump.core.outbound.commands: every row of the table of commands, and what else may come."""
 
 from __future__ import annotations
 

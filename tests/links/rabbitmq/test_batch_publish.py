@@ -13,8 +13,7 @@ from pika.connection import Connection
 from pika.exceptions import ChannelWrongStateError
 
 from rtmpump.core.routes import Route, route
-from rtmpump.links.rabbitmq import batch_publish as fast_publish
-from rtmpump.links.rabbitmq import event_frames
+from rtmpump.links.rabbitmq import batch_publish, event_frames
 from rtmpump.links.rabbitmq.batch_publish import FastPublish
 from rtmpump.links.rabbitmq.event_properties import event_properties
 
@@ -145,7 +144,7 @@ def test_a_write_is_bounded() -> None:
     connection, channel = opened()
     FastPublish(channel, "ex", True).publish([(USUAL, b"b" * 4000)] * 100)
     assert len(connection.written) > 4
-    assert max(map(len, connection.written)) < fast_publish._BLOCK + 2 * FRAME_MAX
+    assert max(map(len, connection.written)) < batch_publish._BLOCK + 2 * FRAME_MAX
 
 
 def test_an_odd_event_keeps_its_place() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from rtmpump.config import Slack
 from rtmpump.errors import WriteFailed
-from rtmpump.links.slack import socket_io as rtm_wire
+from rtmpump.links.slack import socket_io
 from rtmpump.links.slack.websocket import RtmSocket
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.support.rtm import (
@@ -73,7 +73,7 @@ def test_a_peer_over_tls_that_takes_nothing_breaks_the_write(
     right: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As it is without TLS."""
-    monkeypatch.setattr(rtm_wire, "_STALL_SECONDS", 0.3)
+    monkeypatch.setattr(socket_io, "_STALL_SECONDS", 0.3)
     client = ssl.create_default_context(cafile=right.ca_file)
     rtm = RtmSocket(Slack(ca_file=right.ca_file))
     with Workspace(tls=right.server) as workspace:

@@ -13,7 +13,7 @@ import pytest
 
 from rtmpump.config import Slack
 from rtmpump.errors import LinkError, NotConnected, WriteFailed
-from rtmpump.links.slack import socket_io as rtm_wire
+from rtmpump.links.slack import socket_io
 from rtmpump.links.slack.websocket import RtmSocket
 from rtmpump.sandbox.slack.faults import HttpAnswer, Reset
 from rtmpump.sandbox.slack.websocket import encode, header
@@ -250,7 +250,7 @@ def test_the_largest_message_arrives(rtm: RtmSocket, workspace: Workspace) -> No
 def test_frames_before_a_reset_that_meets_a_pong_arrive() -> None:
     """The answer to a ping can't be written any more; what follows is given all the same."""
     ours, theirs = socket.socketpair()
-    wire = rtm_wire.Wire(ours)
+    wire = socket_io.Wire(ours)
     wire.answering = threading.get_ident()
     theirs.sendall(b"what follows")
     theirs.close()
@@ -259,7 +259,7 @@ def test_frames_before_a_reset_that_meets_a_pong_arrive() -> None:
     wire.fill(1)
     assert (wire.recv(100), wire.ending) == (
         b"what follows",
-        rtm_wire.Ending("reset", "writing failed: Broken pipe"),
+        socket_io.Ending("reset", "writing failed: Broken pipe"),
     )
     wire.free()
 
@@ -319,7 +319,7 @@ def test_a_peer_that_takes_nothing_breaks_the_write(
     rtm: RtmSocket, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """WriteFailed; the reader, who waits, finds out at once, and the next write is NotConnected."""
-    monkeypatch.setattr(rtm_wire, "_STALL_SECONDS", 0.3)
+    monkeypatch.setattr(socket_io, "_STALL_SECONDS", 0.3)
     number = live(rtm, workspace)
     workspace.silence()
     ends: list[LinkError] = []
@@ -347,7 +347,7 @@ def test_close_ends_a_read_and_a_write(
     rtm: RtmSocket, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Threads that wait in them come back at once; the socket can be opened again."""
-    monkeypatch.setattr(rtm_wire, "_STALL_SECONDS", SECONDS * 2)
+    monkeypatch.setattr(socket_io, "_STALL_SECONDS", SECONDS * 2)
     number = live(rtm, workspace)
     workspace.silence()
     written: list[int] = []

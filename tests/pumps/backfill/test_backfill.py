@@ -16,9 +16,9 @@ from rtmpump import config
 from rtmpump.core.missed_messages import Gap
 from rtmpump.links.slack.web_api import SlackApi
 from rtmpump.metrics import Metrics
+from rtmpump.pumps.backfill import pump as backfill
 from rtmpump.pumps.backfill.gap_file import Gaps
 from rtmpump.pumps.backfill.pump import Backfill
-from rtmpump.pumps.backfill.pump import pump as backfill
 from rtmpump.sandbox.slack.faults import Hang, HttpAnswer
 from rtmpump.sandbox.slack.workspace import Workspace
 from rtmpump.spool import Spool

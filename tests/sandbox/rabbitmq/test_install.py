@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rtmpump.errors import ServiceUnreachable
-from rtmpump.sandbox.rabbitmq import install as rabbit_install
+from rtmpump.sandbox.rabbitmq import install
 
 WRAPPER = '#!/bin/sh\necho "Only root or rabbitmq should run ${SCRIPT}"\n'
 
@@ -27,7 +27,7 @@ def run_install(folder: Path, apt_get: str) -> tuple[int, str]:
     """Runs the installation with `apt_get` in place of the real one: exit code and what it said."""
     program(folder, "apt-get", f'#!/bin/sh\necho "$*"\n{apt_get}\n')
     done = subprocess.run(
-        ["/bin/sh", "-c", rabbit_install._INSTALL, "install", folder / "policy", "some-package"],
+        ["/bin/sh", "-c", install._INSTALL, "install", folder / "policy", "some-package"],
         env={"PATH": f"{folder}:{os.environ['PATH']}", "POLICY": str(folder / "policy")},
         capture_output=True,
         text=True,
@@ -38,7 +38,7 @@ def run_install(folder: Path, apt_get: str) -> tuple[int, str]:
 
 def test_the_server_found_is_no_wrapper() -> None:
     """It can be run as anybody, and rabbitmqctl lies beside it."""
-    server = rabbit_install.find()
+    server = install.find()
     assert os.access(server, os.X_OK)
     assert os.access(server.with_name("rabbitmqctl"), os.X_OK)
     assert "Only root or rabbitmq" not in server.read_text()
@@ -47,15 +47,15 @@ def test_the_server_found_is_no_wrapper() -> None:
 def test_nothing_is_installed_when_it_is_there() -> None:
     """find_or_install then has nothing to tell."""
     told: list[str] = []
-    assert rabbit_install.find_or_install(told.append) == rabbit_install.find()
+    assert install.find_or_install(told.append) == install.find()
     assert told == []
 
 
 def test_ensure_prints_the_place() -> None:
-    """`python -m rtmpump.sandbox.rabbitmq.node --ensure` is what the Makefile calls; else it is usage."""
+    """`python -m …sandbox.rabbitmq.node --ensure` is what the Makefile calls; else it is usage."""
     module = [sys.executable, "-m", "rtmpump.sandbox.rabbitmq.node"]
     done = subprocess.run([*module, "--ensure"], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == str(rabbit_install.find())
+    assert done.stdout.strip() == str(install.find())
     wrong = subprocess.run([*module, "--nonsense"], capture_output=True, text=True, check=False)
     assert (wrong.returncode, "--ensure" in wrong.stderr) == (2, True)
 
@@ -65,13 +65,13 @@ def test_a_machine_without_it_gets_one_clear_sentence(
 ) -> None:
     """A wrapper alone does not count; where there is no apt-get the error says what to do."""
     program(tmp_path, "rabbitmq-server", WRAPPER)
-    monkeypatch.setattr(rabbit_install, "_PLACES", ())
-    monkeypatch.setattr(rabbit_install, "_search_path", lambda: str(tmp_path))
+    monkeypatch.setattr(install, "_PLACES", ())
+    monkeypatch.setattr(install, "_search_path", lambda: str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ServiceUnreachable, match="--broker-url"):
-        rabbit_install.find()
+        install.find()
     with pytest.raises(ServiceUnreachable, match="--broker-url"):
-        rabbit_install.find_or_install(lambda line: None)
+        install.find_or_install(lambda line: None)
 
 
 def test_a_generic_layout_on_path_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,9 +80,9 @@ def test_a_generic_layout_on_path_is_found(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "bin").mkdir()
     real = program(tmp_path / "sbin", "rabbitmq-server", "#!/bin/sh\n")
     (tmp_path / "bin" / "rabbitmq-server").symlink_to(real)
-    monkeypatch.setattr(rabbit_install, "_PLACES", ())
+    monkeypatch.setattr(install, "_PLACES", ())
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    assert rabbit_install.find() == real
+    assert install.find() == real
 
 
 def test_no_service_starts_while_installing(tmp_path: Path) -> None:
