@@ -34,7 +34,7 @@ test: $(ready) rabbitmq tools
 	@$(bin)/python -m pytest -n 4 --dist worksteal $(ARGS)
 
 bench: $(ready) rabbitmq
-	@$(bin)/python tests/bench $(ARGS)
+	@$(bin)/python -m tests.bench $(ARGS)
 
 faults: $(ready) rabbitmq
 	@$(bin)/python -m tests.faults $(ARGS)

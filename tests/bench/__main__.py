@@ -1,4 +1,4 @@
-"""The benches: `python tests/bench [quick] [BENCH…]`. They print figures and prove nothing."""
+"""The benches: `python -m tests.bench [quick] [BENCH…]`. They print figures and prove nothing."""
 
 from __future__ import annotations
 
@@ -8,22 +8,24 @@ import os
 from pathlib import Path
 from typing import Any
 
-import commands
-import growth
-import idle
-import latency
-import picture
-import report
-import starting
-import throughput
-from common import HERE, machine
+from tests.bench import (
+    commands,
+    growth,
+    idle,
+    latency,
+    picture,
+    report,
+    starting,
+    throughput,
+)
+from tests.bench.common import HERE, machine
 
 BENCHES = ("throughput", "latency", "growth", "commands", "starting", "idle")
 
 
 def main() -> None:
     """Run those that were asked for, print the tables, and write JSON and picture."""
-    parser = argparse.ArgumentParser(prog="python tests/bench", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("what", nargs="*", metavar="quick|BENCH", help=f"of {', '.join(BENCHES)}")
     parser.add_argument("--events", type=int, default=0, help="of throughput and growth")
     parser.add_argument("--rounds", type=int, default=0)

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pika
-from common import CHANNELS, log, process, pump, told, wait
+import pika.exceptions
 
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
+from tests.bench.common import CHANNELS, log, pump, script, told, wait
 
 _REPLIES = "amq.rabbitmq.reply-to"
 _FREE = "[outbound]\nrate = 100000.0\nburst = 1000\nprefetch = 2000\n"
@@ -22,7 +23,7 @@ def run(commands: int, seconds: float) -> dict[str, float]:
     with (
         RabbitNode() as node,
         tempfile.TemporaryDirectory() as folder,
-        process("paced.py", "1", "0") as slack,
+        script("paced", "1", "0") as slack,
         pump(Path(folder), told(slack), node.url, _FREE),
     ):
         one = _Sender(node.url)

@@ -13,13 +13,14 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pika
 
 from rtmpump.sandbox.slack import flood
+from tests.support.paths import ROOT
 
 HERE = Path(__file__).parent
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -33,8 +34,8 @@ Process = subprocess.Popen[str]
 
 @contextmanager
 def process(*arguments: str) -> Iterator[Process]:
-    """A process; ended at the end, whatever happened. A first argument of ".py" is Python's."""
-    python = [sys.executable] if arguments[0].startswith("-") or arguments[0][-3:] == ".py" else []
+    """A process; ended at the end, whatever happened. A first argument with a dash is Python's."""
+    python = [sys.executable] if arguments[0].startswith("-") else []
     one = subprocess.Popen(
         [*python, *arguments],
         stdin=subprocess.PIPE,
@@ -42,7 +43,7 @@ def process(*arguments: str) -> Iterator[Process]:
         stderr=sys.stderr,
         text=True,
         bufsize=1,
-        cwd=HERE,
+        cwd=ROOT,
     )
     try:
         yield one
@@ -53,6 +54,11 @@ def process(*arguments: str) -> Iterator[Process]:
         except subprocess.TimeoutExpired:
             one.kill()
             one.wait()
+
+
+def script(name: str, *arguments: str) -> AbstractContextManager[Process]:
+    """A module of this folder as a process."""
+    return process("-m", f"tests.bench.{name}", *arguments)
 
 
 def told(one: Process) -> Any:

@@ -1,6 +1,6 @@
 """The load generator's own ceiling: a client that reads the WebSocket and looks at nothing.
 
-python drain.py API_URL TOKEN
+python -m tests.bench.drain API_URL TOKEN
 """
 
 from __future__ import annotations
@@ -8,15 +8,18 @@ from __future__ import annotations
 import sys
 
 import websocket
-from common import rtm_connect
+
+from tests.bench.common import rtm_connect
 
 
 def main() -> None:
     """Read until the peer ends it."""
     socket = websocket.create_connection(rtm_connect(*sys.argv[1:]))
     into = bytearray(1 << 18)
+    assert socket.sock is not None
     while socket.sock.recv_into(into):
         pass
 
 
-main()
+if __name__ == "__main__":
+    main()

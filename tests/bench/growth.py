@@ -7,10 +7,21 @@ import tempfile
 import urllib.request
 from pathlib import Path
 
-from common import Meter, Peak, Process, Queue, Slack, ask, log, process, pump, told, wait
-
 from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
+from tests.bench.common import (
+    Meter,
+    Peak,
+    Process,
+    Queue,
+    Slack,
+    ask,
+    log,
+    pump,
+    script,
+    told,
+    wait,
+)
 
 Figures = dict[str, float]
 
@@ -61,7 +72,7 @@ def run(events: int) -> dict[str, Figures]:
 def _live(found: dict[str, Figures], folder: Path, node: RabbitNode, events: int) -> None:
     """Paced, so that each event is measured whole and none is read ahead; a flood lies between."""
     span = _span(events)
-    with process("phases.py") as slack, _watched(folder, told(slack), node) as (one, peak):
+    with script("phases") as slack, _watched(folder, told(slack), node) as (one, peak):
         ask(slack, events=_SKIPPED + span, rate=_PACE)
         _keep(found, "live, first", one.span("confirmed", _SKIPPED, _SKIPPED + span))
         told(slack)
@@ -78,7 +89,7 @@ def _live(found: dict[str, Figures], folder: Path, node: RabbitNode, events: int
 def _backlog(found: dict[str, Figures], folder: Path, node: RabbitNode, events: int) -> None:
     span = _span(events)
     node.stop()
-    with process("phases.py") as slack, _watched(folder, told(slack), node) as (one, peak):
+    with script("phases") as slack, _watched(folder, told(slack), node) as (one, peak):
         ask(slack, events=events, rate=None)
         _keep(found, "fill, first", one.span("received", _SKIPPED, _SKIPPED + span))
         _keep(found, "fill, last", one.span("received", events - span, events))

@@ -6,9 +6,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from common import cpu, log, pump, rss, workspace
-
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
+from tests.bench.common import cpu, log, pump, rss, workspace
 
 
 def run(seconds: float) -> dict[str, float]:

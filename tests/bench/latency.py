@@ -5,10 +5,9 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from common import Queue, log, process, told
-from subjects import Subject, subjects
-
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
+from tests.bench.common import Queue, log, script, told
+from tests.bench.subjects import Subject, subjects
 
 RATE = 500
 _WARM_UP = 0.1
@@ -34,8 +33,8 @@ def _round(subject: Subject, url: str, seconds: float) -> list[float]:
     queue = Queue(url, "bench.latency", subject.exchange, "message.#")
     with (
         tempfile.TemporaryDirectory() as folder,
-        process("receiver.py", url, queue.name, str(count)) as receiver,
-        process("paced.py", str(RATE), str(seconds)) as paced,
+        script("receiver", url, queue.name, str(count)) as receiver,
+        script("paced", str(RATE), str(seconds)) as paced,
     ):
         told(receiver)
         with subject.start(told(paced), url, Path(folder)):

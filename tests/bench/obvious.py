@@ -1,6 +1,6 @@
 """The script that one would write first: receive, decode, publish, wait for the confirm.
 
-python obvious.py API_URL TOKEN BROKER_URL EXCHANGE
+python -m tests.bench.obvious API_URL TOKEN BROKER_URL EXCHANGE
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import sys
 
 import pika
 import websocket
-from common import rtm_connect
+
+from tests.bench.common import rtm_connect
 
 
 def main() -> None:
@@ -27,4 +28,5 @@ def main() -> None:
         channel.basic_publish(exchange, key or "unknown", body, persistent)
 
 
-main()
+if __name__ == "__main__":
+    main()

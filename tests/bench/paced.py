@@ -1,7 +1,7 @@
 """A workspace that sends events one by one, each with the time at which it is written.
 
-python paced.py RATE SECONDS. Says `api_url` and `token`; begins one second after the first
-connection; says `done` at the end. Its pauses are random (Poisson), as life's are.
+python -m tests.bench.paced RATE SECONDS. Says `api_url` and `token`; begins one second after the
+first connection; says `done` at the end. Its pauses are random (Poisson), as life's are.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ import random
 import sys
 import time
 
-from common import CHANNELS
-
 from rtmpump.sandbox.slack.workspace import Workspace
+from tests.bench.common import CHANNELS
 
 
 def main() -> None:
@@ -35,4 +34,5 @@ def main() -> None:
         sys.stdin.read()
 
 
-main()
+if __name__ == "__main__":
+    main()

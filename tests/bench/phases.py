@@ -1,6 +1,7 @@
 """A workspace that floods as it is told: a line `{"events": N, "rate": R}` each, null for flat out.
 
-python phases.py. Says `api_url` and `token`, and `frames` when such a part has been written.
+python -m tests.bench.phases. Says `api_url` and `token`, and `frames` when such a part has been
+written.
 """
 
 from __future__ import annotations
@@ -9,9 +10,8 @@ import json
 import sys
 from itertools import islice
 
-from common import messages
-
 from rtmpump.sandbox.slack.workspace import Workspace
+from tests.bench.common import messages
 
 _MANY = 1_000_000_000
 
@@ -28,4 +28,5 @@ def main() -> None:
             print(json.dumps({"frames": frames}), flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -6,7 +6,7 @@ import math
 import statistics
 from typing import Any
 
-from report import TITLES
+from tests.bench.report import TITLES
 
 _COLOURS = {"obvious": "#999", "native": "#3a7", "rtmpump": "#c33", "raw": "#58b"}
 _LOW, _HIGH = 0.3, 1000.0  # milliseconds

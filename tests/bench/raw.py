@@ -1,6 +1,6 @@
 """The ceiling: pika's SelectConnection and ready-made messages, with confirms; no Slack, no disk.
 
-python raw.py BROKER_URL EXCHANGE EVENTS
+python -m tests.bench.raw BROKER_URL EXCHANGE EVENTS
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ import sys
 from typing import Any
 
 import pika
-from common import messages
+
+from tests.bench.common import messages
 
 WINDOW = 1024
 PERSISTENT = pika.BasicProperties(content_type="application/json", delivery_mode=2)
@@ -50,4 +51,5 @@ def main() -> None:
     connection.ioloop.start()
 
 
-main()
+if __name__ == "__main__":
+    main()

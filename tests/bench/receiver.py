@@ -1,6 +1,6 @@
 """A consumer that says how long each event was on its way.
 
-python receiver.py BROKER_URL QUEUE COUNT. Says `ready`, and at the end the latencies in
+python -m tests.bench.receiver BROKER_URL QUEUE COUNT. Says `ready`, and at the end the latencies in
 milliseconds, from the write of the workspace to here; both clocks are the machine's own.
 """
 
@@ -11,6 +11,8 @@ import sys
 import time
 
 import pika
+from pika.adapters.blocking_connection import BlockingChannel
+from pika.spec import Basic, BasicProperties
 
 
 def main() -> None:
@@ -20,10 +22,12 @@ def main() -> None:
     channel.basic_qos(prefetch_count=1000)
     latencies: list[float] = []
 
-    def got(_channel: object, method: pika.spec.Basic.Deliver, _properties: object, body: bytes):
+    def got(
+        _channel: BlockingChannel, method: Basic.Deliver, _properties: BasicProperties, body: bytes
+    ) -> None:
         now = time.monotonic_ns()
         latencies.append((now - int(json.loads(body)["text"])) / 1e6)
-        channel.basic_ack(method.delivery_tag)
+        channel.basic_ack(method.delivery_tag or 0)
         if len(latencies) == int(count):
             channel.stop_consuming()
 
@@ -33,4 +37,5 @@ def main() -> None:
     print(json.dumps({"latencies": latencies}), flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

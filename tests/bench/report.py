@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
 from typing import Any
 
-from latency import quantile
+from tests.bench.latency import quantile
 
 TITLES = {
     "obvious": "the obvious script",
@@ -78,7 +79,7 @@ def _median(rounds: list[dict[str, float]], key: str) -> str:
     return f"{statistics.median(values):.1f}" if values else ""
 
 
-_TABLES = {
+_TABLES: dict[str, Callable[[Any], list[str]]] = {
     "throughput": _throughput,
     "latency": _latency,
     "growth": _growth,

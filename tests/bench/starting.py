@@ -7,10 +7,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from common import Queue, log, pump, wait
-
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.workspace import Workspace
+from tests.bench.common import Queue, log, pump, wait
 
 
 def run(times: int) -> dict[str, float]:
@@ -39,6 +38,6 @@ def _once(url: str) -> tuple[float, float]:
             first = wait(lambda: queue.count() >= 1, every=0.005) - began
             began = time.monotonic()
             slack.cut()
-            again = wait(lambda: slack.connections > 1 and slack.live, every=0.002) - began
+            again = wait(lambda: slack.connections > 1 and bool(slack.live), every=0.002) - began
     queue.delete()
     return first, again

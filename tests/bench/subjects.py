@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
-from common import HERE, Process, Slack, process, pump
+from tests.bench.common import HERE, Process, Slack, process, pump, script
 
 NATIVE = HERE / "native"
 Start = Callable[[Slack, str, Path], AbstractContextManager[Process]]
@@ -26,7 +26,7 @@ class Subject(NamedTuple):
 
 
 def _obvious(slack: Slack, url: str, _folder: Path) -> AbstractContextManager[Process]:
-    return process("obvious.py", slack["api_url"], slack["token"], url, "bench.obvious")
+    return script("obvious", slack["api_url"], slack["token"], url, "bench.obvious")
 
 
 def _native(slack: Slack, url: str, _folder: Path) -> AbstractContextManager[Process]:

@@ -7,10 +7,20 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from common import Meter, Process, Queue, Slack, cpu, log, process, told, wait, workspace
-from subjects import Subject, subjects
-
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
+from tests.bench.common import (
+    Meter,
+    Process,
+    Queue,
+    Slack,
+    cpu,
+    log,
+    script,
+    told,
+    wait,
+    workspace,
+)
+from tests.bench.subjects import Subject, subjects
 
 Rounds = dict[str, list[dict[str, float]]]
 
@@ -46,7 +56,7 @@ def _round(subject: Subject, node: RabbitNode, events: int) -> dict[str, float]:
 
 def _raw(node: RabbitNode, events: int) -> dict[str, float]:
     queue = Queue(node.url, "bench.raw", "bench.raw", "#")
-    with process("raw.py", node.url, "bench.raw", str(events)) as one:
+    with script("raw", node.url, "bench.raw", str(events)) as one:
         return _measure(queue, node, one, events, {})
 
 
@@ -71,4 +81,4 @@ def _generator(events: int) -> dict[str, float]:
 
 
 def _drain(slack: Slack) -> AbstractContextManager[Process]:
-    return process("drain.py", slack["api_url"], slack["token"])
+    return script("drain", slack["api_url"], slack["token"])
