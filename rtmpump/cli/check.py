@@ -23,7 +23,7 @@ from rtmpump.errors import (
     RtmpumpError,
     TokenRefused,
 )
-from rtmpump.links.rabbitmq.client import Client
+from rtmpump.links.rabbitmq.client import BrokerClient
 from rtmpump.links.rabbitmq.topology import Exchange, Queue, lock, outbound
 from rtmpump.links.slack.web_api import SlackApi
 
@@ -195,7 +195,7 @@ def _items(config: Config) -> list[Exchange | Queue]:
 
 def _look(broker: Broker, item: Exchange | Queue) -> _Look:
     """Ask in a connection of its own, as the broker closes the channel where it is not."""
-    with Client("check", broker) as client:
+    with BrokerClient("check", broker) as client:
         node, vhost = client.node, client.vhost
         try:
             client.passive(item)

@@ -34,7 +34,7 @@ from rtmpump.cli.common import (
 )
 from rtmpump.config import Config
 from rtmpump.errors import LinkError, RtmpumpError, ServiceUnreachable
-from rtmpump.links.rabbitmq.client import Client, Received
+from rtmpump.links.rabbitmq.client import BrokerClient, Received
 from rtmpump.links.rabbitmq.dead_letters import Death, again, death
 
 _PAGE: Final = 256
@@ -148,7 +148,7 @@ def _tell(count: int, wanted: str | None, done: str, where: str, as_json: bool) 
 def _opened(config_file: str | None) -> Iterator[_DeadQueue]:
     config = load(config_file, need_token=False).config
     start_log(config)
-    with reachable("RabbitMQ"), Client("dead", config.broker) as client:
+    with reachable("RabbitMQ"), BrokerClient("dead", config.broker) as client:
         queue = _DeadQueue(client, config)
         try:
             yield queue
@@ -166,7 +166,7 @@ class _Group(NamedTuple):
 class _DeadQueue:
     """The dead letters that were there when it was made; raises RtmpumpError where no queue is."""
 
-    def __init__(self, client: Client, config: Config) -> None:
+    def __init__(self, client: BrokerClient, config: Config) -> None:
         self._client = client
         self.name = config.outbound.dead_queue
         self.outbound = config.outbound.queue

@@ -25,7 +25,7 @@ from rtmpump.cli.common import (
 from rtmpump.config import Config
 from rtmpump.core.outbound import commands
 from rtmpump.errors import CommandRejected, LinkError, RtmpumpError, ServiceUnreachable
-from rtmpump.links.rabbitmq.client import Client, Fate, Received, Unanswered
+from rtmpump.links.rabbitmq.client import BrokerClient, Fate, Received, Unanswered
 
 _ACK_EVERY: Final = 50
 _REST_MAX: Final = 200
@@ -53,7 +53,7 @@ def tail(
     start_log(config)
     show = _json_line if as_json else _line
     try:
-        with reachable("RabbitMQ"), Client("tail", config.broker) as client:
+        with reachable("RabbitMQ"), BrokerClient("tail", config.broker) as client:
             for event in _events(client, config, patterns or ("#",), count):
                 click.echo(show(event))
     except KeyboardInterrupt:
@@ -61,7 +61,7 @@ def tail(
 
 
 def _events(
-    client: Client, config: Config, patterns: tuple[str, ...], count: int | None
+    client: BrokerClient, config: Config, patterns: tuple[str, ...], count: int | None
 ) -> Iterator[Received]:
     exchange = config.events.exchange
     try:
@@ -190,7 +190,7 @@ def send(
     config = load(config_file, need_token=False).config
     start_log(config)
     queue = config.outbound.queue
-    with reachable("RabbitMQ"), Client("send", config.broker) as client:
+    with reachable("RabbitMQ"), BrokerClient("send", config.broker) as client:
         if not no_wait:
             client.expect_replies()
         correlation_id = uuid.uuid4().hex
@@ -242,7 +242,9 @@ def _check_taken(queue: str, publish: Callable[[], Fate]) -> None:
         raise RtmpumpError(f"RabbitMQ refused the command: the queue {queue} is full or failing")
 
 
-def _result(client: Client, queue: str, correlation_id: str, timeout: float) -> dict[str, Any]:
+def _result(
+    client: BrokerClient, queue: str, correlation_id: str, timeout: float
+) -> dict[str, Any]:
     stays = f"the command stays in {queue} until `rtmpump run` takes it"
     with reachable("RabbitMQ", stays):
         answer = client.receive(timeout)

@@ -12,7 +12,7 @@ import math
 _ROUNDING = 1e-6
 
 
-class Bucket:
+class RateLimit:
     """Grants `burst` tokens at once and `rate` a second after that, to each key by itself."""
 
     def __init__(self, rate: float, burst: int) -> None:

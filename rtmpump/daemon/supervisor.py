@@ -56,7 +56,7 @@ from rtmpump.pumps.directory import Directory
 from rtmpump.pumps.lease import Lease
 from rtmpump.pumps.outbound import sender as sending
 from rtmpump.pumps.terms import Turns
-from rtmpump.pumps.web_api_workers import WORKERS, Answered, WebCalls
+from rtmpump.pumps.web_api_workers import WORKERS, Answered, WebApiWorkers
 from rtmpump.spool import Spool
 
 STOP_DEADLINE: Final = 20.0
@@ -520,11 +520,11 @@ def _open_spool(config: Config) -> Spool:
     )
 
 
-def _web_calls(config: Config, stop: threading.Event) -> WebCalls:
+def _web_calls(config: Config, stop: threading.Event) -> WebApiWorkers:
     """The workers for calls of the Web API; none where no command can ask for one."""
     outbound = config.outbound
     is_needed = bool(outbound.api_methods) or config.slack.mode == "socket"
-    return WebCalls(
+    return WebApiWorkers(
         SlackApi(config.slack, timeout=math.ceil(outbound.reply_timeout)),
         rate=outbound.api_rate,
         burst=outbound.burst,

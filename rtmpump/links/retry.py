@@ -22,7 +22,7 @@ from tenacity import (
 )
 
 from rtmpump import config
-from rtmpump.core.rate_limit import Bucket
+from rtmpump.core.rate_limit import RateLimit
 from rtmpump.errors import LinkError
 
 
@@ -105,7 +105,7 @@ class CallBudget:
     """
 
     def __init__(self, calls: int, span: float) -> None:
-        self._bucket = Bucket(calls / span, calls)
+        self._bucket = RateLimit(calls / span, calls)
         self._lock = threading.Lock()
 
     def wait(self, stop: threading.Event) -> None:

@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from rtmpump.core.outbound.api_calls import CallAnswer
-from rtmpump.core.rate_limit import Bucket
+from rtmpump.core.rate_limit import RateLimit
 from rtmpump.links.slack.web_api import CallFailed, CallRefused, SlackApi
 
 WORKERS: Final = 4
@@ -46,7 +46,7 @@ class _Call(NamedTuple):
     answered: Answered
 
 
-class WebCalls:
+class WebApiWorkers:
     """`submit` may be called from any thread; the body of each worker's thread is its `run`.
 
     `rate` and `burst`: calls a second of each method, and how many at once.
@@ -62,7 +62,7 @@ class WebCalls:
         workers: int = WORKERS,
     ) -> None:
         self._api = api
-        self._pace = Bucket(rate, burst)
+        self._pace = RateLimit(rate, burst)
         self._stop = stop
         self._changed = threading.Condition()
         self._line: deque[_Call] = deque()
@@ -161,7 +161,7 @@ class WebCalls:
 class Worker:
     """One thread that makes calls, one after the other."""
 
-    def __init__(self, calls: WebCalls) -> None:
+    def __init__(self, calls: WebApiWorkers) -> None:
         self._calls = calls
         self.beat = time.monotonic()
         """When the loop last went round; ahead of now while it makes a call."""

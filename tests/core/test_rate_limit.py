@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtmpump.core.rate_limit import Bucket
+from rtmpump.core.rate_limit import RateLimit
 
 # Powers of two make all sums of floats exact, so a naive account can be compared without mercy.
 rates = st.sampled_from([0.25, 0.5, 1.0, 2.0, 8.0])
@@ -20,7 +20,7 @@ takes = st.lists(
 
 def test_a_burst_and_then_one_by_one() -> None:
     """A full bucket gives `burst` tokens at once, then tells how long the next one takes."""
-    bucket = Bucket(rate=1.0, burst=3)
+    bucket = RateLimit(rate=1.0, burst=3)
     assert [bucket.take("C1", 100.0) for _ in range(5)] == [0.0, 0.0, 0.0, 1.0, 1.0]
     assert bucket.take("C1", 100.25) == 0.75
     assert bucket.take("C1", 101.0) == 0.0
@@ -29,7 +29,7 @@ def test_a_burst_and_then_one_by_one() -> None:
 
 def test_keys_do_not_wait_for_each_other() -> None:
     """An empty bucket of one key leaves another's full."""
-    bucket = Bucket(rate=1.0, burst=1)
+    bucket = RateLimit(rate=1.0, burst=1)
     assert bucket.take("C1", 5.0) == 0.0
     assert bucket.take("C1", 5.0) == 1.0
     assert bucket.take("C2", 5.0) == 0.0
@@ -37,14 +37,14 @@ def test_keys_do_not_wait_for_each_other() -> None:
 
 def test_a_bucket_never_holds_more_than_the_burst() -> None:
     """A long rest gives no more than a full bucket."""
-    bucket = Bucket(rate=1.0, burst=2)
+    bucket = RateLimit(rate=1.0, burst=2)
     bucket.take("C1", 0.0)
     assert [bucket.take("C1", 1e6) for _ in range(3)] == [0.0, 0.0, 1.0]
 
 
 def test_a_short_rest_fills_it_no_further() -> None:
     """A bucket that became full a while ago gives no more than its burst either."""
-    bucket = Bucket(rate=1.0, burst=3)
+    bucket = RateLimit(rate=1.0, burst=3)
     bucket.take("C1", 0.0)
     assert [bucket.take("C1", 2.5) for _ in range(4)] == [0.0, 0.0, 0.0, 1.0]
 
@@ -55,7 +55,7 @@ def test_it_grants_what_a_naive_bucket_grants(
     rate: float, burst: int, steps: list[tuple[str, float]]
 ) -> None:
     """Each answer is that of a bucket that is filled and emptied by hand, swept or not."""
-    bucket, now = Bucket(rate, burst), 1000.0
+    bucket, now = RateLimit(rate, burst), 1000.0
     tokens = dict.fromkeys("abc", float(burst))
     for key, pause in steps:
         now += pause
@@ -72,7 +72,7 @@ def test_who_waits_as_told_is_granted(
     rate: float, burst: int, start: float, pauses: list[float]
 ) -> None:
     """The wait that was told is enough, with floats of any kind."""
-    bucket, now = Bucket(rate, burst), start
+    bucket, now = RateLimit(rate, burst), start
     for pause in pauses:
         now += pause / rate
         wait = bucket.take("C1", now)
@@ -84,7 +84,7 @@ def test_who_waits_as_told_is_granted(
 
 def test_full_buckets_are_forgotten() -> None:
     """A sweep keeps only the buckets that are not full."""
-    bucket = Bucket(rate=1.0, burst=2)
+    bucket = RateLimit(rate=1.0, burst=2)
     bucket.take("C1", 0.0)
     bucket.take("C2", 0.5)
     assert len(bucket) == 2
@@ -99,7 +99,7 @@ def test_full_buckets_are_forgotten() -> None:
 
 def test_memory_is_bounded_by_the_keys_of_late() -> None:
     """With new keys for ever, only those of the last moments are kept."""
-    bucket = Bucket(rate=1.0, burst=3)
+    bucket = RateLimit(rate=1.0, burst=3)
     most = 0
     for step in range(10_000):
         bucket.take(f"C{step}", step / 10)
@@ -109,7 +109,7 @@ def test_memory_is_bounded_by_the_keys_of_late() -> None:
 
 def test_a_refused_take_costs_nothing() -> None:
     """Asking while there is no token makes nobody wait longer."""
-    bucket = Bucket(rate=2.0, burst=1)
+    bucket = RateLimit(rate=2.0, burst=1)
     bucket.take("C1", 0.0)
     assert {bucket.take("C1", 0.25) for _ in range(100)} == {0.25}
     assert bucket.take("C1", 0.5) == 0.0
@@ -121,4 +121,4 @@ def test_a_refused_take_costs_nothing() -> None:
 def test_impossible_buckets_are_refused(rate: float, burst: int) -> None:
     """A bucket that never fills or holds nothing can't be made."""
     with pytest.raises(ValueError, match="bucket"):
-        Bucket(rate, burst)
+        RateLimit(rate, burst)

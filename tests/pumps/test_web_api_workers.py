@@ -13,7 +13,7 @@ import pytest
 from rtmpump import config
 from rtmpump.core.outbound.api_calls import CallAnswer
 from rtmpump.links.slack.web_api import SlackApi
-from rtmpump.pumps.web_api_workers import WebCalls
+from rtmpump.pumps.web_api_workers import WebApiWorkers
 from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.slack.faults import Hang, HttpAnswer, Reset
 from rtmpump.sandbox.slack.workspace import Workspace
@@ -33,7 +33,7 @@ class Calls:
         self.stop = threading.Event()
         pace: dict[str, Any] = {"rate": 1000.0, "burst": 1000}
         timeout = keys.pop("timeout", 10)
-        self.calls = WebCalls(SlackApi(slack, timeout=timeout), stop=self.stop, **pace | keys)
+        self.calls = WebApiWorkers(SlackApi(slack, timeout=timeout), stop=self.stop, **pace | keys)
         self.answers: dict[str, CallAnswer] = {}
         self.order: list[str] = []
         self.threads = [threading.Thread(target=one.run) for one in self.calls.workers]
@@ -76,7 +76,7 @@ def workspace() -> Iterator[Workspace]:
 
 @pytest.fixture
 def start(workspace: Workspace) -> Iterator[Start]:
-    """Starts workers for the workspace; keywords are those of WebCalls."""
+    """Starts workers for the workspace; keywords are those of WebApiWorkers."""
     running: list[Calls] = []
 
     def begin(**keys: Any) -> Calls:

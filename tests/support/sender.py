@@ -16,7 +16,7 @@ from rtmpump.links.slack.websocket import RtmSocket
 from rtmpump.metrics import Metrics
 from rtmpump.pumps.directory import Directory
 from rtmpump.pumps.outbound.sender import Close, LinkDown, LinkUp, Sender
-from rtmpump.pumps.web_api_workers import WebCalls
+from rtmpump.pumps.web_api_workers import WebApiWorkers
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.support.pump import SECONDS, wait_until
 
@@ -34,7 +34,7 @@ class SenderRig:
         self._api = SlackApi(self.config.slack)
         self._directory = Directory(self._api, policy=self.config.retry, stop=self.stop)
         self.metrics = Metrics()
-        self.calls = WebCalls(self._api, rate=1_000.0, burst=100, stop=self.stop)
+        self.calls = WebApiWorkers(self._api, rate=1_000.0, burst=100, stop=self.stop)
         self.sender = Sender(
             self.config,
             self.metrics,

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 from typing import Generic, Protocol, TypeVar
 
-from rtmpump.core.rate_limit import Bucket
+from rtmpump.core.rate_limit import RateLimit
 
 
 class Job(Protocol):
@@ -46,10 +46,10 @@ class _Lane(Generic[T]):
         self.over = 0
 
 
-class Lanes(Generic[T]):
+class ChannelQueues(Generic[T]):
     """Jobs that wait to be sent, by lane; all times are seconds of the caller's clock."""
 
-    def __init__(self, bucket: Bucket) -> None:
+    def __init__(self, bucket: RateLimit) -> None:
         self._bucket = bucket
         self._lanes: dict[str, _Lane[T]] = {}
         self._plan: list[tuple[float, str]] = []

@@ -1,7 +1,7 @@
 """Commands that were sent and wait for Slack's reply.
 
 Slack answers in any order, late, twice or never (`reply_to` names the frame), so nothing here
-waits for the one before it. One thread owns a `Pending`.
+waits for the one before it. One thread owns a `Deadlines`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ T = TypeVar("T")
 _STALE_MAX = 64
 
 
-class Pending(Generic[T]):
+class Deadlines(Generic[T]):
     """Sent id -> job and deadline, in seconds of the caller's clock."""
 
     def __init__(self) -> None:

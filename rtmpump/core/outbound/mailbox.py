@@ -56,7 +56,7 @@ class Close(NamedTuple):
 Note: TypeAlias = Reply | LinkUp | LinkDown | Found | Called | Finish | Close
 
 
-class Inbox:
+class Mailbox:
     """Notes in the order of their coming, replies before all others."""
 
     def __init__(self) -> None:

@@ -37,7 +37,7 @@ class _Arrival(Generic[T]):
     passed_by: bool = False
 
 
-class Arrivals(Generic[T]):
+class NameResolution(Generic[T]):
     """Jobs on their way to their lanes; all times are seconds of the caller's clock.
 
     `most` is how many jobs that are not over there can be at a time.

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Returning(Generic[T]):
+class Redelivery(Generic[T]):
     """The deliveries of one consumer; all times are seconds of the caller's clock."""
 
     def __init__(self, patience: float) -> None:

@@ -11,11 +11,11 @@ Laws:
 
 from __future__ import annotations
 
-from rtmpump.core.outbound.deadlines import Pending
+from rtmpump.core.outbound.deadlines import Deadlines
 from rtmpump.core.outbound.job import Job, Stage
 
 
-class Awaited:
+class ReplyTracker:
     """Written ids and their jobs; times in seconds of the caller's clock.
 
     One thread owns it; `in` may be asked by any.
@@ -24,7 +24,7 @@ class Awaited:
     def __init__(self, late_reply: float) -> None:
         self._late_reply = late_reply
         self._jobs: dict[int, Job] = {}
-        self._deadlines: Pending[Job] = Pending()
+        self._deadlines: Deadlines[Job] = Deadlines()
         self._unsure: list[tuple[int, Job]] = []
         self._decide_at: float | None = None
 

@@ -31,7 +31,7 @@ _REPLY_TO: Final = "amq.rabbitmq.reply-to"
 
 
 class Received(NamedTuple):
-    """One message; `tag` is for `Client.ack`."""
+    """One message; `tag` is for `BrokerClient.ack`."""
 
     tag: int
     routing_key: str
@@ -73,7 +73,7 @@ _Answer: TypeAlias = Count | _Done | _Settled
 _Kind = TypeVar("_Kind", Count, _Done, _Settled)
 
 
-class Client:
+class BrokerClient:
     """One connection, used by one thread as a context manager; `name` is told to the broker."""
 
     def __init__(self, name: str, broker: Broker) -> None:
@@ -88,7 +88,7 @@ class Client:
         self._takes = 0
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> BrokerClient:
         """Connect; raises LinkError where no node can be reached."""
         self._thread.start()
         self._answer(_Done)
@@ -279,7 +279,7 @@ class Client:
 class _ClientRabbit(Rabbit):
     """What only these clients need of a channel: queues of one's own, and direct replies."""
 
-    def __init__(self, name: str, broker: Broker, client: Client) -> None:
+    def __init__(self, name: str, broker: Broker, client: BrokerClient) -> None:
         super().__init__(name, broker, client)
         self._client = client
 

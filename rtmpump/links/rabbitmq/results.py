@@ -35,7 +35,7 @@ _NOT_KEPT: Final = ("CC", "BCC", "x-delivery-count")
 _HEADERS_MAX: Final = 98_304
 
 
-class Answers:
+class Results:
     """Publishes and acks on the connection of the last `begin`.
 
     `acked` hears of each end, `buried` of the error code of each dead letter that is safe.

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from rtmpump import config
 from rtmpump.core.missed_messages import Moment
-from rtmpump.core.rate_limit import Bucket
+from rtmpump.core.rate_limit import RateLimit
 from rtmpump.links.retry import Retry, hold
 from rtmpump.links.slack.web_api import CallFailed, CallRefused, SlackApi
 
@@ -59,7 +59,7 @@ class History:
         self._stop = stop
         self._told = told
         self._resting = resting
-        self._pace = Bucket(_RATE, _BURST)
+        self._pace = RateLimit(_RATE, _BURST)
 
     def begin(self, stop: threading.Event) -> None:
         """Go on until this is set, at the pace of before."""

@@ -2,14 +2,14 @@
 
 Laws:
 
-- Inside a lane order is kept: one call under way at a time. Lanes never wait for others.
+- Inside a lane order is kept: one call under way at a time. ChannelQueues never wait for others.
 - A call that was surely not carried out is made again: after the time that Slack named, or with
   the backoff of `[retry]`. One that never reached Slack is no attempt; it waits as a message waits
   for the WebSocket.
 - Where nobody knows what Slack did, `outbound.on_uncertain` decides.
 - The WebSocket is not needed for any of it: in Socket Mode messages go this way too.
 
-What must not live here: how a call is made (`web_calls`), who is told of its end and how.
+What must not live here: how a call is made (`web_api_workers`), who is told of its end and how.
 All of it belongs to one thread; answers come by `answered`. Times in seconds of `time.monotonic`.
 """
 
@@ -23,12 +23,12 @@ from rtmpump import log
 from rtmpump.config import Config
 from rtmpump.core.outbound import api_calls, commands
 from rtmpump.core.outbound.api_calls import CallAnswer
-from rtmpump.core.outbound.channel_queues import Lanes
+from rtmpump.core.outbound.channel_queues import ChannelQueues
 from rtmpump.core.outbound.commands import Api, Message
-from rtmpump.core.outbound.deadlines import Pending
+from rtmpump.core.outbound.deadlines import Deadlines
 from rtmpump.core.outbound.job import Job, Outcome, Stage
 from rtmpump.core.outbound.mailbox import Called
-from rtmpump.core.rate_limit import Bucket
+from rtmpump.core.rate_limit import RateLimit
 
 Submit = Callable[[str, Mapping[str, str], Callable[[CallAnswer], None]], float]
 
@@ -38,7 +38,7 @@ _log = log.get("sender")
 class Caller:
     """The calls that are under way; `settled` hears once of the end of each.
 
-    `submit` is that of WebCalls; its answers go to `tell`, from a thread of theirs.
+    `submit` is that of WebApiWorkers; its answers go to `tell`, from a thread of theirs.
     """
 
     def __init__(
@@ -54,8 +54,10 @@ class Caller:
         self._submit = submit
         self._tell = tell
         self._settled = settled
-        self._expiring: Pending[Job] = Pending()
-        self._lanes: Lanes[Job] = Lanes(Bucket(self._outbound.rate, self._outbound.burst))
+        self._expiring: Deadlines[Job] = Deadlines()
+        self._lanes: ChannelQueues[Job] = ChannelQueues(
+            RateLimit(self._outbound.rate, self._outbound.burst)
+        )
 
     def watch_expiry(self, job: Job) -> None:
         """End the job when it expires before it could be called."""
@@ -76,7 +78,7 @@ class Caller:
 
     def leave_all(self) -> None:
         """The broker is away: what was not called comes again, what was has its answer due."""
-        self._expiring = Pending()
+        self._expiring = Deadlines()
         self._lanes.clear()
 
     def go_on(self, *, writes: bool) -> float | None:

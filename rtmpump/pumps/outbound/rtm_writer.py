@@ -21,11 +21,11 @@ from rtmpump import log
 from rtmpump.config import Config
 from rtmpump.core.frames import Reply
 from rtmpump.core.outbound import commands
-from rtmpump.core.outbound.channel_queues import Lanes
-from rtmpump.core.outbound.deadlines import Pending
+from rtmpump.core.outbound.channel_queues import ChannelQueues
+from rtmpump.core.outbound.deadlines import Deadlines
 from rtmpump.core.outbound.job import Job, Outcome, Stage
-from rtmpump.core.outbound.reply_tracker import Awaited
-from rtmpump.core.rate_limit import Bucket
+from rtmpump.core.outbound.reply_tracker import ReplyTracker
+from rtmpump.core.rate_limit import RateLimit
 from rtmpump.core.session import MessageIds
 from rtmpump.errors import CommandRejected, NotConnected, WriteFailed
 
@@ -60,9 +60,11 @@ class Writer:
         self._ids = ids
         self._settled = settled
         self._connection: int | None = None
-        self._awaited = Awaited(_LATE_REPLY)
-        self._expiring: Pending[Job] = Pending()
-        self._lanes: Lanes[Job] = Lanes(Bucket(self._outbound.rate, self._outbound.burst))
+        self._awaited = ReplyTracker(_LATE_REPLY)
+        self._expiring: Deadlines[Job] = Deadlines()
+        self._lanes: ChannelQueues[Job] = ChannelQueues(
+            RateLimit(self._outbound.rate, self._outbound.burst)
+        )
         self._typed_at: dict[tuple[str, str | None], float] = {}
 
     def awaits(self, id: int) -> bool:
@@ -98,7 +100,7 @@ class Writer:
 
         What the rate limit granted stays counted.
         """
-        self._expiring = Pending()
+        self._expiring = Deadlines()
         self._lanes.clear()
 
     def link_up(self, connection: int) -> None:

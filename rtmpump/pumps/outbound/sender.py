@@ -4,7 +4,7 @@ Laws:
 
 - A command is acked only after its outcome is safe: Slack's reply came and the result is confirmed,
   or the dead letter is confirmed. An error is both dead-lettered and answered.
-- Order inside a channel begins at the queue: `Arrivals` keeps it while names are looked up.
+- Order inside a channel begins at the queue: `NameResolution` keeps it while names are looked up.
 - When the connection to the broker dies, what was sent already is remembered (`Orphans`) and not
   sent again when RabbitMQ delivers it again; what was not sent is forgotten, for it comes again.
 
@@ -32,18 +32,18 @@ from rtmpump.core.outbound.mailbox import (
     Close,
     Finish,
     Found,
-    Inbox,
     LinkDown,
     LinkUp,
+    Mailbox,
     Note,
 )
-from rtmpump.core.outbound.name_resolution import Arrivals
-from rtmpump.core.outbound.redelivery import Returning
+from rtmpump.core.outbound.name_resolution import NameResolution
+from rtmpump.core.outbound.redelivery import Redelivery
 from rtmpump.core.session import MessageIds
 from rtmpump.errors import CommandRejected
 from rtmpump.links.rabbitmq import topology
 from rtmpump.links.rabbitmq.connection import Delivery, Properties, Rabbit
-from rtmpump.links.rabbitmq.results import Answers
+from rtmpump.links.rabbitmq.results import Results
 from rtmpump.links.retry import Retry, hold
 from rtmpump.metrics import Metrics
 from rtmpump.pumps.outbound.api_caller import Caller, Submit
@@ -92,18 +92,18 @@ class Sender:
         self._up = up
         self._down = down
         self._rabbit = Rabbit(LINK, config.broker, self)
-        self._answers = Answers(config.outbound, acked=self._acked, buried=metrics.dead_letter)
+        self._results = Results(config.outbound, acked=self._acked, buried=metrics.dead_letter)
         self._writer = Writer(config, send=send, ids=ids, settled=self._settled)
         self._is_socket_mode = config.slack.mode == "socket"
         self._caller = Caller(config, submit=submit, tell=self.tell, settled=self._settled)
-        self._inbox = Inbox()
-        self._inbox_lock = Lock()
+        self._mailbox = Mailbox()
+        self._mailbox_lock = Lock()
         self._woken = False
         self._jobs: dict[int, Job] = {}
-        self._arrivals: Arrivals[Job] = Arrivals(_NAMES_COME, self._outbound.prefetch)
+        self._arrivals: NameResolution[Job] = NameResolution(_NAMES_COME, self._outbound.prefetch)
         self._orphans = Orphans(4 * self._outbound.prefetch)
         self._acked_jobs: deque[tuple[float, Job]] = deque(maxlen=self._outbound.prefetch)
-        self._returning: Returning[Delivery] = Returning(_RETURNS_COME)
+        self._redelivery: Redelivery[Delivery] = Redelivery(_RETURNS_COME)
         self._finishing = False
         self._consuming_since: float | None = None
         self._timer: tuple[float, Callable[[], None]] | None = None
@@ -121,13 +121,13 @@ class Sender:
             return
         is_end = isinstance(note, Finish | Close)
         self._finishing = self._finishing or is_end
-        with self._inbox_lock:
-            self._inbox.put(note)
+        with self._mailbox_lock:
+            self._mailbox.put(note)
             # One wake-up for all until they are read; an end is heard even while we connect.
             wakes = is_end or not self._woken
             self._woken = True
         if wakes:
-            self._rabbit.call(self._read_inbox)
+            self._rabbit.call(self._read_mailbox)
 
     @property
     def waiting(self) -> int:
@@ -138,8 +138,8 @@ class Sender:
         self.beat = time.monotonic()
         self._timer = None
         self._rabbit = Rabbit(LINK, self._config.broker, self)
-        self._answers.begin(self._rabbit)
-        with self._inbox_lock:
+        self._results.begin(self._rabbit)
+        with self._mailbox_lock:
             self._woken = False
         # After these lines `tell` reaches the new connection; what was told before is seen here.
         if self._stop.is_set() or self._finishing:
@@ -164,12 +164,12 @@ class Sender:
     def _declared(self) -> None:
         self._rabbit.consume(self._outbound.queue, self._outbound.prefetch)
         self._consuming_since = now = time.monotonic()
-        if self._returning.begun(now) is not None:
+        if self._redelivery.begun(now) is not None:
             self._rabbit.later(_RETURNS_COME, self._take_late)
         self._metrics.link(LINK, True)
         self._up(LINK, self._rabbit.node)
         self._tick()
-        self._read_inbox()
+        self._read_mailbox()
 
     def _tick(self) -> None:
         self.beat = time.monotonic()
@@ -177,12 +177,12 @@ class Sender:
 
     def settled(self, tag: int, multiple: bool, ok: bool) -> None:
         """A result or a dead letter was confirmed, or refused."""
-        self._answers.settled(tag, multiple, ok)
+        self._results.settled(tag, multiple, ok)
         self._end_if_quiet()
 
     def returned(self, properties: Properties) -> None:
         """A dead letter came back."""
-        self._answers.returned()
+        self._results.returned()
 
     def blocked(self, is_blocked: bool) -> None:
         """Results are small; pika keeps the few that are due until the alarm is over."""
@@ -190,11 +190,11 @@ class Sender:
     def delivered(self, delivery: Delivery) -> None:
         """Take a command on, or let it wait for those that were here before."""
         now = time.monotonic()
-        for one in self._returning.take(delivery, now, again=delivery.redelivered):
+        for one in self._redelivery.take(delivery, now, again=delivery.redelivered):
             self._take_on(one)
 
     def _take_late(self) -> None:
-        for one in self._returning.late(math.inf):
+        for one in self._redelivery.late(math.inf):
             self._take_on(one)
 
     def _take_on(self, delivery: Delivery) -> None:
@@ -225,7 +225,7 @@ class Sender:
         job.tag, job.properties, job.body = delivery.tag, delivery.properties, delivery.body
         self._jobs[delivery.tag] = job
         if job.outcome is not None:
-            self._answers.deliver(job, job.outcome)
+            self._results.deliver(job, job.outcome)
         elif job.stage is Stage.WRITTEN:
             self._way_of(job).put_back(job)
         else:
@@ -282,7 +282,7 @@ class Sender:
         self._metrics.command(job.kind, "ok" if outcome.ok else outcome.code)
         self._metrics.command_latency(time.monotonic() - job.received_at)
         if job.tag is not None:
-            self._answers.deliver(job, outcome)
+            self._results.deliver(job, outcome)
 
     def _acked(self, job: Job) -> None:
         """Nothing more is to be done; but it may come again, if the ack doesn't arrive."""
@@ -302,10 +302,10 @@ class Sender:
         if self._finishing:
             self._writer.decide_soon()
 
-    def _read_inbox(self) -> None:
-        with self._inbox_lock:
+    def _read_mailbox(self) -> None:
+        with self._mailbox_lock:
             self._woken = False
-            notes = self._inbox.take() if self._consuming_since is not None else []
+            notes = self._mailbox.take() if self._consuming_since is not None else []
         for note in notes:
             match note:
                 case Reply():
@@ -359,7 +359,7 @@ class Sender:
         self._rabbit.cancel(self._outbound.queue, self._end_if_quiet)
 
     def _end_if_quiet(self) -> None:
-        if not self._finishing or not self._answers.is_idle:
+        if not self._finishing or not self._results.is_idle:
             return
         if not any(job.stage is Stage.WRITTEN for job in self._jobs.values()):
             self._rabbit.close()
@@ -376,7 +376,7 @@ class Sender:
             forgotten = self._orphans.add(job)
             if forgotten is not None:
                 self._writer.forget(forgotten)
-        self._returning.ended(len(self._jobs))
+        self._redelivery.ended(len(self._jobs))
         self._acked_jobs.clear()
         self._jobs.clear()
         self._arrivals.clear()

@@ -8,8 +8,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from rtmpump.core.outbound.channel_queues import Lanes
-from rtmpump.core.rate_limit import Bucket
+from rtmpump.core.outbound.channel_queues import ChannelQueues
+from rtmpump.core.rate_limit import RateLimit
 
 RATE, BURST = 2.0, 2
 LANES = st.sampled_from(["A", "B"])
@@ -23,17 +23,17 @@ class Piece:
     done: bool = False
 
 
-def lanes() -> Lanes[Piece]:
+def lanes() -> ChannelQueues[Piece]:
     """New lanes."""
-    return Lanes(Bucket(RATE, BURST))
+    return ChannelQueues(RateLimit(RATE, BURST))
 
 
-def due(some: Lanes[Piece], now: float) -> list[Piece]:
+def due(some: ChannelQueues[Piece], now: float) -> list[Piece]:
     """What may be sent now."""
     return [job for _, job in some.due(now)]
 
 
-def end(some: Lanes[Piece], lane: str, job: Piece, now: float) -> None:
+def end(some: ChannelQueues[Piece], lane: str, job: Piece, now: float) -> None:
     """The job is over."""
     job.done = True
     some.settle(lane, job, now)
@@ -119,7 +119,7 @@ class Model:
 
 
 class LanesMachine(RuleBasedStateMachine):
-    """Lanes against lists."""
+    """ChannelQueues against lists."""
 
     def __init__(self) -> None:
         super().__init__()

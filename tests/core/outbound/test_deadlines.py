@@ -6,12 +6,12 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from rtmpump.core.outbound.deadlines import Pending
+from rtmpump.core.outbound.deadlines import Deadlines
 
 
 def test_a_reply_takes_out_the_job_of_its_id_in_any_order() -> None:
     """Replies in another order than the sends each find their own job."""
-    pending: Pending[str] = Pending()
+    pending: Deadlines[str] = Deadlines()
     pending.add(1, "one", 10.0)
     pending.add(2, "two", 10.0)
     assert pending.match(2) == "two"
@@ -21,7 +21,7 @@ def test_a_reply_takes_out_the_job_of_its_id_in_any_order() -> None:
 
 def test_a_second_reply_finds_nothing() -> None:
     """A reply that comes twice settles once."""
-    pending: Pending[str] = Pending()
+    pending: Deadlines[str] = Deadlines()
     pending.add(1, "one", 10.0)
     assert pending.match(1) == "one"
     assert pending.match(1) is None
@@ -29,7 +29,7 @@ def test_a_second_reply_finds_nothing() -> None:
 
 def test_a_reply_to_an_unknown_id_finds_nothing() -> None:
     """A reply that nobody waits for is None and leaves the others alone."""
-    pending: Pending[str] = Pending()
+    pending: Deadlines[str] = Deadlines()
     pending.add(1, "one", 10.0)
     assert pending.match(7) is None
     assert len(pending) == 1
@@ -37,7 +37,7 @@ def test_a_reply_to_an_unknown_id_finds_nothing() -> None:
 
 def test_an_id_is_waited_for_once() -> None:
     """A second job of the same id is refused and the first one stays."""
-    pending: Pending[str] = Pending()
+    pending: Deadlines[str] = Deadlines()
     pending.add(1, "one", 10.0)
     with pytest.raises(ValueError, match="id 1 "):
         pending.add(1, "other", 20.0)
@@ -47,7 +47,7 @@ def test_an_id_is_waited_for_once() -> None:
 
 def test_a_forgotten_id_neither_matches_nor_expires() -> None:
     """After `forget` a late reply and the deadline find nothing; to forget twice is no fault."""
-    pending: Pending[str] = Pending()
+    pending: Deadlines[str] = Deadlines()
     pending.add(1, "one", 10.0)
     pending.forget(1)
     pending.forget(1)
@@ -58,7 +58,7 @@ def test_a_forgotten_id_neither_matches_nor_expires() -> None:
 
 def test_the_late_ones_come_out_at_their_deadline_the_earliest_first() -> None:
     """A job expires at its deadline, not before, and only once."""
-    pending: Pending[str] = Pending()
+    pending: Deadlines[str] = Deadlines()
     pending.add(1, "late", 30.0)
     pending.add(2, "early", 10.0)
     pending.add(3, "middle", 20.0)
@@ -70,7 +70,7 @@ def test_the_late_ones_come_out_at_their_deadline_the_earliest_first() -> None:
 
 def test_an_id_that_comes_back_has_its_new_deadline() -> None:
     """The deadline of a job that was taken out says nothing about a later one of the same id."""
-    pending: Pending[str] = Pending()
+    pending: Deadlines[str] = Deadlines()
     pending.add(1, "first try", 10.0)
     pending.match(1)
     pending.add(1, "waits for a late reply", 50.0)
@@ -81,7 +81,7 @@ def test_an_id_that_comes_back_has_its_new_deadline() -> None:
 
 def test_a_job_of_none_is_still_taken_out() -> None:
     """Any value may be a job, also one that is false."""
-    pending: Pending[int] = Pending()
+    pending: Deadlines[int] = Deadlines()
     pending.add(1, 0, 10.0)
     assert pending.match(1) == 0
     assert len(pending) == 0
@@ -89,7 +89,7 @@ def test_a_job_of_none_is_still_taken_out() -> None:
 
 def test_all_come_out_in_the_order_in_which_they_were_sent() -> None:
     """When the link ends, `take_all` gives the order of the sends and leaves nothing behind."""
-    pending: Pending[str] = Pending()
+    pending: Deadlines[str] = Deadlines()
     pending.add(9, "first", 30.0)
     pending.add(4, "second", 10.0)
     assert pending.take_all() == [(9, "first"), (4, "second")]
@@ -99,7 +99,7 @@ def test_all_come_out_in_the_order_in_which_they_were_sent() -> None:
 
 def test_settled_ids_do_not_pile_up() -> None:
     """A hundred thousand matched commands behind one that waits leave the heap small."""
-    pending: Pending[str] = Pending()
+    pending: Deadlines[str] = Deadlines()
     pending.add(0, "waits", 1.0)
     for id in range(1, 100_000):
         pending.add(id, "job", 1_000.0)
@@ -109,11 +109,11 @@ def test_settled_ids_do_not_pile_up() -> None:
 
 
 class AgainstADict(RuleBasedStateMachine):
-    """`Pending` says at each step what a plain dict says that is searched from end to end."""
+    """`Deadlines` says at each step what a plain dict says that is searched from end to end."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.pending: Pending[int] = Pending()
+        self.pending: Deadlines[int] = Deadlines()
         self.model: dict[int, tuple[float, int]] = {}
         self.jobs = 0
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtmpump.core.outbound.name_resolution import Arrivals
+from rtmpump.core.outbound.name_resolution import NameResolution
 
 PATIENCE = 5.0
 LANES = {"general": "C1", "random": "C2"}
@@ -21,9 +21,9 @@ class Piece:
     done: bool = False
 
 
-def arrivals() -> Arrivals[Piece]:
+def arrivals() -> NameResolution[Piece]:
     """A line that few can wait in."""
-    return Arrivals(PATIENCE, 10)
+    return NameResolution(PATIENCE, 10)
 
 
 def test_known_lanes_go_on_at_once() -> None:

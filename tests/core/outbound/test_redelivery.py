@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from rtmpump.core.outbound.redelivery import Returning
+from rtmpump.core.outbound.redelivery import Redelivery
 
 
-def returning(owed: int) -> Returning[str]:
+def returning(owed: int) -> Redelivery[str]:
     """A connection that begins at 0, after one that ended with so many deliveries."""
-    one: Returning[str] = Returning(2.0)
+    one: Redelivery[str] = Redelivery(2.0)
     one.ended(owed)
     assert one.begun(0.0) == (2.0 if owed else None)
     return one

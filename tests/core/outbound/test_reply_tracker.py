@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from rtmpump.core.outbound.job import Job, Stage, fingerprint
-from rtmpump.core.outbound.reply_tracker import Awaited
+from rtmpump.core.outbound.reply_tracker import ReplyTracker
 
 
-def written(awaited: Awaited, id: int, deadline: float = 10.0) -> Job:
+def written(awaited: ReplyTracker, id: int, deadline: float = 10.0) -> Job:
     """A new job, written with this id."""
     job = Job(1, fingerprint(b"", None, None, None), None, b"", 0.0)
     write(awaited, job, id, deadline)
     return job
 
 
-def write(awaited: Awaited, job: Job, id: int, deadline: float = 10.0) -> None:
+def write(awaited: ReplyTracker, job: Job, id: int, deadline: float = 10.0) -> None:
     """The job is written with this id."""
     awaited.expect(id, job)
     awaited.wrote(id, deadline)
@@ -21,7 +21,7 @@ def write(awaited: Awaited, job: Job, id: int, deadline: float = 10.0) -> None:
 
 def test_a_reply_may_come_before_the_write_returned() -> None:
     """The id is known from before the write; it is unknown again if nothing was written."""
-    awaited, job = Awaited(1.0), Job(1, fingerprint(b"", None, None, None), None, b"", 0.0)
+    awaited, job = ReplyTracker(1.0), Job(1, fingerprint(b"", None, None, None), None, b"", 0.0)
     awaited.expect(7, job)
     assert 7 in awaited
     awaited.unwritten(7)
@@ -31,7 +31,7 @@ def test_a_reply_may_come_before_the_write_returned() -> None:
 
 def test_what_is_not_answered_in_time_is_given_out_once() -> None:
     """And a late reply still finds its job."""
-    awaited = Awaited(1.0)
+    awaited = ReplyTracker(1.0)
     job = written(awaited, 7)
     assert awaited.unanswered(9.9) == []
     assert awaited.next_at() == 10.0
@@ -42,7 +42,7 @@ def test_what_is_not_answered_in_time_is_given_out_once() -> None:
 
 def test_a_decision_waits_for_the_next_hello_and_a_moment() -> None:
     """Without a link there is no deadline: nobody could answer."""
-    awaited = Awaited(1.0)
+    awaited = ReplyTracker(1.0)
     job = written(awaited, 7)
     awaited.link_down()
     assert awaited.unanswered(99.0) == awaited.undecided(99.0) == []
@@ -54,7 +54,7 @@ def test_a_decision_waits_for_the_next_hello_and_a_moment() -> None:
 
 def test_a_job_that_was_written_again_meanwhile_is_not_uncertain() -> None:
     """A "slow down" that came late made it go again: only the new attempt counts."""
-    awaited = Awaited(1.0)
+    awaited = ReplyTracker(1.0)
     job = written(awaited, 7)
     awaited.link_down()
     awaited.decide_soon(100.0)
@@ -67,7 +67,7 @@ def test_a_job_that_was_written_again_meanwhile_is_not_uncertain() -> None:
 
 def test_a_forgotten_job_takes_no_memory() -> None:
     """All its ids go, also those of earlier attempts."""
-    awaited = Awaited(1.0)
+    awaited = ReplyTracker(1.0)
     job = written(awaited, 7)
     write(awaited, job, 8)
     awaited.forget(job)

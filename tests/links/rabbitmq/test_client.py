@@ -7,7 +7,7 @@ import pytest
 from rtmpump.config import Broker as Settings
 from rtmpump.config import Secret
 from rtmpump.errors import LinkError
-from rtmpump.links.rabbitmq.client import Client
+from rtmpump.links.rabbitmq.client import BrokerClient
 from rtmpump.links.rabbitmq.topology import Queue
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from tests.support.pump import Broker
@@ -20,7 +20,7 @@ def settings(url: str) -> Settings:
 
 def test_it_tells_its_name_to_the_broker(node: RabbitNode, broker_url: str) -> None:
     """So an operator knows the connection."""
-    with Client("tail", settings(broker_url)) as client:
+    with BrokerClient("tail", settings(broker_url)) as client:
         listed = node.ctl("list_connections", "client_properties", "vhost")
         assert client.vhost == broker_url.rpartition("/")[2]
         assert client.node.endswith(f":{node.port}")
@@ -31,7 +31,7 @@ def test_a_node_that_is_away_is_a_link_error() -> None:
     """It comes out of `with`, in the main thread."""
     with (
         pytest.raises(LinkError, match="refused"),
-        Client("tail", settings("amqp://127.0.0.1:1/")),
+        BrokerClient("tail", settings("amqp://127.0.0.1:1/")),
     ):
         pytest.fail("there is nobody")
 
@@ -39,7 +39,7 @@ def test_a_node_that_is_away_is_a_link_error() -> None:
 def test_a_wrong_password_is_told_and_not_shown(node: RabbitNode) -> None:
     """The reason is `auth`."""
     url = f"amqp://guest:wrong-word@127.0.0.1:{node.port}/%2F"
-    with pytest.raises(LinkError) as told, Client("tail", settings(url)):
+    with pytest.raises(LinkError) as told, BrokerClient("tail", settings(url)):
         pytest.fail("the password is wrong")
     assert told.value.reason == "auth"
     assert "wrong-word" not in str(told.value)
@@ -47,7 +47,7 @@ def test_a_wrong_password_is_told_and_not_shown(node: RabbitNode) -> None:
 
 def test_what_ended_the_link_is_raised_at_each_later_question(broker_url: str) -> None:
     """A client whose channel was closed never hangs."""
-    with Client("check", settings(broker_url)) as client:
+    with BrokerClient("check", settings(broker_url)) as client:
         for _ in range(2):
             with pytest.raises(LinkError, match="not_found"):
                 client.passive(Queue("nowhere", {}))
@@ -58,7 +58,7 @@ def test_what_ended_the_link_is_raised_at_each_later_question(broker_url: str) -
 def test_nothing_received_in_time_is_none(broker: Broker, broker_url: str) -> None:
     """And what comes later is still received."""
     broker.channel.exchange_declare("x", "topic")
-    with Client("tail", settings(broker_url)) as client:
+    with BrokerClient("tail", settings(broker_url)) as client:
         client.listen("x", ["a.#", "b"])
         assert client.receive(0.01) is None
         broker.publish(b"1", exchange="x", queue="a.b.c")

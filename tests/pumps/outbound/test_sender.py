@@ -114,7 +114,7 @@ def test_a_result_that_is_refused_is_tried_again(start: StartRig, broker: Broker
     """Also on a new connection; it comes once, and only then the command is acked."""
     queue = broker.queue(name="full", x_max_length=0, x_overflow="reject-publish")
     rig = start()
-    rig.sender._answers._refusals = Refusals(0.5)
+    rig.sender._results._refusals = Refusals(0.5)
     broker.publish(message("hi"), reply_to=queue, correlation_id="c", message_id="m")
     wait_until(lambda: "nacked" in rig.ended)
     broker.channel.queue_delete(queue)
@@ -383,7 +383,7 @@ def test_replies_that_nobody_waits_for_are_not_kept(start: StartRig) -> None:
     rig = start()
     for number in range(10_000):
         rig.sender.tell(Reply(number, True, "", "", "", None))
-    assert len(rig.sender._inbox) == 0
+    assert len(rig.sender._mailbox) == 0
 
 
 def test_nothing_is_left_of_commands_that_passed(
