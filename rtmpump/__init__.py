@@ -23,7 +23,7 @@ Gaps: `pumps/reader.py` announces each one, and `pumps/backfill/gap_file.py` kee
 The outbound trip:
 
 1. `pumps/outbound/sender.py` receives a message of the queue `rtm.outbound`.
-   `core/outbound/commands.py` makes a command of it, or a rejection.
+   `core/outbound/command_parsing.py` makes a command of it, or a rejection.
 2. `pumps/directory.py` turns the channel's name into its id. `core/outbound/name_resolution.py`
    keeps the order of those that wait for it.
 3. In `core/outbound/channel_queues.py` it waits for its turn and for the rate limit of its channel.

@@ -23,7 +23,7 @@ from rtmpump.cli.common import (
     start_log,
 )
 from rtmpump.config import Config
-from rtmpump.core.outbound import commands
+from rtmpump.core.outbound import command_parsing
 from rtmpump.errors import CommandRejected, LinkError, RtmpumpError, ServiceUnreachable
 from rtmpump.links.rabbitmq.client import BrokerClient, Fate, Received, Unanswered
 
@@ -222,7 +222,7 @@ def _command(channel: str, text: str, thread: str | None, broadcast: bool) -> by
         fields["reply_broadcast"] = True
     body = json.dumps(fields).encode()
     try:
-        commands.parse(body)
+        command_parsing.parse(body)
     except CommandRejected as rejected:
         raise click.UsageError(one_line(rejected.message)) from rejected
     return body

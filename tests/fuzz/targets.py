@@ -13,7 +13,7 @@ from pika import frame, spec
 
 from rtmpump import config
 from rtmpump.core import frames, pump_events
-from rtmpump.core.outbound import commands
+from rtmpump.core.outbound import command_parsing
 from rtmpump.core.routes import route
 from rtmpump.core.session import MessageIds, Session, State
 from rtmpump.errors import CommandRejected, ConfigError
@@ -47,8 +47,8 @@ def a_frame(data: bytes) -> None:
 def a_command(data: bytes) -> None:
     """A message of a producer: a command that fits into a frame, or one line that says why not."""
     try:
-        command = commands.parse(data)
-        written = commands.encode(command, id=7, channel_id="C1")
+        command = command_parsing.parse(data)
+        written = command_parsing.encode(command, id=7, channel_id="C1")
     except CommandRejected as rejected:
         _check_words(rejected)
     else:
@@ -59,8 +59,8 @@ def a_command(data: bytes) -> None:
 def _check_words(rejected: CommandRejected) -> None:
     assert rejected.message
     assert rejected.message.isprintable()
-    commands.error_result(rejected.code, rejected.message, 1, False)
-    dead = commands.dead_headers(rejected.code, rejected.message, 1, 1)
+    command_parsing.error_result(rejected.code, rejected.message, 1, False)
+    dead = command_parsing.dead_headers(rejected.code, rejected.message, 1, 1)
     assert sum(map(len, pika.BasicProperties(headers=dead).encode())) < 8192
 
 

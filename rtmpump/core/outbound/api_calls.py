@@ -16,8 +16,8 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from rtmpump.core.outbound import commands
-from rtmpump.core.outbound.commands import Api
+from rtmpump.core.outbound import command_parsing
+from rtmpump.core.outbound.command_parsing import Api
 
 RESPONSE_MAX: Final = 65_536
 _NAMES_MAX: Final = 50
@@ -43,7 +43,7 @@ class CallAnswer(NamedTuple):
 
 def is_message(api: Api) -> bool:
     """Say whether Slack's limit of one message a second and channel counts this call."""
-    return api.method == commands.POST
+    return api.method == command_parsing.POST
 
 
 def lane(api: Api) -> str:

@@ -14,7 +14,7 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from rtmpump.core.outbound import api_calls
-from rtmpump.core.outbound.commands import Api, Command, Message
+from rtmpump.core.outbound.command_parsing import Api, Command, Message
 
 
 class Stage(Enum):

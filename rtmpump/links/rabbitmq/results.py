@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from rtmpump.config import Outbound
-from rtmpump.core.outbound import api_calls, commands
+from rtmpump.core.outbound import api_calls, command_parsing
 from rtmpump.core.outbound.job import Job, Outcome
 from rtmpump.core.refusals import Refusals
 from rtmpump.links.rabbitmq.connection import Properties, Rabbit
@@ -97,7 +97,7 @@ class Results:
         return tags
 
     def _bury(self, job: Job, outcome: Outcome, then: Callable[[Job, Outcome], None]) -> None:
-        headers = commands.dead_headers(
+        headers = command_parsing.dead_headers(
             outcome.code, outcome.message, job.attempts, int(time.time() * 1000)
         )
         if job.uncertain:
@@ -218,5 +218,5 @@ def _result(job: Job, outcome: Outcome) -> bytes:
         return api_calls.result(outcome.response, job.attempts, job.uncertain)
     if outcome.ok:
         channel, ts = job.channel_id or None, outcome.ts or None
-        return commands.ok_result(channel, ts, job.attempts, job.uncertain)
-    return commands.error_result(outcome.code, outcome.message, job.attempts, job.uncertain)
+        return command_parsing.ok_result(channel, ts, job.attempts, job.uncertain)
+    return command_parsing.error_result(outcome.code, outcome.message, job.attempts, job.uncertain)

@@ -21,10 +21,10 @@ from typing import Any
 
 from rtmpump import log
 from rtmpump.config import Config
-from rtmpump.core.outbound import api_calls, commands
+from rtmpump.core.outbound import api_calls, command_parsing
 from rtmpump.core.outbound.api_calls import CallAnswer
 from rtmpump.core.outbound.channel_queues import ChannelQueues
-from rtmpump.core.outbound.commands import Api, Message
+from rtmpump.core.outbound.command_parsing import Api, Message
 from rtmpump.core.outbound.deadlines import Deadlines
 from rtmpump.core.outbound.job import Job, Outcome, Stage
 from rtmpump.core.outbound.mailbox import Called
@@ -180,7 +180,7 @@ class Caller:
 def _call_of(job: Job) -> Api | None:
     """The call that carries it out."""
     if isinstance(job.command, Message):
-        return commands.post(job.command, job.channel_id)
+        return command_parsing.post(job.command, job.channel_id)
     return job.command if isinstance(job.command, Api) else None
 
 

@@ -25,7 +25,7 @@ from typing import Final
 from rtmpump import log
 from rtmpump.config import Config
 from rtmpump.core.frames import Reply
-from rtmpump.core.outbound import api_calls, commands
+from rtmpump.core.outbound import api_calls, command_parsing
 from rtmpump.core.outbound.job import Job, Orphans, Outcome, Stage, fingerprint
 from rtmpump.core.outbound.mailbox import (
     Called,
@@ -209,8 +209,8 @@ class Sender:
         job = Job(delivery.tag, known_by, given, delivery.body, time.monotonic())
         self._jobs[delivery.tag] = job
         try:
-            job.command = commands.parse(delivery.body, socket_mode=self._is_socket_mode)
-            commands.require_allowed(job.command, self._outbound.api_methods)
+            job.command = command_parsing.parse(delivery.body, socket_mode=self._is_socket_mode)
+            command_parsing.require_allowed(job.command, self._outbound.api_methods)
             job.expires_at = _expiry(job)
         except CommandRejected as rejected:
             self._writer.fail(job, rejected.code, rejected.message)
@@ -235,15 +235,15 @@ class Sender:
 
     def _way_of(self, job: Job) -> Writer | Caller:
         """By which of the two it goes to Slack."""
-        by_call = self._is_socket_mode or isinstance(job.command, commands.Api)
+        by_call = self._is_socket_mode or isinstance(job.command, command_parsing.Api)
         return self._caller if by_call else self._writer
 
     def _route(self, job: Job) -> None:
         """Let it wait for its turn."""
         self._way_of(job).watch_expiry(job)
-        if not isinstance(job.command, commands.Api):
+        if not isinstance(job.command, command_parsing.Api):
             self._find_channel(job)
-        elif commands.is_channel_id(lane := api_calls.lane(job.command)):
+        elif command_parsing.is_channel_id(lane := api_calls.lane(job.command)):
             self._arrivals.add(job, lane, time.monotonic())
         else:
             self._caller.place(job, lane)
@@ -253,10 +253,10 @@ class Sender:
         now = time.monotonic()
         if not channel:
             self._writer.place(job, channel)
-        elif commands.is_channel_id(channel):
+        elif command_parsing.is_channel_id(channel):
             self._arrivals.add(job, channel, now)
         else:
-            name = commands.channel_name(channel)
+            name = command_parsing.channel_name(channel)
             if self._arrivals.add_unknown(job, name, now):
                 self._look_up(name)
 

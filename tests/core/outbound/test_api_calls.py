@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rtmpump.core.outbound import api_calls
-from rtmpump.core.outbound.commands import Api, encode, parse, require_allowed
+from rtmpump.core.outbound.command_parsing import Api, encode, parse, require_allowed
 from rtmpump.errors import CommandRejected
 
 

@@ -1,4 +1,4 @@
-"""rtmpump.core.outbound.commands: every row of the table of commands, and what else may come."""
+"""core.outbound.command_parsing: every row of the table of commands, and what else may come."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtmpump.core.outbound.commands import (
+from rtmpump.core.outbound.command_parsing import (
     Command,
     Message,
     PresenceQuery,
