@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from rtmpump.core.outbound.api_calls import encode_json
+from rtmpump.core import tolerant_json
 from rtmpump.core.routes import ignored
 
 # Slack's clock and ours differ by less than this; what is fetched twice has the same id.
@@ -86,7 +86,7 @@ def said(messages: Iterable[Any], channel: str, within: Span, ignore: frozenset[
         at = moment(message.get("ts")) if isinstance(message, dict) else None
         if at is not None and at in within and _was_an_event(message, ignore):
             event = {"type": "message", **message, "channel": channel, "event_ts": message["ts"]}
-            found.append(Said(at, encode_json(event)))
+            found.append(Said(at, tolerant_json.encode(event)))
     return sorted(found)
 
 

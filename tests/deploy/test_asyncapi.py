@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rtmpump import config
 from rtmpump.core import pump_events
 from rtmpump.core.event_types import TYPES
-from rtmpump.core.outbound import api_calls, command_parsing
+from rtmpump.core.outbound import command_parsing, commands, outcome
 from rtmpump.core.routes import Route, route
 from rtmpump.errors import CommandRejected
 from rtmpump.links.rabbitmq import topology
@@ -267,11 +267,11 @@ def test_a_command_is_taken_exactly_where_the_document_takes_it(candidate: Any) 
 @pytest.mark.parametrize(
     ("name", "made"),
     [
-        ("MessageCommand", command_parsing.Message),
-        ("TypingCommand", command_parsing.Typing),
-        ("PresenceSubCommand", command_parsing.PresenceSub),
-        ("PresenceQueryCommand", command_parsing.PresenceQuery),
-        ("ApiCommand", command_parsing.Api),
+        ("MessageCommand", commands.Message),
+        ("TypingCommand", commands.Typing),
+        ("PresenceSubCommand", commands.PresenceSub),
+        ("PresenceQueryCommand", commands.PresenceQuery),
+        ("ApiCommand", commands.Api),
     ],
 )
 def test_each_command_has_the_fields_that_are_told(name: str, made: Any) -> None:
@@ -292,7 +292,7 @@ def test_the_result_of_success_is_as_told(
     channel: str | None, ts: str | None, attempts: int, uncertain: bool
 ) -> None:
     """It is taken for nothing else, and has no field that is not told."""
-    result = json.loads(command_parsing.ok_result(channel, ts, attempts, uncertain))
+    result = json.loads(outcome.ok_result(channel, ts, attempts, uncertain))
     assert DOCUMENT.taken_as("results", result) == ["done"]
     assert set(result) <= fields("Done")
 
@@ -304,7 +304,7 @@ def test_the_result_of_a_call_is_as_told(
     response: dict[str, Any], attempts: int, uncertain: bool
 ) -> None:
     """It is taken for nothing else, and has no field that is not told."""
-    result = json.loads(api_calls.result(api_calls.bounded(response), attempts, uncertain))
+    result = json.loads(outcome.api_result(outcome.bounded(response), attempts, uncertain))
     assert DOCUMENT.taken_as("results", result) == ["answered"]
     assert set(result) <= fields("Answered")
 
@@ -316,7 +316,7 @@ def test_the_result_of_failure_is_as_told(
     code: str, message: str, attempts: int, uncertain: bool
 ) -> None:
     """It is taken for nothing else, and has no field that is not told."""
-    result = json.loads(command_parsing.error_result(code, message, attempts, uncertain))
+    result = json.loads(outcome.error_result(code, message, attempts, uncertain))
     assert DOCUMENT.taken_as("results", result) == ["failed"]
     assert set(result) == fields("Failed")
     assert set(result["error"]) == set(
@@ -330,7 +330,7 @@ def test_the_headers_of_a_dead_letter_are_as_told(
     code: str, message: str, attempts: int, failed_at_ms: int
 ) -> None:
     """Those that the pump always adds are those that the document requires."""
-    headers = command_parsing.dead_headers(code, message, attempts, failed_at_ms)
+    headers = outcome.dead_headers(code, message, attempts, failed_at_ms)
     assert DOCUMENT.problems("components/schemas/DeadHeaders", headers) == []
     assert set(headers) == set(DOCUMENT.at("components/schemas/DeadHeaders")["required"])
 

@@ -13,7 +13,7 @@ from pika import frame, spec
 
 from rtmpump import config
 from rtmpump.core import frames, pump_events
-from rtmpump.core.outbound import command_parsing
+from rtmpump.core.outbound import command_parsing, commands, outcome
 from rtmpump.core.routes import route
 from rtmpump.core.session import MessageIds, Session, State
 from rtmpump.errors import CommandRejected, ConfigError
@@ -48,7 +48,7 @@ def a_command(data: bytes) -> None:
     """A message of a producer: a command that fits into a frame, or one line that says why not."""
     try:
         command = command_parsing.parse(data)
-        written = command_parsing.encode(command, id=7, channel_id="C1")
+        written = commands.encode(command, id=7, channel_id="C1")
     except CommandRejected as rejected:
         _check_words(rejected)
     else:
@@ -59,8 +59,8 @@ def a_command(data: bytes) -> None:
 def _check_words(rejected: CommandRejected) -> None:
     assert rejected.message
     assert rejected.message.isprintable()
-    command_parsing.error_result(rejected.code, rejected.message, 1, False)
-    dead = command_parsing.dead_headers(rejected.code, rejected.message, 1, 1)
+    outcome.error_result(rejected.code, rejected.message, 1, False)
+    dead = outcome.dead_headers(rejected.code, rejected.message, 1, 1)
     assert sum(map(len, pika.BasicProperties(headers=dead).encode())) < 8192
 
 

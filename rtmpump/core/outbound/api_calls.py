@@ -12,16 +12,9 @@ Laws:
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
-import msgspec
-
-from rtmpump.core.outbound import command_parsing
-from rtmpump.core.outbound.command_parsing import Api
-
-RESPONSE_MAX: Final = 65_536
-_NAMES_MAX: Final = 50
-_NAME_LENGTH: Final = 80
+from rtmpump.core.outbound.commands import POST, Api
 
 
 class CallAnswer(NamedTuple):
@@ -43,7 +36,7 @@ class CallAnswer(NamedTuple):
 
 def is_message(api: Api) -> bool:
     """Say whether Slack's limit of one message a second and channel counts this call."""
-    return api.method == command_parsing.POST
+    return api.method == POST
 
 
 def lane(api: Api) -> str:
@@ -52,56 +45,3 @@ def lane(api: Api) -> str:
     if is_message(api):
         return channel or api.method
     return f"{api.method} {channel}" if channel else api.method
-
-
-class Response(NamedTuple):
-    """Slack's answer as a result can hold it: its JSON, and the members that were left out."""
-
-    json: bytes
-    left_out: tuple[str, ...] = ()
-
-
-def bounded(response: dict[str, Any]) -> Response:
-    """Encode Slack's answer in at most `RESPONSE_MAX` bytes: of its members the smallest ones."""
-    members = {name: encode_json(value) for name, value in response.items()}
-    whole = _object(members)
-    if len(whole) <= RESPONSE_MAX:
-        return Response(whole)
-    kept: dict[str, bytes] = {}
-    size = 2
-    for name in sorted(members, key=lambda name: len(members[name])):
-        size += len(encode_json(name)) + len(members[name]) + 2
-        if size > RESPONSE_MAX:
-            break
-        kept[name] = members[name]
-    left_out = [name[:_NAME_LENGTH] for name in members if name not in kept]
-    return Response(_object(kept), tuple(left_out[:_NAMES_MAX]))
-
-
-def result(response: Response, attempts: int, uncertain: bool) -> bytes:
-    """Make the result of a call that Slack answered."""
-    fields: dict[str, Any] = {"ok": True, "response": msgspec.Raw(response.json)}
-    if response.left_out:
-        fields["left_out"] = response.left_out
-    return msgspec.json.encode(fields | {"attempts": attempts, "uncertain": uncertain})
-
-
-def encode_json(value: object) -> bytes:
-    """Encode what was read from JSON; half a surrogate pair is replaced."""
-    try:
-        return msgspec.json.encode(value)
-    except UnicodeEncodeError:
-        # Half a surrogate pair, which Slack can write and UTF-8 can't hold.
-        return msgspec.json.encode(_encodable(value))
-
-
-def _encodable(value: object) -> object:
-    if isinstance(value, dict):
-        return {_encodable(name): _encodable(one) for name, one in value.items()}
-    if isinstance(value, list):
-        return [_encodable(one) for one in value]
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
-
-
-def _object(members: dict[str, bytes]) -> bytes:
-    return b"{%s}" % b",".join(b"%s:%s" % (encode_json(name), one) for name, one in members.items())

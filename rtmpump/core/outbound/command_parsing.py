@@ -1,4 +1,4 @@
-"""The body of an AMQP message in, a command or a rejection out; then RTM frame and result.
+"""The body of an AMQP message in, a command or a rejection out.
 
 Laws:
 
@@ -19,27 +19,33 @@ import json
 import math
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
+from rtmpump.core.outbound.commands import (
+    POST,
+    Api,
+    Command,
+    Message,
+    PresenceQuery,
+    PresenceSub,
+    Typing,
+    channel_name,
+    encode,
+    is_channel_id,
+)
 from rtmpump.errors import CommandRejected
 
 BODY_MAX = 65_536
-FRAME_MAX = 16_384
 TEXT_MAX = 4_000
 CHANNEL_MAX = 80
-POST = "chat.postMessage"
-"""The method by which a message is posted where there is no RTM."""
 QUERY_IDS_MAX = 500
 
 _INVALID = "invalid_command"
 _TOO_LONG = "too_long"
 _SHOWN_MAX = 80
-_MESSAGE_MAX = 1_000
-_CHANNEL_ID = re.compile(r"[CGD][A-Z0-9]{2,}")
 _METHOD_MAX = 80
 _METHOD = re.compile(r"[A-Za-z0-9]+(?:\.[A-Za-z0-9]+)+")
 _ARGUMENT = re.compile(r"[A-Za-z0-9_]{1,80}")
@@ -47,65 +53,8 @@ _ARGUMENT_DEPTH = 32
 # The most of each that Slack takes (https://docs.slack.dev/reference/methods/chat.postMessage).
 _RICH = {"blocks": 50, "attachments": 100}
 _THREAD_TS = re.compile(r"[0-9]{1,12}\.[0-9]{6}")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Message(msgspec.Struct, frozen=True):
-    """Post `text` to `channel` (id or name), in the thread of `thread_ts` if there is one.
-
-    `blocks` and `attachments` are JSON, which RTM doesn't take; beside them the `text` may be "".
-    """
-
-    kind: ClassVar[str] = "message"
-    awaits_reply: ClassVar[bool] = True
-
-    channel: str
-    text: str
-    thread_ts: str | None = None
-    reply_broadcast: bool = False
-    blocks: str | None = None
-    attachments: str | None = None
-
-
-class Typing(msgspec.Struct, frozen=True):
-    """Show in `channel` that the bot is typing."""
-
-    kind: ClassVar[str] = "typing"
-    awaits_reply: ClassVar[bool] = False
-
-    channel: str
-    thread_ts: str | None = None
-
-
-class PresenceSub(msgspec.Struct, frozen=True):
-    """Subscribe to the presence of these users and of no others."""
-
-    kind: ClassVar[str] = "presence_sub"
-    awaits_reply: ClassVar[bool] = False
-
-    ids: tuple[str, ...]
-
-
-class PresenceQuery(msgspec.Struct, frozen=True):
-    """Ask once for the presence of these users."""
-
-    kind: ClassVar[str] = "presence_query"
-    awaits_reply: ClassVar[bool] = False
-
-    ids: tuple[str, ...]
-
-
-class Api(msgspec.Struct, frozen=True):
-    """Call `method` of Slack's Web API; `arguments` are as a form has them, the rest as JSON."""
-
-    kind: ClassVar[str] = "api"
-    awaits_reply: ClassVar[bool] = True
-
-    method: str
-    arguments: dict[str, str]
-
-
-Command: TypeAlias = Message | Typing | PresenceSub | PresenceQuery | Api
 _Fields: TypeAlias = dict[str, Any]
 
 
@@ -128,29 +77,6 @@ def parse(body: bytes, *, socket_mode: bool = False) -> Command:
     return command
 
 
-def post(message: Message, channel_id: str) -> Api:
-    """Make the call that posts a message where there is no RTM."""
-    arguments = {"channel": channel_id, "text": message.text}
-    if message.thread_ts is not None:
-        arguments["thread_ts"] = message.thread_ts
-    if message.reply_broadcast:
-        arguments["reply_broadcast"] = "true"
-    for name, value in (("blocks", message.blocks), ("attachments", message.attachments)):
-        if value is not None:
-            arguments[name] = value
-    return Api(POST, arguments)
-
-
-def is_channel_id(channel: str) -> bool:
-    """Say whether this is the id of a channel (`C`), group (`G`) or direct message (`D`)."""
-    return _CHANNEL_ID.fullmatch(channel) is not None
-
-
-def channel_name(channel: str) -> str:
-    """Give the name as Slack keeps it: `general` for `#general` and for `general`."""
-    return channel.removeprefix("#")
-
-
 def require_allowed(command: Command, methods: frozenset[str]) -> None:
     """Raise CommandRejected if it is an Api whose method is none of `methods`."""
     if not isinstance(command, Api) or command.method in methods:
@@ -159,56 +85,6 @@ def require_allowed(command: Command, methods: frozenset[str]) -> None:
     found = f"must be one of outbound.api_methods; found {_what(command.method)}{near}"
     fix = "add it to that list in the pump's config" if not near else "add it there if it is meant"
     raise _reject(f'field "method" {found}; {fix}', "method")
-
-
-def encode(command: Command, *, id: int, channel_id: str) -> bytes:
-    """Make the RTM frame, JSON in UTF-8; `channel_id` is not used for presence.
-
-    Raises CommandRejected (`too_long`) past 16,384 bytes, for which Slack would disconnect us.
-    """
-    if isinstance(command, Api):
-        raise TypeError("a call of the Web API is no frame of RTM")
-    frame: _Fields = {"id": id, "type": command.kind}
-    if isinstance(command, PresenceSub | PresenceQuery):
-        frame["ids"] = command.ids
-    else:
-        frame["channel"] = channel_id
-        if command.thread_ts is not None:
-            frame["thread_ts"] = command.thread_ts
-    if isinstance(command, Message):
-        frame["text"] = command.text
-        if command.reply_broadcast:
-            frame["reply_broadcast"] = True
-    return _bounded(msgspec.json.encode(frame), "ids" if "ids" in frame else "text")
-
-
-def ok_result(channel: str | None, ts: str | None, attempts: int, uncertain: bool) -> bytes:
-    """Make the result of a command that was carried out; leaves out a `channel` or `ts` of none."""
-    result: _Fields = {"ok": True}
-    if channel:
-        result["channel"] = _printable(channel)
-    if ts:
-        result["ts"] = _printable(ts)
-    return msgspec.json.encode(result | {"attempts": attempts, "uncertain": uncertain})
-
-
-def error_result(code: str, message: str, attempts: int, uncertain: bool) -> bytes:
-    """Make the result of a command that failed; `code` is one of the contract."""
-    error = {"code": _printable(code), "message": _printable(message)}
-    return msgspec.json.encode(
-        {"ok": False, "error": error, "attempts": attempts, "uncertain": uncertain}
-    )
-
-
-def dead_headers(code: str, message: str, attempts: int, failed_at_ms: int) -> dict[str, Any]:
-    """Make the AMQP headers that a dead letter gains; the time is told as RFC 3339, in UTC."""
-    failed_at = (_EPOCH + timedelta(milliseconds=failed_at_ms)).isoformat(timespec="milliseconds")
-    return {
-        "rtmpump-error-code": _printable(code),
-        "rtmpump-error-message": _printable(message),
-        "rtmpump-attempts": attempts,
-        "rtmpump-failed-at": failed_at.replace("+00:00", "Z"),
-    }
 
 
 def _object(body: bytes) -> _Fields:
@@ -417,13 +293,6 @@ def _string(fields: _Fields, name: str, wanted: str) -> str:
     return value
 
 
-def _bounded(frame: bytes, field: str) -> bytes:
-    if len(frame) > FRAME_MAX:
-        problem = f'field "{field}" makes a frame of {len(frame):,} bytes'
-        raise _reject(f"{problem}; Slack takes at most {FRAME_MAX:,}", field, code=_TOO_LONG)
-    return frame
-
-
 def _missing(field: str, wanted: str) -> CommandRejected:
     return _reject(f'field "{field}" is missing; it must be {wanted}', field)
 
@@ -455,11 +324,6 @@ def _nearest(name: object, known: list[str]) -> str:
 def _short(text: str) -> str:
     clipped = text if len(text) <= _SHOWN_MAX else text[: _SHOWN_MAX - 1] + "…"
     return clipped if clipped.isprintable() else ascii(clipped)[1:-1]
-
-
-def _printable(text: str) -> str:
-    """Bound what others wrote: a header must fit into one AMQP frame, and be UTF-8."""
-    return text[:_MESSAGE_MAX].encode("utf-8", "backslashreplace").decode()
 
 
 def _is_encodable(text: str) -> bool:

@@ -14,7 +14,8 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from rtmpump.core.outbound import api_calls
-from rtmpump.core.outbound.command_parsing import Api, Command, Message
+from rtmpump.core.outbound.commands import Api, Command, Message
+from rtmpump.core.outbound.outcome import Outcome
 
 
 class Stage(Enum):
@@ -23,16 +24,6 @@ class Stage(Enum):
     WAITING = "waiting"
     WRITTEN = "written"
     SETTLED = "settled"
-
-
-class Outcome(NamedTuple):
-    """How a command ended: Slack's `ts` or `response`, or the contract's `code` and a `message`."""
-
-    ok: bool
-    ts: str = ""
-    code: str = ""
-    message: str = ""
-    response: api_calls.Response | None = None
 
 
 class Fingerprint(NamedTuple):

@@ -21,8 +21,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from rtmpump.config import Outbound
-from rtmpump.core.outbound import api_calls, command_parsing
-from rtmpump.core.outbound.job import Job, Outcome
+from rtmpump.core.outbound import outcome as outcomes
+from rtmpump.core.outbound.job import Job
+from rtmpump.core.outbound.outcome import Outcome
 from rtmpump.core.refusals import Refusals
 from rtmpump.links.rabbitmq.connection import Properties, Rabbit
 
@@ -97,7 +98,7 @@ class Results:
         return tags
 
     def _bury(self, job: Job, outcome: Outcome, then: Callable[[Job, Outcome], None]) -> None:
-        headers = command_parsing.dead_headers(
+        headers = outcomes.dead_headers(
             outcome.code, outcome.message, job.attempts, int(time.time() * 1000)
         )
         if job.uncertain:
@@ -215,8 +216,8 @@ def can_be_written(properties: Properties) -> bool:
 
 def _result(job: Job, outcome: Outcome) -> bytes:
     if outcome.response is not None:
-        return api_calls.result(outcome.response, job.attempts, job.uncertain)
+        return outcomes.api_result(outcome.response, job.attempts, job.uncertain)
     if outcome.ok:
         channel, ts = job.channel_id or None, outcome.ts or None
-        return command_parsing.ok_result(channel, ts, job.attempts, job.uncertain)
-    return command_parsing.error_result(outcome.code, outcome.message, job.attempts, job.uncertain)
+        return outcomes.ok_result(channel, ts, job.attempts, job.uncertain)
+    return outcomes.error_result(outcome.code, outcome.message, job.attempts, job.uncertain)

@@ -21,13 +21,14 @@ from typing import Any
 
 from rtmpump import log
 from rtmpump.config import Config
-from rtmpump.core.outbound import api_calls, command_parsing
+from rtmpump.core.outbound import commands
 from rtmpump.core.outbound.api_calls import CallAnswer
 from rtmpump.core.outbound.channel_queues import ChannelQueues
-from rtmpump.core.outbound.command_parsing import Api, Message
+from rtmpump.core.outbound.commands import Api, Message
 from rtmpump.core.outbound.deadlines import Deadlines
-from rtmpump.core.outbound.job import Job, Outcome, Stage
+from rtmpump.core.outbound.job import Job, Stage
 from rtmpump.core.outbound.mailbox import Called
+from rtmpump.core.outbound.outcome import Outcome, bounded
 from rtmpump.core.rate_limit import RateLimit
 
 Submit = Callable[[str, Mapping[str, str], Callable[[CallAnswer], None]], float]
@@ -180,7 +181,7 @@ class Caller:
 def _call_of(job: Job) -> Api | None:
     """The call that carries it out."""
     if isinstance(job.command, Message):
-        return command_parsing.post(job.command, job.channel_id)
+        return commands.post(job.command, job.channel_id)
     return job.command if isinstance(job.command, Api) else None
 
 
@@ -189,7 +190,7 @@ def _success(job: Job, response: dict[str, Any]) -> Outcome:
     if isinstance(job.command, Message):
         ts = response.get("ts")
         return Outcome(True, ts if isinstance(ts, str) else "")
-    return Outcome(True, response=api_calls.bounded(response))
+    return Outcome(True, response=bounded(response))
 
 
 def _why(answer: CallAnswer) -> str:

@@ -20,10 +20,11 @@ from typing import Final
 from rtmpump import log
 from rtmpump.config import Config
 from rtmpump.core.frames import Reply
-from rtmpump.core.outbound import command_parsing
+from rtmpump.core.outbound import commands
 from rtmpump.core.outbound.channel_queues import ChannelQueues
 from rtmpump.core.outbound.deadlines import Deadlines
-from rtmpump.core.outbound.job import Job, Outcome, Stage
+from rtmpump.core.outbound.job import Job, Stage
+from rtmpump.core.outbound.outcome import Outcome
 from rtmpump.core.outbound.reply_tracker import ReplyTracker
 from rtmpump.core.rate_limit import RateLimit
 from rtmpump.core.session import MessageIds
@@ -171,10 +172,10 @@ class Writer:
         else:
             self._write_frame(job, job.command, connection)
 
-    def _write_frame(self, job: Job, command: command_parsing.Command, connection: int) -> None:
+    def _write_frame(self, job: Job, command: commands.Command, connection: int) -> None:
         id = self._ids.next()
         try:
-            frame = command_parsing.encode(command, id=id, channel_id=job.channel_id)
+            frame = commands.encode(command, id=id, channel_id=job.channel_id)
         except CommandRejected as rejected:
             self.fail(job, rejected.code, rejected.message)
             return
@@ -194,13 +195,13 @@ class Writer:
         else:
             self._wrote(job, command, id, whole=True)
 
-    def _wrote(self, job: Job, command: command_parsing.Command, id: int, *, whole: bool) -> None:
+    def _wrote(self, job: Job, command: commands.Command, id: int, *, whole: bool) -> None:
         job.attempts += 1
         now = time.monotonic()
         if command.awaits_reply:
             self._awaited.wrote(id, now + self._outbound.reply_timeout)
         elif whole:
-            if isinstance(command, command_parsing.Typing):
+            if isinstance(command, commands.Typing):
                 self._typed_at[job.channel_id, command.thread_ts] = now
             self._succeed(job, "")
         elif job.attempts >= self._outbound.max_attempts:
@@ -210,7 +211,7 @@ class Writer:
 
     def _still_shows(self, job: Job, now: float) -> bool:
         """Whether it is an indicator like one that Slack was just given."""
-        if not isinstance(job.command, command_parsing.Typing):
+        if not isinstance(job.command, commands.Typing):
             return False
         fresh = now - _TYPING_EVERY
         if len(self._typed_at) > self._outbound.prefetch:

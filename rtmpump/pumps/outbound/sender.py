@@ -25,8 +25,8 @@ from typing import Final
 from rtmpump import log
 from rtmpump.config import Config
 from rtmpump.core.frames import Reply
-from rtmpump.core.outbound import api_calls, command_parsing
-from rtmpump.core.outbound.job import Job, Orphans, Outcome, Stage, fingerprint
+from rtmpump.core.outbound import api_calls, command_parsing, commands
+from rtmpump.core.outbound.job import Job, Orphans, Stage, fingerprint
 from rtmpump.core.outbound.mailbox import (
     Called,
     Close,
@@ -38,6 +38,7 @@ from rtmpump.core.outbound.mailbox import (
     Note,
 )
 from rtmpump.core.outbound.name_resolution import NameResolution
+from rtmpump.core.outbound.outcome import Outcome
 from rtmpump.core.outbound.redelivery import Redelivery
 from rtmpump.core.session import MessageIds
 from rtmpump.errors import CommandRejected
@@ -235,15 +236,15 @@ class Sender:
 
     def _way_of(self, job: Job) -> Writer | Caller:
         """By which of the two it goes to Slack."""
-        by_call = self._is_socket_mode or isinstance(job.command, command_parsing.Api)
+        by_call = self._is_socket_mode or isinstance(job.command, commands.Api)
         return self._caller if by_call else self._writer
 
     def _route(self, job: Job) -> None:
         """Let it wait for its turn."""
         self._way_of(job).watch_expiry(job)
-        if not isinstance(job.command, command_parsing.Api):
+        if not isinstance(job.command, commands.Api):
             self._find_channel(job)
-        elif command_parsing.is_channel_id(lane := api_calls.lane(job.command)):
+        elif commands.is_channel_id(lane := api_calls.lane(job.command)):
             self._arrivals.add(job, lane, time.monotonic())
         else:
             self._caller.place(job, lane)
@@ -253,10 +254,10 @@ class Sender:
         now = time.monotonic()
         if not channel:
             self._writer.place(job, channel)
-        elif command_parsing.is_channel_id(channel):
+        elif commands.is_channel_id(channel):
             self._arrivals.add(job, channel, now)
         else:
-            name = command_parsing.channel_name(channel)
+            name = commands.channel_name(channel)
             if self._arrivals.add_unknown(job, name, now):
                 self._look_up(name)
 

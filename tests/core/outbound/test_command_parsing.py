@@ -6,22 +6,14 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from rtmpump.core.outbound.command_parsing import (
-    Command,
+from rtmpump.core.outbound.command_parsing import parse, require_allowed
+from rtmpump.core.outbound.commands import (
+    Api,
     Message,
     PresenceQuery,
     PresenceSub,
     Typing,
-    channel_name,
-    dead_headers,
-    encode,
-    error_result,
-    is_channel_id,
-    ok_result,
-    parse,
     post,
 )
 from rtmpump.errors import CommandRejected, Fate
@@ -130,17 +122,6 @@ def test_presence_sub() -> None:
 def test_presence_query() -> None:
     """Row `presence_query`: a list of user ids."""
     assert parse(body(type="presence_query", ids=["U1"])) == PresenceQuery(("U1",))
-
-
-def test_a_command_knows_its_type_and_whether_slack_answers() -> None:
-    """Only a message is answered."""
-    kinds = {made.kind: made.awaits_reply for made in (Message, Typing, PresenceSub, PresenceQuery)}
-    assert kinds == {
-        "message": True,
-        "typing": False,
-        "presence_sub": False,
-        "presence_query": False,
-    }
 
 
 # --- "unknown fields, wrong types, empty text, a frame over 16 KiB: rejected at once"
@@ -268,14 +249,6 @@ def test_a_frame_over_16_kib_is_rejected_by_parse_already(raw: bytes, field: str
     assert "16,384" in error.message
 
 
-def test_the_limit_of_a_frame_is_exact() -> None:
-    """16,384 bytes are sent; one more is not."""
-    room = 16_384 - len(encode(PresenceSub(("",)), id=1, channel_id=""))
-    assert len(encode(PresenceSub(("U" * room,)), id=1, channel_id="")) == 16_384
-    with pytest.raises(CommandRejected, match="too_long"):
-        encode(PresenceSub(("U" * (room + 1),)), id=1, channel_id="")
-
-
 @pytest.mark.parametrize(
     ("raw", "word"),
     [
@@ -347,212 +320,6 @@ def test_a_rejection_is_final() -> None:
     assert rejection(b"").fate is Fate.REJECTED
 
 
-# --- channels
-
-
-@pytest.mark.parametrize("channel", ["C024BE91L", "G01", "D0ABCDEFGHIJ"])
-def test_an_id_is_known_by_its_form(channel: str) -> None:
-    """C, G or D, then capitals and digits."""
-    assert is_channel_id(channel)
-
-
-@pytest.mark.parametrize(
-    "channel", ["", "C", "C1", "general", "#C024BE91L", "c024be91l", "U024BE7LH", "C024BE91L\n"]
-)
-def test_what_is_no_id_is_a_name(channel: str) -> None:
-    """Also an id with a `#` or a line's end; a user is no channel."""
-    assert not is_channel_id(channel)
-
-
-def test_a_name_loses_one_hash() -> None:
-    """`#general` and `general` are the same channel."""
-    assert channel_name("#general") == channel_name("general") == "general"
-    assert channel_name("##odd") == "#odd"
-
-
-# --- frames
-
-
-def test_the_frame_of_a_message() -> None:
-    """A message goes out with its id and the channel's id, and with nothing that wasn't asked."""
-    frame = encode(Message("#general", "grüezi"), id=7, channel_id="C1A")
-    assert json.loads(frame) == {"id": 7, "type": "message", "channel": "C1A", "text": "grüezi"}
-    assert "grüezi".encode() in frame
-
-
-def test_the_frame_of_a_message_in_a_thread() -> None:
-    """`reply_broadcast` is sent only when it is true."""
-    whole = json.loads(encode(Message("C1A", "hi", TS, True), id=7, channel_id="C1A"))
-    assert whole["thread_ts"] == TS
-    assert whole["reply_broadcast"] is True
-    quiet = json.loads(encode(Message("C1A", "hi", TS, False), id=7, channel_id="C1A"))
-    assert quiet["thread_ts"] == TS
-    assert "reply_broadcast" not in quiet
-
-
-def test_the_frames_of_typing_and_presence() -> None:
-    """Each carries its id, its type and its own fields."""
-    made = [
-        json.loads(encode(command, id=7, channel_id="C1A"))
-        for command in (
-            Typing("general"),
-            Typing("general", TS),
-            PresenceSub(("U1", "U2")),
-            PresenceQuery(("U1",)),
-        )
-    ]
-    assert made == [
-        {"id": 7, "type": "typing", "channel": "C1A"},
-        {"id": 7, "type": "typing", "channel": "C1A", "thread_ts": TS},
-        {"id": 7, "type": "presence_sub", "ids": ["U1", "U2"]},
-        {"id": 7, "type": "presence_query", "ids": ["U1"]},
-    ]
-
-
-# --- results and dead letters
-
-
-def test_the_result_of_a_message_that_was_posted() -> None:
-    """The shape of section 5, its keys in its order."""
-    expected = b'{"ok":true,"channel":"C1A","ts":"1.000001","attempts":1,"uncertain":false}'
-    assert ok_result("C1A", "1.000001", 1, False) == expected
-
-
-def test_the_result_of_a_command_without_a_reply() -> None:
-    """Typing has no ts, presence no channel either."""
-    assert ok_result("C1A", None, 2, True) == (
-        b'{"ok":true,"channel":"C1A","attempts":2,"uncertain":true}'
-    )
-    assert ok_result(None, None, 1, False) == b'{"ok":true,"attempts":1,"uncertain":false}'
-
-
-def test_the_result_of_a_command_that_failed() -> None:
-    """The shape of section 5, its keys in its order."""
-    assert error_result("channel_not_found", "no channel is called x", 1, False) == (
-        b'{"ok":false,"error":{"code":"channel_not_found","message":"no channel is called x"},'
-        b'"attempts":1,"uncertain":false}'
-    )
-
-
-def test_the_headers_of_a_dead_letter() -> None:
-    """The four of section 5; the time is RFC 3339 with milliseconds, in UTC."""
-    assert dead_headers("slack_2", "message text is missing", 3, 1_355_517_523_005) == {
-        "rtmpump-error-code": "slack_2",
-        "rtmpump-error-message": "message text is missing",
-        "rtmpump-attempts": 3,
-        "rtmpump-failed-at": "2012-12-14T20:38:43.005Z",
-    }
-
-
-def test_the_time_of_a_dead_letter_always_has_milliseconds() -> None:
-    """A whole second is written with its three zeros."""
-    assert dead_headers("timeout", "", 1, 0)["rtmpump-failed-at"] == "1970-01-01T00:00:00.000Z"
-
-
-def test_what_others_wrote_is_bounded_and_utf8() -> None:
-    """Words of Slack of any length, even half a character, fit into a header and a result."""
-    headers = dead_headers("slack_\ud800", "\ud800" + "x" * 200_000, 1, 0)
-    assert all(len(str(value).encode()) < 1_100 for value in headers.values())
-    failed = json.loads(error_result("slack_2", "\ud800" + "x" * 200_000, 1, False))
-    assert len(failed["error"]["message"]) < 1_100
-    assert json.loads(ok_result("\ud800", "\ud800", 1, False))["ok"] is True
-
-
-# --- whatever comes
-
-scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
-anything = st.recursive(
-    scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8
-)
-odd_text = st.text(st.characters(codec=None, exclude_categories=()), max_size=30)
-names = st.sampled_from(["type", "channel", "text", "thread_ts", "reply_broadcast", "ids"])
-near_values = (
-    anything
-    | odd_text
-    | st.sampled_from(["message", "typing", "presence_sub", "presence_query", TS, "C1A", "#x"])
-    | st.lists(odd_text, max_size=3)
-)
-near_commands = st.dictionaries(names | odd_text, near_values, max_size=6)
-
-# Even if each character is written as an escape, the frame fits.
-good_text = st.text(min_size=1, max_size=2_000)
-good_channel = st.text(min_size=1, max_size=80).filter(channel_name)
-good_ts = st.none() | st.from_regex(r"[0-9]{1,12}\.[0-9]{6}", fullmatch=True)
-good_ids = st.lists(st.text(min_size=1, max_size=12), min_size=1, max_size=40).map(tuple)
-commands = st.one_of(
-    st.builds(Message, good_channel, good_text, good_ts),
-    st.builds(
-        Message,
-        good_channel,
-        good_text,
-        st.from_regex(r"[0-9]{10}\.[0-9]{6}", fullmatch=True),
-        st.booleans(),
-    ),
-    st.builds(Typing, good_channel, good_ts),
-    st.builds(PresenceSub, good_ids),
-    st.builds(PresenceQuery, good_ids),
-)
-
-
-def check_any(raw: bytes) -> None:
-    """Nothing but a command or a rejection that can be told comes out; a command can be sent."""
-    try:
-        command = parse(raw)
-    except CommandRejected as error:
-        check_rejection(error)
-        return
-    frame = json.loads(encode(command, id=1, channel_id="C024BE91L"))
-    assert frame["type"] == command.kind
-
-
-def check_rejection(error: CommandRejected) -> None:
-    """The rejection names its field, if there is one, and can be sent to the producer."""
-    assert error.code in {"invalid_command", "too_long"}
-    assert error.field in error.message
-    if error.message.startswith("field "):
-        assert error.message.startswith(f'field "{error.field}"')
-    else:
-        assert error.message.startswith("the body is ")
-        assert error.field == ""
-    assert error.message.isprintable()
-    error_result(error.code, error.message, 1, False)
-    str(dead_headers(error.code, error.message, 1, 0)).encode()
-
-
-@given(st.binary(max_size=200))
-def test_no_bytes_raise_anything_but_a_rejection(raw: bytes) -> None:
-    """Bytes that are hardly ever JSON."""
-    check_any(raw)
-
-
-@given(anything | near_commands)
-def test_no_json_raises_anything_but_a_rejection(value: Any) -> None:
-    """JSON of every kind, most of it nearly a command, half characters included."""
-    check_any(json.dumps(value).encode())
-
-
-@given(commands)
-def test_a_command_comes_back_from_its_frame(command: Command) -> None:
-    """`parse` undoes `encode`, whatever characters there are."""
-    frame = json.loads(encode(command, id=7, channel_id=getattr(command, "channel", "")))
-    assert frame.pop("id") == 7
-    assert parse(json.dumps(frame).encode()) == command
-
-
-@given(commands)
-def test_what_parse_takes_is_what_encode_sends(command: Command) -> None:
-    """`encode(parse(x))` holds every field of x, with the channel's id in the channel's place."""
-    fields = {"type": command.kind} | {
-        name: getattr(command, name) for name in command.__struct_fields__
-    }
-    sent = {name: value for name, value in fields.items() if value not in (None, False)}
-    frame = json.loads(encode(parse(json.dumps(sent).encode()), id=7, channel_id="C1A"))
-    expected: dict[str, Any] = json.loads(json.dumps(sent)) | {"id": 7}
-    if "channel" in expected:
-        expected["channel"] = "C1A"
-    assert frame == expected
-
-
 RICH = {"channel": "C1A", "blocks": [{"type": "divider", "n": 1}], "attachments": [{"a": "é"}]}
 
 
@@ -593,3 +360,50 @@ def test_what_socket_mode_takes() -> None:
     command = parse(message(text=text), socket_mode=True)
     assert isinstance(command, Message)
     assert post(command, "C1").arguments == {"channel": "C1", "text": text}
+
+
+# --- calls of the Web API
+
+
+def api(**arguments: Any) -> Api:
+    """The command that this body makes."""
+    body = {"type": "api", "method": "reactions.add", "arguments": arguments}
+    command = parse(json.dumps(body).encode())
+    assert isinstance(command, Api)
+    return command
+
+
+def test_arguments_become_the_fields_of_a_form() -> None:
+    """Text as it is, all else as JSON, null not at all."""
+    given = {"a": "x", "b": True, "c": 5, "d": 0.5, "e": None, "f": ["ö", {"g": None}], "h": 10**30}
+    assert api(**given).arguments == {
+        "a": "x",
+        "b": "true",
+        "c": "5",
+        "d": "0.5",
+        "f": '["ö",{"g":null}]',
+        "h": "1" + "0" * 30,
+    }
+    assert api().arguments == {}
+
+
+@pytest.mark.parametrize("name", ["token", "TOKEN", " Token "])
+def test_a_token_is_refused_and_not_shown(name: str) -> None:
+    """However it is written."""
+    with pytest.raises(CommandRejected) as caught:
+        api(**{name: "xoxb-secret"})
+    assert caught.value.field == "arguments"
+    assert "xoxb" not in caught.value.message
+
+
+def test_only_whole_names_that_the_config_has_are_allowed() -> None:
+    """The reason names the key, the method, and the nearest right one."""
+    require_allowed(api(), frozenset({"reactions.add"}))
+    for allowed in (frozenset[str](), frozenset({"reactions.remove", "reactions"})):
+        with pytest.raises(CommandRejected) as caught:
+            require_allowed(api(), allowed)
+        error = caught.value
+        assert (error.code, error.field) == ("invalid_command", "method")
+        assert "outbound.api_methods" in error.message
+        assert '"reactions.add"' in error.message
+    require_allowed(parse(b'{"channel": "C1AB", "text": "x"}'), frozenset())

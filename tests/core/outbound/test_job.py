@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from rtmpump.core.outbound.command_parsing import Message, Typing
+from rtmpump.core.outbound.commands import Message, Typing
 from rtmpump.core.outbound.job import Fingerprint, Job, Orphans, fingerprint
 
 MOST = 4

@@ -1,0 +1,129 @@
+"""The commands, and what goes to Slack for each: a frame of RTM or a call of the Web API.
+
+`command_parsing` makes them of what producers send.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, ClassVar, TypeAlias
+
+import msgspec
+
+from rtmpump.errors import CommandRejected
+
+FRAME_MAX = 16_384
+POST = "chat.postMessage"
+"""The method by which a message is posted where there is no RTM."""
+
+_CHANNEL_ID = re.compile(r"[CGD][A-Z0-9]{2,}")
+
+
+class Message(msgspec.Struct, frozen=True):
+    """Post `text` to `channel` (id or name), in the thread of `thread_ts` if there is one.
+
+    `blocks` and `attachments` are JSON, which RTM doesn't take; beside them the `text` may be "".
+    """
+
+    kind: ClassVar[str] = "message"
+    awaits_reply: ClassVar[bool] = True
+
+    channel: str
+    text: str
+    thread_ts: str | None = None
+    reply_broadcast: bool = False
+    blocks: str | None = None
+    attachments: str | None = None
+
+
+class Typing(msgspec.Struct, frozen=True):
+    """Show in `channel` that the bot is typing."""
+
+    kind: ClassVar[str] = "typing"
+    awaits_reply: ClassVar[bool] = False
+
+    channel: str
+    thread_ts: str | None = None
+
+
+class PresenceSub(msgspec.Struct, frozen=True):
+    """Subscribe to the presence of these users and of no others."""
+
+    kind: ClassVar[str] = "presence_sub"
+    awaits_reply: ClassVar[bool] = False
+
+    ids: tuple[str, ...]
+
+
+class PresenceQuery(msgspec.Struct, frozen=True):
+    """Ask once for the presence of these users."""
+
+    kind: ClassVar[str] = "presence_query"
+    awaits_reply: ClassVar[bool] = False
+
+    ids: tuple[str, ...]
+
+
+class Api(msgspec.Struct, frozen=True):
+    """Call `method` of Slack's Web API; `arguments` are as a form has them, the rest as JSON."""
+
+    kind: ClassVar[str] = "api"
+    awaits_reply: ClassVar[bool] = True
+
+    method: str
+    arguments: dict[str, str]
+
+
+Command: TypeAlias = Message | Typing | PresenceSub | PresenceQuery | Api
+
+
+def is_channel_id(channel: str) -> bool:
+    """Say whether this is the id of a channel (`C`), group (`G`) or direct message (`D`)."""
+    return _CHANNEL_ID.fullmatch(channel) is not None
+
+
+def channel_name(channel: str) -> str:
+    """Give the name as Slack keeps it: `general` for `#general` and for `general`."""
+    return channel.removeprefix("#")
+
+
+def post(message: Message, channel_id: str) -> Api:
+    """Make the call that posts a message where there is no RTM."""
+    arguments = {"channel": channel_id, "text": message.text}
+    if message.thread_ts is not None:
+        arguments["thread_ts"] = message.thread_ts
+    if message.reply_broadcast:
+        arguments["reply_broadcast"] = "true"
+    for name, value in (("blocks", message.blocks), ("attachments", message.attachments)):
+        if value is not None:
+            arguments[name] = value
+    return Api(POST, arguments)
+
+
+def encode(command: Command, *, id: int, channel_id: str) -> bytes:
+    """Make the RTM frame, JSON in UTF-8; `channel_id` is not used for presence.
+
+    Raises CommandRejected (`too_long`) past 16,384 bytes, for which Slack would disconnect us.
+    """
+    if isinstance(command, Api):
+        raise TypeError("a call of the Web API is no frame of RTM")
+    frame: dict[str, Any] = {"id": id, "type": command.kind}
+    if isinstance(command, PresenceSub | PresenceQuery):
+        frame["ids"] = command.ids
+    else:
+        frame["channel"] = channel_id
+        if command.thread_ts is not None:
+            frame["thread_ts"] = command.thread_ts
+    if isinstance(command, Message):
+        frame["text"] = command.text
+        if command.reply_broadcast:
+            frame["reply_broadcast"] = True
+    return _bounded(msgspec.json.encode(frame), "ids" if "ids" in frame else "text")
+
+
+def _bounded(frame: bytes, field: str) -> bytes:
+    if len(frame) > FRAME_MAX:
+        problem = f'field "{field}" makes a frame of {len(frame):,} bytes'
+        fix = f"Slack takes at most {FRAME_MAX:,}"
+        raise CommandRejected("too_long", f"{problem}; {fix}", field)
+    return frame

@@ -1,0 +1,105 @@
+"""How a command ended, as its producer reads it: the result, and the headers of a dead letter.
+
+Laws:
+
+- Slack's answer may be of any size, a result may not: it keeps the small members and names those
+  that it had to leave out.
+- What others wrote is bounded here, and can be written as UTF-8.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from rtmpump.core import tolerant_json
+
+RESPONSE_MAX: Final = 65_536
+_NAMES_MAX: Final = 50
+_NAME_LENGTH: Final = 80
+_MESSAGE_MAX: Final = 1_000
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Response(NamedTuple):
+    """Slack's answer as a result can hold it: its JSON, and the members that were left out."""
+
+    json: bytes
+    left_out: tuple[str, ...] = ()
+
+
+class Outcome(NamedTuple):
+    """How a command ended: Slack's `ts` or `response`, or the contract's `code` and a `message`."""
+
+    ok: bool
+    ts: str = ""
+    code: str = ""
+    message: str = ""
+    response: Response | None = None
+
+
+def bounded(response: dict[str, Any]) -> Response:
+    """Encode Slack's answer in at most `RESPONSE_MAX` bytes: of its members the smallest ones."""
+    members = {name: tolerant_json.encode(value) for name, value in response.items()}
+    whole = _object(members)
+    if len(whole) <= RESPONSE_MAX:
+        return Response(whole)
+    kept: dict[str, bytes] = {}
+    size = 2
+    for name in sorted(members, key=lambda name: len(members[name])):
+        size += len(tolerant_json.encode(name)) + len(members[name]) + 2
+        if size > RESPONSE_MAX:
+            break
+        kept[name] = members[name]
+    left_out = [name[:_NAME_LENGTH] for name in members if name not in kept]
+    return Response(_object(kept), tuple(left_out[:_NAMES_MAX]))
+
+
+def ok_result(channel: str | None, ts: str | None, attempts: int, uncertain: bool) -> bytes:
+    """Make the result of a command that was carried out; leaves out a `channel` or `ts` of none."""
+    result: dict[str, Any] = {"ok": True}
+    if channel:
+        result["channel"] = _printable(channel)
+    if ts:
+        result["ts"] = _printable(ts)
+    return msgspec.json.encode(result | {"attempts": attempts, "uncertain": uncertain})
+
+
+def error_result(code: str, message: str, attempts: int, uncertain: bool) -> bytes:
+    """Make the result of a command that failed; `code` is one of the contract."""
+    error = {"code": _printable(code), "message": _printable(message)}
+    return msgspec.json.encode(
+        {"ok": False, "error": error, "attempts": attempts, "uncertain": uncertain}
+    )
+
+
+def api_result(response: Response, attempts: int, uncertain: bool) -> bytes:
+    """Make the result of a call that Slack answered."""
+    fields: dict[str, Any] = {"ok": True, "response": msgspec.Raw(response.json)}
+    if response.left_out:
+        fields["left_out"] = response.left_out
+    return msgspec.json.encode(fields | {"attempts": attempts, "uncertain": uncertain})
+
+
+def dead_headers(code: str, message: str, attempts: int, failed_at_ms: int) -> dict[str, Any]:
+    """Make the AMQP headers that a dead letter gains; the time is told as RFC 3339, in UTC."""
+    failed_at = (_EPOCH + timedelta(milliseconds=failed_at_ms)).isoformat(timespec="milliseconds")
+    return {
+        "rtmpump-error-code": _printable(code),
+        "rtmpump-error-message": _printable(message),
+        "rtmpump-attempts": attempts,
+        "rtmpump-failed-at": failed_at.replace("+00:00", "Z"),
+    }
+
+
+def _object(members: dict[str, bytes]) -> bytes:
+    return b"{%s}" % b",".join(
+        b"%s:%s" % (tolerant_json.encode(name), one) for name, one in members.items()
+    )
+
+
+def _printable(text: str) -> str:
+    """Bound what others wrote: a header must fit into one AMQP frame, and be UTF-8."""
+    return text[:_MESSAGE_MAX].encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,22 @@
+"""JSON that can always be written, whatever was read."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+def encode(value: object) -> bytes:
+    """Encode what was read from JSON; half a surrogate pair is replaced."""
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        # Half a surrogate pair, which Slack can write and UTF-8 can't hold.
+        return msgspec.json.encode(_encodable(value))
+
+
+def _encodable(value: object) -> object:
+    if isinstance(value, dict):
+        return {_encodable(name): _encodable(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_encodable(one) for one in value]
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
