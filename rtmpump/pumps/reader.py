@@ -109,7 +109,7 @@ class Reader:
         self._down = down
         self._budget = CallBudget(_CONNECT_CALLS, config.retry.max)
         self._answer = Connected(Secret(""), "", "", "", "")
-        self._good_until_ms = spool.complete_until_ms
+        self._good_until_ms = spool.watermark_ms
         self._ended = Ended("restart", "the pump was not running", at_once=True)
         self._live_since: float | None = None
         self._begun_ms = 0
@@ -348,7 +348,7 @@ class Reader:
                 items,
                 team=team,
                 bot=bot,
-                complete_until_ms=good_until_ms,
+                watermark_ms=good_until_ms,
                 source=self._socket.source,
             )
         except (SpoolFull, SpoolFailed) as refused:

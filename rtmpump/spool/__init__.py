@@ -111,7 +111,8 @@ class Spool:
     and `confirm` to the publisher.
 
     All methods may be called from any thread. `epoch` is random and made with the file,
-    `complete_until_ms` is what the newest `append` said (it survives trimming and restarts),
+    `watermark_ms` is what the newest `append` said (it survives trimming and restarts): all that
+    Slack sent up to then (Unix time in milliseconds) is stored, or was announced as missing.
     `set_aside` names where a damaged file was moved at open.
     """
 
@@ -188,7 +189,7 @@ class Spool:
         return self._path
 
     def _load(self) -> None:
-        self.epoch, self._last, self.complete_until_ms, _ = read_state(self._db, self._path)
+        self.epoch, self._last, self.watermark_ms, _ = read_state(self._db, self._path)
         self._origins = read_origins(self._db)
         first, count = self._db.execute("SELECT min(seq), count(*) FROM events").fetchone()
         self._trimmed = self._confirmed = self._last if first is None else first - 1
@@ -211,13 +212,13 @@ class Spool:
         *,
         team: str,
         bot: str,
-        complete_until_ms: int | None = None,
+        watermark_ms: int | None = None,
         source: str = "",
     ) -> Appended:
         """Accept a batch of (received_ms, body) in one transaction; on return it is committed.
 
-        `complete_until_ms`: all that Slack sent up to then is in the spool once this batch is;
-        if nobody says so, the time of the newest event stands for it.
+        `watermark_ms` is the watermark once this batch is stored; None means the time of its newest
+        event.
 
         An empty spool takes a batch of any size, so that one giant frame can't block for ever.
         Raises SpoolFull (policy `block`), SpoolFailed (disk error) or SpoolCorrupt; then nothing of
@@ -228,31 +229,31 @@ class Spool:
         size = sum(len(body) for _, body in items) + len(items) * _ROW_OVERHEAD
         with self._turn():
             self._check_disk(size)
-            if complete_until_ms is None:
-                complete_until_ms = items[-1][0]
+            if watermark_ms is None:
+                watermark_ms = items[-1][0]
             origin = Origin(team, bot, self.epoch, source)
-            return self._append_with_room(items, size, origin, complete_until_ms)
+            return self._append_with_room(items, size, origin, watermark_ms)
 
     def append_later(self, items: _Items, *, team: str, bot: str, source: str) -> Appended:
         """Accept a batch of what was fetched afterwards, in one transaction, as `append` does.
 
-        It says nothing of up to when all that Slack sent is in the spool. Raises what that raises.
+        The watermark stays where it is. Raises what that raises.
         """
         size = sum(len(body) for _, body in items) + len(items) * _ROW_OVERHEAD
         with self._turn():
             self._check_disk(size)
-            known = self.complete_until_ms
+            known = self.watermark_ms
             until = items[-1][0] if known is None else known
             origin = Origin(team, bot, self.epoch, source)
             return self._append_with_room(items, size, origin, until)
 
     def _append_with_room(
-        self, items: _Items, size: int, origin: Origin, complete_until_ms: int
+        self, items: _Items, size: int, origin: Origin, watermark_ms: int
     ) -> Appended:
         drop = 0
         while True:
             try:
-                return self._append(items, size, origin, complete_until_ms, drop)
+                return self._append(items, size, origin, watermark_ms, drop)
             except SpoolFull:
                 if self._trimmed < self._confirmed:
                     self._trim()
@@ -264,7 +265,7 @@ class Spool:
                     raise
 
     def _append(
-        self, items: _Items, size: int, origin: Origin, complete_until_ms: int, drop: int
+        self, items: _Items, size: int, origin: Origin, watermark_ms: int, drop: int
     ) -> Appended:
         trimmed = self._trim_target()
         with transaction(self._db, self._path):
@@ -275,9 +276,9 @@ class Spool:
             if trimmed < self._last and self._in_use() > self._budget(size):
                 raise SpoolFull(str(self._path), f"spool.max_bytes ({self._max_bytes}) is reached")
             last = self._last + len(items)
-            write_state(self._db, State(self.epoch, last, complete_until_ms, trimmed))
+            write_state(self._db, State(self.epoch, last, watermark_ms, trimmed))
         self._origins[origin_id] = origin
-        self._last, self.complete_until_ms, self._trimmed = last, complete_until_ms, trimmed
+        self._last, self.watermark_ms, self._trimmed = last, watermark_ms, trimmed
         self._refused_at = -1
         self._raise_confirmed(trimmed)
         return Appended(last, dropped)
@@ -447,7 +448,7 @@ class Spool:
         target = self._trim_target()
         with transaction(self._db, self._path):
             self._delete(target)
-            write_state(self._db, State(self.epoch, self._last, self.complete_until_ms, target))
+            write_state(self._db, State(self.epoch, self._last, self.watermark_ms, target))
         self._trimmed = target
 
     def _trim_target(self) -> int:

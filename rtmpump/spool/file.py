@@ -92,11 +92,14 @@ class Row(NamedTuple):
 
 
 class State(NamedTuple):
-    """The one row that outlives trimming: `trimmed` is the greatest seq that was deleted."""
+    """The one row that outlives trimming: `trimmed` is the greatest seq that was deleted.
+
+    On disk the watermark's column is `complete_until_ms`: files of older versions have it so.
+    """
 
     epoch: str
     last_seq: int
-    complete_until_ms: int | None
+    watermark_ms: int | None
     trimmed: int
 
 

@@ -247,7 +247,7 @@ def _new_state(new: sqlite3.Connection, epoch: str, before: State | None) -> tup
         "SELECT count(*), min(seq), max(seq), max(received_ms) FROM events"
     ).fetchone()
     if before is not None:
-        last, received_ms = max(before.last_seq, last or 0), before.complete_until_ms
+        last, received_ms = max(before.last_seq, last or 0), before.watermark_ms
     return State(epoch, last or 0, received_ms, first - 1 if count else last or 0), count
 
 

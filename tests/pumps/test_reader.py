@@ -204,7 +204,7 @@ def test_silence_is_part_of_the_gap_of_a_restart(workspace: Workspace, tmp_path:
         wait_until(lambda: running.events("disconnected"))
         found_out = time.time_ns() // 1_000_000
         assert running.events("disconnected")[0]["reason"] == "silent"
-    good = spool.complete_until_ms
+    good = spool.watermark_ms
     assert good is not None
     assert found_out - good >= 1000
     spool.close()
@@ -394,8 +394,8 @@ def test_stop_while_the_spool_is_full(workspace: Workspace, spool: Spool) -> Non
         running.stop()
         assert running.metrics.snapshot()["events"]["dropped"]["not_stored"] >= 1
         stored = [row for row in running.rows() if b'"disconnected"' not in row.body]
-        assert spool.complete_until_ms is not None
-        assert spool.complete_until_ms <= max(row.received_ms for row in stored)
+        assert spool.watermark_ms is not None
+        assert spool.watermark_ms <= max(row.received_ms for row in stored)
 
 
 def test_drop_oldest_is_told(workspace: Workspace, tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_scribbled_leaf(path: Path, told: Told) -> None:
     fields = told.one("spool.set_aside")
     assert (fields["salvaged"], fields["lost"]) == (len(found), len(lost))
     assert spool.measure()[:1] + spool.measure()[3:5] == (len(found), 101, 3000)
-    assert spool.complete_until_ms == START_MS + 3000
+    assert spool.watermark_ms == START_MS + 3000
     assert spool.set_aside is not None
     assert spool.set_aside.stat().st_size == size
     goes_on(spool, epoch, 3000)
@@ -113,7 +113,7 @@ def test_lost_origins_and_state(path: Path, told: Told) -> None:
     assert seqs(spool) == list(range(1, 501))
     assert {row.origin for row in rows(spool)} == {("", "", spool.epoch, "")}
     assert told.one("spool.set_aside")["lost"] is None
-    assert spool.complete_until_ms == START_MS + 500
+    assert spool.watermark_ms == START_MS + 500
     assert put(spool, 1) == 501
     spool.close()
 

@@ -107,7 +107,7 @@ class SpoolMachine(RuleBasedStateMachine):
         assert measure.events == len(waiting)
         assert (measure.first_seq, measure.last_seq) == (self.confirmed + 1, len(self.events))
         assert measure.oldest_received_ms == (waiting[0][1] if waiting else None)
-        assert self.spool.complete_until_ms == (self.events[-1][1] if self.events else None)
+        assert self.spool.watermark_ms == (self.events[-1][1] if self.events else None)
         assert self.spool.epoch == self.epoch
 
 

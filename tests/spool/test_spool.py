@@ -44,7 +44,7 @@ def test_new_spool_is_empty(spool: Spool) -> None:
     measure = spool.measure()
     assert measure == Measure(0, measure.bytes, None, 1, 0, 64 * MIB)
     assert measure.bytes < 64 * 1024
-    assert (len(spool.epoch), spool.complete_until_ms, spool.set_aside) == (16, None, None)
+    assert (len(spool.epoch), spool.watermark_ms, spool.set_aside) == (16, None, None)
     assert spool.read(0, 10) == []
 
 
@@ -60,7 +60,7 @@ def test_events_come_out_as_they_went_in(spool: Spool) -> None:
         (seq, received_ms, data) for seq, (received_ms, data) in enumerate(items, 1)
     ]
     assert [row.origin for row in found] == [first] * 4 + [second]
-    assert spool.complete_until_ms == START_MS
+    assert spool.watermark_ms == START_MS
 
 
 def test_nothing_to_append(spool: Spool) -> None:
@@ -168,7 +168,7 @@ def test_seq_epoch_and_time_survive_restarts(path: Path) -> None:
     spool.close()
     for round_ in range(3):
         spool = opened(path)
-        assert (spool.epoch, spool.complete_until_ms) == (epoch, START_MS + 5 + round_)
+        assert (spool.epoch, spool.watermark_ms) == (epoch, START_MS + 5 + round_)
         assert put(spool, 1) == 6 + round_
         spool.confirm(6 + round_)
         spool.close()

@@ -162,12 +162,12 @@ def test_only_what_lies_in_the_gap_is_fetched(workspace: Workspace, fill: Fill) 
     age(workspace, 60)
     ts = [workspace.say("general", str(n)) for n in range(3)]
     filling = fill()
-    filling.spool.append([(5, b'{"type": "hello"}')], team="T1", bot="U1", complete_until_ms=7)
+    filling.spool.append([(5, b'{"type": "hello"}')], team="T1", bot="U1", watermark_ms=7)
     missed(filling, around(*ts))
     (closed,) = filling.closed()
     assert filling.texts() == ["0", "1", "2"]
     assert (closed["channels"], closed["messages"]) == (1, 3)
-    assert filling.spool.complete_until_ms == 7
+    assert filling.spool.watermark_ms == 7
     assert filling.metrics.snapshot()["events"]["received_by_type"] == {"backfill": 3}
     sources = [row.origin for row in rows(filling.spool)][1:]
     assert [(one.team, one.bot, one.source) for one in sources] == [
