@@ -15,7 +15,7 @@ from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.support.pump import Broker, PumpProcess, add_vhost
 from tests.support.socket_mode import StartSocketPump, wait_connections
-from tests.support.spool import Told
+from tests.support.spool import Reports
 
 StartPump = Callable[..., PumpProcess]
 
@@ -64,9 +64,9 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def told() -> Told:
-    """Keeps what that spool tells."""
-    return Told()
+def reports() -> Reports:
+    """Keeps what that spool reports."""
+    return Reports()
 
 
 @pytest.fixture
@@ -84,7 +84,8 @@ def workspace() -> Iterator[Workspace]:
 def start_pump(workspace: Workspace, broker_url: str, tmp_path: Path) -> Iterator[StartPump]:
     """Starts a pump between the workspace and the vhost; keywords are sections of its config.
 
-    `start_pump(outbound={"rate": 100.0})`; the same spool for each pump of one test, unless told.
+    `start_pump(outbound={"rate": 100.0})`. Each pump of one test has the same spool, unless one is
+    given.
     """
     with ExitStack() as stack:
 

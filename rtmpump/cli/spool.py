@@ -138,7 +138,7 @@ def _which(config_file: str | None, given: Path | None) -> tuple[Path, Config]:
 def _look(path: Path, config: Config, question: str) -> Iterator[bytes]:
     """Answer it ourselves, from a spool that nobody runs."""
     with _told_apart(path):
-        spool = Spool.look(path, max_bytes=config.spool.max_bytes)
+        spool = Spool.open_read_only(path, max_bytes=config.spool.max_bytes)
     try:
         yield from ANSWERS[question](spool)
     finally:

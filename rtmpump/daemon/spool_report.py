@@ -31,7 +31,7 @@ STILL_AT_WORK: Final = b"\n"
 
 def info(spool: Spool) -> Iterator[bytes]:
     """One object; times in seconds, sizes in bytes, `oldest_seconds` null where nothing waits."""
-    measure = spool.measure()
+    measure = spool.usage()
     oldest = measure.oldest_received_ms
     yield _line(
         {
@@ -74,7 +74,7 @@ def verify(spool: Spool) -> Iterator[bytes]:
 
 def export(spool: Spool) -> Iterator[bytes]:
     """Lines of one object for each sound event; raises SpoolError at the end if some were not."""
-    upto, after, at_end, damaged = spool.measure().last_seq, 0, False, 0
+    upto, after, at_end, damaged = spool.usage().last_seq, 0, False, 0
     while not at_end and after < upto:
         peek = spool.peek(after, _BATCH)
         after, at_end = peek.after, peek.at_end
@@ -94,7 +94,7 @@ ANSWERS: Final[dict[str, Callable[[Spool], Iterator[bytes]]]] = {
 
 def _batches_of_problems(spool: Spool) -> Iterator[list[str]]:
     spool.check_state()
-    upto, after, at_end = spool.measure().last_seq, 0, False
+    upto, after, at_end = spool.usage().last_seq, 0, False
     while not at_end and after < upto:
         peek = spool.peek(after, _BATCH)
         after, at_end = peek.after, peek.at_end

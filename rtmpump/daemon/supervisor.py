@@ -90,7 +90,7 @@ class Supervisor:
         self._port = self._open_port(config)
         self._spool_port = SpoolPort.beside(self.spool)
         self._stalled_after = _STALLED_AFTER + _NODE_TIMEOUT * len(config.broker.urls)
-        self.metrics.spool = self.spool.measure
+        self.metrics.spool = self.spool.usage
         self._alarm = Alarm()
         api = SlackApi(config.slack)
         self._ids = MessageIds()
@@ -422,7 +422,7 @@ class Supervisor:
 
     def _left_in_spool(self) -> int | None:
         try:
-            return self.spool.measure().events
+            return self.spool.usage().events
         except SpoolError:
             return None
 
@@ -503,7 +503,7 @@ def _told(event: str, fields: dict[str, Any]) -> None:
 
 def _newest(spool: Spool, most: int) -> Iterator[bytes]:
     """Give the bodies of the newest events that the spool holds, at most so many."""
-    cursor = spool.measure().last_seq - most
+    cursor = spool.usage().last_seq - most
     while rows := spool.read(cursor, 1024):
         cursor = rows[-1].seq
         yield from (row.body for row in rows if row.origin.source == SocketMode.source)
@@ -516,7 +516,7 @@ def _open_spool(config: Config) -> Spool:
         max_bytes=spool.max_bytes,
         when_full=spool.when_full,
         sync=spool.sync,
-        told=_told,
+        report=_told,
     )
 
 

@@ -400,7 +400,7 @@ class Publisher:
 
     def _is_empty(self) -> bool:
         try:
-            return self._spool.measure().events == 0
+            return self._spool.usage().events == 0
         except SpoolError:
             # The publisher's own thread meets it when it reads, and says what it is.
             return False

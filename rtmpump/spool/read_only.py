@@ -27,9 +27,9 @@ _PRAGMAS = ("locking_mode=EXCLUSIVE", "cache_size=-8192", "mmap_size=0")
 
 
 @contextmanager
-def looking(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that reads a sound spool; raises what `Spool.look` does."""
-    with _reading(path) as db:
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that reads a sound spool; raises what `Spool.open_read_only` does."""
+    with _connected(path) as db:
         check(db, path, writes=False)
         yield db
 
@@ -42,7 +42,7 @@ def find_all_problems(path: Path) -> list[str]:
     path = Path(os.path.realpath(path))
     found: dict[str, None] = {}
     try:
-        with _reading(path) as db:
+        with _connected(path) as db:
             try:
                 check(db, path, writes=False)
             except SpoolCorrupt as damage:
@@ -60,7 +60,7 @@ def _lines(problem: str) -> dict[str, None]:
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[sqlite3.Connection]:
+def _connected(path: Path) -> Iterator[sqlite3.Connection]:
     with faults(path), _shared_lock(path):
         source = _source(path)
         has_log = file_size(beside(source, "-wal")) > 0

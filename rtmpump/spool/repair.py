@@ -46,7 +46,7 @@ from rtmpump.spool.file import (
     write_state,
 )
 
-Told = Callable[[str, dict[str, Any]], None]
+Report = Callable[[str, dict[str, Any]], None]
 
 _READ_ONE = "SELECT seq, received_ms, origin, crc, body FROM events WHERE seq = ?"
 _READ_FIRST = f"{READ} LIMIT 1"
@@ -72,15 +72,15 @@ class Repaired(NamedTuple):
 
 
 def open_sound(
-    path: Path, sync: str, told: Told, may_repair: bool
+    path: Path, sync: str, report: Report, may_repair: bool
 ) -> tuple[sqlite3.Connection, Path | None]:
     """A connection to a sound file, repaired if need be, and where the damaged one was moved.
 
-    Tells `spool.set_aside`. Raises what `spool.file.connect` and `repair` raise.
+    Reports `spool.set_aside`. Raises what `spool.file.connect` and `repair` raise.
     """
     aside = finish(path)
     if aside:
-        told("spool.set_aside", {"problem": "an earlier start was cut off", "to": str(aside)})
+        report("spool.set_aside", {"problem": "an earlier start was cut off", "to": str(aside)})
     try:
         return connect(path, sync), aside
     except SpoolCorrupt as damage:
@@ -89,7 +89,7 @@ def open_sound(
         problem = damage.problem
     repaired = repair(path)
     lot = {"salvaged": repaired.salvaged, "lost": repaired.lost}
-    told("spool.set_aside", {"problem": problem, "to": str(repaired.set_aside), **lot})
+    report("spool.set_aside", {"problem": problem, "to": str(repaired.set_aside), **lot})
     return connect(path, sync), repaired.set_aside
 
 

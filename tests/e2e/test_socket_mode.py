@@ -208,7 +208,7 @@ def test_nothing_is_acknowledged_before_the_disk_has_it(
     # Only now all is read that it had said.
     wait_until(lambda: not workspace.sockets)
     taken = {one.event_id for one in workspace.envelopes if one.acknowledged}
-    with closing(Spool.look(pump.spool, max_bytes=16 << 20)) as spool:
+    with closing(Spool.open_read_only(pump.spool, max_bytes=16 << 20)) as spool:
         frames = [json.loads(row.body) for row in spool.read(0, 1000, 16 << 20)]
     stored = {frame["payload"]["event_id"] for frame in frames if "payload" in frame}
     assert set() < taken <= stored

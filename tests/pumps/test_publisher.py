@@ -110,7 +110,7 @@ class Pumping:
     @property
     def left(self) -> int:
         """How many events wait."""
-        return self.spool.measure().events
+        return self.spool.usage().events
 
     @property
     def counts(self) -> dict[str, Any]:
@@ -391,7 +391,7 @@ def test_drop_oldest_may_take_what_is_in_flight(pump: Pump, broker: Broker) -> N
     wait_until(lambda: one.counts["nacked"])
     for at in range(1, 8000, 50):
         one.put(*(event(n, size=4000) for n in range(at, at + 50)))
-    assert one.spool.measure().first_seq > 1
+    assert one.spool.usage().first_seq > 1
     broker.channel.queue_unbind(queue, "rtm.events", "#")
     one.wait_empty()
 
@@ -603,8 +603,8 @@ def test_finish_does_not_wait_for_damaged_events(pump: Pump, broker: Broker) -> 
     """A last event whose checksum is wrong is skipped, and the drain ends all the same."""
     one = pump()
     one.put(event(1), event(2))
-    one.spool._db.execute("UPDATE events SET body = 'x' WHERE seq = 2")
-    one.spool._db.commit()
+    one.spool._store._db.execute("UPDATE events SET body = 'x' WHERE seq = 2")
+    one.spool._store._db.commit()
     one.publisher.finish()
     one.start()
     one.wait_end()

@@ -454,7 +454,7 @@ def test_full_and_then_empty(workspace: Workspace, spool: Spool) -> None:
     refusing = Refusing(spool)
     with reading(configure(workspace), refusing) as running:
         wait_until(lambda: "connected" in running.told.names())
-        spool.confirm(spool.measure().last_seq)
+        spool.confirm(spool.usage().last_seq)
         spool.flush()
         refusing.refusals.append(SpoolFull("spool.db", "spool.max_bytes is reached"))
         workspace.emit(message(7))

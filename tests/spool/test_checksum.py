@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.spool import (
     PAGE,
-    Told,
+    Reports,
     body,
     child,
     finished,
@@ -32,22 +32,22 @@ def flip(path: Path, seq: int) -> None:
     scribble(path, at + 5, b"#")
 
 
-def test_flipped_byte_is_never_published(path: Path, told: Told) -> None:
-    """An event whose body changed on disk is skipped and told once; the others are read."""
+def test_flipped_byte_is_never_published(path: Path, reports: Reports) -> None:
+    """An event whose body changed on disk is skipped and reported once; the others are read."""
     made(path, 100)
     for seq in (20, 21, 50):
         flip(path, seq)
-    spool = opened(path, told=told)
+    spool = opened(path, report=reports)
     expected = [seq for seq in range(1, 101) if seq not in (20, 21, 50)]
     assert seqs(spool) == seqs(spool) == expected
     assert spool.set_aside is None
-    assert told.one("spool.event_damaged") == {"count": 3, "last_seq": 50}
+    assert reports.one("spool.event_damaged") == {"count": 3, "last_seq": 50}
     assert [line for line in spool.verify() if "checksum" in line] == [
         f"the checksum of event {seq} is wrong" for seq in (20, 21, 50)
     ]
     assert [row.seq for row in spool.read(19, 1)] == [22]
     spool.confirm(100)
-    assert spool.measure().events == 0
+    assert spool.usage().events == 0
     spool.close()
 
 
@@ -64,15 +64,15 @@ def test_damaged_tail_does_not_stay(path: Path, first_confirm: bool) -> None:
     else:
         assert seqs(spool)[-1] == 97
         spool.confirm(96)
-        assert spool.measure().events == 4
+        assert spool.usage().events == 4
         spool.confirm(97)
-    assert spool.measure().events == 0
+    assert spool.usage().events == 0
     assert put(spool, 1) == 101
     assert seqs(spool) == [101]
     spool.close()
 
 
-def test_wrong_number_beside_a_body(path: Path, told: Told) -> None:
+def test_wrong_number_beside_a_body(path: Path, reports: Reports) -> None:
     """The checksum covers seq, time and origin too: a row moved or redated is damage."""
     made(path, 10)
     with sqlite3.connect(path) as db:
@@ -82,9 +82,9 @@ def test_wrong_number_beside_a_body(path: Path, told: Told) -> None:
         db.execute("UPDATE events SET body = NULL WHERE seq = 7")
         db.execute("UPDATE events SET origin = 9 WHERE seq = 8")
     db.close()
-    spool = opened(path, told=told)
+    spool = opened(path, report=reports)
     assert seqs(spool) == [1, 2, 3, 4, 9]
-    assert told.one("spool.event_damaged")["count"] == 5
+    assert reports.one("spool.event_damaged")["count"] == 5
     assert len(spool.verify()) >= 5
     spool.close()
 
@@ -118,7 +118,7 @@ def test_damage_at_run_time(path: Path) -> None:
     spool = opened(path)
     assert spool.set_aside is not None
     assert len(seqs(spool)) > 59_970
-    assert spool.measure().last_seq == 60_000
+    assert spool.usage().last_seq == 60_000
     spool.close()
 
 

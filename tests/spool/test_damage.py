@@ -13,7 +13,7 @@ from rtmpump.errors import SpoolError
 from tests.support.spool import (
     PAGE,
     START_MS,
-    Told,
+    Reports,
     body,
     goes_on,
     image,
@@ -27,21 +27,21 @@ from tests.support.spool import (
 )
 
 
-def test_scribbled_leaf(path: Path, told: Told) -> None:
+def test_scribbled_leaf(path: Path, reports: Reports) -> None:
     """A page of events that was overwritten costs its events only; the rest keep seq and origin."""
     epoch = made(path, 3000, confirmed=100)
     bad = leaves(path, 1500, 1500)[0]
     scribble(path, bad * PAGE, b"\xa5" * PAGE)
     size = path.stat().st_size
-    spool = opened(path, told=told)
+    spool = opened(path, report=reports)
     found = seqs(spool)
     lost = sorted(set(range(101, 3001)) - set(found))
     assert found == sorted(found)
     assert 5 < len(lost) < 15
     assert 1500 in lost
-    fields = told.one("spool.set_aside")
+    fields = reports.one("spool.set_aside")
     assert (fields["salvaged"], fields["lost"]) == (len(found), len(lost))
-    assert spool.measure()[:1] + spool.measure()[3:5] == (len(found), 101, 3000)
+    assert spool.usage()[:1] + spool.usage()[3:5] == (len(found), 101, 3000)
     assert spool.watermark_ms == START_MS + 3000
     assert spool.set_aside is not None
     assert spool.set_aside.stat().st_size == size
@@ -90,18 +90,18 @@ def test_salvaged_spool_drains(path: Path) -> None:
     assert found[-1] < 3000
     for at in (0, len(found) // 2, len(found) - 2, len(found) - 1):
         spool.confirm(found[at])
-        assert spool.measure().events == len(found) - at - 1
+        assert spool.usage().events == len(found) - at - 1
         assert seqs(spool) == found[at + 1 :]
         spool.close()
         spool = opened(path)
-        assert spool.measure().events == len(found) - at - 1
+        assert spool.usage().events == len(found) - at - 1
     assert put(spool, 5) == 3005
-    assert spool.measure()[:1] + spool.measure()[3:5] == (5, 3001, 3005)
+    assert spool.usage()[:1] + spool.usage()[3:5] == (5, 3001, 3005)
     assert spool.set_aside is None
     spool.close()
 
 
-def test_lost_origins_and_state(path: Path, told: Told) -> None:
+def test_lost_origins_and_state(path: Path, reports: Reports) -> None:
     """Without the pages that say where events are from and how many, they are still saved."""
     made(path, 500)
     db = sqlite3.connect(path)
@@ -109,10 +109,10 @@ def test_lost_origins_and_state(path: Path, told: Told) -> None:
     db.close()
     for (page,) in roots:
         scribble(path, (page - 1) * PAGE, b"\xa5" * PAGE)
-    spool = opened(path, told=told)
+    spool = opened(path, report=reports)
     assert seqs(spool) == list(range(1, 501))
     assert {row.origin for row in rows(spool)} == {("", "", spool.epoch, "")}
-    assert told.one("spool.set_aside")["lost"] is None
+    assert reports.one("spool.set_aside")["lost"] is None
     assert spool.watermark_ms == START_MS + 500
     assert put(spool, 1) == 501
     spool.close()
@@ -141,7 +141,7 @@ def torn(path: Path, epoch: str, count: int) -> int:
     found = seqs(spool)
     assert found == sorted(set(found))
     assert not found or 1 <= found[0] <= found[-1] <= count
-    last = spool.measure().last_seq
+    last = spool.usage().last_seq
     assert last >= (found[-1] if found else 0)
     assert {row.origin.epoch for row in rows(spool)} <= {epoch, spool.epoch}
     assert put(spool, 5) == last + 5
@@ -161,7 +161,7 @@ def test_torn_file(tmp_path: Path, log: bool) -> None:
     """Cut off at any place, with or without a log, what is readable comes out and nothing else."""
     spool = opened(tmp_path / "spool.db")
     put(spool, 4000)
-    whole = spool._path
+    whole = spool.path
     if log:
         whole = image(whole, tmp_path / "whole")
         assert (tmp_path / "whole" / "spool.db-wal").stat().st_size > 100 * PAGE
@@ -181,7 +181,7 @@ def test_torn_log(tmp_path: Path) -> None:
     put(spool, 4000, batch=20)
     chance = random.Random(6)
     for number in range(12):
-        copy = image(spool._path, tmp_path / str(number))
+        copy = image(spool.path, tmp_path / str(number))
         log = copy.with_name("spool.db-wal")
         os.truncate(log, chance.randrange(log.stat().st_size))
         other = opened(copy)
@@ -193,16 +193,16 @@ def test_torn_log(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1])
-def test_empty_file_with_a_log(tmp_path: Path, told: Told, size: int) -> None:
+def test_empty_file_with_a_log(tmp_path: Path, reports: Reports, size: int) -> None:
     """A file that lost all its bytes is read from its log; SQLite alone would delete that."""
     spool = opened(tmp_path / "spool.db")
     put(spool, 700)
-    copy = image(spool._path, tmp_path / "crash")
+    copy = image(spool.path, tmp_path / "crash")
     spool.close()
     os.truncate(copy, size)
-    other = opened(copy, told=told)
+    other = opened(copy, report=reports)
     assert seqs(other) == list(range(1, 701))
-    assert told.one("spool.set_aside")["lost"] == 0
+    assert reports.one("spool.set_aside")["lost"] == 0
     goes_on(other, spool.epoch, 700)
 
 
@@ -253,14 +253,14 @@ def test_wrong_header(tmp_path: Path, value: int) -> None:
         spool.close()
 
 
-def test_lost_first_page(path: Path, told: Told) -> None:
+def test_lost_first_page(path: Path, reports: Reports) -> None:
     """With the first page gone every event is still found, and the file is kept as it was."""
     epoch = made(path, 10_000, confirmed=5000)
     scribble(path, 0, b"\xa5" * PAGE)
     damaged = path.read_bytes()
-    spool = opened(path, told=told)
+    spool = opened(path, report=reports)
     assert seqs(spool) == list(range(5001, 10_001))
-    assert told.one("spool.set_aside")["lost"] == 0
+    assert reports.one("spool.set_aside")["lost"] == 0
     assert spool.set_aside is not None
     assert spool.set_aside.read_bytes() == damaged
     names = {"spool.db", "spool.db-wal", "spool.db.lock", spool.set_aside.name}
@@ -272,7 +272,7 @@ def test_lost_first_page_of_a_killed_spool(tmp_path: Path) -> None:
     """The same where the newest events are in the log only."""
     spool = opened(tmp_path / "spool.db")
     put(spool, 10_000)
-    copy = image(spool._path, tmp_path / "crash")
+    copy = image(spool.path, tmp_path / "crash")
     spool.close()
     scribble(copy, 0, b"\xa5" * PAGE)
     other = opened(copy)

@@ -193,8 +193,8 @@ import os, resource, sys
 from pathlib import Path
 from rtmpump.errors import SpoolFailed
 from tests.support.spool import MIB, disk_bytes, opened, put, seqs
-path, limit, told = Path(sys.argv[1]), int(sys.argv[2]), []
-spool = opened(path, sync="full", told=lambda *words: told.append(words))
+path, limit, reports = Path(sys.argv[1]), int(sys.argv[2]), []
+spool = opened(path, sync="full", report=lambda *words: reports.append(words))
 last = put(spool, 10)
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
 try:
@@ -204,7 +204,7 @@ try:
 except SpoolFailed as failure:
     print(failure, file=sys.stderr)
 assert path.with_name("spool.db-wal").stat().st_size < 8 * MIB
-assert spool.measure().last_seq == last == spool.measure().events
+assert spool.usage().last_seq == last == spool.usage().events
 for _ in range(3):
     try:
         put(spool, 256)
@@ -215,7 +215,7 @@ assert seqs(spool) == list(range(1, last + 1))
 spool.confirm(last)
 assert seqs(spool) == []
 flushed = spool.flush()
-assert flushed or [name for name, _ in told] == ["spool.trim_failed"], told
+assert flushed or [name for name, _ in reports] == ["spool.trim_failed"], reports
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 assert spool.flush()
 assert put(spool, 500) == last + 500
@@ -226,7 +226,7 @@ print(last, flushed)
 
 
 @pytest.mark.parametrize("limit", [1 * MIB, 5 * MIB, 12 * MIB])
-def test_write_errors_are_told_and_survived(path: Path, limit: int) -> None:
+def test_write_errors_are_reported_and_survived(path: Path, limit: int) -> None:
     """A write that the system refuses accepts nothing; reading goes on, and later all is well.
 
     Under 1 MiB the log can't grow; with 5 and 12 MiB it is the file that can't take a checkpoint,
@@ -297,8 +297,8 @@ from pathlib import Path
 from rtmpump.errors import SpoolFailed
 from tests.support.spool import image, opened, put, seqs
 path, broken = Path(sys.argv[1]), Path(os.environ["BROKEN"])
-told = []
-spool = opened(path, sync="full", told=lambda *words: told.append(words))
+reports = []
+spool = opened(path, sync="full", report=lambda *words: reports.append(words))
 last = put(spool, 20)
 for confirmed in (5, 6, 7):
     spool.confirm(confirmed)
@@ -310,19 +310,19 @@ for confirmed in (5, 6, 7):
         except SpoolFailed:
             pass
     assert not spool.flush()
-    assert spool.measure().events == last - confirmed
+    assert spool.usage().events == last - confirmed
     assert seqs(spool) == list(range(confirmed + 1, last + 1))
     broken.unlink()
     assert spool.flush()
     last = put(spool, 3)
-assert [name for name, _ in told] == ["spool.trim_failed"] * 3, told
+assert [name for name, _ in reports] == ["spool.trim_failed"] * 3, reports
 assert seqs(spool) == list(range(8, 30))
 broken.touch()
 spool.confirm(10)
 assert not spool.flush()
 broken.unlink()
 assert spool.flush()
-assert spool._db.execute("SELECT min(seq) FROM events").fetchone() == (11,)
+assert spool._store._db.execute("SELECT min(seq) FROM events").fetchone() == (11,)
 os._exit(0)
 """
 
@@ -344,7 +344,7 @@ def test_full_disk_of_ours(tmp_path: Path) -> None:
         for enough in (50_000, 25_000, 25_000):
             last = put_until(SpoolFailed, spool)
             found = seqs(spool)
-            assert found == list(range(spool.measure().first_seq, last + 1))
+            assert found == list(range(spool.usage().first_seq, last + 1))
             spool.confirm(found[-1])
             assert spool.flush()
             assert len(found) > enough
@@ -354,9 +354,9 @@ def test_full_disk_of_ours(tmp_path: Path) -> None:
 
 def test_full_disk_of_others(tmp_path: Path) -> None:
     """Where others fill the disk to the last byte nothing is accepted and nothing lost."""
-    told: list[str] = []
+    reports: list[str] = []
     with small_disk(tmp_path / "disk", 64 * MIB) as disk:
-        spool = opened(disk / "spool.db", sync="full", told=lambda name, _: told.append(name))
+        spool = opened(disk / "spool.db", sync="full", report=lambda name, _: reports.append(name))
         last = put(spool, 30_000)
         ballast = disk / "ballast"
         with ballast.open("wb") as file:

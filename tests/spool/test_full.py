@@ -18,7 +18,7 @@ def test_full_spool_blocks(path: Path, size: int) -> None:
     spool = opened(path, max_bytes=16 * MIB)
     batch = max(1, 20_000 // size)
     last = put_until(SpoolFull, spool, size=size, batch=batch)
-    assert spool.measure().events == spool.measure().last_seq == last
+    assert spool.usage().events == spool.usage().last_seq == last
     assert last * size > 5 * MIB or size == 10
     assert seqs(spool) == list(range(1, last + 1))
     spool.confirm(last // 2)
@@ -28,26 +28,26 @@ def test_full_spool_blocks(path: Path, size: int) -> None:
 
 @pytest.mark.parametrize("size", [10, 300, 2100, 5000, 100_000])
 def test_full_spool_drops_the_oldest(path: Path, size: int) -> None:
-    """With `drop_oldest` every batch is taken, the cap holds, and what went is told exactly."""
+    """With `drop_oldest` every batch is taken, the cap holds, and what went is reported exactly."""
     spool = opened(path, max_bytes=16 * MIB, when_full="drop_oldest")
-    batch, told, last, appends = max(1, 20_000 // size), [], 0, 0
+    batch, drops, last, appends = max(1, 20_000 // size), [], 0, 0
     while last * size < 24 * MIB and last < 400_000:
         last, appends = last + batch, appends + 1
         items = [(START_MS + n, body(n, size)) for n in range(last - batch + 1, last + 1)]
         appended = spool.append(items, team="T1", bot="U1")
         assert (appended.last_seq, disk_bytes(path) <= 16 * MIB) == (last, True)
-        told += [appended.dropped] if appended.dropped else []
-    first = spool.measure().first_seq
-    assert told[0].count >= spool.measure().events // 80
-    assert size != 300 or len(told) < appends / 2
+        drops += [appended.dropped] if appended.dropped else []
+    first = spool.usage().first_seq
+    assert drops[0].count >= spool.usage().events // 80
+    assert size != 300 or len(drops) < appends / 2
     edges = [START_MS + 1]
-    for drop in told:
+    for drop in drops:
         assert drop == Dropped(drop.to_ms - drop.from_ms + 1, edges[-1], drop.to_ms)
         edges.append(drop.to_ms + 1)
     assert edges[-1] == START_MS + first
     assert seqs(spool) == list(range(first, last + 1))
     spool.confirm(first - 1)
-    assert spool.measure().events == last - first + 1
+    assert spool.usage().events == last - first + 1
     spool.close()
 
 
@@ -60,7 +60,7 @@ def test_big_batches_stay_within_the_cap(path: Path, policy: str) -> None:
         try:
             spool.append(items, team="T1", bot="U1")
         except SpoolFull:
-            spool.confirm(spool.measure().last_seq)
+            spool.confirm(spool.usage().last_seq)
         assert disk_bytes(path) <= 64 * MIB
     spool.close()
 
@@ -83,12 +83,12 @@ def test_confirmed_events_make_room_at_once(path: Path, policy: str) -> None:
     full = 16 * MIB if policy == "block" else 31 * MIB // 2
     for extra in (1, 300, 600, 900):
         spool = opened(path, max_bytes=full)
-        spool.confirm(spool.measure().last_seq)
+        spool.confirm(spool.usage().last_seq)
         put(spool, extra)
         put_until(SpoolFull, spool, batch=1300)
         spool.close()
         spool = opened(path, max_bytes=16 * MIB, when_full=policy)
-        spool.confirm(spool.measure().first_seq + 1950)
+        spool.confirm(spool.usage().first_seq + 1950)
         items = [(START_MS, body(1))] * 1300
         assert spool.append(items, team="T1", bot="U1").dropped is None
         spool.close()
@@ -102,7 +102,7 @@ def test_confirmed_events_go_before_any_is_dropped(path: Path) -> None:
     for _ in range(5):
         items = [(START_MS, body(0, 40_000))] * 50
         assert spool.append(items, team="T1", bot="U1").dropped is None
-        spool.confirm(spool.measure().last_seq)
+        spool.confirm(spool.usage().last_seq)
     spool.close()
 
 

@@ -90,7 +90,7 @@ class SpoolMachine(RuleBasedStateMachine):
         copy = image(self.path, self.folder / str(self.crashes))
         self.spool.close()
         self.path, self.spool = copy, opened(copy)
-        back = self.spool.measure().first_seq - 1
+        back = self.spool.usage().first_seq - 1
         assert self.floor <= back <= self.confirmed
         self.confirmed = self.floor = back
 
@@ -103,7 +103,7 @@ class SpoolMachine(RuleBasedStateMachine):
     def agrees(self) -> None:
         """All that can be measured is as in the list."""
         waiting = self.events[self.confirmed :]
-        measure = self.spool.measure()
+        measure = self.spool.usage()
         assert measure.events == len(waiting)
         assert (measure.first_seq, measure.last_seq) == (self.confirmed + 1, len(self.events))
         assert measure.oldest_received_ms == (waiting[0][1] if waiting else None)

@@ -15,7 +15,7 @@ from rtmpump.errors import SpoolCorrupt, SpoolFailed
 from tests.support.spool import (
     MIB,
     PAGE,
-    Told,
+    Reports,
     child,
     goes_on,
     image,
@@ -33,30 +33,30 @@ from tests.support.spool import (
 
 
 @pytest.mark.parametrize("content", [b"no", b"this is no database\n" * 1000, bytes(8192)])
-def test_no_database(path: Path, told: Told, content: bytes) -> None:
-    """A file that is no database is moved aside byte for byte, told, and a new spool begun."""
+def test_no_database(path: Path, reports: Reports, content: bytes) -> None:
+    """A file that is no database is moved aside byte for byte and reported; a new spool begins."""
     path.write_bytes(content)
-    spool = opened(path, told=told)
+    spool = opened(path, report=reports)
     aside = spool.set_aside
     assert aside is not None
     assert aside.name.startswith("spool.db.corrupt-2")
     assert aside.read_bytes() == content
-    fields = told.one("spool.set_aside")
+    fields = reports.one("spool.set_aside")
     assert (fields["to"], fields["salvaged"], fields["lost"]) == (str(aside), 0, None)
     assert fields["problem"]
     assert put(spool, 2) == 2
     spool.close()
 
 
-def test_foreign_database(path: Path, told: Told) -> None:
+def test_foreign_database(path: Path, reports: Reports) -> None:
     """Another program's database is moved aside unchanged."""
     with sqlite3.connect(path) as db:
         db.execute("CREATE TABLE events (seq INTEGER PRIMARY KEY, name TEXT)")
         db.execute("INSERT INTO events VALUES (1, 'birthday')")
     db.close()
     before = path.read_bytes()
-    spool = opened(path, told=told)
-    assert "not a spool" in told.one("spool.set_aside")["problem"]
+    spool = opened(path, report=reports)
+    assert "not a spool" in reports.one("spool.set_aside")["problem"]
     assert spool.set_aside is not None
     assert spool.set_aside.read_bytes() == before
     assert seqs(spool) == []
@@ -86,7 +86,7 @@ def test_repair_can_be_forbidden(path: Path) -> None:
 
 
 @pytest.mark.parametrize("stage", ["finished", "log moved", "both moved", "half-made"])
-def test_interrupted_exchange(tmp_path: Path, told: Told, stage: str) -> None:
+def test_interrupted_exchange(tmp_path: Path, reports: Reports, stage: str) -> None:
     """A crash anywhere in the exchange loses nothing: the next start completes it."""
     path = tmp_path / "spool.db"
     epoch = made(path, 3000)
@@ -106,9 +106,9 @@ def test_interrupted_exchange(tmp_path: Path, told: Told, stage: str) -> None:
         aside.rename(path)
     elif stage == "log moved":
         aside.rename(path)
-    spool = opened(path, told=told)
+    spool = opened(path, report=reports)
     assert seqs(spool) == expected
-    assert len(told) == (stage != "both moved")
+    assert len(reports) == (stage != "both moved")
     goes_on(spool, epoch, 3000)
     kept = [file for file in tmp_path.glob("*.corrupt-*") if file.suffix != ".db-wal"]
     assert damaged in [file.read_bytes() for file in kept]
@@ -131,7 +131,7 @@ def test_no_room_for_the_repair(tmp_path: Path) -> None:
         assert sorted(os.listdir(disk)) == ["ballast", "spool.db", "spool.db.lock"]
         ballast.unlink()
         spool = opened(path)
-        assert spool.measure().events > 59_980
+        assert spool.usage().events > 59_980
         spool.close()
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rtmpump.errors import SpoolError
-from rtmpump.spool import Measure, Origin, Spool
+from rtmpump.spool import Origin, Spool, Usage
 from tests.support.spool import (
     MIB,
     START_MS,
@@ -41,8 +41,8 @@ def spool(path: Path) -> Iterator[Spool]:
 
 def test_new_spool_is_empty(spool: Spool) -> None:
     """A new spool holds nothing, has an epoch, and its first seq will be 1."""
-    measure = spool.measure()
-    assert measure == Measure(0, measure.bytes, None, 1, 0, 64 * MIB)
+    measure = spool.usage()
+    assert measure == Usage(0, measure.bytes, None, 1, 0, 64 * MIB)
     assert measure.bytes < 64 * 1024
     assert (len(spool.epoch), spool.watermark_ms, spool.set_aside) == (16, None, None)
     assert spool.read(0, 10) == []
@@ -117,10 +117,10 @@ def test_confirmed_events_are_not_read_again(spool: Spool) -> None:
     spool.confirm(4)
     spool.confirm(2)
     assert seqs(spool) == seqs(spool, after=3) == [5, 6, 7, 8, 9, 10]
-    assert spool.measure()[:1] + spool.measure()[2:5] == (6, START_MS + 5, 5, 10)
+    assert spool.usage()[:1] + spool.usage()[2:5] == (6, START_MS + 5, 5, 10)
     spool.confirm(10)
     assert seqs(spool) == []
-    assert spool.measure()[2:5] == (None, 11, 10)
+    assert spool.usage()[2:5] == (None, 11, 10)
 
 
 def test_only_what_was_accepted_can_be_confirmed(spool: Spool) -> None:
@@ -153,7 +153,7 @@ def test_long_drain_deletes_by_itself(spool: Spool, path: Path) -> None:
     for seq in range(100, 20_001, 100):
         spool.confirm(seq)
     crashed = opened(image(path, path.parent / "crash"))
-    assert crashed.measure().events < 3000
+    assert crashed.usage().events < 3000
     crashed.close()
 
 
@@ -183,7 +183,7 @@ def test_backlog_survives_a_restart(path: Path) -> None:
     spool.close()
     spool = opened(path)
     assert list(rows(spool)) == before
-    assert spool.measure().events == 700
+    assert spool.usage().events == 700
     spool.close()
 
 
@@ -205,7 +205,7 @@ def test_closed_spool_refuses(path: Path) -> None:
     put(spool, 1)
     spool.close()
     spool.close()
-    for use in (lambda: put(spool, 1), lambda: spool.read(0, 1), spool.measure, spool.verify):
+    for use in (lambda: put(spool, 1), lambda: spool.read(0, 1), spool.usage, spool.verify):
         with pytest.raises(SpoolError, match="closed"):
             use()
     assert spool.wait_room(0) is False
@@ -221,7 +221,7 @@ while True:
     print("before", flush=True)
     print(put(spool, 7), flush=True)
     if sys.argv[2] == "confirms":
-        spool.confirm(max(spool.measure().last_seq - 500, 0))
+        spool.confirm(max(spool.usage().last_seq - 500, 0))
 """
 
 
@@ -267,7 +267,7 @@ def test_two_threads(path: Path) -> None:
     publisher.join(60)
     assert found == list(range(1, total + 1))
     assert spool.flush()
-    assert spool.measure().events == 0
+    assert spool.usage().events == 0
     spool.close()
 
 
@@ -286,7 +286,7 @@ def test_appends_do_not_starve_the_publisher(path: Path) -> None:
     batch = [(START_MS, body(1))] * 256
     for _ in range(300):
         spool.append(batch, team="T1", bot="U1")
-    backlog = spool.measure().events
+    backlog = spool.usage().events
     stop.set()
     publisher.join(30)
     assert backlog < 300 * 256 // 2
@@ -309,7 +309,7 @@ for row in rows(spool):
         spool.confirm(row.seq)
 spool.close()
 spool = opened(Path(sys.argv[1]), max_bytes=1 << 30)
-print(before, filled - before, peak() - before, spool.measure().events)
+print(before, filled - before, peak() - before, spool.usage().events)
 """
 
 

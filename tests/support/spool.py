@@ -36,7 +36,7 @@ def body(number: int, size: int = 300) -> bytes:
 
 def put(spool: Spool, count: int, *, size: int = 300, batch: int = 256) -> int:
     """Append events whose number is their seq; give the last seq."""
-    last = spool.measure().last_seq
+    last = spool.usage().last_seq
     goal = last + count
     while last < goal:
         numbers = range(last + 1, min(last + batch, goal) + 1)
@@ -47,11 +47,11 @@ def put(spool: Spool, count: int, *, size: int = 300, batch: int = 256) -> int:
 
 def put_until(error: type[SpoolError], spool: Spool, **options: int) -> int:
     """Append until `error` comes; the last seq before it."""
-    last = spool.measure().last_seq
+    last = spool.usage().last_seq
     try:
         while True:
             last = put(spool, options.get("batch", 256), **options)
-            assert disk_bytes(spool._path) <= spool.measure().max_bytes
+            assert disk_bytes(spool.path) <= spool.usage().max_bytes
     except error:
         return last
 
@@ -134,16 +134,16 @@ def finished(process: subprocess.Popen[str]) -> str:
     return output
 
 
-class Told(list[tuple[str, dict[str, Any]]]):
-    """Keeps what the spool tells."""
+class Reports(list[tuple[str, dict[str, Any]]]):
+    """Keeps what the spool reports."""
 
     def __call__(self, name: str, fields: dict[str, Any]) -> None:
         """Keep it."""
         self.append((name, fields))
 
     def one(self, name: str) -> dict[str, Any]:
-        """The fields of the one thing that was told."""
-        assert [told for told, _ in self] == [name]
+        """Return the fields of the only report."""
+        assert [reported for reported, _ in self] == [name]
         return self[0][1]
 
 

@@ -268,7 +268,7 @@ class Backfill:
 
     def _try_to_store(self, gap: Gap, items: list[tuple[int, bytes]], source: str) -> bool:
         try:
-            measure = self._spool.measure()
+            measure = self._spool.usage()
             if measure.bytes > measure.max_bytes // 2:
                 return False
             self._spool.append_later(items, team=gap.team, bot=gap.bot, source=source)

@@ -23,7 +23,7 @@ from rtmpump.sandbox.slack.faults import Hang, HttpAnswer
 from rtmpump.sandbox.slack.workspace import Workspace
 from rtmpump.spool import Spool
 from tests.support.pump import SECONDS, wait_until
-from tests.support.spool import MIB, Told, opened, rows
+from tests.support.spool import MIB, Reports, opened, rows
 
 GENERAL = "C0GENERAL"
 HISTORY = "conversations.history"
@@ -37,7 +37,7 @@ class Filling:
         spool_keys = {key: keys.pop(key) for key in ("max_bytes",) if key in keys}
         self.path = folder / "spool.db"
         self.spool: Spool = opened(self.path, **spool_keys)
-        self.told = Told()
+        self.told = Reports()
         self.gaps = Gaps(self.path, self.told)
         self.metrics = Metrics()
         self.stop = threading.Event()
@@ -181,7 +181,7 @@ def test_it_goes_on_where_it_was(workspace: Workspace, fill: Fill, tmp_path: Pat
     ts = [workspace.say("general", str(n)) for n in range(10)]
     from_ms, to_ms = around(*ts)
     begun = Gap(from_ms, to_ms, "T1", "U1", channel=GENERAL, upto=ts[5], messages=6)
-    Gaps(tmp_path / "spool.db", Told()).add(begun)
+    Gaps(tmp_path / "spool.db", Reports()).add(begun)
     filling = fill()
     missed(filling, (to_ms + HOUR_MS, to_ms + HOUR_MS))
     first, _ = filling.closed(2)
@@ -204,7 +204,7 @@ def test_a_stop_in_a_gap_ends_it_after_the_call_and_the_next_run_goes_on(
     filling.rest()
     assert len(calls(workspace)) == 3
     assert filling.texts() == [f"general {n}" for n in range(6)]
-    assert len(Gaps(filling.path, Told())) == len(filling.gaps) == 1
+    assert len(Gaps(filling.path, Reports())) == len(filling.gaps) == 1
     filling.begin()
     (closed,) = filling.closed()
     assert filling.texts() == [f"{name} {n}" for name in ("general", "random") for n in range(6)]
@@ -226,7 +226,7 @@ def test_a_run_that_was_stopped_before_it_began_asks_for_nothing(
 
 def test_it_waits_for_the_first_hello(workspace: Workspace, fill: Fill, tmp_path: Path) -> None:
     """Gaps of a team that is not ours are let go of, and told."""
-    Gaps(tmp_path / "spool.db", Told()).add(Gap(1, 2, "T-other", "U9"))
+    Gaps(tmp_path / "spool.db", Reports()).add(Gap(1, 2, "T-other", "U9"))
     filling = fill()
     workspace.say("general", "x")
     assert not workspace.calls
@@ -303,12 +303,12 @@ def test_a_spool_that_is_half_full_is_left_to_live_events(workspace: Workspace, 
     ts = [workspace.say("general", str(n)) for n in range(3)]
     filling = fill(max_bytes=16 * MIB)
     last = 0
-    while filling.spool.measure().bytes <= 8 * MIB:
+    while filling.spool.usage().bytes <= 8 * MIB:
         last = filling.spool.append([(1, b" " * 65_536)], team="T1", bot="U1").last_seq
     missed(filling, around(*ts))
     assert workspace.wait(lambda: calls(workspace))
     wait_until(lambda: filling.pump.beat > time.monotonic(), what="until it rests")
-    assert filling.spool.measure().last_seq == last
+    assert filling.spool.usage().last_seq == last
     filling.spool.confirm(last)
     filling.spool.flush()
     filling.closed()

@@ -8,7 +8,7 @@ import pytest
 
 from rtmpump.core.missed_messages import Gap
 from rtmpump.pumps.backfill.gap_file import GAPS_MAX, Gaps
-from tests.support.spool import Told
+from tests.support.spool import Reports
 
 
 def gap(from_ms: int, to_ms: int, team: str = "T1") -> Gap:
@@ -18,7 +18,7 @@ def gap(from_ms: int, to_ms: int, team: str = "T1") -> Gap:
 
 def again(path: Path) -> Gaps:
     """The gaps as the next start reads them."""
-    return Gaps(path, Told())
+    return Gaps(path, Reports())
 
 
 def test_gaps_outlive_the_process_with_how_far_they_came(path: Path) -> None:
@@ -70,7 +70,7 @@ def test_a_file_that_is_damaged_is_set_aside_and_told(path: Path, content: bytes
     """It is kept under another name, and a new one is begun."""
     file = path.with_name("spool.db-gaps")
     file.write_bytes(content)
-    told = Told()
+    told = Reports()
     gaps = Gaps(path, told)
     assert gaps.first() is None
     assert [event for event, _ in told] == ["gaps.set_aside"]
@@ -83,7 +83,7 @@ def test_a_disk_that_refuses_is_told_and_ends_nothing(tmp_path: Path) -> None:
     """The gap is known until the process ends."""
     folder = tmp_path / "gone"
     folder.mkdir()
-    told = Told()
+    told = Reports()
     gaps = Gaps(folder / "spool.db", told)
     folder.rmdir()
     gaps.add(gap(1, 2))
