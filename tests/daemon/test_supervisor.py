@@ -114,7 +114,7 @@ def broken(folder: Path, where: str, how: str) -> dict[str, str]:
 
 def changed(folder: Path, *lines: str) -> dict[str, str]:
     """The environment of a pump that begins with these lines of Python."""
-    before = "import time\nfrom rtmpump import errors, supervisor"
+    before = "import time\nfrom rtmpump import errors\nfrom rtmpump.daemon import supervisor"
     (folder / "sitecustomize.py").write_text("\n".join([before, *lines, ""]))
     return {"PYTHONPATH": f"{folder}:{ROOT}"}
 
@@ -129,7 +129,7 @@ def test_damage_at_run_time(workspace: Workspace, tmp_path: Path) -> None:
 
 def test_a_spool_that_can_not_be_asked(workspace: Workspace, tmp_path: Path) -> None:
     """A spool that can't even say how full it is does not keep the stop from its end."""
-    env = broken(tmp_path, "Spool.measure", "errors.SpoolFailed('spool.db', 'disk I/O error')")
+    env = broken(tmp_path, "Spool.usage", "errors.SpoolFailed('spool.db', 'disk I/O error')")
     with PumpProcess(tmp_path, workspace, NO_BROKER, env=env) as pump:
         pump.wait_ready("slack")
         pump.terminate()
