@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from rtmpump import log
 from rtmpump.core.pump_events import rfc3339
-from rtmpump.links.retry import Retry
+from rtmpump.links.lifecycle import RetryDetails
 from rtmpump.metrics import LINKS, STANDBY_LINKS, Metrics
 
 _CHANGES_KEPT: Final = 50
@@ -43,7 +43,7 @@ class Links:
             self._change(link, True, where)
         _log.info(f"{link}.connected", where=where)
 
-    def down(self, retry: Retry) -> None:
+    def down(self, retry: RetryDetails) -> None:
         """A link ended, or could not be made, and will be tried again."""
         failure = f"{retry.reason}: {retry.detail}"
         with self._lock:

@@ -40,13 +40,12 @@ from rtmpump.errors import (
     TokenRefused,
 )
 from rtmpump.http import server
-from rtmpump.links.retry import Retry
+from rtmpump.links.lifecycle import Lifecycle, RetryDetails
 from rtmpump.links.slack.socket_mode import SEEN_MOST, SocketMode
 from rtmpump.links.slack.web_api import SlackApi
 from rtmpump.links.slack.websocket import RtmSocket
 from rtmpump.links.systemd import Notifier
 from rtmpump.metrics import Metrics
-from rtmpump.pumps import lease as leasing
 from rtmpump.pumps import publisher as publishing
 from rtmpump.pumps import reader as reading
 from rtmpump.pumps.backfill.gap_file import Gaps
@@ -81,8 +80,6 @@ class Supervisor:
         """Open spool and port, lay the wires; raises SpoolError, PortRefused and ConfigError."""
         self._config = config
         self._notifier = notifier
-        self._stop_publisher = threading.Event()
-        self._stop_directory = threading.Event()
         self._stop_calls = threading.Event()
         self.metrics = Metrics()
         self.links = Links(self.metrics)
@@ -94,12 +91,9 @@ class Supervisor:
         self._alarm = Alarm()
         api = SlackApi(config.slack)
         self._ids = MessageIds()
-        self._directory = Directory(api, policy=config.retry, stop=self._stop_directory)
+        self._directory = Directory(api, policy=config.retry, lifecycle=Lifecycle())
         self._calls = _web_calls(config, self._stop_calls)
-        up, down = self._up, self._down
-        self._publisher = publishing.Publisher(
-            config, self.spool, self.metrics, stop=self._stop_publisher, up=up, down=down
-        )
+        self._publisher = publishing.Publisher(config, self.spool, self.metrics, Lifecycle(self))
         self._term = self._new_term(None)
         self._dialer = self._make_dialer(api)
         self._lease: Lease | None = None
@@ -112,10 +106,8 @@ class Supervisor:
             self.spool,
             self.metrics,
             ids=self._ids,
-            stop=self._term.stop_reader,
+            lifecycle=self._term.reading,
             hearers=_Wires(self._publisher, self._tell_sender, self._directory, self._backfill),
-            up=up,
-            down=down,
         )
         # In the order of the start: who receives runs before who brings.
         self._pumps: dict[str, _Pump] = {
@@ -156,7 +148,7 @@ class Supervisor:
     def stalled(self) -> list[str]:
         """The names of the threads that run and make no progress."""
         since = time.monotonic() - self._stalled_after
-        return [name for name in self.alive() if self._pumps[name].beat < since]
+        return [name for name in self.alive() if self._pumps[name].lifecycle.last_progress < since]
 
     def _make_backfill(self) -> Backfill | None:
         config = self._config
@@ -168,7 +160,7 @@ class Supervisor:
             self.spool,
             Gaps(config.spool.path, _told),
             self.metrics,
-            stop=self._term.stop_backfill,
+            lifecycle=self._term.filling,
             stored=self._publisher.wake,
         )
 
@@ -183,7 +175,7 @@ class Supervisor:
             slack,
             api,
             policy=self._config.retry,
-            stop=self._term.stop_reader,
+            lifecycle=Lifecycle(stop=self._term.reading.stop),
             deliver=source.arrived,
         )
         self._socket = source
@@ -206,9 +198,7 @@ class Supervisor:
             self.metrics,
             self,
             covered=lambda: self._reader.good_until_ms,
-            stop=threading.Event(),
-            up=self._up,
-            down=self._down,
+            lifecycle=Lifecycle(self),
         )
         # The lease last: then all is there that it may wake.
         self._pumps |= {**turns, "lease": self._lease}
@@ -225,16 +215,16 @@ class Supervisor:
     def deposed(self, why: str) -> None:
         """End the term: read no more, write no more, fetch no more. On the thread of the lease."""
         term = self._term
-        term.stop_reader.set()
+        term.reading.stop.set()
         self._socket.wake()
         self._stop_backfill()
         term.sender.tell(sending.Finish(within=_STEP_DOWN))
         if not self.links.is_up(sending.LINK):
-            term.stop_sender.set()
+            term.sender.lifecycle.stop.set()
         self._take_role("standby")
 
     def _stop_backfill(self) -> None:
-        self._term.stop_backfill.set()
+        self._term.filling.stop.set()
         if self._backfill is not None:
             self._backfill.wake()
 
@@ -244,7 +234,6 @@ class Supervisor:
         self._tell_status()
 
     def _new_term(self, covered_until_ms: int | None) -> _Term:
-        stop = threading.Event()
         sender = sending.Sender(
             self._config,
             self.metrics,
@@ -252,14 +241,12 @@ class Supervisor:
             submit=self._submit,
             lookup=self._directory.lookup,
             ids=self._ids,
-            stop=stop,
-            up=self._up,
-            down=self._down,
+            lifecycle=Lifecycle(self),
         )
-        return _Term(sender, stop, threading.Event(), threading.Event(), covered_until_ms)
+        return _Term(sender, Lifecycle(self), Lifecycle(self), covered_until_ms)
 
     def _reader_in(self, term: _Term) -> reading.Reader:
-        self._reader.begin(term.stop_reader, term.covered_until_ms)
+        self._reader.begin(term.reading, term.covered_until_ms)
         return self._reader
 
     def _rested(self, link: str) -> None:
@@ -307,13 +294,13 @@ class Supervisor:
         self._notifier.ready()
         self._tell_status()
 
-    def _up(self, link: str, where: str) -> None:
+    def link_up(self, link: str, where: str) -> None:
+        """Take in that a link was made. On the thread of its pump."""
         self.links.up(link, where)
         self._tell_status()
 
-    def _down(self, retry: Retry) -> None:
-        """A link ended; its thread, which calls this, now rests."""
-        self._pumps[_PUMP_OF[retry.link]].beat = time.monotonic() + retry.wait
+    def link_down(self, retry: RetryDetails) -> None:
+        """Take in that a link ended. On the thread of its pump."""
         self.links.down(retry)
         self._tell_status()
 
@@ -362,7 +349,7 @@ class Supervisor:
         self._term.sender.tell(sending.Finish())
         self._join("sender", part(0.25))
         # Now nobody needs the WebSocket, and what it still brings is all that the spool will hold.
-        self._term.stop_reader.set()
+        self._term.reading.stop.set()
         self._reader.stop()
         if self._dialer is not None:
             self._dialer.wake()
@@ -384,13 +371,13 @@ class Supervisor:
         except SpoolError as error:
             # A spool that can't be asked can't be emptied either.
             _log.error("spool.unreadable", problem=str(error))
-            self._stop_publisher.set()
+            self._publisher.lifecycle.stop.set()
             self._publisher.wake()
 
     def _end_all(self) -> None:
         self._stop_calls.set()
-        for stop in (self._stop_publisher, self._term.stop_sender, self._stop_directory):
-            stop.set()
+        for pump in (self._publisher, self._term.sender, self._directory):
+            pump.lifecycle.stop.set()
         self._publisher.wake()
         self._term.sender.tell(sending.Close())
         self._directory.wake()
@@ -398,7 +385,7 @@ class Supervisor:
 
     def _join(self, name: str, until: float) -> None:
         if name == "sender" and not self.links.is_up(sending.LINK):
-            self._term.stop_sender.set()
+            self._term.sender.lifecycle.stop.set()
         thread = self._threads[name]
         while not thread.is_over and (left := until - time.monotonic()) > 0:
             if self._alarm.wait(left):
@@ -430,33 +417,25 @@ class Supervisor:
 class _Pump(Protocol):
     """What the supervisor needs of each pump: the body of its thread, and a sign of progress."""
 
-    beat: float
-    """When its loop last went round (seconds, monotonic), or the end of a rest that it takes."""
+    @property
+    def lifecycle(self) -> Lifecycle:
+        """Of what it does now."""
 
     def run(self) -> None:
         """Work until it is stopped."""
-
-
-_PUMP_OF: Final = {
-    reading.LINK: "reader",
-    publishing.LINK: "publisher",
-    sending.LINK: "sender",
-    leasing.LINK: "lease",
-}
 
 
 class _Term(NamedTuple):
     """What is new in each term: who sends, and how those that work in it are ended."""
 
     sender: sending.Sender
-    stop_sender: threading.Event
-    stop_reader: threading.Event
-    stop_backfill: threading.Event
+    reading: Lifecycle
+    filling: Lifecycle
     covered_until_ms: int | None
 
 
 def _backfill_in(backfill: Backfill, term: _Term) -> Backfill:
-    backfill.begin(term.stop_backfill)
+    backfill.begin(term.filling)
     return backfill
 
 

@@ -14,9 +14,10 @@ from typing import Final, NamedTuple
 from rtmpump import config
 from rtmpump.config import Broker
 from rtmpump.errors import RtmpumpError, ServiceUnreachable
+from rtmpump.links.lifecycle import Lifecycle, RetryDetails
 from rtmpump.links.rabbitmq import topology
 from rtmpump.links.rabbitmq.connection import Delivery, Properties, Rabbit
-from rtmpump.links.retry import Retry, hold
+from rtmpump.links.retry import keep_trying
 
 _PREFETCH: Final = 500
 _POLICY: Final = config.Retry(initial=0.1, max=1.0, healthy_after=1.0)
@@ -47,7 +48,8 @@ class Line:
         self._queue = queue
         self._arrived = arrived
         self._rabbit = Rabbit(name, broker, self)
-        self._stop = threading.Event()
+        self._lifecycle = Lifecycle()
+        self._stop = self._lifecycle.stop
         self._settled_start = threading.Event()
         self._lock = threading.Lock()
         self._outbox: dict[int, _Letter] = {}
@@ -116,7 +118,7 @@ class Line:
 
     def _run(self) -> None:
         try:
-            hold(self._session, policy=_POLICY, stop=self._stop, told=self._told)
+            keep_trying(self._session, policy=_POLICY, lifecycle=self._lifecycle, report=self._told)
         except Exception as error:
             self.error = error
         finally:
@@ -130,7 +132,7 @@ class Line:
         if not self._stop.is_set():
             rabbit.run()
 
-    def _told(self, retry: Retry) -> None:
+    def _told(self, retry: RetryDetails) -> None:
         self._problem = f"{retry.reason}: {retry.detail}"
         if not self._declared and retry.attempt >= _TRIES:
             self._settled_start.set()

@@ -1,7 +1,7 @@
 """How a link is made again and again: tenacity lives here alone.
 
-Laws: every wait ends as soon as `stop` is set; what is retried is a LinkError and nothing else; the
-time that a peer asked us to wait is never cut short.
+Laws: every wait ends as soon as `lifecycle.stop` is set. Only a LinkError is retried. The time that
+a peer asked us to wait is never cut short.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import NamedTuple
 
 from tenacity import (
     RetryCallState,
@@ -24,30 +23,28 @@ from tenacity import (
 from rtmpump import config
 from rtmpump.core.rate_limit import RateLimit
 from rtmpump.errors import LinkError
+from rtmpump.links.lifecycle import Lifecycle, RetryDetails
 
 
-class Retry(NamedTuple):
-    """A link ended, the `attempt`th time in a row; it will be made anew in `wait` seconds."""
-
-    link: str
-    reason: str
-    detail: str
-    attempt: int
-    wait: float
-
-
-def hold(
+def keep_trying(
     make: Callable[[], None],
     *,
     policy: config.Retry,
-    stop: threading.Event,
-    told: Callable[[Retry], None],
+    lifecycle: Lifecycle,
+    report: Callable[[RetryDetails], None] | None = None,
 ) -> None:
-    """Call `make` again each time that it raises LinkError, until it returns or `stop` is set.
+    """Call `make` again each time that it raises LinkError, until it returns or a stop comes.
 
-    `told` hears of each wait before it begins. Any other exception of `make` goes through at once.
+    Each wait counts as a rest of the pump. It is reported before it begins: to `report`, or to the
+    lifecycle's listener. Any other exception of `make` goes through at once.
     """
-    ends = _Ends(policy, told)
+    stop = lifecycle.stop
+
+    def before_wait(details: RetryDetails) -> None:
+        lifecycle.rest(details.wait)
+        (report or lifecycle.listener.link_down)(details)
+
+    ends = _Ends(policy, before_wait)
 
     def make_unless_stopped() -> None:
         # tenacity calls once more after a sleep that was cut short by the stop.
@@ -59,7 +56,7 @@ def hold(
         wait=ends.wait,
         stop=stop_when_event_set(stop),
         sleep=sleep_using_event(stop),
-        before_sleep=ends.tell,
+        before_sleep=ends.report,
         retry_error_callback=lambda _: None,
     )(make_unless_stopped)
 
@@ -67,12 +64,12 @@ def hold(
 class _Ends:
     """Counts the ends of one link and says how long to wait after each."""
 
-    def __init__(self, policy: config.Retry, told: Callable[[Retry], None]) -> None:
+    def __init__(self, policy: config.Retry, report: Callable[[RetryDetails], None]) -> None:
         # Exponential, and full jitter as AWS's "Exponential Backoff And Jitter" has it.
         growing = wait_exponential if policy.jitter == "none" else wait_random_exponential
         self._backoff = growing(multiplier=policy.initial, max=policy.max)
         self._healthy_after = policy.healthy_after
-        self._told = told
+        self._report = report
 
     def wait(self, state: RetryCallState) -> float:
         error = _link_error(state)
@@ -84,10 +81,11 @@ class _Ends:
             return 0.0
         return self._backoff(state)
 
-    def tell(self, state: RetryCallState) -> None:
+    def report(self, state: RetryCallState) -> None:
         error = _link_error(state)
         wait = state.upcoming_sleep
-        self._told(Retry(error.link, error.reason, error.detail, state.attempt_number, wait))
+        attempt = state.attempt_number
+        self._report(RetryDetails(error.link, error.reason, error.detail, attempt, wait))
 
 
 def _link_error(state: RetryCallState) -> LinkError:

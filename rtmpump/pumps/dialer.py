@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 import threading
-import time
 from collections.abc import Callable
 from typing import Final
 
 from rtmpump import config, log
 from rtmpump.errors import LinkError
-from rtmpump.links.retry import CallBudget, Retry, hold
+from rtmpump.links.lifecycle import Lifecycle, RetryDetails
+from rtmpump.links.retry import CallBudget, keep_trying
 from rtmpump.links.slack.web_api import SlackApi
 from rtmpump.links.slack.websocket import RtmSocket
 
@@ -36,13 +36,14 @@ class Dialer:
         api: SlackApi,
         *,
         policy: config.Retry,
-        stop: threading.Event,
+        lifecycle: Lifecycle,
         deliver: Callable[[RtmSocket], None],
     ) -> None:
         self._slack = slack
         self._api = api
         self._policy = policy
-        self._stop = stop
+        self.lifecycle = lifecycle
+        self._stop = lifecycle.stop
         self._deliver = deliver
         calls = _CALLS_A_CONNECTION * slack.connections
         self._budget = CallBudget(calls, policy.max)
@@ -50,12 +51,12 @@ class Dialer:
         self._changed = threading.Condition()
         self._ordered = 0
         self._failing = False
-        self.beat = time.monotonic()
-        """When the loop last went round; ahead of now while it dials or rests."""
 
     def run(self) -> None:
         """Open what is ordered until `stop` is set; TokenRefused if there is no point."""
-        hold(self._dial_all, policy=self._policy, stop=self._stop, told=self._failed)
+        keep_trying(
+            self._dial_all, policy=self._policy, lifecycle=self.lifecycle, report=self._failed
+        )
 
     def order(self) -> None:
         """One more connection is wanted. From any thread."""
@@ -70,7 +71,7 @@ class Dialer:
 
     def _dial_all(self) -> None:
         while self._wait_for_an_order():
-            self.beat = time.monotonic() + self._longest_rest
+            self.lifecycle.rest(self._longest_rest)
             self._budget.wait(self._stop)
             if self._stop.is_set():
                 return
@@ -86,12 +87,12 @@ class Dialer:
     def _wait_for_an_order(self) -> bool:
         with self._changed:
             while not self._ordered and not self._stop.is_set():
-                self.beat = time.monotonic()
+                self.lifecycle.progress()
                 self._changed.wait(_STOP_NOTICED)
         return not self._stop.is_set()
 
     def _dial(self) -> RtmSocket:
-        self.beat = time.monotonic() + _DIALLING
+        self.lifecycle.rest(_DIALLING)
         connection = RtmSocket(self._slack)
         try:
             connection.open(self._api.connection_url().reveal())
@@ -103,8 +104,8 @@ class Dialer:
             raise
         return connection
 
-    def _failed(self, retry: Retry) -> None:
-        self.beat = time.monotonic() + retry.wait + _DIALLING
+    def _failed(self, retry: RetryDetails) -> None:
+        self.lifecycle.rest(retry.wait + _DIALLING)
         tell = _log.warning if retry.attempt == 1 else _log.debug
         tell(
             "connection.not_opened",

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from rtmpump import config, log
-from rtmpump.links.retry import Retry, hold
+from rtmpump.links.lifecycle import Lifecycle, RetryDetails
+from rtmpump.links.retry import keep_trying
 from rtmpump.links.slack.web_api import ChannelsRefused, SlackApi
 
 Answer = Callable[[str | None, str], None]
@@ -55,19 +56,18 @@ class Directory:
         api: SlackApi,
         *,
         policy: config.Retry,
-        stop: threading.Event,
+        lifecycle: Lifecycle,
         fresh_for: float = 10.0,
     ) -> None:
         self._api = api
         self._policy = policy
-        self._stop = stop
+        self.lifecycle = lifecycle
+        self._stop = lifecycle.stop
         self._fresh_for = fresh_for
         self._changed = threading.Condition()
         self._version = 0
         self._list = _List({}, "", -1, -math.inf)
         self._waiting: list[_Lookup] = []
-        self.beat = time.monotonic()
-        """When the loop last went round; ahead of now while it rests on purpose."""
 
     def lookup(self, name: str, answer: Answer) -> str | None:
         """Return the id at once if it is known; else None, and `answer(id, why)` comes later.
@@ -103,7 +103,7 @@ class Directory:
         """Wait for lookups and take them all; none at a stop."""
         with self._changed:
             while not self._waiting and not self._stop.is_set():
-                self.beat = time.monotonic()
+                self.lifecycle.progress()
                 self._changed.wait(_STOP_NOTICED)
             taken, self._waiting = self._waiting, []
         return [] if self._stop.is_set() else taken
@@ -134,17 +134,17 @@ class Directory:
                 self._list = _List(ids, refusal, version, time.monotonic())
             answered.set()
 
-        hold(ask, policy=self._policy, stop=self._stop, told=self._tell)
+        keep_trying(ask, policy=self._policy, lifecycle=self.lifecycle, report=_report)
         return answered.is_set()
 
     def _ask(self) -> tuple[dict[str, str], str]:
-        self.beat = time.monotonic() + _LISTING
+        self.lifecycle.rest(_LISTING)
         try:
             return self._api.channels(self._stop), ""
         except ChannelsRefused as refused:
             _log.error("slack.channels_refused", reason=refused.reason, fix=refused.detail)
             return {}, f"Slack does not list the channels: {refused.reason}; {refused.detail}"
 
-    def _tell(self, retry: Retry) -> None:
-        self.beat = time.monotonic() + retry.wait
-        _log.warning("slack.channels_retry", **retry._asdict())
+
+def _report(retry: RetryDetails) -> None:
+    _log.warning("slack.channels_retry", **retry._asdict())

@@ -25,7 +25,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable
-from threading import Event, Lock
+from threading import Lock
 from typing import Final, Protocol
 
 from msgspec.structs import replace
@@ -33,9 +33,10 @@ from msgspec.structs import replace
 from rtmpump import log
 from rtmpump.config import Config
 from rtmpump.core.lock_claim import Claim
+from rtmpump.links.lifecycle import Lifecycle
 from rtmpump.links.rabbitmq import topology
 from rtmpump.links.rabbitmq.connection import Delivery, Properties, Rabbit
-from rtmpump.links.retry import Retry, hold
+from rtmpump.links.retry import keep_trying
 from rtmpump.metrics import Metrics
 
 LINK: Final = "broker_lock"
@@ -67,9 +68,7 @@ class Lease:
         candidate: Candidate,
         *,
         covered: Callable[[], int | None],
-        stop: Event,
-        up: Callable[[str, str], None],
-        down: Callable[[Retry], None],
+        lifecycle: Lifecycle,
     ) -> None:
         """`covered`: up to when all that Slack sent is stored here (ms), asked from this thread."""
         self._queue = config.ha.lock
@@ -85,9 +84,8 @@ class Lease:
         metrics.active = False
         self._candidate = candidate
         self._covered = covered
-        self._stop = stop
-        self._up = up
-        self._down = down
+        self.lifecycle = lifecycle
+        self._stop = lifecycle.stop
         self._host = f"{socket.gethostname()}:{os.getpid()}"
         self._lock = Lock()
         self._rabbit = Rabbit(LINK, self._broker, self)
@@ -97,12 +95,10 @@ class Lease:
         self._blocked_at: int | None = None
         self._confirmed_at = 0.0
         self._releasing = False
-        self.beat = time.monotonic()
-        """When the loop last went round; ahead of now while it rests on purpose."""
 
     def run(self) -> None:
         """Stand for election until `release` was called or `stop` is set."""
-        hold(self._session, policy=self._policy, stop=self._stop, told=self._down)
+        keep_trying(self._session, policy=self._policy, lifecycle=self.lifecycle)
 
     def is_held(self) -> bool:
         """Whether we are the active one at this moment. From any thread."""
@@ -118,7 +114,7 @@ class Lease:
         self._rabbit.call(self._hand_over)
 
     def _session(self) -> None:
-        self.beat = time.monotonic()
+        self.lifecycle.progress()
         with self._lock:
             self._claim = self._new_claim()
         self._blocked_at = None
@@ -185,11 +181,11 @@ class Lease:
         self._confirmed_at = _now()
         self._rabbit.consume(self._queue, _PREFETCH)
         self._metrics.link(LINK, True)
-        self._up(LINK, self._rabbit.node)
+        self.lifecycle.listener.link_up(LINK, self._rabbit.node)
         self._tick()
 
     def _tick(self) -> None:
-        self.beat = time.monotonic()
+        self.lifecycle.progress()
         if self._releasing:
             return
         now = _now()

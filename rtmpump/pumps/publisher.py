@@ -20,9 +20,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from contextlib import suppress
-from threading import Event
 from typing import Final
 
 from rtmpump import log
@@ -31,11 +29,12 @@ from rtmpump.core.confirm_window import Window
 from rtmpump.core.refusals import Refusals
 from rtmpump.core.routes import Route, route
 from rtmpump.errors import LinkError, SpoolError, SpoolFailed
+from rtmpump.links.lifecycle import Lifecycle
 from rtmpump.links.rabbitmq import topology
 from rtmpump.links.rabbitmq.connection import Delivery, Properties, Rabbit
 from rtmpump.links.rabbitmq.errors import TOO_LARGE
 from rtmpump.links.rabbitmq.type_exchanges import TypeExchanges
-from rtmpump.links.retry import Retry, hold
+from rtmpump.links.retry import keep_trying
 from rtmpump.metrics import Metrics
 from rtmpump.spool import Row, Spool
 
@@ -61,17 +60,13 @@ class Publisher:
         config: Config,
         spool: Spool,
         metrics: Metrics,
-        *,
-        stop: Event,
-        up: Callable[[str, str], None],
-        down: Callable[[Retry], None],
+        lifecycle: Lifecycle,
     ) -> None:
         self._config = config
         self._spool = spool
         self._metrics = metrics
-        self._stop = stop
-        self._up = up
-        self._down = down
+        self.lifecycle = lifecycle
+        self._stop = lifecycle.stop
         self._window = Window(config.events.confirm_window)
         self._types = TypeExchanges(config)
         self._rabbit = Rabbit(LINK, config.broker, self)
@@ -92,12 +87,10 @@ class Publisher:
         self._patient_from = 0.0
         self._flush_planned = False
         self._told_unrouted = 0.0
-        self.beat = time.monotonic()
-        """When the loop last went round; ahead of now while it rests on purpose."""
 
     def run(self) -> None:
         """Publish until `stop` is set, or `finish` was called and the spool is empty."""
-        hold(self._session, policy=self._config.retry, stop=self._stop, told=self._down)
+        keep_trying(self._session, policy=self._config.retry, lifecycle=self.lifecycle)
 
     def wake(self) -> None:
         """There is something new in the spool, or a stop was asked for. From any thread."""
@@ -114,7 +107,7 @@ class Publisher:
         self.wake()
 
     def _session(self) -> None:
-        self.beat = time.monotonic()
+        self.lifecycle.progress()
         self._cursor = max(self._window.confirmed_upto, self._let_go_upto)
         self._window.reset(self._cursor)
         self._ready = self._held_back = self._is_blocked = self._flush_planned = False
@@ -185,7 +178,7 @@ class Publisher:
         self._ready = True
         self._asked_at = None
         self._metrics.link(LINK, True)
-        self._up(LINK, self._rabbit.node)
+        self.lifecycle.listener.link_up(LINK, self._rabbit.node)
         self._look()
 
     def _look(self) -> None:
@@ -359,7 +352,8 @@ class Publisher:
 
     def _check(self) -> None:
         """The watchdog: an event that waits too long for its confirm means a dead broker."""
-        self.beat = now = time.monotonic()
+        self.lifecycle.progress()
+        now = time.monotonic()
         if now - self._checked_at > 5 * _CHECK_EVERY:
             # It was us who slept (SIGSTOP, a frozen VM); the answers may lie in the socket.
             self._patient_from = now

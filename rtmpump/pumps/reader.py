@@ -17,9 +17,7 @@ One thread, one connection. `stop` is the one method for other threads.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextlib import suppress
-from threading import Event as Flag
 from typing import Final, Protocol
 
 from rtmpump import log
@@ -38,7 +36,8 @@ from rtmpump.errors import (
     TokenRefused,
     WriteFailed,
 )
-from rtmpump.links.retry import CallBudget, Retry, hold
+from rtmpump.links.lifecycle import Lifecycle
+from rtmpump.links.retry import CallBudget, keep_trying
 from rtmpump.links.slack.socket_mode import SocketMode
 from rtmpump.links.slack.web_api import Connected, SlackApi
 from rtmpump.links.slack.websocket import RtmSocket
@@ -92,10 +91,8 @@ class Reader:
         metrics: Metrics,
         *,
         ids: MessageIds,
-        stop: Flag,
+        lifecycle: Lifecycle,
         hearers: Hearers,
-        up: Callable[[str, str], None],
-        down: Callable[[Retry], None],
     ) -> None:
         self._config = config
         self._api = api
@@ -103,10 +100,9 @@ class Reader:
         self._spool = spool
         self._metrics = metrics
         self._ids = ids
-        self._stop = stop
+        self.lifecycle = lifecycle
+        self._stop = lifecycle.stop
         self._hearers = hearers
-        self._up = up
-        self._down = down
         self._budget = CallBudget(_CONNECT_CALLS, config.retry.max)
         self._answer = Connected(Secret(""), "", "", "", "")
         self._good_until_ms = spool.watermark_ms
@@ -116,24 +112,23 @@ class Reader:
         self._connection = 0
         self._refusing = ""
         self._gave_up = False
-        self.beat = time.monotonic()
-        """When the loop last went round; ahead of now while it rests on purpose."""
 
     def run(self) -> None:
         """Read until `stop` is called; TokenRefused if Slack says that there is no point."""
-        hold(self._session, policy=self._config.retry, stop=self._stop, told=self._down)
+        keep_trying(self._session, policy=self._config.retry, lifecycle=self.lifecycle)
 
     def stop(self) -> None:
         """Close the WebSocket in order and end. From any thread."""
         self._stop.set()
         self._socket.wake()
 
-    def begin(self, stop: Flag, covered_until_ms: int | None) -> None:
-        """Be ready for another `run`, until `stop` is set, after others may have read.
+    def begin(self, lifecycle: Lifecycle, covered_until_ms: int | None) -> None:
+        """Be ready for another `run`, with a lifecycle of its own, after others may have read.
 
         What they read, or told by a gap, is known up to `covered_until_ms`.
         """
-        self._stop = stop
+        self.lifecycle = lifecycle
+        self._stop = lifecycle.stop
         self._gave_up = False
         self._good_until_ms = later(self._good_until_ms, covered_until_ms)
         self._ended = Ended("takeover", "another pump may have been the active one", at_once=True)
@@ -144,11 +139,11 @@ class Reader:
         return self._good_until_ms
 
     def _session(self) -> None:
-        self.beat = time.monotonic() + self._config.retry.max / _CONNECT_CALLS
+        self.lifecycle.rest(self._config.retry.max / _CONNECT_CALLS)
         self._budget.wait(self._stop)
         self._live_since = None
         if not self._stop.is_set():
-            self.beat = time.monotonic()
+            self.lifecycle.progress()
             self._answer = self._api.connect()
         # A stop during that call: nobody needs the URL any more.
         if not self._stop.is_set():
@@ -156,7 +151,7 @@ class Reader:
 
     def _hold_connection(self) -> None:
         """Connect and read to the end; LinkError unless that was a stop."""
-        self.beat = time.monotonic()
+        self.lifecycle.progress()
         self._begun_ms = _now_ms()
         self._connection = self._socket.open(self._answer.url.reveal())
         try:
@@ -192,7 +187,7 @@ class Reader:
 
     def _turn(self, session: Session, wait: float) -> None:
         """Take in all that is ready, then do what is due."""
-        self.beat = time.monotonic()
+        self.lifecycle.progress()
         try:
             bodies = self._socket.read(min(wait, _LONGEST_READ))
         except LinkError as end:
@@ -278,7 +273,8 @@ class Reader:
         if batch.greeted:
             self._live_since = time.monotonic()
             self._metrics.link(LINK, True)
-            self._up(LINK, f"team {self._answer.team}, bot {self._answer.bot}")
+            where = f"team {self._answer.team}, bot {self._answer.bot}"
+            self.lifecycle.listener.link_up(LINK, where)
             self._hearers.connected(self._connection)
         for reply in batch.replies:
             self._hearers.replied(reply)
@@ -363,7 +359,8 @@ class Reader:
             self._spool.wait_room(_FULL_PAUSE)
         else:
             self._stop.wait(_DISK_PAUSE)
-        self.beat = now = time.monotonic()
+        self.lifecycle.progress()
+        now = time.monotonic()
         if session is not None:
             session.paused(now)
             self._ping_if_due(session)

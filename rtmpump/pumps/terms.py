@@ -11,19 +11,20 @@ One thread. `offer` and `close` may be called from others.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from threading import Condition
 from typing import Final, Generic, Protocol, TypeVar
 
+from rtmpump.links.lifecycle import Lifecycle
+
 _Term = TypeVar("_Term")
-_BEAT_EVERY: Final = 5.0
+_PROGRESS_EVERY: Final = 5.0
 
 
 class Pump(Protocol):
     """What works in a term."""
 
-    beat: float
+    lifecycle: Lifecycle
 
     def run(self) -> None:
         """Work until the term is over."""
@@ -39,20 +40,13 @@ class Turns(Generic[_Term]):
         self._offered: _Term | None = None
         self._closed = False
         self._pump: Pump | None = None
-        self._beat = time.monotonic()
+        self._own_lifecycle = Lifecycle()
 
     @property
-    def beat(self) -> float:
-        """When a loop last went round; ahead of now while it rests on purpose."""
+    def lifecycle(self) -> Lifecycle:
+        """That of the pump while it works in a term, else that of the wait for the next one."""
         pump = self._pump
-        return self._beat if pump is None else pump.beat
-
-    @beat.setter
-    def beat(self, at: float) -> None:
-        pump = self._pump
-        if pump is not None:
-            pump.beat = at
-        self._beat = at
+        return self._own_lifecycle if pump is None else pump.lifecycle
 
     def offer(self, term: _Term) -> None:
         """Begin this term as soon as the one before is over. From any thread."""
@@ -71,14 +65,14 @@ class Turns(Generic[_Term]):
         while (term := self._next()) is not None:
             self._pump = self._begin(term)
             self._pump.run()
-            self._beat = time.monotonic()
+            self._own_lifecycle.progress()
             self._pump = None
             self._rested()
 
     def _next(self) -> _Term | None:
         with self._changed:
             while self._offered is None and not self._closed:
-                self._beat = time.monotonic()
-                self._changed.wait(_BEAT_EVERY)
+                self._own_lifecycle.progress()
+                self._changed.wait(_PROGRESS_EVERY)
             term, self._offered = self._offered, None
             return None if self._closed else term

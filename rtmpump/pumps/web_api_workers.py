@@ -24,6 +24,7 @@ from typing import Final, NamedTuple
 
 from rtmpump.core.outbound.api_calls import CallAnswer
 from rtmpump.core.rate_limit import RateLimit
+from rtmpump.links.lifecycle import Lifecycle
 from rtmpump.links.slack.web_api import CallFailed, CallRefused, SlackApi
 
 WORKERS: Final = 4
@@ -63,7 +64,7 @@ class WebApiWorkers:
     ) -> None:
         self._api = api
         self._pace = RateLimit(rate, burst)
-        self._stop = stop
+        self.stop = stop
         self._changed = threading.Condition()
         self._line: deque[_Call] = deque()
         self._waiting: Counter[str] = Counter()
@@ -103,11 +104,11 @@ class WebApiWorkers:
     def _take(self, worker: Worker) -> _Call | None:
         """Wait for a call that may be made now; None at a stop."""
         with self._changed:
-            while not self._stop.is_set():
-                worker.beat = time.monotonic()
+            while not self.stop.is_set():
+                worker.lifecycle.progress()
                 call = self._next()
                 if call is not None:
-                    worker.beat += _CALLING
+                    worker.lifecycle.rest(_CALLING)
                     return call
                 self._changed.wait(_STOP_NOTICED)
         return None
@@ -163,8 +164,7 @@ class Worker:
 
     def __init__(self, calls: WebApiWorkers) -> None:
         self._calls = calls
-        self.beat = time.monotonic()
-        """When the loop last went round; ahead of now while it makes a call."""
+        self.lifecycle = Lifecycle(stop=calls.stop)
 
     def run(self) -> None:
         """Make calls until the stop; ConfigError and bugs go through."""

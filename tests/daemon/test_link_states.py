@@ -11,7 +11,7 @@ import pytest
 
 from rtmpump import log
 from rtmpump.daemon.link_states import Links
-from rtmpump.links.retry import Retry
+from rtmpump.links.lifecycle import RetryDetails
 from rtmpump.metrics import Metrics
 
 
@@ -29,16 +29,16 @@ def read(stream: io.StringIO) -> list[dict[str, Any]]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
-def failure(attempt: int, reason: str = "refused") -> Retry:
+def failure(attempt: int, reason: str = "refused") -> RetryDetails:
     """A broker that can't be reached."""
-    return Retry("broker_events", reason, "127.0.0.1:5672", attempt, 0.5)
+    return RetryDetails("broker_events", reason, "127.0.0.1:5672", attempt, 0.5)
 
 
 def test_one_line_for_each_change(lines: io.StringIO) -> None:
     """Up, down and up again are three lines, in the words of what happened."""
     links = Links(Metrics())
     links.up("slack", "team T1")
-    links.down(Retry("slack", "goodbye", "Slack said goodbye", 1, 0.0))
+    links.down(RetryDetails("slack", "goodbye", "Slack said goodbye", 1, 0.0))
     links.up("slack", "team T1")
     told = [line["event"] for line in read(lines)]
     assert told == ["slack.connected", "slack.disconnected", "slack.connected"]
@@ -116,5 +116,5 @@ def test_changes_are_bounded() -> None:
     links = Links(Metrics())
     for _ in range(500):
         links.up("slack", "team T1")
-        links.down(Retry("slack", "eof", "cut", 1, 0.0))
+        links.down(RetryDetails("slack", "eof", "cut", 1, 0.0))
     assert len(links.snapshot()["changes"]) == 50

@@ -22,7 +22,7 @@ StartPump = Callable[..., PumpProcess]
 # The daemon itself, but that a loop counts as hung after 8 seconds: more than its longest rest.
 IMPATIENT = (
     "-c",
-    "from rtmpump import cli, supervisor;"
+    "from rtmpump import cli; from rtmpump.daemon import supervisor;"
     "supervisor._STALLED_AFTER, supervisor._NODE_TIMEOUT = 8.0, 0.0;"
     "cli.main()",
 )

@@ -9,7 +9,8 @@ import pytest
 
 from rtmpump import config
 from rtmpump.errors import LinkError, TokenRefused
-from rtmpump.links.retry import CallBudget, Retry, hold
+from rtmpump.links.lifecycle import Lifecycle, RetryDetails
+from rtmpump.links.retry import CallBudget, keep_trying
 
 PLAIN = config.Retry(initial=1.0, max=10.0, jitter="none", healthy_after=30.0)
 
@@ -41,11 +42,11 @@ def script(*ends: Exception) -> Callable[[], None]:
     return make
 
 
-def told_of(*ends: Exception, policy: config.Retry = PLAIN) -> list[Retry]:
+def told_of(*ends: Exception, policy: config.Retry = PLAIN) -> list[RetryDetails]:
     """What `told` hears of a link with these ends; it has to be what was slept."""
-    told: list[Retry] = []
+    told: list[RetryDetails] = []
     stop = Naps()
-    hold(script(*ends), policy=policy, stop=stop, told=told.append)
+    keep_trying(script(*ends), policy=policy, lifecycle=Lifecycle(stop=stop), report=told.append)
     assert stop.naps == [retry.wait for retry in told]
     return told
 
@@ -63,8 +64,8 @@ def end(**facts: float | bool) -> LinkError:
 def test_what_is_told_names_the_link_and_its_end() -> None:
     """Link, reason, detail, the number of the attempt and the wait."""
     assert told_of(end(), end()) == [
-        Retry("slack", "cut", "no more", 1, 1.0),
-        Retry("slack", "cut", "no more", 2, 2.0),
+        RetryDetails("slack", "cut", "no more", 1, 1.0),
+        RetryDetails("slack", "cut", "no more", 2, 2.0),
     ]
 
 
@@ -108,7 +109,12 @@ def test_other_errors_go_through_at_once(error: Exception) -> None:
     """What no try can help is raised as it is, without a wait."""
     stop = Naps()
     with pytest.raises(type(error)) as caught:
-        hold(script(end(), error), policy=PLAIN, stop=stop, told=lambda _: None)
+        keep_trying(
+            script(end(), error),
+            policy=PLAIN,
+            lifecycle=Lifecycle(stop=stop),
+            report=lambda _: None,
+        )
     assert caught.value is error
     assert stop.naps == [1.0]
 
@@ -117,25 +123,35 @@ def test_a_stop_before_the_beginning_makes_nothing() -> None:
     """`make` isn't called at all."""
     stop = Naps()
     stop.set()
-    hold(script(KeyError("called")), policy=PLAIN, stop=stop, told=lambda _: None)
+    keep_trying(
+        script(KeyError("called")),
+        policy=PLAIN,
+        lifecycle=Lifecycle(stop=stop),
+        report=lambda _: None,
+    )
 
 
 def test_a_stop_during_a_wait_makes_nothing_more() -> None:
     """The wait that was cut short is not followed by another try."""
     stop = Naps(last=2)
-    hold(script(end(), end(), KeyError("called")), policy=PLAIN, stop=stop, told=lambda _: None)
+    keep_trying(
+        script(end(), end(), KeyError("called")),
+        policy=PLAIN,
+        lifecycle=Lifecycle(stop=stop),
+        report=lambda _: None,
+    )
     assert stop.naps == [1.0, 2.0]
 
 
 def test_an_end_after_the_stop_is_no_error() -> None:
     """A link that the stop broke ends in silence: nothing told, nothing raised, no wait."""
-    stop, told = Naps(), list[Retry]()
+    stop, told = Naps(), list[RetryDetails]()
 
     def make() -> None:
         stop.set()
         raise end()
 
-    hold(make, policy=PLAIN, stop=stop, told=told.append)
+    keep_trying(make, policy=PLAIN, lifecycle=Lifecycle(stop=stop), report=told.append)
     assert (told, stop.naps) == ([], [])
 
 
@@ -145,7 +161,12 @@ def test_a_stop_ends_a_real_wait() -> None:
     policy = config.Retry(initial=3600, max=3600, jitter="none")
 
     def work() -> None:
-        hold(script(end()), policy=policy, stop=stop, told=lambda _: asleep.set())
+        keep_trying(
+            script(end()),
+            policy=policy,
+            lifecycle=Lifecycle(stop=stop),
+            report=lambda _: asleep.set(),
+        )
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()

@@ -23,6 +23,7 @@ import pytest
 
 from rtmpump import config
 from rtmpump.errors import TokenRefused
+from rtmpump.links.lifecycle import Lifecycle
 from rtmpump.links.slack.web_api import SlackApi
 from rtmpump.links.slack.websocket import RtmSocket
 from rtmpump.pumps.dialer import Dialer
@@ -52,7 +53,7 @@ class Dialing:
             slack,
             SlackApi(slack),
             policy=config.Retry(**{"initial": 0.01, "max": 0.05} | retry),
-            stop=self.stop,
+            lifecycle=Lifecycle(stop=self.stop),
             deliver=self.delivered.append,
         )
         self.error: BaseException | None = None
@@ -73,7 +74,10 @@ class Dialing:
     def wait_waiting(self) -> None:
         """Until every order is done: it goes round with nothing to do, and says so."""
         began = time.monotonic()
-        wait_until(lambda: began < self.dialer.beat <= time.monotonic(), what="until it waits")
+        wait_until(
+            lambda: began < self.dialer.lifecycle.last_progress <= time.monotonic(),
+            what="until it waits",
+        )
 
     def end(self) -> None:
         """Stop it, and wait for the end of its thread."""
@@ -249,12 +253,12 @@ def test_it_tells_when_it_will_be_heard_of_again(workspace: Workspace, dial: Dia
     workspace.faults.api_errors[OPEN].append(Hang(3.0))
     dialing.order(1)
     wait_until(lambda: calls(workspace))
-    assert dialing.dialer.beat > time.monotonic() + 60
+    assert dialing.dialer.lifecycle.last_progress > time.monotonic() + 60
     dialing.wait_delivered(1)
     dialing.wait_waiting()
     workspace.faults.api_errors[OPEN].append(LIMITED)
     dialing.order(1)
-    wait_until(lambda: dialing.dialer.beat > time.monotonic() + 600)
+    wait_until(lambda: dialing.dialer.lifecycle.last_progress > time.monotonic() + 600)
 
 
 def test_a_wait_for_the_budget_is_no_standstill(workspace: Workspace, dial: Dial) -> None:
@@ -262,4 +266,4 @@ def test_a_wait_for_the_budget_is_no_standstill(workspace: Workspace, dial: Dial
     dialing = dial(connections=1, max=HOUR)
     dialing.order(5)
     dialing.wait_delivered(4)
-    wait_until(lambda: dialing.dialer.beat > time.monotonic() + HOUR / 4)
+    wait_until(lambda: dialing.dialer.lifecycle.last_progress > time.monotonic() + HOUR / 4)

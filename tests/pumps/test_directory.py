@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from rtmpump import config
+from rtmpump.links.lifecycle import Lifecycle
 from rtmpump.links.slack.web_api import SlackApi
 from rtmpump.pumps.directory import Directory
 from rtmpump.sandbox.slack.faults import HttpAnswer, Reset
@@ -30,7 +31,7 @@ class Office:
         self.directory = Directory(
             SlackApi(slack),
             policy=config.Retry(initial=0.01, max=0.05, jitter="none"),
-            stop=self.stop,
+            lifecycle=Lifecycle(stop=self.stop),
             fresh_for=fresh_for,
         )
         self.answers: queue.Queue[tuple[str, str | None, str]] = queue.Queue()
@@ -202,9 +203,8 @@ def test_a_stop_is_noticed_without_a_wake(office: Office) -> None:
 
 def test_bugs_go_through(workspace: Workspace) -> None:
     """An answer that raises ends the thread's work with its error: nothing is swallowed."""
-    stop = threading.Event()
     slack = config.Slack(token=config.Secret(workspace.token), api_url=workspace.api_url)
-    directory = Directory(SlackApi(slack), policy=config.Retry(), stop=stop)
+    directory = Directory(SlackApi(slack), policy=config.Retry(), lifecycle=Lifecycle())
 
     def answer(_found: str | None, _why: str) -> None:
         raise KeyError("bug")

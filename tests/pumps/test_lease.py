@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from threading import Event
 from typing import Any
 
 import pytest
@@ -15,11 +14,12 @@ import pytest
 from rtmpump.config import Broker as BrokerConfig
 from rtmpump.config import Config, Ha, Secret
 from rtmpump.config import Retry as RetryPolicy
+from rtmpump.links.lifecycle import Lifecycle, RetryDetails
 from rtmpump.links.rabbitmq import topology
-from rtmpump.links.retry import Retry
 from rtmpump.metrics import Metrics
 from rtmpump.pumps.lease import LINK, Lease
 from rtmpump.sandbox.ports import free_port
+from tests.support.links import LinkLog
 from tests.support.pump import Broker, wait_until
 
 LOCK = "rtmpump.lock"
@@ -33,7 +33,7 @@ class Host:
         self.covered = covered
         self.terms: list[int | None] = []
         self.ends: list[str] = []
-        self.failures: list[Retry] = []
+        self.failures: list[RetryDetails] = []
         self.metrics = Metrics()
         self.lease = Lease(
             Config(
@@ -44,9 +44,7 @@ class Host:
             self.metrics,
             self,
             covered=lambda: self.covered,
-            stop=Event(),
-            up=lambda _link, _where: None,
-            down=self.failures.append,
+            lifecycle=Lifecycle(LinkLog([], self.failures)),
         )
         self.thread = threading.Thread(target=self.lease.run, daemon=True)
         self.thread.start()

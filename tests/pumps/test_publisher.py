@@ -18,13 +18,14 @@ from rtmpump.config import Retry as RetryConfig
 from rtmpump.core.event_types import TYPES
 from rtmpump.core.refusals import Refusals
 from rtmpump.errors import SpoolFailed
+from rtmpump.links.lifecycle import Lifecycle, RetryDetails
 from rtmpump.links.rabbitmq.batch_publish import FastPublish
-from rtmpump.links.retry import Retry
 from rtmpump.metrics import Metrics
 from rtmpump.pumps.publisher import Publisher
 from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.spool import Row, Spool
+from tests.support.links import LinkLog
 from tests.support.pump import Broker, Message, wait_until
 
 SECONDS = 60.0
@@ -54,15 +55,13 @@ class Pumping:
         self.metrics = Metrics()
         self.stop = threading.Event()
         self.ups: list[str] = []
-        self.downs: list[Retry] = []
+        self.downs: list[RetryDetails] = []
         self.error: BaseException | None = None
         self.publisher = Publisher(
             self.config,
             self.spool,
             self.metrics,
-            stop=self.stop,
-            up=lambda _link, where: self.ups.append(where),
-            down=self.downs.append,
+            Lifecycle(LinkLog(self.ups, self.downs), self.stop),
         )
         self.thread = threading.Thread(target=self._run, daemon=True)
 
@@ -96,7 +95,7 @@ class Pumping:
             pytest.fail(f"not empty: {told}, {self.counts}, {self.downs[-3:]}, {self.ups}")
         assert self.error is None
 
-    def wait_down(self, reason: str) -> Retry:
+    def wait_down(self, reason: str) -> RetryDetails:
         """The link ended for this reason."""
         wait_until(lambda: any(one.reason == reason for one in self.downs), what=f"for {reason}")
         return next(one for one in self.downs if one.reason == reason)

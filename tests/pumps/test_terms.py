@@ -8,6 +8,7 @@ from threading import Event
 
 import pytest
 
+from rtmpump.links.lifecycle import Lifecycle
 from rtmpump.pumps.terms import Turns
 from tests.support.pump import wait_until
 
@@ -16,7 +17,7 @@ class Work:
     """Works until its term is ended, and remembers which terms it saw."""
 
     def __init__(self) -> None:
-        self.beat = 0.0
+        self.lifecycle = Lifecycle()
         self.stop = Event()
         self.seen: list[Event] = []
         self.rests = 0
@@ -99,11 +100,11 @@ def test_no_term_begins_after_the_close(turns: Turns[Event], work: Work) -> None
     assert work.seen == [first]
 
 
-def test_its_beat_is_that_of_the_pump_that_works(turns: Turns[Event], work: Work) -> None:
+def test_its_progress_is_that_of_the_pump_that_works(turns: Turns[Event], work: Work) -> None:
     """A loop that hangs must be seen, and one that rests must not be taken for one."""
-    assert turns.beat > 0
+    assert turns.lifecycle is not work.lifecycle
+    assert turns.lifecycle.last_progress > 0
     turns.offer(Event())
     wait_until(lambda: work.is_working)
-    assert turns.beat == 0.0
-    turns.beat = 7.0
-    assert work.beat == turns.beat == 7.0
+    work.lifecycle.last_progress = 7.0
+    assert turns.lifecycle.last_progress == 7.0

@@ -16,13 +16,14 @@ from rtmpump.config import Config, Secret, SpoolConfig
 from rtmpump.core.frames import Reply, parse
 from rtmpump.core.session import MessageIds
 from rtmpump.errors import LinkError, RtmpumpError
-from rtmpump.links.retry import Retry
+from rtmpump.links.lifecycle import Lifecycle, RetryDetails
 from rtmpump.links.slack.web_api import Connected, SlackApi
 from rtmpump.links.slack.websocket import RtmSocket
 from rtmpump.metrics import Metrics
 from rtmpump.pumps.reader import Reader
 from rtmpump.sandbox.slack.workspace import Workspace
 from rtmpump.spool import Appended, Row, Spool
+from tests.support.links import LinkLog
 
 SECONDS = 60.0
 HELLO = b'{"type":"hello"}'
@@ -169,7 +170,7 @@ class Reading:
         self.told = Told()
         self.metrics = Metrics()
         self.ups: list[str] = []
-        self.downs: list[Retry] = []
+        self.downs: list[RetryDetails] = []
         self.error: BaseException | None = None
         self.spool = spool
         self.stop_flag = threading.Event()
@@ -180,10 +181,8 @@ class Reading:
             spool,
             self.metrics,
             ids=MessageIds(),
-            stop=self.stop_flag,
+            lifecycle=Lifecycle(LinkLog(self.ups, self.downs), self.stop_flag),
             hearers=self.told,
-            up=lambda _link, where: self.ups.append(where),
-            down=self.downs.append,
         )
         self.thread = threading.Thread(target=self._run, name="reader under test")
 

@@ -11,6 +11,7 @@ from rtmpump import config
 from rtmpump.core.frames import Hello, Reply, parse
 from rtmpump.core.session import MessageIds
 from rtmpump.errors import LinkError
+from rtmpump.links.lifecycle import Lifecycle, RetryDetails
 from rtmpump.links.slack.web_api import SlackApi
 from rtmpump.links.slack.websocket import RtmSocket
 from rtmpump.metrics import Metrics
@@ -18,6 +19,7 @@ from rtmpump.pumps.directory import Directory
 from rtmpump.pumps.outbound.sender import Close, LinkDown, LinkUp, Sender
 from rtmpump.pumps.web_api_workers import WebApiWorkers
 from rtmpump.sandbox.slack.workspace import Workspace
+from tests.support.links import LinkLog
 from tests.support.pump import SECONDS, wait_until
 
 
@@ -28,11 +30,13 @@ class SenderRig:
         self.config = _config(workspace, broker_url, {"rate": 1_000.0, "burst": 100} | outbound)
         self.socket = RtmSocket(self.config.slack)
         self.stop = threading.Event()
-        self.ended: list[str] = []
-        self.ups = 0
+        self._ups: list[str] = []
+        self._downs: list[RetryDetails] = []
         self._errors: list[BaseException] = []
         self._api = SlackApi(self.config.slack)
-        self._directory = Directory(self._api, policy=self.config.retry, stop=self.stop)
+        self._directory = Directory(
+            self._api, policy=self.config.retry, lifecycle=Lifecycle(stop=self.stop)
+        )
         self.metrics = Metrics()
         self.calls = WebApiWorkers(self._api, rate=1_000.0, burst=100, stop=self.stop)
         self.sender = Sender(
@@ -42,9 +46,7 @@ class SenderRig:
             submit=self.calls.submit,
             lookup=self._directory.lookup,
             ids=MessageIds(),
-            stop=self.stop,
-            up=self._up,
-            down=lambda retry: self.ended.append(retry.reason),
+            lifecycle=Lifecycle(LinkLog(self._ups, self._downs), self.stop),
         )
         workers = [worker.run for worker in self.calls.workers]
         bodies = (self.sender.run, self._read, self._directory.run, *workers)
@@ -53,6 +55,16 @@ class SenderRig:
             thread.start()
         wait_until(lambda: self.ups, what="for the broker")
         assert workspace.wait_live(SECONDS)
+
+    @property
+    def ups(self) -> int:
+        """How often the broker was connected."""
+        return len(self._ups)
+
+    @property
+    def ended(self) -> list[str]:
+        """Why its connections ended."""
+        return [retry.reason for retry in self._downs]
 
     @property
     def has_ended(self) -> bool:
@@ -71,9 +83,6 @@ class SenderRig:
             assert not thread.is_alive()
         for error in self._errors:
             raise error
-
-    def _up(self, _link: str, _where: str) -> None:
-        self.ups += 1
 
     def _kept(self, body: Any) -> None:
         try:

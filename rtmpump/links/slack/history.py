@@ -13,7 +13,6 @@ Laws:
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final
@@ -21,7 +20,8 @@ from typing import Any, Final
 from rtmpump import config
 from rtmpump.core.missed_messages import Moment
 from rtmpump.core.rate_limit import RateLimit
-from rtmpump.links.retry import Retry, hold
+from rtmpump.links.lifecycle import Lifecycle, RetryDetails
+from rtmpump.links.retry import keep_trying
 from rtmpump.links.slack.web_api import CallFailed, CallRefused, SlackApi
 
 KINDS: Final = ("public_channel", "private_channel", "mpim", "im")
@@ -40,30 +40,25 @@ class Stopped(Exception):
 
 
 class History:
-    """Reads what was said; one thread. Each method raises CallRefused and Stopped.
-
-    `resting` hears until when (monotonic) there may be no sign of progress.
-    """
+    """Reads what was said; one thread. Each method raises CallRefused and Stopped."""
 
     def __init__(
         self,
         api: SlackApi,
         *,
         policy: config.Retry,
-        stop: threading.Event,
-        told: Callable[[Retry], None],
-        resting: Callable[[float], None],
+        lifecycle: Lifecycle,
+        report: Callable[[RetryDetails], None],
     ) -> None:
         self._api = api
         self._policy = policy
-        self._stop = stop
-        self._told = told
-        self._resting = resting
+        self._lifecycle = lifecycle
+        self._report = report
         self._pace = RateLimit(_RATE, _BURST)
 
-    def begin(self, stop: threading.Event) -> None:
-        """Go on until this is set, at the pace of before."""
-        self._stop = stop
+    def begin(self, lifecycle: Lifecycle) -> None:
+        """Go on with another lifecycle, at the pace of before."""
+        self._lifecycle = lifecycle
 
     def conversations(self, kind: str) -> Iterator[list[str]]:
         """The ids of all of one kind that the bot is in."""
@@ -116,7 +111,7 @@ class History:
         def ask() -> None:
             nonlocal tries
             self._wait_for_pace(method)
-            if self._stop.is_set():
+            if self._lifecycle.stop.is_set():
                 return
             try:
                 answers.append(self._api.call(method, arguments))
@@ -126,16 +121,17 @@ class History:
                     raise CallRefused(failed.reason, failed.detail) from None
                 raise
 
-        hold(ask, policy=self._policy, stop=self._stop, told=self._told)
+        keep_trying(ask, policy=self._policy, lifecycle=self._lifecycle, report=self._report)
         if not answers:
             raise Stopped
         return answers[0]
 
     def _wait_for_pace(self, method: str) -> None:
-        while (wait := self._pace.take(method, time.monotonic())) and not self._stop.is_set():
-            self._resting(time.monotonic() + wait)
-            self._stop.wait(wait)
-        self._resting(time.monotonic())
+        stop = self._lifecycle.stop
+        while (wait := self._pace.take(method, time.monotonic())) and not stop.is_set():
+            self._lifecycle.rest(wait)
+            stop.wait(wait)
+        self._lifecycle.progress()
 
 
 def _next_cursor(answer: Json) -> str:

@@ -30,7 +30,7 @@ from rtmpump.core import missed_messages, pump_events
 from rtmpump.core.missed_messages import Gap, Said, Span
 from rtmpump.core.routes import BACKFILL
 from rtmpump.errors import SpoolFailed, SpoolFull
-from rtmpump.links.retry import Retry
+from rtmpump.links.lifecycle import Lifecycle, RetryDetails
 from rtmpump.links.slack.history import KINDS, PAGE, History, Stopped
 from rtmpump.links.slack.web_api import CallRefused, SlackApi
 from rtmpump.metrics import Metrics
@@ -77,7 +77,7 @@ class Backfill:
         gaps: Gaps,
         metrics: Metrics,
         *,
-        stop: threading.Event,
+        lifecycle: Lifecycle,
         stored: Callable[[], None],
     ) -> None:
         self._ignore = config.events.ignore
@@ -85,16 +85,13 @@ class Backfill:
         self._spool = spool
         self._gaps = gaps
         self._metrics = metrics
-        self._stop = stop
+        self.lifecycle = lifecycle
+        self._stop = lifecycle.stop
         self._stored = stored
-        self._history = History(
-            api, policy=config.retry, stop=stop, told=self._waits, resting=self._rests_until
-        )
+        self._history = History(api, policy=config.retry, lifecycle=lifecycle, report=_report_wait)
         self._said: dict[str, set[str]] = defaultdict(set)
         self._changed = threading.Condition()
         self._is_known_whose = False
-        self.beat = time.monotonic()
-        """When the loop last went round; ahead of now while it rests on purpose."""
 
     def missed(self, from_ms: int, to_ms: int, team: str, bot: str) -> None:
         """Slack may have sent what nobody received, between these times. From any thread."""
@@ -108,10 +105,11 @@ class Backfill:
         with self._changed:
             self._changed.notify_all()
 
-    def begin(self, stop: threading.Event) -> None:
-        """Be ready for another `run`, until `stop` is set."""
-        self._stop = stop
-        self._history.begin(stop)
+    def begin(self, lifecycle: Lifecycle) -> None:
+        """Be ready for another `run`, with a lifecycle of its own."""
+        self.lifecycle = lifecycle
+        self._stop = lifecycle.stop
+        self._history.begin(lifecycle)
 
     def run(self) -> None:
         """Fill gaps until the stop; SpoolError and bugs go through."""
@@ -125,7 +123,7 @@ class Backfill:
         """Wait for a gap; None at a stop."""
         with self._changed:
             while not self._stop.is_set():
-                self.beat = time.monotonic()
+                self.lifecycle.progress()
                 # Before the first hello nobody knows which team the token is of.
                 gap = self._gaps.first() if self._is_known_whose else None
                 if gap is not None:
@@ -260,10 +258,10 @@ class Backfill:
         now_ms = time.time_ns() // 1_000_000
         items = [(now_ms, body) for body in bodies]
         while not self._try_to_store(gap, items, source):
-            self._rests_until(time.monotonic() + _ROOM_ASKED)
+            self.lifecycle.rest(_ROOM_ASKED)
             if self._stop.wait(_ROOM_ASKED):
                 raise Stopped
-        self._rests_until(time.monotonic())
+        self.lifecycle.progress()
         self._stored()
 
     def _try_to_store(self, gap: Gap, items: list[tuple[int, bytes]], source: str) -> bool:
@@ -294,13 +292,10 @@ class Backfill:
             )
         self._said.clear()
 
-    def _waits(self, retry: Retry) -> None:
-        self._rests_until(time.monotonic() + retry.wait)
-        tell = _log.info if retry.reason == "ratelimited" else _log.warning
-        tell("backfill.waits", **retry._asdict())
 
-    def _rests_until(self, at: float) -> None:
-        self.beat = at
+def _report_wait(retry: RetryDetails) -> None:
+    tell = _log.info if retry.reason == "ratelimited" else _log.warning
+    tell("backfill.waits", **retry._asdict())
 
 
 def _batches(said: Iterable[Said]) -> Iterator[list[Said]]:

@@ -19,7 +19,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
-from threading import Event, Lock
+from threading import Lock
 from typing import Final
 
 from rtmpump import log
@@ -42,10 +42,11 @@ from rtmpump.core.outbound.outcome import Outcome
 from rtmpump.core.outbound.redelivery import Redelivery
 from rtmpump.core.session import MessageIds
 from rtmpump.errors import CommandRejected
+from rtmpump.links.lifecycle import Lifecycle
 from rtmpump.links.rabbitmq import topology
 from rtmpump.links.rabbitmq.connection import Delivery, Properties, Rabbit
 from rtmpump.links.rabbitmq.results import Results
-from rtmpump.links.retry import Retry, hold
+from rtmpump.links.retry import keep_trying
 from rtmpump.metrics import Metrics
 from rtmpump.pumps.outbound.api_caller import Caller, Submit
 from rtmpump.pumps.outbound.rtm_writer import Send, Writer
@@ -60,7 +61,7 @@ _ORPHANS_COME: Final = 60.0
 _ACK_ARRIVES: Final = 60.0
 # It puts back what an ended connection had within milliseconds, once it knows of the end.
 _RETURNS_COME: Final = 2.0
-_BEAT_EVERY: Final = 1.0
+_PROGRESS_EVERY: Final = 1.0
 # A list of channels takes a second or two; a directory that Slack doesn't answer must stop nobody.
 _NAMES_COME: Final = 5.0
 
@@ -81,17 +82,14 @@ class Sender:
         submit: Submit,
         lookup: Lookup,
         ids: MessageIds,
-        stop: Event,
-        up: Callable[[str, str], None],
-        down: Callable[[Retry], None],
+        lifecycle: Lifecycle,
     ) -> None:
         self._config = config
         self._outbound = config.outbound
         self._metrics = metrics
         self._lookup = lookup
-        self._stop = stop
-        self._up = up
-        self._down = down
+        self.lifecycle = lifecycle
+        self._stop = lifecycle.stop
         self._rabbit = Rabbit(LINK, config.broker, self)
         self._results = Results(config.outbound, acked=self._acked, buried=metrics.dead_letter)
         self._writer = Writer(config, send=send, ids=ids, settled=self._settled)
@@ -108,12 +106,10 @@ class Sender:
         self._finishing = False
         self._consuming_since: float | None = None
         self._timer: tuple[float, Callable[[], None]] | None = None
-        self.beat = time.monotonic()
-        """When the loop last went round; ahead of now while it rests on purpose."""
 
     def run(self) -> None:
         """Send until `stop` is set or `Finish` was told and nothing is under way."""
-        hold(self._session, policy=self._config.retry, stop=self._stop, told=self._down)
+        keep_trying(self._session, policy=self._config.retry, lifecycle=self.lifecycle)
 
     def tell(self, note: Note) -> None:
         """Bring a note to this pump; from any thread, also while the broker is away."""
@@ -136,7 +132,7 @@ class Sender:
         return len(self._jobs)
 
     def _session(self) -> None:
-        self.beat = time.monotonic()
+        self.lifecycle.progress()
         self._timer = None
         self._rabbit = Rabbit(LINK, self._config.broker, self)
         self._results.begin(self._rabbit)
@@ -168,13 +164,13 @@ class Sender:
         if self._redelivery.begun(now) is not None:
             self._rabbit.later(_RETURNS_COME, self._take_late)
         self._metrics.link(LINK, True)
-        self._up(LINK, self._rabbit.node)
+        self.lifecycle.listener.link_up(LINK, self._rabbit.node)
         self._tick()
         self._read_mailbox()
 
     def _tick(self) -> None:
-        self.beat = time.monotonic()
-        self._rabbit.later(_BEAT_EVERY, self._tick)
+        self.lifecycle.progress()
+        self._rabbit.later(_PROGRESS_EVERY, self._tick)
 
     def settled(self, tag: int, multiple: bool, ok: bool) -> None:
         """A result or a dead letter was confirmed, or refused."""

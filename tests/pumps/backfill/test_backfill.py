@@ -14,6 +14,7 @@ import pytest
 
 from rtmpump import config
 from rtmpump.core.missed_messages import Gap
+from rtmpump.links.lifecycle import Lifecycle
 from rtmpump.links.slack.web_api import SlackApi
 from rtmpump.metrics import Metrics
 from rtmpump.pumps.backfill import pump as backfill
@@ -52,7 +53,7 @@ class Filling:
             self.spool,
             self.gaps,
             self.metrics,
-            stop=self.stop,
+            lifecycle=Lifecycle(stop=self.stop),
             stored=lambda: None,
         )
         self.error: BaseException | None = None
@@ -71,7 +72,7 @@ class Filling:
         self.stop = threading.Event()
         if stopped:
             self.stop.set()
-        self.pump.begin(self.stop)
+        self.pump.begin(Lifecycle(stop=self.stop))
         self.thread = threading.Thread(target=self._run)
         self.thread.start()
 
@@ -307,7 +308,9 @@ def test_a_spool_that_is_half_full_is_left_to_live_events(workspace: Workspace, 
         last = filling.spool.append([(1, b" " * 65_536)], team="T1", bot="U1").last_seq
     missed(filling, around(*ts))
     assert workspace.wait(lambda: calls(workspace))
-    wait_until(lambda: filling.pump.beat > time.monotonic(), what="until it rests")
+    wait_until(
+        lambda: filling.pump.lifecycle.last_progress > time.monotonic(), what="until it rests"
+    )
     assert filling.spool.usage().last_seq == last
     filling.spool.confirm(last)
     filling.spool.flush()

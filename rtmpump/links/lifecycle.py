@@ -1,0 +1,60 @@
+"""What all pumps share: when to stop, who hears of their links, and when they last made progress.
+
+Laws: the thread that runs the pump is the only one that writes `last_progress`; any thread may read
+it, and any thread may set `stop`. A listener is called on the thread of the pump.
+"""
+
+from __future__ import annotations
+
+import time
+from threading import Event
+from typing import NamedTuple, Protocol
+
+
+class RetryDetails(NamedTuple):
+    """A link ended for the `attempt`th time in a row; the next try comes in `wait` seconds."""
+
+    link: str
+    reason: str
+    detail: str
+    attempt: int
+    wait: float
+
+
+class LinkListener(Protocol):
+    """Who is called when a link changes; both methods return at once."""
+
+    def link_up(self, link: str, where: str) -> None:
+        """Take in that a link was made; `where` names the other end."""
+
+    def link_down(self, retry: RetryDetails) -> None:
+        """Take in that a link ended or was not made, before the wait for the next try begins."""
+
+
+class NoListener:
+    """The listener of a pump that reports no links."""
+
+    def link_up(self, link: str, where: str) -> None:
+        """Do nothing."""
+
+    def link_down(self, retry: RetryDetails) -> None:
+        """Do nothing."""
+
+
+class Lifecycle:
+    """The `stop` flag of one run of a pump, its `listener`, and its `last_progress`."""
+
+    def __init__(self, listener: LinkListener | None = None, stop: Event | None = None) -> None:
+        """Begin with a flag of its own that is not set, unless `stop` is given."""
+        self.listener = NoListener() if listener is None else listener
+        self.stop = Event() if stop is None else stop
+        self.last_progress = time.monotonic()
+        """When the loop last went round (seconds, monotonic); ahead of now during a rest."""
+
+    def progress(self) -> None:
+        """Note that the loop goes round."""
+        self.last_progress = time.monotonic()
+
+    def rest(self, seconds: float) -> None:
+        """Announce that no progress is to be expected for so many seconds."""
+        self.last_progress = time.monotonic() + seconds
