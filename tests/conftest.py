@@ -72,11 +72,8 @@ def reports() -> Reports:
 @pytest.fixture
 def workspace() -> Iterator[Workspace]:
     """A workspace with a token of its own, so that a token in a log is this one."""
-    tokens = {
-        "token": f"xoxb-{secrets.token_hex(16)}",
-        "app_token": f"xapp-{secrets.token_hex(16)}",
-    }
-    with Workspace(**tokens) as workspace:
+    token, app_token = f"xoxb-{secrets.token_hex(16)}", f"xapp-{secrets.token_hex(16)}"
+    with Workspace(token=token, app_token=app_token) as workspace:
         yield workspace
 
 

@@ -14,7 +14,8 @@ import pytest
 from rtmpump import config
 from rtmpump.config import Config, Secret
 from rtmpump.errors import ConfigError
-from tests.support.config import ENV, EXAMPLE, ROOT, TOKEN, at, load, told
+from tests.support.config import ENV, EXAMPLE, TOKEN, at, load, told
+from tests.support.paths import ROOT
 
 # Every key and its default, as users are told; `token` is what ENV gives.
 DEFAULTS: dict[str, dict[str, Any]] = {

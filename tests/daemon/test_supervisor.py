@@ -19,7 +19,8 @@ from rtmpump.sandbox.slack.faults import Hang
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
 from tests.support.http import ask
-from tests.support.pump import ROOT, PumpProcess, wait_until
+from tests.support.paths import ROOT
+from tests.support.pump import PumpProcess, wait_until
 
 # Nobody listens there, so these pumps have a workspace and no broker.
 NO_BROKER = "amqp://guest:guest@127.0.0.1:1/%2F"

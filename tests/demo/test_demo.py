@@ -11,9 +11,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -95,7 +96,7 @@ class Demo:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
+def folder(tmp_path: Path) -> Path:
     """Where the demo may put its temporary folders; a socket's path there must stay short."""
     place = tmp_path / "t"
     place.mkdir()
@@ -229,9 +230,9 @@ def test_each_kind_of_strike_comes_and_leaves_time_to_recover(seed: int) -> None
 def test_names_on_a_users_broker_are_all_our_own() -> None:
     """Nothing that somebody else may have is declared, so nothing of theirs is deleted."""
     names = Names(own=True)
+    keys: Mapping[str, Any] = names.settings()
     settings = config.Config(
-        events=config.Events(**names.settings()["events"]),
-        outbound=config.Outbound(**names.settings()["outbound"]),
+        events=config.Events(**keys["events"]), outbound=config.Outbound(**keys["outbound"])
     )
     items = names.all_items(settings)
     made = [item for item in items if not isinstance(item, topology.Binding)]

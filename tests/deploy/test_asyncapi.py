@@ -155,7 +155,9 @@ def test_what_people_do_over_socket_mode_is_told() -> None:
         assert route_problems(named) == []
 
 
-values = st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=300), st.just([]))
+values: st.SearchStrategy[Any] = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.text(max_size=300), st.just([])
+)
 names = st.sampled_from(
     ["type", "subtype", "channel", "user", "ts", "event_ts", "hidden", "reply_to", "text"]
 )
@@ -203,7 +205,7 @@ good = {
     ),
     "ids": st.one_of(ids, st.integers(499, 501).map(lambda count: ["U1"] * count)),
 }
-odd = st.one_of(values, st.just({}), st.just("massage"))
+odd: st.SearchStrategy[Any] = st.one_of(values, st.just({}), st.just("massage"))
 near = st.fixed_dictionaries(
     {}, optional={name: st.one_of(value, value, value, odd) for name, value in good.items()}
 )

@@ -8,6 +8,7 @@ import secrets
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -173,8 +174,8 @@ def test_with_the_definitions_the_pump_needs_no_configure(
     configure = call.index("rtm-pump") + 1
     node.ctl(*call[:configure], "^$", *call[configure + 1 :])
     url = urls["rtm-pump"].rpartition("/")[0] + f"/{vhost}"
-    sections = {"broker": {"declare": "passive"}, "ha": {"enabled": ha}}
-    with PumpProcess(tmp_path, workspace, url, **sections) as pump:
+    broker, elects = {"declare": "passive"}, {"enabled": ha}
+    with PumpProcess(tmp_path, workspace, url, broker=broker, ha=elects) as pump:
         pump.wait_ready()
         assert refused(url, lambda channel: channel.exchange_delete("rtm.message"))
     node.ctl("delete_vhost", vhost)
@@ -273,8 +274,8 @@ def test_a_consumer_has_no_way_round(urls: Urls) -> None:
     assert refused(url, lambda channel: channel.queue_declare("consumer.x", arguments=smuggler))
     assert refused(url, lambda channel: channel.queue_bind("rtm.outbound", "rtm.message", "#"))
     for queue in ("rtm.outbound", "rtm.outbound.dead", "rtm.unrouted"):
-        assert refused(url, lambda channel, queue=queue: channel.basic_get(queue))
-        assert refused(url, lambda channel, queue=queue: channel.queue_purge(queue))
+        assert refused(url, partial(BlockingChannel.basic_get, queue=queue))
+        assert refused(url, partial(BlockingChannel.queue_purge, queue=queue))
     assert refused(url, lambda channel: channel.exchange_delete("rtm.message"))
 
 
@@ -306,7 +307,7 @@ def test_a_producer_reads_no_events(urls: Urls) -> None:
     assert refused(url, lambda channel: channel.queue_declare("own", durable=True))
     assert refused(url, lambda channel: channel.basic_publish("rtm.events", "message", b"{}"))
     for queue in (theirs, "rtm.outbound", "rtm.outbound.dead", "rtm.unrouted"):
-        assert refused(url, lambda channel, queue=queue: channel.basic_get(queue))
+        assert refused(url, partial(BlockingChannel.basic_get, queue=queue))
 
 
 @pytest.mark.usefixtures("pump")

@@ -10,7 +10,7 @@ import pytest
 
 from rtmpump.core.routes import route
 from rtmpump.sandbox.slack import rtm
-from rtmpump.sandbox.slack.faults import Hang, HttpAnswer
+from rtmpump.sandbox.slack.faults import ApiFault, Hang, HttpAnswer
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
 from tests.support.pump import Broker, Message, PumpProcess, wait_until
@@ -168,9 +168,9 @@ def test_a_cut_is_filled_while_live_events_go_on(
     pump: PumpProcess, broker: Broker, workspace: Workspace
 ) -> None:
     """A new connection is not waited for by the history, nor the other way round."""
-    refusing = deque(["internal_error"] * 1000)
+    refusing: deque[ApiFault] = deque(["internal_error"] * 1000)
     workspace.faults.api_errors["rtm.connect"] = refusing
-    slow = deque([HttpAnswer(429, {"Retry-After": "1"})] * 1000)
+    slow: deque[ApiFault] = deque([HttpAnswer(429, {"Retry-After": "1"})] * 1000)
     workspace.faults.api_errors[HISTORY] = slow
     workspace.cut()
     assert workspace.wait(lambda: not workspace.live)
@@ -367,7 +367,7 @@ def test_a_new_gap_while_one_is_filled_is_filled_too(
 
     away(pump, workspace, say)
     pump.wait_log("backfill.began")
-    refusing = deque(["internal_error"] * 1000)
+    refusing: deque[ApiFault] = deque(["internal_error"] * 1000)
     workspace.faults.api_errors["rtm.connect"] = refusing
     workspace.cut()
     assert workspace.wait(lambda: not workspace.live)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -63,6 +63,11 @@ def ask(node: RabbitNode, text: str) -> bool:
         time.sleep(0.1)
 
 
+def confirms_more_than(port: int, count: int) -> Callable[[], bool]:
+    """Whether the broker has taken more events than that, when it is called."""
+    return lambda: confirmed(port) > count
+
+
 def confirmed(port: int) -> int:
     """How many events the broker has taken from the pump."""
     with urlopen(f"http://127.0.0.1:{port}/status", timeout=SECONDS) as answer:
@@ -90,8 +95,7 @@ def test_any_node_may_be_killed(
             victim = our_node(pump, nodes, "broker_events")
             others = [node for node in nodes if node is not victim]
             victim.kill()
-            sent = len(flood.at)
-            wait_until(lambda sent=sent: confirmed(port) > sent, 60, pump.output)
+            wait_until(confirms_more_than(port, len(flood.at)), 60, pump.output)
             assert ask(others[-1], "still here")
             victim.start()
             wait_for_members(others[0])

@@ -82,6 +82,12 @@ def acknowledged(workspace: Workspace) -> Callable[[], bool]:
     return lambda: not workspace.unacknowledged()
 
 
+def all_replaced(workspace: Workspace) -> Callable[[], bool]:
+    """Whether two others are there instead of all connections of now, when it is called."""
+    before = set(workspace.sockets)
+    return lambda: len(set(workspace.sockets) - before) == 2 and not set(workspace.sockets) & before
+
+
 class Flood(test_crash.Flood):
     """Numbered messages, one after the other, whoever is connected."""
 
@@ -320,14 +326,9 @@ def test_a_refresh_opens_no_gap(
     pump = start_socket()
     with Flood(workspace) as flood:
         for reason in ("warning", "refresh_requested"):
-            before = set(workspace.sockets)
+            replaced = all_replaced(workspace)
             workspace.disconnect(reason, close_after=20.0)
-            wait_until(
-                lambda before=before: (
-                    len(set(workspace.sockets) - before) == 2
-                    and not set(workspace.sockets) & before
-                )
-            )
+            wait_until(replaced)
             flood.wait_for(20)
     wait_until(acknowledged(workspace))
     stop(pump)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 import time
 from collections import deque
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -67,7 +69,7 @@ def test_blocks_and_attachments_are_passed_through(
     assert broker.ask({"channel": "C0GENERAL", "attachments": [attachment]})["ok"]
     assert [one.blocks for one in workspace.sent] == [[SECTION], None]
     assert [one.attachments for one in workspace.sent] == [None, [attachment]]
-    wrong = {
+    wrong: dict[str, list[Any]] = {
         "blocks": [{}, [], "x", [1], [SECTION, {"text": "no type"}], [SECTION] * 51],
         "attachments": [{}, [], ["x"], [attachment] * 101],
     }
@@ -191,6 +193,11 @@ def test_it_needs_no_websocket(
     assert broker.ask({"channel": "C0GENERAL", "text": "x"})["ok"]
 
 
+def more_sent(workspace: Workspace, count: int) -> Callable[[], bool]:
+    """Whether more than that came to Slack, when it is called."""
+    return lambda: len(workspace.sent) > count
+
+
 def test_kills_lose_no_command(
     start_socket: StartSocketPump, broker: Broker, workspace: Workspace
 ) -> None:
@@ -198,7 +205,7 @@ def test_kills_lose_no_command(
     pump = start_socket(outbound={"rate": 100.0, "burst": 100})
     commands = [broker.command({"channel": "C0GENERAL", "text": f"{n:03d}"}) for n in range(120)]
     for kill in range(4):
-        wait_until(lambda kill=kill: len(workspace.sent) > 20 * (kill + 1))
+        wait_until(more_sent(workspace, 20 * (kill + 1)))
         pump.signal(signal.SIGKILL)
         pump.wait()
         pump.start()

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 
 from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
-from rtmpump.sandbox.slack.faults import HttpAnswer
+from rtmpump.sandbox.slack.faults import ApiFault, HttpAnswer
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.e2e.test_crash import Flood, all_events, gaps, numbers, until_number, untold
 from tests.e2e.test_crash import without_repeats as once
@@ -58,7 +59,7 @@ class Pumps:
     def start_standby(self, url: str = "", **sections: Any) -> PumpProcess:
         """One that stands by."""
         pump = self.start(url, **sections)
-        wait_until(lambda: ask(pump, "/readyz") == (200, "standby\n"))
+        wait_until(partial(stands_by, pump))
         return pump
 
 
@@ -84,6 +85,16 @@ def ask(pump: PumpProcess, path: str) -> tuple[int, str]:
         client.close()
 
 
+def stands_by(pump: PumpProcess) -> bool:
+    """Whether it is ready as the standby."""
+    return ask(pump, "/readyz") == (200, "standby\n")
+
+
+def has_nothing_left(pump: PumpProcess) -> bool:
+    """Whether its spool is empty."""
+    return events_left(pump) == 0
+
+
 def at(line: dict[str, Any]) -> float:
     """When a line was logged, in seconds since 1970."""
     return datetime.fromisoformat(line["time"]).timestamp()
@@ -98,7 +109,7 @@ def all_that_came(broker: Broker, queue: str, flood: Flood, *pumps: PumpProcess)
     """What was received, once no pump has anything left: each has a spool of its own."""
     got = broker.take_until(queue, until_number(len(flood.at) - 1))
     for pump in pumps:
-        wait_until(lambda one=pump: events_left(one) == 0, what="for an empty spool")
+        wait_until(partial(has_nothing_left, pump), what="for an empty spool")
     return once([*got, *broker.drain(queue)])
 
 
@@ -155,7 +166,7 @@ def test_kill_9_of_the_active_one(pumps: Pumps, workspace: Workspace, broker: Br
             send(broker, "goes on")
             # What it had accepted and not published comes from its own spool, though it is standby.
             first.start()
-            wait_until(lambda one=first: ask(one, "/readyz") == (200, "standby\n"))
+            wait_until(partial(stands_by, first))
             first, second = second, first
         flood.wait_for(100)
     assert len(workspace.sent) == 2
@@ -170,7 +181,7 @@ def test_kill_9_right_after_the_very_first_hello(
 ) -> None:
     """Before it could say what it had: the gap goes back to when it became the active one."""
     queue = all_events(broker)
-    failing = deque(["internal_error"] * 1000)
+    failing: deque[ApiFault] = deque(["internal_error"] * 1000)
     workspace.faults.api_errors["rtm.connect"] = failing
     first = pumps.start()
     first.wait_log("lock.taken")
@@ -207,7 +218,7 @@ def test_a_planned_stop_hands_over_at_once(
             assert at(second.logged("lock.taken")[-1]) - at(left) < 2
             assert first.logged("stopped")[0]["left_in_spool"] == 0
             first.start()
-            wait_until(lambda one=first: ask(one, "/readyz") == (200, "standby\n"))
+            wait_until(partial(stands_by, first))
             first, second = second, first
         flood.wait_for(100)
     got = all_that_came(broker, queue, flood, first, second)
@@ -262,8 +273,8 @@ def test_a_pump_that_was_frozen_sends_nothing_when_it_wakes(
 
     The first has commands in hand when it freezes; it must not write them when it wakes.
     """
-    slow = {"outbound": {"rate": 0.5, "burst": 1}}
-    first, second = pumps.start_active(**slow), pumps.start_standby(**slow)
+    slow = {"rate": 0.5, "burst": 1}
+    first, second = pumps.start_active(outbound=slow), pumps.start_standby(outbound=slow)
     for number in range(6):
         broker.publish({"channel": "general", "text": str(number)})
     assert workspace.wait(lambda: len(workspace.sent) == 1)
@@ -317,13 +328,13 @@ def test_who_loses_the_turn_fills_no_gap_until_the_next(
 ) -> None:
     """It asks Slack no more, keeps the gap in its notes, and goes on when it is its turn again."""
     queue = all_events(broker)
-    limited = deque([HttpAnswer(429, {"Retry-After": "1"})] * 1000)
+    limited: deque[ApiFault] = deque([HttpAnswer(429, {"Retry-After": "1"})] * 1000)
     workspace.faults.api_errors[HISTORY] = limited
     with Line(node.port) as line:
         url = broker_url.replace(str(node.port), str(line.port))
         first = pumps.start_active(url, events={"backfill": True})
         second = pumps.start_standby()
-        refusing = deque(["internal_error"] * 1000)
+        refusing: deque[ApiFault] = deque(["internal_error"] * 1000)
         workspace.faults.api_errors["rtm.connect"] = refusing
         workspace.cut()
         assert workspace.wait(lambda: not workspace.live)

@@ -198,6 +198,10 @@ class Rig:
         )
 
 
+def _unmount(disk: Path) -> None:
+    subprocess.run(["umount", "-l", disk], check=False)
+
+
 def _small_disk(stack: ExitStack, folder: Path) -> bool:
     """A tmpfs of 64 MiB for the spool where we may mount one."""
     disk = folder / "disk"
@@ -208,7 +212,7 @@ def _small_disk(stack: ExitStack, folder: Path) -> bool:
     )
     if made.returncode:
         return False
-    stack.callback(subprocess.run, ["umount", "-l", disk], check=False)
+    stack.callback(_unmount, disk)
     return True
 
 

@@ -19,7 +19,8 @@ from rtmpump.links.rabbitmq.connection import Delivery, Properties
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.faults import consumer, events
 from tests.faults.ledger import Accepted, Ledger
-from tests.support.pump import ROOT, wait_until
+from tests.support.paths import ROOT
+from tests.support.pump import wait_until
 
 CHANNELS: Final = {f"room-{n}": f"C0ROOM{n:02d}" for n in range(20)} | {"general": "C0GENERAL"}
 _RESULTS: Final = "faults.results"

@@ -81,7 +81,7 @@ def some_headers(data: bytes) -> None:
     """A table of headers: the frame is read as if there was none."""
     properties = spec.BasicProperties(content_type="t", headers={}, correlation_id="c")
     whole = frame.Header(3, 9, properties).marshal()
-    at = frame.spec.FRAME_HEADER_SIZE + 14 + 2
+    at = spec.FRAME_HEADER_SIZE + 14 + 2
     content = whole[7:at] + struct.pack(">L", len(data)) + data + whole[at + 4 : -1]
     read = without_headers(struct.pack(">BHL", 2, 3, len(content)) + content + b"\xce")
     assert read is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import time
 from pathlib import Path
 
@@ -57,6 +58,6 @@ def test_growth_is_found() -> None:
 def test_a_hang_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each input has a second, here less."""
     monkeypatch.setattr(fuzz, "_SECOND", 0.05)
-    fuzz.signal.signal(fuzz.signal.SIGALRM, fuzz._hangs)
+    signal.signal(signal.SIGALRM, fuzz._hangs)
     with pytest.raises(fuzz.Hangs):
         fuzz._feed("frame", lambda _data: time.sleep(30), 1, random.Random(1))

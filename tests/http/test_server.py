@@ -110,7 +110,8 @@ def test_status_has_the_history(service: Service, monkeypatch: pytest.MonkeyPatc
     def received() -> list[int]:
         told = json.loads(service.ask("/status").body)
         assert told["recent"]["confirm_latency"]["count"] == 1
-        return told["history"]["received"].get("message", [])
+        bars: list[int] = told["history"]["received"].get("message", [])
+        return bars
 
     wait_until(lambda: sum(received()) == 3)
 

@@ -17,6 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ from rtmpump.links.lifecycle import Lifecycle
 from rtmpump.links.slack.web_api import SlackApi
 from rtmpump.links.slack.websocket import RtmSocket
 from rtmpump.pumps.dialer import Dialer
-from rtmpump.sandbox.slack.faults import Hang, HttpAnswer, Reset
+from rtmpump.sandbox.slack.faults import ApiFault, Hang, HttpAnswer, Reset
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.support.pump import SECONDS, wait_until
 
@@ -65,9 +66,13 @@ class Dialing:
         for _ in range(count):
             self.dialer.order()
 
+    def has(self, count: int) -> bool:
+        """Whether so many were handed over, or more."""
+        return len(self.delivered) >= count
+
     def wait_delivered(self, count: int) -> None:
         """Until so many were handed over in all."""
-        wait_until(lambda: self.error or len(self.delivered) >= count, what="for a connection")
+        wait_until(lambda: self.error or self.has(count), what="for a connection")
         assert self.error is None
         assert len(self.delivered) == count
 
@@ -120,6 +125,11 @@ def calls(workspace: Workspace) -> list[float]:
     return [call.time for call in list(workspace.calls) if call.method == OPEN]
 
 
+def called_more_than(workspace: Workspace, count: int) -> bool:
+    """Whether more connections than that were asked for."""
+    return len(calls(workspace)) > count
+
+
 def test_each_order_is_answered_by_one_connection(workspace: Workspace, dial: Dial) -> None:
     """Open, of Socket Mode, and each another; nothing comes that nobody ordered."""
     dialing = dial()
@@ -127,7 +137,7 @@ def test_each_order_is_answered_by_one_connection(workspace: Workspace, dial: Di
     assert calls(workspace) == []
     for count in (1, 3):
         dialing.order(count)
-        wait_until(lambda count=count: len(dialing.delivered) >= count)
+        wait_until(partial(dialing.has, count))
     dialing.wait_delivered(4)
     dialing.wait_waiting()
     assert workspace.wait(lambda: len(workspace.sockets) == 4)
@@ -166,12 +176,12 @@ def test_orders_that_come_while_nothing_can_be_opened_stand_too(
     workspace: Workspace, dial: Dial
 ) -> None:
     """As many connections as were ordered by then."""
-    failing = deque(["internal_error"] * 1000)
+    failing: deque[ApiFault] = deque(["internal_error"] * 1000)
     workspace.faults.api_errors[OPEN] = failing
     dialing = dial()
     dialing.order(1)
     for count in (2, 5):
-        wait_until(lambda count=count: len(calls(workspace)) > count)
+        wait_until(partial(called_more_than, workspace, count))
         dialing.order(1)
     assert dialing.delivered == []
     failing.clear()

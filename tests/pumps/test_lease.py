@@ -220,7 +220,8 @@ def test_it_ends_while_the_broker_is_away(start: Callable[..., Host]) -> None:
     host = start(url=f"amqp://guest:guest@127.0.0.1:{free_port()}/%2F")
     wait_until(lambda: len(host.failures) > 2)
     host.leave()
-    assert host.terms == host.ends == []
+    assert host.terms == []
+    assert host.ends == []
 
 
 def test_no_try_is_far_away(start: Callable[..., Host]) -> None:

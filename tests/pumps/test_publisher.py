@@ -43,14 +43,14 @@ class Pumping:
 
     def __init__(self, folder: Path, *urls: str, **options: Any) -> None:
         events = Events(**options.pop("events", {}))
-        broker = {"urls": tuple(map(Secret, urls)), "url": Secret(urls[0])}
+        broker: dict[str, Any] = {"urls": tuple(map(Secret, urls)), "url": Secret(urls[0])}
         broker |= options.pop("broker", {})
         self.config = Config(
             broker=BrokerConfig(**broker),
             events=events,
             retry=RetryConfig(initial=0.05, max=options.pop("retry_max", 0.5)),
         )
-        settings = {"max_bytes": 512 << 20, "when_full": "block", "sync": "normal"}
+        settings: dict[str, Any] = {"max_bytes": 512 << 20, "when_full": "block", "sync": "normal"}
         self.spool = Spool.open(folder / "spool.db", **(settings | options))
         self.metrics = Metrics()
         self.stop = threading.Event()
@@ -302,8 +302,7 @@ def test_refusals_without_end_are_tried_on_a_new_connection(pump: Pump, broker: 
 def test_a_queue_that_refuses_gets_all_in_the_end(pump: Pump, broker: Broker) -> None:
     """After nacks: backoff, and each event arrives, in order once repeats are dropped."""
     one = pump(events={"confirm_window": 64}).start()
-    options = {"x_max_length": 50, "x_overflow": "reject-publish"}
-    queue = broker.queue(("rtm.events", "#"), **options)
+    queue = broker.queue(("rtm.events", "#"), x_max_length=50, x_overflow="reject-publish")
     other = broker.queue(("rtm.events", "#"))
     one.put(*map(event, range(600)))
     got: list[Message] = []

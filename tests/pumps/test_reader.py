@@ -552,13 +552,19 @@ def test_no_leaks(workspace: Workspace, spool: Spool) -> None:
         wait_until(lambda: len(running.events("gap")) == 52)
 
 
+def connected_again(workspace: Workspace) -> Callable[[], bool]:
+    """Whether there were more connections than now, when it is called."""
+    before = workspace.connections
+    return lambda: workspace.connections > before
+
+
 def cut(workspace: Workspace, times: int) -> None:
     """Cuts each connection as soon as it lives."""
     for _ in range(times):
-        before = workspace.connections
+        again = connected_again(workspace)
         assert workspace.wait_live()
         workspace.cut()
-        assert workspace.wait(lambda before=before: workspace.connections > before, 60)
+        assert workspace.wait(again, 60)
     assert workspace.wait_live()
 
 

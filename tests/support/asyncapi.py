@@ -37,7 +37,10 @@ def _pattern(_validator: object, pattern: str, instance: object, _schema: object
         yield jsonschema.ValidationError(f"{instance!r} does not match {pattern!r}")
 
 
-_Validator = extend(jsonschema.Draft7Validator, {"pattern": _pattern})
+# Its stub has no types.
+_Validator: Any = extend(  # type: ignore[no-untyped-call]
+    jsonschema.Draft7Validator, {"pattern": _pattern}
+)
 
 
 class Document:

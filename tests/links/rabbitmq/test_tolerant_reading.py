@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +11,7 @@ from pika import frame, spec
 
 from rtmpump.links.rabbitmq.tolerant_reading import Connection, without_headers
 
-_HEADERS = {"large": "x" * 300, "list": [1, {"a": None}]}
+_HEADERS: dict[str, Any] = {"large": "x" * 300, "list": [1, {"a": None}]}
 _texts = st.text(max_size=20)
 _properties = st.fixed_dictionaries(
     {},
@@ -33,7 +35,7 @@ _properties = st.fixed_dictionaries(
 
 @given(_properties, st.integers(1, 2**16 - 1), st.integers(0, 2**64 - 1), st.binary(max_size=20))
 def test_all_but_the_headers_is_as_pika_reads_it(
-    properties: dict[str, object], channel: int, size: int, behind: bytes
+    properties: dict[str, Any], channel: int, size: int, behind: bytes
 ) -> None:
     """Whatever other properties there are; what follows the frame is not touched."""
     with_headers = spec.BasicProperties(**properties, headers=_HEADERS)
@@ -62,4 +64,5 @@ def test_only_headers_are_left_out(data: bytes) -> None:
 
 def test_pika_still_reads_frames_where_we_meet_it() -> None:
     """`_read_frame` is pika's own affair: a version without it must not pass in silence."""
-    assert Connection._read_frame is not Connection.__mro__[1]._read_frame
+    ours: Any = Connection
+    assert ours._read_frame is not ours.__mro__[1]._read_frame

@@ -46,7 +46,8 @@ class Canned(websocket.WebSocket):
 
 def by_client(data: bytes) -> list[bytes]:
     """What websocket-client gives until it meets what is not there, or no message."""
-    client, messages = Canned(data), []
+    client = Canned(data)
+    messages: list[bytes] = []
     try:
         while True:
             opcode, frame = client.recv_data_frame(True)

@@ -20,7 +20,7 @@ from rtmpump.metrics import Metrics
 from rtmpump.pumps.backfill import pump as backfill
 from rtmpump.pumps.backfill.gap_file import Gaps
 from rtmpump.pumps.backfill.pump import Backfill
-from rtmpump.sandbox.slack.faults import Hang, HttpAnswer
+from rtmpump.sandbox.slack.faults import ApiFault, Hang, HttpAnswer
 from rtmpump.sandbox.slack.workspace import Workspace
 from rtmpump.spool import Spool
 from tests.support.pump import SECONDS, wait_until
@@ -197,7 +197,7 @@ def test_a_stop_in_a_gap_ends_it_after_the_call_and_the_next_run_goes_on(
     workspace.archive.page_max = 3
     workspace.channels["random"] = "C0RANDOM"
     ts = [workspace.say(name, f"{name} {n}") for name in ("general", "random") for n in range(6)]
-    faults = deque([Hang(0.0), Hang(0.0), Hang(3.0)])
+    faults: deque[ApiFault] = deque([Hang(0.0), Hang(0.0), Hang(3.0)])
     workspace.faults.api_errors[HISTORY] = faults
     filling = fill()
     missed(filling, around(*ts))
@@ -290,7 +290,7 @@ def test_a_thread_that_is_gone_hurts_nobody(workspace: Workspace, fill: Fill) ->
     """Deleted between the two calls; another refusal is told."""
     parents = [workspace.say("general", f"parent {n}") for n in range(2)]
     replies = [workspace.say("general", "reply", thread_ts=one) for one in parents]
-    faults = deque(["thread_not_found", "no_access"])
+    faults: deque[ApiFault] = deque(["thread_not_found", "no_access"])
     workspace.faults.api_errors["conversations.replies"] = faults
     filling = fill()
     missed(filling, around(*parents, *replies))

@@ -126,7 +126,9 @@ def test_the_event_keeps_its_bytes(workspace: Workspace) -> None:
     got(with_socket)
     assert workspace.wait_live()
     assert workspace.emit(odd) == 1
-    assert b'"event":' + odd in with_socket.recv().encode()
+    received = with_socket.recv()
+    assert isinstance(received, str)
+    assert b'"event":' + odd in received.encode()
     with_socket.close()
 
 
