@@ -84,12 +84,12 @@ def test_a_shell_is_told_the_commands(
     assert "topology" not in done.stdout
 
 
-def test_bash_completes_with_the_line_of_the_readme(tmp_path: Path) -> None:
-    """What is told there defines a completion that proposes the commands."""
+def test_bash_completes_with_the_line_of_the_documentation(tmp_path: Path) -> None:
+    """The line of docs/operate.md defines a completion that proposes the commands."""
     (tmp_path / "rtmpump").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m rtmpump "$@"\n')
     (tmp_path / "rtmpump").chmod(0o700)
-    readme = (ROOT / "README.md").read_text()
-    told = next(line for line in readme.splitlines() if "_RTMPUMP_COMPLETE=bash_source" in line)
+    page = (ROOT / "docs" / "operate.md").read_text()
+    told = next(line for line in page.splitlines() if "_RTMPUMP_COMPLETE=bash_source" in line)
     script = f"{told.partition('#')[0]}\n" + (
         "COMP_WORDS=(rtmpump st) COMP_CWORD=1; _rtmpump_completion rtmpump; "
         'complete -p rtmpump; echo "${COMPREPLY[@]}"'

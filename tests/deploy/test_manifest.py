@@ -1,4 +1,4 @@
-"""Facts about the app manifest in the README."""
+"""Facts about the app manifest in docs/slack-app.md."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import yaml
 
 from tests.support.paths import ROOT
 
-README = (ROOT / "README.md").read_text()
+PAGE = (ROOT / "docs" / "slack-app.md").read_text()
 # As the page of each event names it (https://docs.slack.dev/reference/events).
 SCOPE_OF = {
     "channel_created": "channels:read",
@@ -28,8 +28,8 @@ SCOPE_OF = {
 
 @pytest.fixture
 def manifest() -> Any:
-    """The first YAML of the README that sets Socket Mode."""
-    for block in re.findall(r"^ *```yaml\n(.*?)^ *```$", README, re.MULTILINE | re.DOTALL):
+    """Return the first YAML of that page that sets Socket Mode."""
+    for block in re.findall(r"^ *```yaml\n(.*?)^ *```$", PAGE, re.MULTILINE | re.DOTALL):
         found = yaml.safe_load(textwrap.dedent(block))
         if "settings" in found:
             return found
