@@ -77,7 +77,7 @@ def ask(one: Process, **what: object) -> None:
 def workspace(events: int) -> Iterator[Slack]:
     """A simulated workspace that floods its first connection; `api_url`, `token`, `process`."""
     options = ("--flood", str(events), "--size", str(SIZE))
-    with process("-m", "rtmpump.sandbox.slack.workspace", *options) as one:
+    with process("-m", "rtmpump.sandbox.slack", *options) as one:
         yield {**told(one), "process": one}
 
 

@@ -38,7 +38,6 @@ class Connection:
         self.number = hub.next_number()
         self.live = False
         self.silent = False
-        self.is_socket_mode = ticket is not None and ticket.socket_mode
         self._hub = hub
         self._stream = stream
         self._ticket = ticket
@@ -51,7 +50,7 @@ class Connection:
 
     def serve(self) -> None:
         """Says hello, answers the client until the connection ends."""
-        self._hub.add(self)
+        self._join()
         try:
             self._greet()
             self._converse()
@@ -112,6 +111,9 @@ class Connection:
         """Tells the presence of those of `users` that the client watches (None = all)."""
         watched = self._watched if users is None else self._watched & users
         self._tell_presence(sorted(watched))
+
+    def _join(self) -> None:
+        self._hub.add(self)
 
     def _greet(self) -> None:
         kind = self._hub.faults.next_hello()

@@ -13,13 +13,10 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from rtmpump.sandbox.slack import socket_frames
-
-if TYPE_CHECKING:
-    from rtmpump.sandbox.slack.hub import Hub
-    from rtmpump.sandbox.slack.socket_connection import SocketConnection
+from rtmpump.sandbox.slack.hub import Hub, SocketPeer
 
 
 class Delivery(NamedTuple):
@@ -154,7 +151,7 @@ class Envelopes:
         self._plan(envelope, attempt, faults.ack_seconds if written else 0.0)
         return bool(written)
 
-    def _choice(self) -> list[SocketConnection]:
+    def _choice(self) -> list[SocketPeer]:
         """The live connections, beginning with the one whose turn it is."""
         peers = self._hub.live_sockets()
         first = next(self._turn) % len(peers) if peers else 0

@@ -65,7 +65,7 @@ def _tell(line: dict[str, object]) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m rtmpump.sandbox.slack.workspace", description="A simulated Slack workspace."
+        prog="python -m rtmpump.sandbox.slack", description="A simulated Slack workspace."
     )
     parser.add_argument("--port", type=int, default=0, help="0 = any free one")
     parser.add_argument("--token", default="xoxb-sandbox", help="the token that is valid")

@@ -12,6 +12,7 @@ from functools import partial
 from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.slack import http_wire, posting, webapi
 from rtmpump.sandbox.slack.connection import Connection
+from rtmpump.sandbox.slack.envelopes import Envelopes
 from rtmpump.sandbox.slack.faults import Hang, HttpAnswer, Kind, Reset
 from rtmpump.sandbox.slack.http_wire import Request
 from rtmpump.sandbox.slack.hub import Call, Hub
@@ -19,6 +20,7 @@ from rtmpump.sandbox.slack.socket_connection import SocketConnection
 from rtmpump.sandbox.slack.stream import Stream
 from rtmpump.sandbox.slack.websocket import accept_key
 
+HOST = "127.0.0.1"
 _API = "/api/"
 _LINK = "/link/"
 _BACKLOG = 128
@@ -29,9 +31,11 @@ _ACCEPT_PAUSE = 0.02
 class FrontDesk:
     """Listens from the beginning; `close` and `open` again on the same port."""
 
-    def __init__(self, hub: Hub, host: str, port: int, tls: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, hub: Hub, envelopes: Envelopes, port: int, tls: ssl.SSLContext | None
+    ) -> None:
         self._hub = hub
-        self._host = host
+        self._envelopes = envelopes
         self._tls = tls
         self._lock = threading.Lock()
         self._streams: set[Stream] = set()
@@ -47,7 +51,7 @@ class FrontDesk:
         """
         with self._lock:
             if self._listener is None and not self._hub.stopping.is_set():
-                listener = socket.create_server((self._host, self.port), backlog=_BACKLOG)
+                listener = socket.create_server((HOST, self.port), backlog=_BACKLOG)
                 listener.settimeout(_ACCEPT_SECONDS)
                 self._listener = listener
                 self._hub.spawn(partial(self._accept, listener))
@@ -72,7 +76,7 @@ class FrontDesk:
     def _find_port(self) -> None:
         """Listens on a free port; another process may be faster with the one that was found."""
         for last in (False, False, False, True):
-            self.port = free_port(self._host)
+            self.port = free_port(HOST)
             try:
                 return self.open()
             except OSError:
@@ -156,7 +160,7 @@ class FrontDesk:
         if seconds := posting.rest(hub, arguments):
             body = b'{"ok":false,"error":"ratelimited"}'
             return stream.write(http_wire.answer(429, body, {"Retry-After": str(seconds)}))
-        members = posting.accept(hub, arguments)
+        members = posting.accept(hub, self._envelopes, arguments)
         if answer.kind is Kind.CUT_BEFORE_REPLY:
             return stream.end(reset=True)
         if answer.kind is Kind.NEVER:
@@ -183,7 +187,7 @@ class FrontDesk:
     def _link(self, ticket: str) -> str:
         scheme = "wss" if self._tls else "ws"
         team = self._hub.directory.team
-        place = self._hub.faults.place or f"{self._host}:{self.port}"
+        place = self._hub.faults.place or f"{HOST}:{self.port}"
         right = f"{scheme}://{place}{_LINK}?ticket={ticket}&v=5&team={team}"
         return self._hub.faults.connect_url or right
 
@@ -195,6 +199,7 @@ class FrontDesk:
             ticket = self._hub.directory.redeem(word, self._hub.faults.url_ttl)
         accept = accept_key(request.headers["sec-websocket-key"])
         stream.write(http_wire.switching_protocols(accept))
-        is_socket_mode = ticket is not None and ticket.socket_mode
-        kind = SocketConnection if is_socket_mode else Connection
-        kind(self._hub, stream, ticket).serve()
+        if ticket is not None and ticket.socket_mode:
+            SocketConnection(self._hub, stream, ticket, self._envelopes).serve()
+        else:
+            Connection(self._hub, stream, ticket).serve()

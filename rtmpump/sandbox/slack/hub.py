@@ -5,16 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from rtmpump.sandbox.slack import rtm
-from rtmpump.sandbox.slack.envelopes import Envelopes
 from rtmpump.sandbox.slack.faults import Faults
 from rtmpump.sandbox.slack.webapi import Directory
-
-if TYPE_CHECKING:
-    from rtmpump.sandbox.slack.connection import Connection
-    from rtmpump.sandbox.slack.socket_connection import SocketConnection
+from rtmpump.sandbox.slack.websocket import Opcode
 
 _JOIN_SECONDS = 10.0
 
@@ -45,6 +41,42 @@ class Call(NamedTuple):
     time: float
 
 
+class Peer(Protocol):
+    """A client's WebSocket, as the others of its workspace see it.
+
+    `number` counts from 1; `live` is whether it gets events; `silent` whether it plays dead.
+    """
+
+    number: int
+    live: bool
+    silent: bool
+
+    def deliver(self, body: bytes, opcode: int = Opcode.TEXT) -> bool:
+        """Send one event, and wait for a slow peer; return False if the connection takes none."""
+
+    def write_live(self, data: bytes) -> bool:
+        """Write encoded frames; return False if the connection takes none or broke."""
+
+    def presence(self, users: set[str] | None = None) -> None:
+        """Send the presence of those of `users` that the client watches (None: all)."""
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Begin the closing handshake."""
+
+    def cut(self, *, reset: bool = False) -> None:
+        """End the TCP connection without a word: with FIN, or with RST."""
+
+    def silence(self) -> None:
+        """Play dead from now on."""
+
+
+class SocketPeer(Peer, Protocol):
+    """A WebSocket of Socket Mode."""
+
+    def disconnect(self, reason: str, close_after: float | None) -> None:
+        """Announce the end, which comes after so many seconds (None: never)."""
+
+
 class Hub:
     """The shared state; `changed` guards it, and is notified of every change."""
 
@@ -59,9 +91,8 @@ class Hub:
         self.presence: dict[str, str] = {}
         self.last_accepted: tuple[rtm.Json, str] | None = None
         self.connections = 0
-        self.peers: list[Connection] = []
-        self.sockets: list[SocketConnection] = []
-        self.envelopes = Envelopes(self)
+        self.peers: list[Peer] = []
+        self.sockets: list[SocketPeer] = []
         self.stopping = threading.Event()
         self._threads: set[threading.Thread] = set()
         self.posted_at: dict[str, float] = {}
@@ -104,49 +135,53 @@ class Hub:
             self.connections += 1
             return self.connections
 
-    def add(self, peer: Connection) -> None:
-        """A connection was opened."""
+    def add(self, peer: Peer) -> None:
+        """A connection of RTM was opened."""
         with self.changed:
-            self._kind_of(peer).append(peer)
+            self.peers.append(peer)
             self.changed.notify_all()
 
-    def remove(self, peer: Connection) -> None:
+    def add_socket(self, peer: SocketPeer) -> None:
+        """A connection of Socket Mode was opened."""
+        with self.changed:
+            self.sockets.append(peer)
+            self.changed.notify_all()
+
+    def remove(self, ended: Peer) -> None:
         """A connection has ended."""
         with self.changed:
-            peer.live = False
-            self._kind_of(peer).remove(peer)
+            ended.live = False
+            self.peers = [peer for peer in self.peers if peer is not ended]
+            self.sockets = [peer for peer in self.sockets if peer is not ended]
             self.changed.notify_all()
 
-    def set_live(self, peer: Connection, live: bool) -> None:
-        """A connection gets events from now on, or no longer."""
+    def set_live(self, peer: Peer, live: bool) -> None:
+        """Say whether a connection gets events from now on."""
         with self.changed:
             peer.live = live
             self.changed.notify_all()
 
-    def open_peers(self) -> list[Connection]:
+    def open_peers(self) -> list[Peer]:
         """All connections that have not ended."""
         with self.changed:
             return [*self.peers, *self.sockets]
 
-    def live_peers(self) -> list[Connection]:
+    def live_peers(self) -> list[Peer]:
         """The connections of RTM that get events."""
         with self.changed:
             return [peer for peer in self.peers if peer.live]
 
-    def open_sockets(self) -> list[SocketConnection]:
+    def open_sockets(self) -> list[SocketPeer]:
         """The connections of Socket Mode that have not ended."""
         with self.changed:
             return list(self.sockets)
 
-    def live_sockets(self) -> list[SocketConnection]:
+    def live_sockets(self) -> list[SocketPeer]:
         """The connections of Socket Mode that get events."""
         with self.changed:
             return [peer for peer in self.sockets if peer.live]
 
-    def _kind_of(self, peer: Connection) -> list[Any]:
-        return self.sockets if peer.is_socket_mode else self.peers
-
-    def tell_others(self, sender: Connection, events: list[rtm.Json]) -> None:
+    def tell_others(self, sender: Peer, events: list[rtm.Json]) -> None:
         """Sends events to every live connection but the sender's."""
         for peer in self.live_peers():
             if peer is not sender:

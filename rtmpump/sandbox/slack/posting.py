@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from rtmpump.sandbox.slack import rtm
+from rtmpump.sandbox.slack.envelopes import Envelopes
 from rtmpump.sandbox.slack.hub import Hub
 
 METHOD: Final = "chat.postMessage"
@@ -50,7 +51,7 @@ def rest(hub: Hub, arguments: Mapping[str, str]) -> int:
     return 0
 
 
-def accept(hub: Hub, arguments: Mapping[str, str]) -> dict[str, Any]:
+def accept(hub: Hub, envelopes: Envelopes, arguments: Mapping[str, str]) -> dict[str, Any]:
     """Posts it; the answer."""
     channel = hub.directory.channel_id(arguments["channel"]) or ""
     message: rtm.Json = {"channel": channel, "text": arguments.get("text", "")}
@@ -66,8 +67,8 @@ def accept(hub: Hub, arguments: Mapping[str, str]) -> dict[str, Any]:
         body = rtm.as_bytes(event)
         for peer in hub.live_peers():
             peer.deliver(body)
-        if hub.envelopes.enabled:
-            hub.envelopes.event(body)
+        if envelopes.enabled:
+            envelopes.event(body)
     return {"ok": True, "channel": channel, "ts": ts, "message": events[0]}
 
 

@@ -6,6 +6,10 @@ import json
 
 from rtmpump.sandbox.slack import socket_frames
 from rtmpump.sandbox.slack.connection import Connection
+from rtmpump.sandbox.slack.envelopes import Envelopes
+from rtmpump.sandbox.slack.hub import Hub
+from rtmpump.sandbox.slack.stream import Stream
+from rtmpump.sandbox.slack.webapi import Ticket
 from rtmpump.sandbox.slack.websocket import Opcode, encode
 
 _CLOSE_SOON = 0.05
@@ -13,6 +17,12 @@ _CLOSE_SOON = 0.05
 
 class SocketConnection(Connection):
     """Like one of RTM, but for what is said."""
+
+    def __init__(
+        self, hub: Hub, stream: Stream, ticket: Ticket | None, envelopes: Envelopes
+    ) -> None:
+        super().__init__(hub, stream, ticket)
+        self._envelopes = envelopes
 
     def disconnect(self, reason: str, close_after: float | None) -> None:
         """Announces the end, which comes after so many seconds (None: never)."""
@@ -28,6 +38,9 @@ class SocketConnection(Connection):
         """Sends one frame; False if the connection takes none."""
         return True if self.silent and self.live else super().deliver(body, opcode)
 
+    def _join(self) -> None:
+        self._hub.add_socket(self)
+
     def _greet(self) -> None:
         kind = self._hub.faults.next_hello()
         if self._ticket is None:
@@ -36,7 +49,7 @@ class SocketConnection(Connection):
             self.write(encode(socket_frames.disconnect("too_many_websockets")))
             self._hub.later(_CLOSE_SOON, lambda: self.close(1000))
         elif kind == "send":
-            self._hub.envelopes.enabled = True
+            self._envelopes.enabled = True
             with self._becoming_live():
                 self.write(encode(socket_frames.hello(len(self._hub.open_sockets()))))
 
@@ -51,4 +64,4 @@ class SocketConnection(Connection):
         self._hub.note(self._hub.frames, frame)
         id = frame.get("envelope_id")
         if isinstance(id, str) and not self._hub.faults.deaf_to_acks:
-            self._hub.envelopes.acknowledge(id, self.number, frame.get("payload"))
+            self._envelopes.acknowledge(id, self.number, frame.get("payload"))

@@ -49,7 +49,7 @@ class Directory:
     token: str
     app_token: str
     channels: dict[str, str]
-    page_size: int
+    page_size: int = 100
     archived: set[str] = field(default_factory=set)
     tickets: dict[str, Ticket] = field(default_factory=dict)
     archive: Archive = field(default_factory=Archive)

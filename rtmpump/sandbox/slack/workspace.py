@@ -3,14 +3,13 @@
 An app may use RTM and Socket Mode, also both at once: what happens is told on each.
 
 It behaves as Slack documents it until its `faults` say otherwise; see `faults.py` for all that it
-can do wrong. `python -m rtmpump.sandbox.slack.workspace --help` runs one in a process of its own.
+can do wrong. `python -m rtmpump.sandbox.slack --help` runs one in a process of its own.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ssl
-import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from types import TracebackType
@@ -18,17 +17,17 @@ from typing import Any
 
 from rtmpump.sandbox.slack import rtm
 from rtmpump.sandbox.slack.archive import Archive
-from rtmpump.sandbox.slack.connection import Connection
-from rtmpump.sandbox.slack.envelopes import Envelope
+from rtmpump.sandbox.slack.envelopes import Envelope, Envelopes
 from rtmpump.sandbox.slack.faults import Faults
-from rtmpump.sandbox.slack.front_desk import FrontDesk
-from rtmpump.sandbox.slack.hub import Call, Hub, Sent
+from rtmpump.sandbox.slack.front_desk import HOST, FrontDesk
+from rtmpump.sandbox.slack.hub import Call, Hub, Peer, Sent
 from rtmpump.sandbox.slack.socket_frames import APP
 from rtmpump.sandbox.slack.webapi import Directory
 from rtmpump.sandbox.slack.websocket import Opcode, encode, header
 
 __all__ = ["Call", "Envelope", "Faults", "Sent", "Workspace"]
 
+BOT = "U0PUMP"
 CHANNELS = {
     "general": "C0GENERAL",
     "random": "C0RANDOM",
@@ -50,21 +49,19 @@ class Workspace:
         self,
         *,
         team: str = "T0SANDBOX",
-        bot: str = "U0PUMP",
         token: str = "xoxb-sandbox",  # noqa: S107 - opens nothing but this
         app_token: str = "xapp-sandbox",  # noqa: S107 - likewise
         channels: Mapping[str, str] = CHANNELS,
-        page_size: int = 100,
-        host: str = "127.0.0.1",
         port: int = 0,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        directory = Directory(team, bot, token, app_token, dict(channels), page_size)
+        directory = Directory(team, BOT, token, app_token, dict(channels))
         self._hub = Hub(directory)
-        self._desk = FrontDesk(self._hub, host, port, tls)
-        self.host = host
+        self._envelopes = Envelopes(self._hub)
+        self._desk = FrontDesk(self._hub, self._envelopes, port, tls)
+        self.host = HOST
         self.port = self._desk.port
-        self.api_url = f"{'https' if tls else 'http'}://{host}:{self.port}/api/"
+        self.api_url = f"{'https' if tls else 'http'}://{HOST}:{self.port}/api/"
 
     @property
     def team(self) -> str:
@@ -94,6 +91,15 @@ class Workspace:
     def channels(self) -> dict[str, str]:
         """Names and ids of the channels; may be changed."""
         return self._hub.directory.channels
+
+    @property
+    def page_size(self) -> int:
+        """The most channels in one answer of conversations.list; may be changed."""
+        return self._hub.directory.page_size
+
+    @page_size.setter
+    def page_size(self, page_size: int) -> None:
+        self._hub.directory.page_size = page_size
 
     @property
     def archived(self) -> set[str]:
@@ -152,11 +158,11 @@ class Workspace:
     @property
     def envelopes(self) -> list[Envelope]:
         """All that was to be told over Socket Mode, with its deliveries."""
-        return self._hub.envelopes.all
+        return self._envelopes.all
 
     def unacknowledged(self) -> list[Envelope]:
         """Those of the envelopes that the app has not said to have."""
-        return self._hub.envelopes.missing()
+        return self._envelopes.missing()
 
     def forget_acknowledged(self) -> list[Envelope]:
         """Takes what is over out of `envelopes` and `frames`, that a long run doesn't keep it all.
@@ -165,11 +171,11 @@ class Workspace:
         """
         with self._hub.changed:
             self._hub.frames.clear()
-            return self._hub.envelopes.forget()
+            return self._envelopes.forget()
 
     def retry_now(self) -> None:
         """Sends what waits for its next try without waiting for it."""
-        self._hub.envelopes.retry_now()
+        self._envelopes.retry_now()
 
     def wait(self, predicate: Callable[[], object], timeout: float = 30.0) -> bool:
         """Waits until `predicate()` is true, asked at each change; False after `timeout`."""
@@ -187,7 +193,7 @@ class Workspace:
         """
         body, opcode = rtm.as_bytes(event), Opcode.BINARY if binary else Opcode.TEXT
         written = sum(peer.deliver(body, opcode) for peer in self._hub.live_peers())
-        return written + (self._hub.envelopes.enabled and self._hub.envelopes.event(body))
+        return written + (self._envelopes.enabled and self._envelopes.event(body))
 
     def slash(self, command: str, text: str = "", user: str = "U0ALICE") -> Envelope:
         """Somebody uses a slash command; sent over Socket Mode alone."""
@@ -200,11 +206,11 @@ class Workspace:
             "api_app_id": APP,
             "trigger_id": self._hub.next_ts(),
         }
-        return self._hub.envelopes.interaction("slash_commands", rtm.as_bytes(payload))
+        return self._envelopes.interaction("slash_commands", rtm.as_bytes(payload))
 
     def interact(self, payload: Mapping[str, Any]) -> Envelope:
         """Somebody presses a button or the like; sent over Socket Mode alone."""
-        return self._hub.envelopes.interaction("interactive", rtm.as_bytes(payload))
+        return self._envelopes.interaction("interactive", rtm.as_bytes(payload))
 
     def disconnect(
         self,
@@ -226,7 +232,7 @@ class Workspace:
         Returns how many were written to at least one connection. With `hold` it waits while nobody
         is connected; else what comes then is lost, as at Slack. `stop()` ends it early.
         """
-        if self._hub.envelopes.enabled:
+        if self._envelopes.enabled:
             return self._emit_envelopes(frames, rate, hold)
         written, started, seen = 0, time.monotonic(), 0
         for data, count in _chunks(frames, _chunk_size(rate), self.faults.fragment):
@@ -285,16 +291,15 @@ class Workspace:
         for peer in peers:
             peer.deliver(rtm.as_bytes({"type": "goodbye"}))
         if close_after is not None:
-            self._hub.later(close_after, lambda: _each(Connection.close, peers, 1000))
+            self._hub.later(close_after, lambda: _each(peers, lambda peer: peer.close(1000)))
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Begins the closing handshake on every open connection."""
-        _each(Connection.close, self._hub.open_peers(), code, reason)
+        _each(self._hub.open_peers(), lambda peer: peer.close(code, reason))
 
     def cut(self, numbers: Collection[int] | None = None) -> None:
         """Ends open connections (all, or those of these numbers) with no handshake (FIN)."""
-        peers = self._hub.open_peers()
-        _each(Connection.cut, [p for p in peers if numbers is None or p.number in numbers])
+        _each(self._numbered(numbers), lambda peer: peer.cut())
 
     def reset(self) -> None:
         """Resets every open connection (RST)."""
@@ -303,8 +308,7 @@ class Workspace:
 
     def silence(self, numbers: Collection[int] | None = None) -> None:
         """Plays dead on open connections: they stay, nothing is read or answered any more."""
-        peers = self._hub.open_peers()
-        _each(Connection.silence, [p for p in peers if numbers is None or p.number in numbers])
+        _each(self._numbered(numbers), lambda peer: peer.silence())
 
     def raw(self, data: bytes) -> None:
         """Writes bytes on every live connection as they are: half frames, impossible opcodes."""
@@ -342,6 +346,9 @@ class Workspace:
     ) -> None:
         self.stop()
 
+    def _numbered(self, numbers: Collection[int] | None) -> list[Peer]:
+        return [p for p in self._hub.open_peers() if numbers is None or p.number in numbers]
+
     def _write_live(self, data: bytes) -> int:
         return sum(peer.write_live(data) for peer in self._hub.live_peers())
 
@@ -351,10 +358,10 @@ class Workspace:
         return not self._hub.stopping.is_set()
 
 
-def _each(do: Callable[..., None], peers: list[Connection], *args: object) -> None:
+def _each(peers: list[Peer], do: Callable[[Peer], None]) -> None:
     for peer in peers:
         with contextlib.suppress(OSError):
-            do(peer, *args)
+            do(peer)
 
 
 def _chunk_size(rate: float | None) -> int:
@@ -376,9 +383,3 @@ def _chunks(frames: Iterable[bytes], size: int, piece: int) -> Iterable[tuple[by
             parts, count = [], 0
     if count:
         yield b"".join(parts), count
-
-
-if __name__ == "__main__":
-    from rtmpump.sandbox.slack.flood import main
-
-    sys.exit(main())

@@ -91,7 +91,8 @@ def test_auth_test_tells_who_the_token_is(workspace: Workspace) -> None:
 def test_channels_come_from_all_pages() -> None:
     """Public and private ones by name, archived and direct ones left out."""
     channels = {f"c{number}": f"C{number}" for number in range(25)} | {"g": "G1", "U1": "D1"}
-    with Workspace(channels=channels, page_size=10) as workspace:
+    with Workspace(channels=channels) as workspace:
+        workspace.page_size = 10
         workspace.archived.add("C7")
         found = api_of(workspace).channels()
         assert found == {k: v for k, v in channels.items() if v not in ("C7", "D1")}
@@ -101,7 +102,8 @@ def test_channels_come_from_all_pages() -> None:
 def test_a_long_list_goes_on_where_the_rate_limit_cut_it() -> None:
     """The pages before the 429 are not asked for again; a list that is done begins anew."""
     channels = {f"c{number}": f"C{number}" for number in range(30)}
-    with Workspace(channels=channels, page_size=10) as workspace:
+    with Workspace(channels=channels) as workspace:
+        workspace.page_size = 10
         api = failing(workspace, {"ok": True, "channels": [], "response_metadata": {}}, method=LIST)
         assert api.channels() == {}
         first = {"ok": True, "channels": [{"name": "x", "id": "C99"}]}
@@ -144,7 +146,8 @@ def test_a_stop_ends_a_list_between_pages() -> None:
     """No further page is asked for."""
     stop = threading.Event()
     stop.set()
-    with Workspace(page_size=1) as workspace:
+    with Workspace() as workspace:
+        workspace.page_size = 1
         with pytest.raises(LinkError, match="stopped"):
             api_of(workspace).channels(stop)
         assert len(workspace.calls) == 1

@@ -17,7 +17,7 @@ from rtmpump.sandbox.slack.flood import messages
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.support.sandbox_clients import connect
 
-PROGRAM = (sys.executable, "-m", "rtmpump.sandbox.slack.workspace")
+PROGRAM = (sys.executable, "-m", "rtmpump.sandbox.slack")
 
 
 def test_a_flood_arrives_whole_and_in_order() -> None:

@@ -18,7 +18,8 @@ from tests.support.sandbox_clients import RtmClient, web_client
 @pytest.fixture
 def workspace() -> Iterator[Workspace]:
     """One workspace with two channels a page."""
-    with Workspace(page_size=2) as workspace:
+    with Workspace() as workspace:
+        workspace.page_size = 2
         yield workspace
 
 
