@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.rabbitmq import install
 from rtmpump.sandbox.rabbitmq.keeping import Keeper
-from rtmpump.sandbox.rabbitmq.node import RabbitNode
+from rtmpump.sandbox.rabbitmq.node import Cluster, RabbitNode
 from tests.support.pump import wait_until
 
 SIZE = 3
@@ -19,13 +19,13 @@ SIZE = 3
 @contextmanager
 def cluster() -> Iterator[list[RabbitNode]]:
     """The nodes, all of them up; each may be stopped, killed and started."""
-    port, cookie = free_port(), secrets.token_hex(16)
+    shared = Cluster(cookie=secrets.token_hex(16), epmd=free_port())
     with ExitStack() as stack:
         keeper = Keeper("")
         stack.callback(keeper.end)
-        epmd = [install.epmd(), "-port", str(port), "-address", "127.0.0.1"]
+        epmd = [install.epmd(), "-port", str(shared.epmd), "-address", "127.0.0.1"]
         keeper.run("epmd", epmd, {}, "/dev/null")
-        nodes = [RabbitNode(cookie=cookie, epmd=port, schedulers=1) for _ in range(SIZE)]
+        nodes = [RabbitNode(cluster=shared, schedulers=1) for _ in range(SIZE)]
         for node in nodes:
             stack.callback(node.close)
         with ThreadPoolExecutor(SIZE) as pool:

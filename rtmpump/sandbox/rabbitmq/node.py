@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 from rtmpump.errors import ServiceUnreachable
 from rtmpump.sandbox.ports import free_port
@@ -38,6 +39,16 @@ _PORT_TAKEN = ("eaddrinuse", "already in use", "already listening", "could be in
 _FOREIGN_SETTINGS = ("RABBITMQ_", "ERL_", "NOTIFY_SOCKET", "RUNNING_UNDER_SYSTEMD")
 
 
+class Cluster(NamedTuple):
+    """What the nodes of one cluster share: the Erlang cookie, and the port of their epmd.
+
+    That epmd is started and stopped by whoever makes the cluster.
+    """
+
+    cookie: str
+    epmd: int
+
+
 class RabbitNode:
     """One RabbitMQ node on 127.0.0.1.
 
@@ -46,8 +57,7 @@ class RabbitNode:
     logs and settings live: without it a temporary one that is removed by `close()`, or when this
     process is gone; a given one is kept. `server` is the `rabbitmq-server` to run if it shall not
     be searched for; `schedulers` how many Erlang schedulers it gets: few, since several nodes and
-    tests share one machine. Nodes that are to form a cluster are given one `cookie` and the port of
-    one `epmd`, which is its owner's affair then. Between `start()`s the data and the ports stay.
+    tests share one machine. Between `start()`s the data and the ports stay.
     """
 
     def __init__(
@@ -58,12 +68,11 @@ class RabbitNode:
         folder: Path | str | None = None,
         server: Path | str | None = None,
         schedulers: int = 2,
-        cookie: str = "",
-        epmd: int = 0,
+        cluster: Cluster | None = None,
     ) -> None:
         self._schedulers = schedulers
-        self._cookie = cookie or secrets.token_hex(16)
-        self._shared_epmd = epmd
+        self._cookie = cluster.cookie if cluster else secrets.token_hex(16)
+        self._shared_epmd = cluster.epmd if cluster else 0
         self._server = Path(server) if server else install.find()
         self._config = config if isinstance(config, str) else _as_lines(config)
         self._plugins = plugins
