@@ -16,7 +16,7 @@ from rtmpump.config import Broker
 from rtmpump.errors import RtmpumpError, ServiceUnreachable
 from rtmpump.links.lifecycle import Lifecycle, RetryDetails
 from rtmpump.links.rabbitmq import topology
-from rtmpump.links.rabbitmq.connection import Delivery, Properties, Rabbit
+from rtmpump.links.rabbitmq.connection import BrokerConnection, Delivery, Properties
 from rtmpump.links.retry import keep_trying
 
 _PREFETCH: Final = 500
@@ -47,7 +47,7 @@ class Line:
         self._items = list(items)
         self._queue = queue
         self._arrived = arrived
-        self._rabbit = Rabbit(name, broker, self)
+        self._rabbit = BrokerConnection(name, broker, self)
         self._lifecycle = Lifecycle()
         self._stop = self._lifecycle.stop
         self._settled_start = threading.Event()
@@ -127,7 +127,7 @@ class Line:
     def _session(self) -> None:
         self._written.clear()
         self._next_tag = 1
-        rabbit = Rabbit(self._name, self._broker, self)
+        rabbit = BrokerConnection(self._name, self._broker, self)
         self._rabbit = rabbit
         if not self._stop.is_set():
             rabbit.run()
@@ -165,7 +165,7 @@ def remove(broker: Broker, items: Iterable[topology.Item], timeout: float = 15.0
     return remover.problem if not thread.is_alive() else "no answer in time"
 
 
-class _DeletingRabbit(Rabbit):
+class _DeletingConnection(BrokerConnection):
     """A connection that can delete, which no pump ever needs to."""
 
     def delete(self, items: Sequence[topology.Item], done: Callable[[], None]) -> None:
@@ -189,7 +189,7 @@ class _DeletingRabbit(Rabbit):
 class _Remover:
     def __init__(self, broker: Broker, items: list[topology.Item]) -> None:
         self._items = [item for item in items if not isinstance(item, topology.Binding)]
-        self._rabbit = _DeletingRabbit("remover", broker, self)
+        self._rabbit = _DeletingConnection("remover", broker, self)
         self.problem = ""
 
     def run(self) -> None:

@@ -35,7 +35,7 @@ from rtmpump.config import Config
 from rtmpump.core.lock_claim import Claim
 from rtmpump.links.lifecycle import Lifecycle
 from rtmpump.links.rabbitmq import topology
-from rtmpump.links.rabbitmq.connection import Delivery, Properties, Rabbit
+from rtmpump.links.rabbitmq.connection import BrokerConnection, Delivery, Properties
 from rtmpump.links.retry import keep_trying
 from rtmpump.metrics import Metrics
 
@@ -88,7 +88,7 @@ class Lease:
         self._stop = lifecycle.stop
         self._host = f"{socket.gethostname()}:{os.getpid()}"
         self._lock = Lock()
-        self._rabbit = Rabbit(LINK, self._broker, self)
+        self._rabbit = BrokerConnection(LINK, self._broker, self)
         self._claim = self._new_claim()
         self._elected = False
         self._responsible_since_ms: int | None = None
@@ -118,7 +118,7 @@ class Lease:
         with self._lock:
             self._claim = self._new_claim()
         self._blocked_at = None
-        self._rabbit = Rabbit(LINK, self._broker, self)
+        self._rabbit = BrokerConnection(LINK, self._broker, self)
         # After this line `release` reaches the new connection; what was set before is seen here.
         if self._stop.is_set():
             return

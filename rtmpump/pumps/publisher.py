@@ -31,7 +31,7 @@ from rtmpump.core.routes import Route, route
 from rtmpump.errors import LinkError, SpoolError, SpoolFailed
 from rtmpump.links.lifecycle import Lifecycle
 from rtmpump.links.rabbitmq import topology
-from rtmpump.links.rabbitmq.connection import Delivery, Properties, Rabbit
+from rtmpump.links.rabbitmq.connection import BrokerConnection, Delivery, Properties
 from rtmpump.links.rabbitmq.errors import TOO_LARGE
 from rtmpump.links.rabbitmq.type_exchanges import TypeExchanges
 from rtmpump.links.retry import keep_trying
@@ -69,7 +69,7 @@ class Publisher:
         self._stop = lifecycle.stop
         self._window = Window(config.events.confirm_window)
         self._types = TypeExchanges(config)
-        self._rabbit = Rabbit(LINK, config.broker, self)
+        self._rabbit = BrokerConnection(LINK, config.broker, self)
         self._cursor = 0
         self._let_go_upto = 0
         self._one_by_one_upto = 0
@@ -113,7 +113,7 @@ class Publisher:
         self._ready = self._held_back = self._is_blocked = self._flush_planned = False
         self._declaring = ""
         self._woken = False
-        self._rabbit = Rabbit(LINK, self._config.broker, self)
+        self._rabbit = BrokerConnection(LINK, self._config.broker, self)
         # After this line `wake` reaches the new connection; what was set before is seen here.
         if self._stop.is_set():
             return

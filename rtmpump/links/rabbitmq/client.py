@@ -21,7 +21,7 @@ from typing import Any, Final, Literal, NamedTuple, NoReturn, TypeAlias, TypeVar
 
 from rtmpump.config import Broker
 from rtmpump.errors import LinkError
-from rtmpump.links.rabbitmq.connection import Delivery, Properties, Rabbit
+from rtmpump.links.rabbitmq.connection import BrokerConnection, Delivery, Properties
 from rtmpump.links.rabbitmq.topology import Item
 
 _PREFETCH: Final = 200
@@ -78,7 +78,7 @@ class BrokerClient:
 
     def __init__(self, name: str, broker: Broker) -> None:
         self._name = name
-        self._rabbit = _ClientRabbit(name, broker, self)
+        self._rabbit = _ClientConnection(name, broker, self)
         self._answers: queue.Queue[_Answer | None] = queue.Queue()
         self._received: queue.Queue[Received | None] = queue.Queue()
         self._error: BaseException | None = None
@@ -276,7 +276,7 @@ class BrokerClient:
         raise self._error or LinkError(self._name, "closed", "the connection was closed")
 
 
-class _ClientRabbit(Rabbit):
+class _ClientConnection(BrokerConnection):
     """What only these clients need of a channel: queues of one's own, and direct replies."""
 
     def __init__(self, name: str, broker: Broker, client: BrokerClient) -> None:

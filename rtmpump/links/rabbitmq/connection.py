@@ -32,7 +32,7 @@ from rtmpump.core.routes import Route
 from rtmpump.errors import ConfigError, LinkError
 from rtmpump.links.rabbitmq.batch_publish import FastPublish
 from rtmpump.links.rabbitmq.errors import closed_by_broker, translated
-from rtmpump.links.rabbitmq.tolerant_reading import Connection
+from rtmpump.links.rabbitmq.tolerant_reading import TolerantConnection
 from rtmpump.links.rabbitmq.topology import Binding, Exchange, Item, Queue
 from rtmpump.links.tls import client_context
 
@@ -51,7 +51,7 @@ class Delivery(NamedTuple):
     body: bytes
 
 
-class Work(Protocol):
+class ConnectionListener(Protocol):
     """What a pump does with its connection; all of it is called on the thread of `run`."""
 
     def ready(self) -> None:
@@ -70,18 +70,18 @@ class Work(Protocol):
         """The broker has an alarm and takes no publishes (`connection.blocked`), or is well."""
 
 
-class Rabbit:
+class BrokerConnection:
     """A connection to the first of the nodes that answers; made for one `run`."""
 
-    def __init__(self, link: str, broker: Broker, work: Work) -> None:
+    def __init__(self, link: str, broker: Broker, listener: ConnectionListener) -> None:
         self._link = link
         self._broker = broker
-        self._work = work
+        self._listener = listener
         self._lock = threading.Lock()
         self._loop: IOLoop | None = None
         self._early: list[Callable[[], None]] = []
         self._ended = False
-        self._connection: Connection | None = None
+        self._connection: TolerantConnection | None = None
         self._channel: Channel | None = None
         self._fast: dict[tuple[str, bool], FastPublish] = {}
         self._closing = False
@@ -95,7 +95,9 @@ class Rabbit:
         nodes = [parameters(url, self._broker, self._link) for url in self._broker.urls]
         loop = IOLoop()
         try:
-            Connection.create_connection(nodes, self._guarded(self._connected), custom_ioloop=loop)
+            TolerantConnection.create_connection(
+                nodes, self._guarded(self._connected), custom_ioloop=loop
+            )
             with self._lock:
                 self._loop = loop
                 for function in self._early:
@@ -250,17 +252,17 @@ class Rabbit:
             self._loop.stop()
 
     def _connected(self, result: Any) -> None:
-        if not isinstance(result, Connection):
+        if not isinstance(result, TolerantConnection):
             self._finish(self._refused(result))
             return
         self._connection = connection = result
         self.node = f"{connection.params.host}:{connection.params.port}"
         connection.add_on_close_callback(self._guarded(self._connection_closed))
         connection.add_on_connection_blocked_callback(
-            self._guarded(lambda *_: self._work.blocked(True))
+            self._guarded(lambda *_: self._listener.blocked(True))
         )
         connection.add_on_connection_unblocked_callback(
-            self._guarded(lambda *_: self._work.blocked(False))
+            self._guarded(lambda *_: self._listener.blocked(False))
         )
         # pika's own deadline is over now, and a broker can also fall silent here.
         self.later(CONNECT_TIMEOUT, self._expect_channel)
@@ -280,17 +282,19 @@ class Rabbit:
 
     def _confirming(self, _frame: Any) -> None:
         self._ready_at = time.monotonic()
-        self._work.ready()
+        self._listener.ready()
 
     def _returned(self, properties: Properties) -> None:
-        self._work.returned(properties)
+        self._listener.returned(properties)
 
     def _settled(self, frame: Any) -> None:
         method = frame.method
-        self._work.settled(method.delivery_tag, method.multiple, isinstance(method, Basic.Ack))
+        self._listener.settled(method.delivery_tag, method.multiple, isinstance(method, Basic.Ack))
 
     def _delivered(self, _channel: Any, method: Any, properties: Properties, body: bytes) -> None:
-        self._work.delivered(Delivery(method.delivery_tag, method.redelivered, properties, body))
+        self._listener.delivered(
+            Delivery(method.delivery_tag, method.redelivered, properties, body)
+        )
 
     def _channel_closed(self, _channel: Channel, error: BaseException) -> None:
         if self._closing or isinstance(error, amqp.ChannelClosedByClient):

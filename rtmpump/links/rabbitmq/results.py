@@ -25,7 +25,7 @@ from rtmpump.core.outbound import outcome as outcomes
 from rtmpump.core.outbound.job import Job
 from rtmpump.core.outbound.outcome import Outcome
 from rtmpump.core.refusals import Refusals
-from rtmpump.links.rabbitmq.connection import Properties, Rabbit
+from rtmpump.links.rabbitmq.connection import BrokerConnection, Properties
 
 _REFUSED_AGAIN: Final = 1.0
 _RESULT_PATIENCE: Final = 30.0
@@ -48,13 +48,13 @@ class Results:
         self._outbound = outbound
         self._acked = acked
         self._buried = buried
-        self._rabbit: Rabbit
+        self._rabbit: BrokerConnection
         self._confirms: dict[int, Callable[[bool], None]] = {}
         self._next = 1
         self._returned = False
         self._refusals = Refusals(_RENEW_AFTER, factor=2.0)
 
-    def begin(self, rabbit: Rabbit) -> None:
+    def begin(self, rabbit: BrokerConnection) -> None:
         """A new connection: what was published on the one before and not confirmed is forgotten."""
         self._rabbit = rabbit
         self._confirms.clear()

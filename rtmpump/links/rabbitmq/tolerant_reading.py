@@ -23,7 +23,7 @@ _TEXTS_BEFORE: Final = (
 )
 
 
-class Connection(SelectConnection):
+class TolerantConnection(SelectConnection):
     """pika's, but it also takes messages with headers that pika can't read."""
 
     # pika's own affair, which its types don't tell; a test holds that it is still there.

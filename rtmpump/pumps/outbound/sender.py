@@ -44,7 +44,7 @@ from rtmpump.core.session import MessageIds
 from rtmpump.errors import CommandRejected
 from rtmpump.links.lifecycle import Lifecycle
 from rtmpump.links.rabbitmq import topology
-from rtmpump.links.rabbitmq.connection import Delivery, Properties, Rabbit
+from rtmpump.links.rabbitmq.connection import BrokerConnection, Delivery, Properties
 from rtmpump.links.rabbitmq.results import Results
 from rtmpump.links.retry import keep_trying
 from rtmpump.metrics import Metrics
@@ -90,7 +90,7 @@ class Sender:
         self._lookup = lookup
         self.lifecycle = lifecycle
         self._stop = lifecycle.stop
-        self._rabbit = Rabbit(LINK, config.broker, self)
+        self._rabbit = BrokerConnection(LINK, config.broker, self)
         self._results = Results(config.outbound, acked=self._acked, buried=metrics.dead_letter)
         self._writer = Writer(config, send=send, ids=ids, settled=self._settled)
         self._is_socket_mode = config.slack.mode == "socket"
@@ -134,7 +134,7 @@ class Sender:
     def _session(self) -> None:
         self.lifecycle.progress()
         self._timer = None
-        self._rabbit = Rabbit(LINK, self._config.broker, self)
+        self._rabbit = BrokerConnection(LINK, self._config.broker, self)
         self._results.begin(self._rabbit)
         with self._mailbox_lock:
             self._woken = False

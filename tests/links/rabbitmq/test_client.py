@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rtmpump.config import Broker as Settings
+from rtmpump import config
 from rtmpump.config import Secret
 from rtmpump.errors import LinkError
 from rtmpump.links.rabbitmq.client import BrokerClient
@@ -13,9 +13,9 @@ from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from tests.support.pump import Broker
 
 
-def settings(url: str) -> Settings:
+def settings(url: str) -> config.Broker:
     """Settings with this one node."""
-    return Settings(url=Secret(url), urls=(Secret(url),))
+    return config.Broker(url=Secret(url), urls=(Secret(url),))
 
 
 def test_it_tells_its_name_to_the_broker(node: RabbitNode, broker_url: str) -> None:

@@ -19,19 +19,19 @@ import trustme
 from rtmpump.config import Broker as BrokerConfig
 from rtmpump.config import Secret
 from rtmpump.errors import ConfigError, LinkError
-from rtmpump.links.rabbitmq.connection import Delivery, Properties, Rabbit
+from rtmpump.links.rabbitmq.connection import BrokerConnection, Delivery, Properties
 from rtmpump.links.rabbitmq.topology import Exchange, Queue
 from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from tests.support.pump import Broker, wait_until
 
 
-class Work:
+class Listener:
     """Keeps what the connection tells; `on_ready` runs on its thread."""
 
-    def __init__(self, on_ready: Callable[[Rabbit], None]) -> None:
+    def __init__(self, on_ready: Callable[[BrokerConnection], None]) -> None:
         self.on_ready = on_ready
-        self.rabbit: Rabbit
+        self.rabbit: BrokerConnection
         self.got: list[Any] = []
         self.thread = 0
 
@@ -58,15 +58,17 @@ class Work:
 
 
 def made(
-    *urls: str, on_ready: Callable[[Rabbit], None] = Rabbit.close, **options: Any
-) -> tuple[Rabbit, Work]:
+    *urls: str,
+    on_ready: Callable[[BrokerConnection], None] = BrokerConnection.close,
+    **options: Any,
+) -> tuple[BrokerConnection, Listener]:
     """A connection that has not begun; without `on_ready` it closes as soon as it is ready."""
     secrets = tuple(map(Secret, urls))
-    work = Work(on_ready)
-    work.rabbit = Rabbit(
-        "broker_events", BrokerConfig(url=secrets[0], urls=secrets, **options), work
+    listener = Listener(on_ready)
+    listener.rabbit = BrokerConnection(
+        "broker_events", BrokerConfig(url=secrets[0], urls=secrets, **options), listener
     )
-    return work.rabbit, work
+    return listener.rabbit, listener
 
 
 def ended(*urls: str, **options: Any) -> LinkError:
@@ -78,7 +80,7 @@ def ended(*urls: str, **options: Any) -> LinkError:
 
 
 @contextmanager
-def running(rabbit: Rabbit) -> Iterator[threading.Thread]:
+def running(rabbit: BrokerConnection) -> Iterator[threading.Thread]:
     """Run it on a thread of its own; whatever ends it."""
 
     def run() -> None:
@@ -128,9 +130,9 @@ def dead_url() -> str:
 
 def test_it_runs_until_it_is_closed(broker_url: str) -> None:
     """`ready` comes on the thread of `run`; a close in order is no error."""
-    rabbit, work = made(broker_url)
+    rabbit, listener = made(broker_url)
     rabbit.run()
-    assert work.thread == threading.get_ident()
+    assert listener.thread == threading.get_ident()
     assert not rabbit.is_open
 
 
@@ -217,14 +219,14 @@ def test_a_close_before_the_run() -> None:
 def test_a_call_after_the_run_does_nothing(broker_url: str) -> None:
     """And a second close does not either."""
 
-    def twice(rabbit: Rabbit) -> None:
+    def twice(rabbit: BrokerConnection) -> None:
         rabbit.close()
         rabbit.close()
 
-    rabbit, work = made(broker_url, on_ready=twice)
+    rabbit, listener = made(broker_url, on_ready=twice)
     rabbit.run()
-    rabbit.call(lambda: work.got.append("late"))
-    assert work.got == []
+    rabbit.call(lambda: listener.got.append("late"))
+    assert listener.got == []
 
 
 def test_a_close_that_is_never_answered(node: RabbitNode, broker_url: str) -> None:
@@ -271,8 +273,8 @@ def test_nothing_is_left_after_many_connections(
     def one_of_each() -> None:
         made(broker_url)[0].run()
         for url, on_ready in (
-            (dead_url(), Rabbit.close),
-            (strange, Rabbit.close),
+            (dead_url(), BrokerConnection.close),
+            (strange, BrokerConnection.close),
             (broker_url, lambda r: r.publish("gone", "", b"", Properties(), True)),
             (broker_url, lambda r: r.fail("tired", "")),
         ):

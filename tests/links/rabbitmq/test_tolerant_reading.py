@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pika import frame, spec
 
-from rtmpump.links.rabbitmq.tolerant_reading import Connection, without_headers
+from rtmpump.links.rabbitmq.tolerant_reading import TolerantConnection, without_headers
 
 _HEADERS: dict[str, Any] = {"large": "x" * 300, "list": [1, {"a": None}]}
 _texts = st.text(max_size=20)
@@ -64,5 +64,5 @@ def test_only_headers_are_left_out(data: bytes) -> None:
 
 def test_pika_still_reads_frames_where_we_meet_it() -> None:
     """`_read_frame` is pika's own affair: a version without it must not pass in silence."""
-    ours: Any = Connection
+    ours: Any = TolerantConnection
     assert ours._read_frame is not ours.__mro__[1]._read_frame
