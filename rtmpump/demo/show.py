@@ -24,8 +24,8 @@ from rtmpump.demo.audience import Audience
 from rtmpump.demo.chatter import CHANNELS, Chatter
 from rtmpump.demo.line import Line, remove
 from rtmpump.demo.screen import Screen
-from rtmpump.demo.speakers import Client, People, Speaker
-from rtmpump.demo.stage import Names, Pump
+from rtmpump.demo.speakers import People, Service, Speaker
+from rtmpump.demo.stage import Names, PumpProcess
 from rtmpump.demo.strikes import Strikes
 from rtmpump.demo.summary import Summary
 from rtmpump.demo.tally import Tally
@@ -105,14 +105,16 @@ class Show:
         self._screen.say("starting RabbitMQ…", dim=True)
         return stage.enter_context(node)
 
-    def _pump(self, stage: ExitStack, workspace: Workspace | None, node: RabbitNode | None) -> Pump:
+    def _pump(
+        self, stage: ExitStack, workspace: Workspace | None, node: RabbitNode | None
+    ) -> PumpProcess:
         given = self._wishes.broker_url
         url = given.reveal() if given else node.url if node else ""
-        pump = Pump(workspace, url, self._names, self._wishes.http, self._wishes.mode)
+        pump = PumpProcess(workspace, url, self._names, self._wishes.http, self._wishes.mode)
         stage.callback(pump.close)
         return pump
 
-    def _connect(self, stage: ExitStack, pump: Pump, chatter: Chatter) -> None:
+    def _connect(self, stage: ExitStack, pump: PumpProcess, chatter: Chatter) -> None:
         """The consumer has its queue before the first event, the sender before the pump."""
         names, settings = self._names, pump.config
         if self._wishes.broker_url:
@@ -129,24 +131,24 @@ class Show:
         )
         if self._wishes.live:
             return
-        client = Client(chatter, self._tally, self._screen, results=names.results)
+        service = Service(chatter, self._tally, self._screen, results=names.results)
         line = Line(
             "demo sender",
             settings.broker,
             names.command_items(settings),
             names.results,
-            client.answered,
+            service.answered,
         )
         self._line(stage, line)
         queue = settings.outbound.queue
-        self._speakers.append(Speaker("sender", _COMMAND_EVERY, lambda: client.speak(line, queue)))
+        self._speakers.append(Speaker("sender", _COMMAND_EVERY, lambda: service.speak(line, queue)))
 
     def _line(self, stage: ExitStack, line: Line) -> None:
         stage.callback(line.stop)
         line.start()
         self._lines.append(line)
 
-    def _await_live(self, pump: Pump) -> None:
+    def _await_live(self, pump: PumpProcess) -> None:
         """Wait until the first event of the pump has come all the way."""
         until = time.monotonic() + _LIVE_SECONDS
         while not self._audience.greeted.wait(_TURN):
@@ -158,7 +160,11 @@ class Show:
     # Play.
 
     def _play(
-        self, workspace: Workspace | None, node: RabbitNode | None, pump: Pump, chatter: Chatter
+        self,
+        workspace: Workspace | None,
+        node: RabbitNode | None,
+        pump: PumpProcess,
+        chatter: Chatter,
     ) -> None:
         strikes = None
         if workspace is not None:
@@ -182,12 +188,12 @@ class Show:
             self._problems.append("What was broken could not be started again in time.")
         self._settle(pump, strikes)
 
-    def _watch(self, pump: Pump, strikes: Strikes | None) -> None:
+    def _watch(self, pump: PumpProcess, strikes: Strikes | None) -> None:
         until = time.monotonic() + self._wishes.seconds
         while time.monotonic() < until and not self._interrupt.stop.wait(_TURN):
             self._check(pump, strikes)
 
-    def _settle(self, pump: Pump, strikes: Strikes | None) -> None:
+    def _settle(self, pump: PumpProcess, strikes: Strikes | None) -> None:
         """Wait for what is under way, as long as anything moves."""
         if self._tally.open():
             self._screen.say("waiting for what is under way…", dim=True)
@@ -199,7 +205,7 @@ class Show:
             elif time.monotonic() > until:
                 return
 
-    def _check(self, pump: Pump, strikes: Strikes | None) -> None:
+    def _check(self, pump: PumpProcess, strikes: Strikes | None) -> None:
         """Raise what went wrong elsewhere."""
         self._screen.tick()
         pump.check()
@@ -211,17 +217,19 @@ class Show:
 
     # Take down.
 
-    def _end_pump(self, pump: Pump) -> None:
+    def _end_pump(self, pump: PumpProcess) -> None:
         if not pump.stop():
             self._problems.append("The pump did not stop in time and was killed.")
         self.last_words = pump.last_lines(20)
 
-    def _clean_up(self, pump: Pump) -> None:
+    def _clean_up(self, pump: PumpProcess) -> None:
         problem = remove(pump.config.broker, self._names.all_items(pump.config))
         if problem:
             self._screen.say(f"not all of {self._names.stem}.* could be deleted: {problem}")
 
-    def _header(self, workspace: Workspace | None, node: RabbitNode | None, pump: Pump) -> None:
+    def _header(
+        self, workspace: Workspace | None, node: RabbitNode | None, pump: PumpProcess
+    ) -> None:
         settings, names = pump.config, self._names
         slack = "the real workspace of SLACK_API_TOKEN; nothing is sent to it"
         if workspace is not None:

@@ -67,7 +67,7 @@ class People:
         self._tally.emitted(body, time.time() * 1000, delivered=delivered)
 
 
-class Client:
+class Service:
     """A service that enqueues commands and awaits their results."""
 
     def __init__(self, chatter: Chatter, tally: Tally, screen: Screen, *, results: str) -> None:

@@ -89,7 +89,7 @@ class Names:
         return [*self.seen_items(settings), *self.command_items(settings), *odd]
 
 
-class Pump:
+class PumpProcess:
     """The real pump, `rtmpump run`, in a folder of its own that goes with it.
 
     `workspace` None means the real Slack, with the token of SLACK_API_TOKEN.

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from rtmpump.demo.screen import Screen
-from rtmpump.demo.stage import Pump
+from rtmpump.demo.stage import PumpProcess
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.workspace import Workspace
 
@@ -42,7 +42,7 @@ class Strikes:
         self,
         workspace: Workspace,
         node: RabbitNode | None,
-        pump: Pump,
+        pump: PumpProcess,
         screen: Screen,
         mode: str = "rtm",
     ) -> None:

@@ -29,7 +29,7 @@ class Emission(NamedTuple):
     ended_ms: float
 
 
-class Gap(NamedTuple):
+class AnnouncedGap(NamedTuple):
     """What a `rtmpump.gap` says."""
 
     from_ms: float
@@ -74,7 +74,7 @@ class Tally:
         self._emitted: defaultdict[bytes, list[Emission]] = defaultdict(list)
         self._received: Counter[bytes] = Counter()
         self._ids: dict[str, bytes] = {}
-        self._gaps: list[Gap] = []
+        self._gaps: list[AnnouncedGap] = []
         self._undelivered = self._repeated = self._clashes = self._others = 0
         self._bad: dict[str, bool] = {}
         self._answers: dict[str, bool] = {}
@@ -114,7 +114,7 @@ class Tally:
     def gap(self, from_ms: float, to_ms: float) -> None:
         """The pump told that events may be missing between these times."""
         with self._lock:
-            self._gaps.append(Gap(from_ms, to_ms))
+            self._gaps.append(AnnouncedGap(from_ms, to_ms))
 
     def asked(self, id: str, *, bad: bool) -> None:
         """A command was enqueued; one that is `bad` has to be rejected."""

@@ -91,7 +91,7 @@ class Row(NamedTuple):
     origin: Origin
 
 
-class State(NamedTuple):
+class SpoolState(NamedTuple):
     """The one row that outlives trimming: `trimmed` is the greatest seq that was deleted.
 
     On disk the watermark's column is `complete_until_ms`: files of older versions have it so.
@@ -285,7 +285,7 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
     if _is_blank(db):
         db.execute(f"PRAGMA page_size={PAGE}")
         db.execute("PRAGMA journal_mode=WAL").fetchall()
-        create(db, State(new_epoch(), 0, None, 0))
+        create(db, SpoolState(new_epoch(), 0, None, 0))
         sync_path(path.parent)
     check(db, path)
     db.execute("PRAGMA journal_mode=WAL").fetchall()
@@ -303,7 +303,7 @@ def number(db: sqlite3.Connection, pragma: str) -> int:
     return int(value)
 
 
-def create(db: sqlite3.Connection, state: State) -> None:
+def create(db: sqlite3.Connection, state: SpoolState) -> None:
     """Make tables and state in one transaction, so that a half-made spool is a blank file."""
     db.execute("BEGIN IMMEDIATE")
     for statement in _SCHEMA:
@@ -357,16 +357,16 @@ def _shrink(db: sqlite3.Connection) -> None:
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
-def read_state(db: sqlite3.Connection, path: Path) -> State:
+def read_state(db: sqlite3.Connection, path: Path) -> SpoolState:
     """The state row. Raises SpoolCorrupt if it is missing or its checksum is wrong."""
     columns = "SELECT epoch, last_seq, complete_until_ms, trimmed, crc FROM state"
     row = db.execute(columns).fetchone()
     if row is None or row_crc(*row[:4]) != row[4]:
         raise SpoolCorrupt(str(path), "the checksum of its state is wrong")
-    return State(*row[:4])
+    return SpoolState(*row[:4])
 
 
-def write_state(db: sqlite3.Connection, state: State) -> None:
+def write_state(db: sqlite3.Connection, state: SpoolState) -> None:
     """Replace the state row, in the transaction that is open."""
     db.execute(
         "UPDATE state SET epoch = ?, last_seq = ?, complete_until_ms = ?, trimmed = ?, crc = ?",

@@ -28,7 +28,7 @@ from rtmpump.spool.file import (
     PAGE,
     READ,
     Origin,
-    State,
+    SpoolState,
     beside,
     connect,
     create,
@@ -156,7 +156,7 @@ def _make_like(path: Path, new: Path) -> None:
 def _salvage(source: Path, target: Path) -> tuple[int, int | None]:
     settings = (f"page_size={PAGE}", "journal_mode=OFF", "synchronous=OFF")
     with closing(raw(target, *settings)) as new:
-        create(new, State(new_epoch(), 0, None, 0))
+        create(new, SpoolState(new_epoch(), 0, None, 0))
         source = _with_first_page(source, target)
         old = _open_damaged(source)
         if old is None:
@@ -228,7 +228,7 @@ def _carry_over(
     return salvaged, max(before.last_seq - before.trimmed - salvaged, 0)
 
 
-def _old_state(old: sqlite3.Connection, source: Path) -> State | None:
+def _old_state(old: sqlite3.Connection, source: Path) -> SpoolState | None:
     try:
         return read_state(old, source)
     except (sqlite3.DatabaseError, SpoolCorrupt):
@@ -242,17 +242,19 @@ def _old_origins(old: sqlite3.Connection) -> dict[int, Origin]:
         return {}
 
 
-def _new_state(new: sqlite3.Connection, epoch: str, before: State | None) -> tuple[State, int]:
+def _new_state(
+    new: sqlite3.Connection, epoch: str, before: SpoolState | None
+) -> tuple[SpoolState, int]:
     count, first, last, received_ms = new.execute(
         "SELECT count(*), min(seq), max(seq), max(received_ms) FROM events"
     ).fetchone()
     if before is not None:
         last, received_ms = max(before.last_seq, last or 0), before.watermark_ms
-    return State(epoch, last or 0, received_ms, first - 1 if count else last or 0), count
+    return SpoolState(epoch, last or 0, received_ms, first - 1 if count else last or 0), count
 
 
 def _sound_rows(
-    old: sqlite3.Connection, origins: dict[int, Origin], before: State | None
+    old: sqlite3.Connection, origins: dict[int, Origin], before: SpoolState | None
 ) -> Iterator[tuple[int, int, int, int, bytes]]:
     after, upto = (before.trimmed, before.last_seq) if before else (0, 0)
     for seq, received_ms, origin, crc, body in _readable(old, after, upto):

@@ -25,7 +25,7 @@ from rtmpump.spool.file import (
     READ,
     Origin,
     Row,
-    State,
+    SpoolState,
     beside,
     event_crc,
     faults,
@@ -174,7 +174,7 @@ class EventStore:
                 problem = f"spool.max_bytes ({self.limits.max_bytes}) is reached"
                 raise SpoolFull(str(self.path), problem)
             last = self.last_seq + len(batch.items)
-            write_state(self._db, State(self.epoch, last, batch.watermark_ms, trimmed))
+            write_state(self._db, SpoolState(self.epoch, last, batch.watermark_ms, trimmed))
         self._origins[origin_id] = batch.origin
         self.last_seq, self.watermark_ms, self.trimmed = last, batch.watermark_ms, trimmed
         return dropped
@@ -184,7 +184,7 @@ class EventStore:
         target = self._trim_target(confirmed)
         with transaction(self._db, self.path):
             self._delete(target)
-            write_state(self._db, State(self.epoch, self.last_seq, self.watermark_ms, target))
+            write_state(self._db, SpoolState(self.epoch, self.last_seq, self.watermark_ms, target))
         self.trimmed = target
 
     def read(self, after: int, limit: int, max_bytes: int) -> tuple[list[Row], Damage | None]:

@@ -22,7 +22,7 @@ from rtmpump import config
 from rtmpump.core.frames import Event, parse
 from rtmpump.demo.chatter import CHANNELS, UNKNOWN_TYPE, Chatter
 from rtmpump.demo.screen import Screen
-from rtmpump.demo.stage import Names, Pump, PumpEnded, environment
+from rtmpump.demo.stage import Names, PumpEnded, PumpProcess, environment
 from rtmpump.demo.strikes import plan
 from rtmpump.demo.summary import Summary
 from rtmpump.demo.tally import TOLERANCE_MS, Tally
@@ -407,6 +407,6 @@ def test_pump_that_ended_by_itself_is_told_with_its_last_words(
     assert any(str(pump.pid) in line for line in ended.value.words)
 
 
-def _pump(workspace: Workspace) -> Pump:
+def _pump(workspace: Workspace) -> PumpProcess:
     """A pump whose broker isn't there."""
-    return Pump(workspace, "amqp://guest:guest@127.0.0.1:1/%2F", Names(own=False), "")
+    return PumpProcess(workspace, "amqp://guest:guest@127.0.0.1:1/%2F", Names(own=False), "")

@@ -3,7 +3,7 @@
 Laws:
 
 - Events are numbered from 0 in the order in which Slack wrote them, and any that isn't received has
-  to lie in a gap that was told (`demo.tally.Gap`), or in what was `excused` before.
+  to lie in a gap that was told (`demo.tally.AnnouncedGap`), or in what was `excused` before.
 - Where Slack sends again what it wasn't told of (`modes`), a gap excuses nothing, and no order is
   asked for.
 - Nothing here knows the pump, a socket or a thread's business; times are milliseconds since 1970.
@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
 
-from rtmpump.demo.tally import Emission, Gap
+from rtmpump.demo.tally import AnnouncedGap, Emission
 
 _SHOWN = 5
 _SLACK_MS = 2_000
@@ -69,7 +69,7 @@ class Ledger:
         self._disorder: list[str] = []
         self._clashes: list[str] = []
         self._strangers = 0
-        self._gaps: list[Gap] = []
+        self._gaps: list[AnnouncedGap] = []
         self._excused: list[range] = []
         self._commands: dict[str, _Command] = {}
         self._again: set[str] = set()
@@ -124,7 +124,7 @@ class Ledger:
     def gap(self, from_ms: float, to_ms: float) -> None:
         """The pump told that events may be missing between these times."""
         with self._lock:
-            self._gaps.append(Gap(from_ms, to_ms))
+            self._gaps.append(AnnouncedGap(from_ms, to_ms))
 
     def excuse(self, numbers: range) -> None:
         """Who damaged the spool knows that these may be gone; it was held against what was told."""
@@ -158,7 +158,7 @@ class Ledger:
     def _is_excused(self, number: int) -> bool:
         return any(number in numbers for numbers in self._excused)
 
-    def _is_told(self, number: int, gaps: list[Gap]) -> bool:
+    def _is_told(self, number: int, gaps: list[AnnouncedGap]) -> bool:
         emission = Emission(self._began[number], self._ended[number])
         # Few gaps are long, so look from the last one that begins before the event ended.
         at = bisect_left(gaps, (emission.ended_ms + _SLACK_MS, 0.0))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
-from rtmpump.sandbox.slack.workspace import Envelope, Workspace
+from rtmpump.sandbox.slack.workspace import SentEnvelope, Workspace
 from tests.faults import traffic
 from tests.faults.ledger import Ledger
 from tests.faults.modes import Mode
@@ -182,7 +182,7 @@ class Rig:
         self.check()
         return self.workspace.live >= self.mode.connections
 
-    def _have_come(self, envelopes: list[Envelope]) -> bool:
+    def _have_come(self, envelopes: list[SentEnvelope]) -> bool:
         self.check()
         return all(one.acknowledged for one in envelopes)
 

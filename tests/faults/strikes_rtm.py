@@ -6,7 +6,7 @@ from collections import deque
 from typing import Final
 
 from rtmpump.sandbox.slack import faults
-from rtmpump.sandbox.slack.faults import Answer, Kind
+from rtmpump.sandbox.slack.faults import Answer, AnswerKind
 from tests.faults.kinds import Kinds, hold
 from tests.faults.rig import Rig
 
@@ -53,7 +53,7 @@ def _refused(rig: Rig) -> None:
     channel = rig.dice.choice(sorted(rig.workspace.channels.values()))
 
     def policy(frame: dict[str, object]) -> Answer:
-        return refusal if frame.get("channel") == channel else Answer(Kind.NORMAL)
+        return refusal if frame.get("channel") == channel else Answer(AnswerKind.NORMAL)
 
     rig.workspace.faults.reply_policy = policy
     hold(rig, 1, 4)

@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from functools import partial
 
 from rtmpump.sandbox.slack import rtm
-from rtmpump.sandbox.slack.faults import EXPIRED_URL, Answer, Kind
+from rtmpump.sandbox.slack.faults import EXPIRED_URL, Answer, AnswerKind
 from rtmpump.sandbox.slack.hub import Hub
 from rtmpump.sandbox.slack.stream import Stream
 from rtmpump.sandbox.slack.webapi import Ticket
 from rtmpump.sandbox.slack.websocket import (
     Decoder,
-    Message,
     Opcode,
     ProtocolError,
+    ReceivedMessage,
     close_code,
     encode,
     encode_close,
@@ -28,7 +28,7 @@ _CLOSE_SECONDS = 2.0
 _HELLO = {"type": "hello", "fast_reconnect": False, "region": "sandbox", "start": True}
 
 
-class Connection:
+class RtmConnection:
     """`number` counts from 1; `live` is whether it gets events; `silent` that it is played dead.
 
     Only its own thread reads (`serve`); any thread may write.
@@ -153,7 +153,7 @@ class Connection:
                 if not self._take(message):
                     return
 
-    def _take(self, message: Message) -> bool:
+    def _take(self, message: ReceivedMessage) -> bool:
         """Handles one message; False when it was the last."""
         if message.opcode is Opcode.CLOSE:
             self.close(close_code(message.payload))
@@ -175,7 +175,7 @@ class Connection:
             self._send(rtm.error_event(*rtm.CANNOT_PROCESS))
             return
         self._hub.note(self._hub.frames, frame)
-        handle = _HANDLERS.get(str(frame.get("type")), Connection._unknown)
+        handle = _HANDLERS.get(str(frame.get("type")), RtmConnection._unknown)
         handle(self, frame)
 
     def _unknown(self, frame: rtm.Json) -> None:
@@ -209,7 +209,7 @@ class Connection:
 
     def _message(self, frame: rtm.Json) -> None:
         answer = self._hub.faults.answer_to(frame)
-        if answer.kind is Kind.CUT_BEFORE_ACCEPT:
+        if answer.kind is AnswerKind.CUT_BEFORE_ACCEPT:
             return self.cut(reset=True)
         problem = self._problem(frame, answer)
         if problem:
@@ -219,11 +219,11 @@ class Connection:
         return self._reply(answer, frame, ts)
 
     def _problem(self, frame: rtm.Json, answer: Answer) -> tuple[int, str] | None:
-        if answer.kind is Kind.ERROR:
+        if answer.kind is AnswerKind.ERROR:
             return answer.code, answer.msg
         if self._comes_too_fast():
             return rtm.TOO_FAST
-        return rtm.problem(frame, list(self._hub.directory.channels.values()))
+        return rtm.problem(frame, list(self._hub.registry.channels.values()))
 
     def _comes_too_fast(self) -> bool:
         rate, now = self._hub.faults.rate_limit, time.monotonic()
@@ -234,9 +234,9 @@ class Connection:
 
     def _reply(self, answer: Answer, frame: rtm.Json, ts: str) -> None:
         reply, echo = rtm.reply(frame, ts), rtm.echo(frame, ts, self._hub.author)
-        if answer.kind is Kind.CUT_BEFORE_REPLY:
+        if answer.kind is AnswerKind.CUT_BEFORE_REPLY:
             self.cut(reset=True)
-        elif answer.kind is Kind.LATE:
+        elif answer.kind is AnswerKind.LATE:
             self._hub.later(answer.seconds, partial(self.deliver, rtm.as_bytes(reply)))
         else:
             for words in _WORDS[answer.kind]:
@@ -256,18 +256,18 @@ class Connection:
 
 
 _WORDS = {
-    Kind.NORMAL: ("reply",),
-    Kind.NEVER: (),
-    Kind.TWICE: ("reply", "reply"),
-    Kind.ECHO_BEFORE: ("echo", "reply"),
-    Kind.ECHO_AFTER: ("reply", "echo"),
-    Kind.ECHO_ONLY: ("echo",),
+    AnswerKind.NORMAL: ("reply",),
+    AnswerKind.NEVER: (),
+    AnswerKind.TWICE: ("reply", "reply"),
+    AnswerKind.ECHO_BEFORE: ("echo", "reply"),
+    AnswerKind.ECHO_AFTER: ("reply", "echo"),
+    AnswerKind.ECHO_ONLY: ("echo",),
 }
 
 _HANDLERS = {
-    "ping": Connection._ping,
-    "message": Connection._message,
-    "typing": Connection._typing,
-    "presence_sub": Connection._presence_sub,
-    "presence_query": Connection._presence_query,
+    "ping": RtmConnection._ping,
+    "message": RtmConnection._message,
+    "typing": RtmConnection._typing,
+    "presence_sub": RtmConnection._presence_sub,
+    "presence_query": RtmConnection._presence_query,
 }

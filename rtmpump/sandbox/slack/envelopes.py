@@ -19,7 +19,7 @@ from rtmpump.sandbox.slack import socket_frames
 from rtmpump.sandbox.slack.hub import Hub, SocketPeer
 
 
-class Delivery(NamedTuple):
+class EnvelopeDelivery(NamedTuple):
     """One time that an event was written to a connection (its number; 0 where there was none)."""
 
     envelope_id: str
@@ -29,7 +29,7 @@ class Delivery(NamedTuple):
 
 
 @dataclass(eq=False)
-class Envelope:
+class SentEnvelope:
     """One event and its deliveries; `acknowledged_on` is the number of a connection.
 
     `answer` is the payload that came with the acknowledgement.
@@ -39,7 +39,7 @@ class Envelope:
     payload: bytes
     event_id: str
     takes_answer: bool
-    deliveries: list[Delivery] = field(default_factory=list)
+    deliveries: list[EnvelopeDelivery] = field(default_factory=list)
     acknowledgements: int = 0
     acknowledged_on: int = 0
     acknowledged_at: float = 0.0
@@ -58,12 +58,12 @@ class Envelopes:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._numbers = count(1)
-        self._due: list[tuple[float, int, Envelope, int]] = []
-        self._by_id: dict[str, Envelope] = {}
+        self._due: list[tuple[float, int, SentEnvelope, int]] = []
+        self._by_id: dict[str, SentEnvelope] = {}
         self._turn = count()
         self._is_running = False
         self.enabled = False
-        self.all: list[Envelope] = []
+        self.all: list[SentEnvelope] = []
 
     def event(self, event: bytes) -> bool:
         """Sends an event; whether it was written to a connection at once."""
@@ -71,16 +71,16 @@ class Envelopes:
         event_id = f"Ev{number:09d}"
         payload = socket_frames.event_payload(
             event,
-            team=self._hub.directory.team,
-            bot=self._hub.directory.bot,
+            team=self._hub.registry.team,
+            bot=self._hub.registry.bot,
             event_id=event_id,
             event_time=int(time.time()),
         )
-        return self._send(Envelope("events_api", payload, event_id, False))
+        return self._send(SentEnvelope("events_api", payload, event_id, False))
 
-    def interaction(self, kind: str, payload: bytes) -> Envelope:
+    def interaction(self, kind: str, payload: bytes) -> SentEnvelope:
         """Sends what a person did: "slash_commands" or "interactive"."""
-        envelope = Envelope(kind, payload, "", True)
+        envelope = SentEnvelope(kind, payload, "", True)
         self._send(envelope)
         return envelope
 
@@ -97,12 +97,12 @@ class Envelopes:
             self._hub.changed.notify_all()
             return True
 
-    def missing(self) -> list[Envelope]:
+    def missing(self) -> list[SentEnvelope]:
         """Those that nobody acknowledged."""
         with self._hub.changed:
             return [one for one in self.all if not one.acknowledged]
 
-    def forget(self) -> list[Envelope]:
+    def forget(self) -> list[SentEnvelope]:
         """Keeps no record any more of those that were acknowledged; returns them."""
         with self._hub.changed:
             over = [one for one in self.all if one.acknowledged]
@@ -117,13 +117,13 @@ class Envelopes:
             heapq.heapify(self._due)
             self._hub.changed.notify_all()
 
-    def _send(self, envelope: Envelope) -> bool:
+    def _send(self, envelope: SentEnvelope) -> bool:
         with self._hub.changed:
             self.all.append(envelope)
             self._start()
         return self._deliver(envelope, 0)
 
-    def _deliver(self, envelope: Envelope, attempt: int) -> bool:
+    def _deliver(self, envelope: SentEnvelope, attempt: int) -> bool:
         """Writes it to one connection (or to more, where the faults say so), and sets its clock."""
         faults = self._hub.faults
         id = str(uuid.uuid4())
@@ -141,13 +141,13 @@ class Envelopes:
             self._by_id[id] = envelope
         written = 0
         for peer in self._choice()[: faults.copies]:
-            delivery = Delivery(id, peer.number, attempt, time.time())
+            delivery = EnvelopeDelivery(id, peer.number, attempt, time.time())
             with self._hub.changed:
                 envelope.deliveries.append(delivery)
             written += peer.deliver(frame)
         if not written:
             with self._hub.changed:
-                envelope.deliveries.append(Delivery(id, 0, attempt, time.time()))
+                envelope.deliveries.append(EnvelopeDelivery(id, 0, attempt, time.time()))
         self._plan(envelope, attempt, faults.ack_seconds if written else 0.0)
         return bool(written)
 
@@ -157,7 +157,7 @@ class Envelopes:
         first = next(self._turn) % len(peers) if peers else 0
         return peers[first:] + peers[:first]
 
-    def _plan(self, envelope: Envelope, attempt: int, patience: float) -> None:
+    def _plan(self, envelope: SentEnvelope, attempt: int, patience: float) -> None:
         waits = self._hub.faults.retry_after if envelope.kind == "events_api" else ()
         with self._hub.changed:
             wait = waits[attempt] if attempt < len(waits) else 0.0

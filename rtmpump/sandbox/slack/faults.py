@@ -48,7 +48,7 @@ ApiFault: TypeAlias = "HttpAnswer | Hang | Reset | str | dict[str, Any]"
 HandshakeFault: TypeAlias = "HttpAnswer | Hang | Reset"
 
 
-class Kind(Enum):
+class AnswerKind(Enum):
     """What happens to one message that a client sends."""
 
     NORMAL = "normal"
@@ -67,30 +67,30 @@ class Kind(Enum):
 class Answer:
     """How one message is answered; `code` and `msg` of an error, `seconds` of a late reply."""
 
-    kind: Kind
+    kind: AnswerKind
     code: int = 0
     msg: str = ""
     seconds: float = 0.0
 
 
-NORMAL = Answer(Kind.NORMAL)
-NEVER = Answer(Kind.NEVER)
-TWICE = Answer(Kind.TWICE)
-ECHO_BEFORE = Answer(Kind.ECHO_BEFORE)
-ECHO_AFTER = Answer(Kind.ECHO_AFTER)
-ECHO_ONLY = Answer(Kind.ECHO_ONLY)
-CUT_BEFORE_REPLY = Answer(Kind.CUT_BEFORE_REPLY)
-CUT_BEFORE_ACCEPT = Answer(Kind.CUT_BEFORE_ACCEPT)
+NORMAL = Answer(AnswerKind.NORMAL)
+NEVER = Answer(AnswerKind.NEVER)
+TWICE = Answer(AnswerKind.TWICE)
+ECHO_BEFORE = Answer(AnswerKind.ECHO_BEFORE)
+ECHO_AFTER = Answer(AnswerKind.ECHO_AFTER)
+ECHO_ONLY = Answer(AnswerKind.ECHO_ONLY)
+CUT_BEFORE_REPLY = Answer(AnswerKind.CUT_BEFORE_REPLY)
+CUT_BEFORE_ACCEPT = Answer(AnswerKind.CUT_BEFORE_ACCEPT)
 
 
 def error(code: int, msg: str) -> Answer:
     """The message is refused: `{"ok": false, "error": {"code": …, "msg": …}}`."""
-    return Answer(Kind.ERROR, code=code, msg=msg)
+    return Answer(AnswerKind.ERROR, code=code, msg=msg)
 
 
 def late(seconds: float) -> Answer:
     """The message is accepted, the reply comes after `seconds`; others may overtake it."""
-    return Answer(Kind.LATE, seconds=seconds)
+    return Answer(AnswerKind.LATE, seconds=seconds)
 
 
 ReplyPolicy: TypeAlias = "Answer | Callable[[dict[str, Any]], Answer] | deque[Answer]"

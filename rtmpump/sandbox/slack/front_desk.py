@@ -11,10 +11,10 @@ from functools import partial
 
 from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.slack import http_wire, posting, webapi
-from rtmpump.sandbox.slack.connection import Connection
+from rtmpump.sandbox.slack.connection import RtmConnection
 from rtmpump.sandbox.slack.envelopes import Envelopes
-from rtmpump.sandbox.slack.faults import Hang, HttpAnswer, Kind, Reset
-from rtmpump.sandbox.slack.http_wire import Request
+from rtmpump.sandbox.slack.faults import AnswerKind, Hang, HttpAnswer, Reset
+from rtmpump.sandbox.slack.http_wire import HttpRequest
 from rtmpump.sandbox.slack.hub import Call, Hub
 from rtmpump.sandbox.slack.socket_connection import SocketConnection
 from rtmpump.sandbox.slack.stream import Stream
@@ -128,7 +128,7 @@ class FrontDesk:
                 return None
         return None
 
-    def _answer_call(self, stream: Stream, request: Request) -> None:
+    def _answer_call(self, stream: Stream, request: HttpRequest) -> None:
         method = request.path.removeprefix(_API)
         self._note_call(method, request)
         fault = self._hub.faults.next_api_fault(method)
@@ -142,17 +142,17 @@ class FrontDesk:
             self._post(stream, request)
         else:
             with self._hub.changed:
-                members = webapi.call(self._hub.directory, method, request, self._link)
+                members = webapi.call(self._hub.registry, method, request, self._link)
             stream.write(http_wire.json_answer(members))
 
-    def _post(self, stream: Stream, request: Request) -> None:
+    def _post(self, stream: Stream, request: HttpRequest) -> None:
         """A message by chat.postMessage, which may be accepted and its answer get lost."""
         hub, arguments = self._hub, request.arguments
-        problem = webapi.auth_problem(hub.directory, posting.METHOD, request)
+        problem = webapi.auth_problem(hub.registry, posting.METHOD, request)
         answer = hub.faults.answer_to(dict(arguments))
-        if answer.kind is Kind.CUT_BEFORE_ACCEPT:
+        if answer.kind is AnswerKind.CUT_BEFORE_ACCEPT:
             return stream.end(reset=True)
-        if answer.kind is Kind.ERROR:
+        if answer.kind is AnswerKind.ERROR:
             problem = problem or answer.msg
         problem = problem or posting.problem(hub, arguments)
         if problem:
@@ -161,15 +161,15 @@ class FrontDesk:
             body = b'{"ok":false,"error":"ratelimited"}'
             return stream.write(http_wire.answer(429, body, {"Retry-After": str(seconds)}))
         members = posting.accept(hub, self._envelopes, arguments)
-        if answer.kind is Kind.CUT_BEFORE_REPLY:
+        if answer.kind is AnswerKind.CUT_BEFORE_REPLY:
             return stream.end(reset=True)
-        if answer.kind is Kind.NEVER:
+        if answer.kind is AnswerKind.NEVER:
             return stream.wait_gone()
-        if answer.kind is Kind.LATE and not stream.pause(answer.seconds):
+        if answer.kind is AnswerKind.LATE and not stream.pause(answer.seconds):
             return None
         return stream.write(http_wire.json_answer(members))
 
-    def _note_call(self, method: str, request: Request) -> None:
+    def _note_call(self, method: str, request: HttpRequest) -> None:
         arguments = {k: v for k, v in request.arguments.items() if k != "token"}
         self._hub.note(self._hub.calls, Call(method, arguments, time.time()))
 
@@ -186,20 +186,20 @@ class FrontDesk:
 
     def _link(self, ticket: str) -> str:
         scheme = "wss" if self._tls else "ws"
-        team = self._hub.directory.team
+        team = self._hub.registry.team
         place = self._hub.faults.place or f"{HOST}:{self.port}"
         right = f"{scheme}://{place}{_LINK}?ticket={ticket}&v=5&team={team}"
         return self._hub.faults.connect_url or right
 
-    def _upgrade(self, stream: Stream, request: Request) -> None:
+    def _upgrade(self, stream: Stream, request: HttpRequest) -> None:
         if not self._met(stream, self._hub.faults.next_handshake()):
             return
         with self._hub.changed:
             word = request.arguments.get("ticket", "")
-            ticket = self._hub.directory.redeem(word, self._hub.faults.url_ttl)
+            ticket = self._hub.registry.redeem(word, self._hub.faults.url_ttl)
         accept = accept_key(request.headers["sec-websocket-key"])
         stream.write(http_wire.switching_protocols(accept))
         if ticket is not None and ticket.socket_mode:
             SocketConnection(self._hub, stream, ticket, self._envelopes).serve()
         else:
-            Connection(self._hub, stream, ticket).serve()
+            RtmConnection(self._hub, stream, ticket).serve()

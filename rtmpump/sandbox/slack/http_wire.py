@@ -16,7 +16,7 @@ _JSON = "application/json"
 _FORM = "application/x-www-form-urlencoded"
 
 
-class Request(NamedTuple):
+class HttpRequest(NamedTuple):
     """One request; header names in lower case, `query` without the `?`."""
 
     method: str
@@ -50,7 +50,7 @@ class Request(NamedTuple):
         return found
 
 
-def read_request(stream: Stream) -> Request | None:
+def read_request(stream: Stream) -> HttpRequest | None:
     """The next request; None when the client closed or sent what is no HTTP."""
     lines = stream.read_until(b"\r\n\r\n", _HEAD_LIMIT).decode("latin-1").split("\r\n")
     words = lines[0].split(" ")
@@ -61,7 +61,9 @@ def read_request(stream: Stream) -> Request | None:
     if not length.isdecimal() or int(length) > _BODY_LIMIT:
         return None
     target = urlsplit(words[1])
-    return Request(words[0], target.path, target.query, headers, stream.read_exactly(int(length)))
+    return HttpRequest(
+        words[0], target.path, target.query, headers, stream.read_exactly(int(length))
+    )
 
 
 def answer(status: int, body: bytes, headers: Mapping[str, str]) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 from rtmpump.sandbox.slack import rtm
 from rtmpump.sandbox.slack.faults import Faults
-from rtmpump.sandbox.slack.webapi import Directory
+from rtmpump.sandbox.slack.webapi import Registry
 from rtmpump.sandbox.slack.websocket import Opcode
 
 _JOIN_SECONDS = 10.0
@@ -80,8 +80,8 @@ class SocketPeer(Peer, Protocol):
 class Hub:
     """The shared state; `changed` guards it, and is notified of every change."""
 
-    def __init__(self, directory: Directory) -> None:
-        self.directory = directory
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
         self.faults = Faults()
         self.changed = threading.Condition(threading.RLock())
         self.sent: list[Sent] = []
@@ -101,7 +101,7 @@ class Hub:
     @property
     def author(self) -> rtm.Author:
         """The bot that clients of this workspace speak as."""
-        return rtm.Author(self.directory.bot, self.directory.team)
+        return rtm.Author(self.registry.bot, self.registry.team)
 
     def next_ts(self) -> str:
         """A message `ts`: seconds and microseconds, always greater than the one before."""
@@ -121,7 +121,7 @@ class Hub:
     def keep(self, event: rtm.Json) -> None:
         """Puts a `message` event into the history."""
         with self.changed:
-            self.directory.archive.keep(event)
+            self.registry.archive.keep(event)
 
     def note(self, record: list[Any], entry: object) -> None:
         """Adds `entry` to one of the records, and wakes who waits for it."""

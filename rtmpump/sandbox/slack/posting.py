@@ -24,10 +24,10 @@ _TRUE: Final = ("1", "true", "True")
 
 def problem(hub: Hub, arguments: Mapping[str, str]) -> str:
     """Slack's word for what it has against a message; "" for nothing."""
-    channel = hub.directory.channel_id(arguments.get("channel", ""))
+    channel = hub.registry.channel_id(arguments.get("channel", ""))
     if channel is None:
         return "channel_not_found"
-    if channel in hub.directory.archived:
+    if channel in hub.registry.archived:
         return "is_archived"
     for name, wrong in (("blocks", "invalid_blocks"), ("attachments", "invalid_attachments")):
         if name in arguments and not _is_list_of_objects(arguments[name]):
@@ -53,7 +53,7 @@ def rest(hub: Hub, arguments: Mapping[str, str]) -> int:
 
 def accept(hub: Hub, envelopes: Envelopes, arguments: Mapping[str, str]) -> dict[str, Any]:
     """Posts it; the answer."""
-    channel = hub.directory.channel_id(arguments["channel"]) or ""
+    channel = hub.registry.channel_id(arguments["channel"]) or ""
     message: rtm.Json = {"channel": channel, "text": arguments.get("text", "")}
     if arguments.get("thread_ts"):
         message["thread_ts"] = arguments["thread_ts"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from rtmpump.sandbox.slack import socket_frames
-from rtmpump.sandbox.slack.connection import Connection
+from rtmpump.sandbox.slack.connection import RtmConnection
 from rtmpump.sandbox.slack.envelopes import Envelopes
 from rtmpump.sandbox.slack.hub import Hub
 from rtmpump.sandbox.slack.stream import Stream
@@ -15,7 +15,7 @@ from rtmpump.sandbox.slack.websocket import Opcode, encode
 _CLOSE_SOON = 0.05
 
 
-class SocketConnection(Connection):
+class SocketConnection(RtmConnection):
     """Like one of RTM, but for what is said."""
 
     def __init__(

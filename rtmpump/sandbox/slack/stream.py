@@ -25,7 +25,7 @@ _CHUNK = 1 << 16
 _HANDSHAKE_SECONDS = 10.0
 
 
-class Ended(OSError):
+class StreamEnded(OSError):
     """The connection was ended from this side."""
 
 
@@ -169,7 +169,7 @@ class Stream:
 
     def _check(self) -> None:
         if self._ended.is_set():
-            raise Ended("ended")
+            raise StreamEnded("ended")
 
 
 def _wrapped(connection: socket.socket, tls: ssl.SSLContext) -> ssl.SSLSocket:

@@ -1,4 +1,4 @@
-"""Slack's Web API methods that the pump needs, as functions of a directory.
+"""Slack's Web API methods that the pump needs, as functions of a registry.
 
 Slack answers errors as HTTP 200 with `{"ok": false, "error": "…"}`; so does this.
 Source: https://docs.slack.dev/reference/methods, one page for each method.
@@ -17,7 +17,7 @@ from typing import Any
 
 from rtmpump.sandbox.slack import archive
 from rtmpump.sandbox.slack.archive import Archive
-from rtmpump.sandbox.slack.http_wire import Request
+from rtmpump.sandbox.slack.http_wire import HttpRequest
 
 _DEFAULT_LIMIT = 100
 _TOP_LIMIT = 1000
@@ -37,7 +37,7 @@ class Ticket:
 
 
 @dataclass
-class Directory:
+class Registry:
     """What the workspace knows: itself, its channels (name to id) and the tickets given out.
 
     A channel's kind is told by the first letter of its id: C public, G private, D direct (its name
@@ -80,27 +80,27 @@ class Directory:
 
 
 def call(
-    directory: Directory, method: str, request: Request, link: Callable[[str], str]
+    registry: Registry, method: str, request: HttpRequest, link: Callable[[str], str]
 ) -> dict[str, Any]:
     """The members of the answer to one call; `link` makes a WebSocket URL of a ticket."""
     arguments = request.arguments
-    problem = auth_problem(directory, method, request)
+    problem = auth_problem(registry, method, request)
     if method == "rtm.start":
         return _error("method_deprecated")
     if method not in _METHODS:
         return _error("unknown_method")
     if problem:
         return _error(problem)
-    return _METHODS[method](directory, arguments, link)
+    return _METHODS[method](registry, arguments, link)
 
 
-def token_of(request: Request, arguments: Mapping[str, str]) -> str:
+def token_of(request: HttpRequest, arguments: Mapping[str, str]) -> str:
     """The token of a request: `Authorization: Bearer`, or the argument `token`."""
     kind, _, token = request.headers.get("authorization", "").partition(" ")
     return token.strip() if kind.lower() == "bearer" else arguments.get("token", "")
 
 
-def auth_problem(directory: Directory, method: str, request: Request) -> str:
+def auth_problem(registry: Registry, method: str, request: HttpRequest) -> str:
     """Slack's word for what is wrong with the token of a call; "" for nothing."""
     token = token_of(request, request.arguments)
     if method == _APP_METHOD and "authorization" not in request.headers:
@@ -108,7 +108,7 @@ def auth_problem(directory: Directory, method: str, request: Request) -> str:
         return "missing_args"
     if not token:
         return "not_authed"
-    is_app, is_bot = _same(token, directory.app_token), _same(token, directory.token)
+    is_app, is_bot = _same(token, registry.app_token), _same(token, registry.token)
     if not (is_app or is_bot):
         return "invalid_auth"
     return "" if is_app == (method == _APP_METHOD) else "not_allowed_token_type"
@@ -125,37 +125,35 @@ def _error(code: str) -> dict[str, Any]:
 _Link = Callable[[str], str]
 
 
-def _auth_test(directory: Directory, _: Mapping[str, str], __: _Link) -> dict[str, Any]:
+def _auth_test(registry: Registry, _: Mapping[str, str], __: _Link) -> dict[str, Any]:
     return {
         "ok": True,
         "url": "https://sandbox.slack.com/",
         "team": "Sandbox",
         "user": "pump",
-        "team_id": directory.team,
-        "user_id": directory.bot,
-        "bot_id": directory.bot.replace("U", "B", 1),
+        "team_id": registry.team,
+        "user_id": registry.bot,
+        "bot_id": registry.bot.replace("U", "B", 1),
         "is_enterprise_install": False,
     }
 
 
-def _rtm_connect(directory: Directory, arguments: Mapping[str, str], link: _Link) -> dict[str, Any]:
-    ticket = directory.issue(arguments.get("batch_presence_aware") in _TRUE)
+def _rtm_connect(registry: Registry, arguments: Mapping[str, str], link: _Link) -> dict[str, Any]:
+    ticket = registry.issue(arguments.get("batch_presence_aware") in _TRUE)
     return {
         "ok": True,
         "url": link(ticket),
-        "team": {"id": directory.team, "name": "Sandbox", "domain": "sandbox"},
-        "self": {"id": directory.bot, "name": "pump"},
+        "team": {"id": registry.team, "name": "Sandbox", "domain": "sandbox"},
+        "self": {"id": registry.bot, "name": "pump"},
     }
 
 
-def _apps_connections_open(
-    directory: Directory, _: Mapping[str, str], link: _Link
-) -> dict[str, Any]:
-    return {"ok": True, "url": link(directory.issue(socket_mode=True))}
+def _apps_connections_open(registry: Registry, _: Mapping[str, str], link: _Link) -> dict[str, Any]:
+    return {"ok": True, "url": link(registry.issue(socket_mode=True))}
 
 
 def _conversations_list(
-    directory: Directory, arguments: Mapping[str, str], _: _Link
+    registry: Registry, arguments: Mapping[str, str], _: _Link
 ) -> dict[str, Any]:
     types = frozenset(arguments.get("types", "public_channel").replace(" ", "").split(","))
     if not types <= _ALL_TYPES:
@@ -166,8 +164,8 @@ def _conversations_list(
     start = _cursor_start(arguments.get("cursor", ""))
     if start is None:
         return _error("invalid_cursor")
-    found = _channels(directory, types, arguments.get("exclude_archived") in _TRUE)
-    end = start + min(limit, directory.page_size)
+    found = _channels(registry, types, arguments.get("exclude_archived") in _TRUE)
+    end = start + min(limit, registry.page_size)
     return {
         "ok": True,
         "channels": found[start:end],
@@ -176,25 +174,25 @@ def _conversations_list(
 
 
 def _conversations_info(
-    directory: Directory, arguments: Mapping[str, str], _: _Link
+    registry: Registry, arguments: Mapping[str, str], _: _Link
 ) -> dict[str, Any]:
-    for name, channel in directory.channels.items():
+    for name, channel in registry.channels.items():
         if channel == arguments.get("channel"):
-            return {"ok": True, "channel": _channel(directory, name, channel)}
+            return {"ok": True, "channel": _channel(registry, name, channel)}
     return _error("channel_not_found")
 
 
-def _channels(directory: Directory, types: frozenset[str], active: bool) -> list[dict[str, Any]]:
+def _channels(registry: Registry, types: frozenset[str], active: bool) -> list[dict[str, Any]]:
     return [
-        _channel(directory, name, channel)
-        for name, channel in list(directory.channels.items())
-        if _TYPES.get(channel[:1]) in types and not (active and channel in directory.archived)
+        _channel(registry, name, channel)
+        for name, channel in list(registry.channels.items())
+        if _TYPES.get(channel[:1]) in types and not (active and channel in registry.archived)
     ]
 
 
-def _channel(directory: Directory, name: str, channel: str) -> dict[str, Any]:
+def _channel(registry: Registry, name: str, channel: str) -> dict[str, Any]:
     kind = channel[:1]
-    common = {"id": channel, "is_archived": channel in directory.archived}
+    common = {"id": channel, "is_archived": channel in registry.archived}
     if kind == "D":
         return common | {"user": name, "is_im": True}
     return common | {
@@ -209,14 +207,14 @@ def _channel(directory: Directory, name: str, channel: str) -> dict[str, Any]:
 
 
 def _users_conversations(
-    directory: Directory, arguments: Mapping[str, str], _: _Link
+    registry: Registry, arguments: Mapping[str, str], _: _Link
 ) -> dict[str, Any]:
     """Those that the bot is in; no `is_member` stands in them."""
     for kind in arguments.get("types", "public_channel").replace(" ", "").split(","):
-        if kind in directory.archive.scopes_missing:
+        if kind in registry.archive.scopes_missing:
             return archive.missing_scope(kind, "read")
-    found = _conversations_list(directory, arguments, _)
-    left = directory.archive.left
+    found = _conversations_list(registry, arguments, _)
+    left = registry.archive.left
     for channel in found.get("channels", ()):
         channel.pop("is_member", None)
     if found["ok"]:
@@ -225,22 +223,22 @@ def _users_conversations(
 
 
 def _conversations_history(
-    directory: Directory, arguments: Mapping[str, str], _: _Link
+    registry: Registry, arguments: Mapping[str, str], _: _Link
 ) -> dict[str, Any]:
-    kind = directory.kind(arguments.get("channel", ""))
-    return archive.history(directory.archive, kind, arguments)
+    kind = registry.kind(arguments.get("channel", ""))
+    return archive.history(registry.archive, kind, arguments)
 
 
 def _conversations_replies(
-    directory: Directory, arguments: Mapping[str, str], _: _Link
+    registry: Registry, arguments: Mapping[str, str], _: _Link
 ) -> dict[str, Any]:
-    kind = directory.kind(arguments.get("channel", ""))
-    return archive.replies(directory.archive, kind, arguments)
+    kind = registry.kind(arguments.get("channel", ""))
+    return archive.replies(registry.archive, kind, arguments)
 
 
-def _reactions_add(directory: Directory, arguments: Mapping[str, str], _: _Link) -> dict[str, Any]:
-    kind = directory.kind(arguments.get("channel", ""))
-    return archive.react(directory.archive, directory.bot, kind, arguments)
+def _reactions_add(registry: Registry, arguments: Mapping[str, str], _: _Link) -> dict[str, Any]:
+    kind = registry.kind(arguments.get("channel", ""))
+    return archive.react(registry.archive, registry.bot, kind, arguments)
 
 
 def _limit(word: str) -> int | None:
@@ -265,7 +263,7 @@ def _cursor_start(cursor: str) -> int | None:
     return int(number) if number.isdecimal() else None
 
 
-_METHODS: dict[str, Callable[[Directory, Mapping[str, str], _Link], dict[str, Any]]] = {
+_METHODS: dict[str, Callable[[Registry, Mapping[str, str], _Link], dict[str, Any]]] = {
     "auth.test": _auth_test,
     "rtm.connect": _rtm_connect,
     _APP_METHOD: _apps_connections_open,

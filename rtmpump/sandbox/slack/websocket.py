@@ -41,7 +41,7 @@ class ProtocolError(Exception):
         self.reason = reason
 
 
-class Message(NamedTuple):
+class ReceivedMessage(NamedTuple):
     """A whole message, or one control frame."""
 
     opcode: Opcode
@@ -107,7 +107,7 @@ class Decoder:
         self._opcode: Opcode | None = None
         self._parts: list[bytes] = []
 
-    def feed(self, data: bytes) -> list[Message]:
+    def feed(self, data: bytes) -> list[ReceivedMessage]:
         """Takes what was received, returns the messages that are complete now.
 
         Raises:
@@ -115,7 +115,7 @@ class Decoder:
                 over the limit (1009).
         """
         self._buffer += data
-        messages: list[Message] = []
+        messages: list[ReceivedMessage] = []
         while (frame := self._next_frame()) is not None:
             del self._buffer[: frame.size]
             message = self._take(frame)
@@ -141,21 +141,21 @@ class Decoder:
         if sum(map(len, self._parts)) + length > self._limit:
             raise ProtocolError(1009, "message too big")
 
-    def _take(self, frame: _Frame) -> Message | None:
+    def _take(self, frame: _Frame) -> ReceivedMessage | None:
         if frame.opcode >= _CONTROL:
-            return Message(frame.opcode, frame.payload)
+            return ReceivedMessage(frame.opcode, frame.payload)
         if (frame.opcode is Opcode.CONTINUATION) != (self._opcode is not None):
             raise ProtocolError(1002, "fragments out of order")
         self._opcode = self._opcode or frame.opcode
         self._parts.append(frame.payload)
         return self._finish(self._opcode) if frame.fin else None
 
-    def _finish(self, opcode: Opcode) -> Message:
+    def _finish(self, opcode: Opcode) -> ReceivedMessage:
         payload = b"".join(self._parts)
         self._opcode, self._parts = None, []
         if opcode is Opcode.TEXT:
             _check_utf8(payload)
-        return Message(opcode, payload)
+        return ReceivedMessage(opcode, payload)
 
 
 def _checked_opcode(first: int, second: int) -> Opcode:

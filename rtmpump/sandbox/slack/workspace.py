@@ -17,15 +17,15 @@ from typing import Any
 
 from rtmpump.sandbox.slack import rtm
 from rtmpump.sandbox.slack.archive import Archive
-from rtmpump.sandbox.slack.envelopes import Envelope, Envelopes
+from rtmpump.sandbox.slack.envelopes import Envelopes, SentEnvelope
 from rtmpump.sandbox.slack.faults import Faults
 from rtmpump.sandbox.slack.front_desk import HOST, FrontDesk
 from rtmpump.sandbox.slack.hub import Call, Hub, Peer, Sent
 from rtmpump.sandbox.slack.socket_frames import APP
-from rtmpump.sandbox.slack.webapi import Directory
+from rtmpump.sandbox.slack.webapi import Registry
 from rtmpump.sandbox.slack.websocket import Opcode, encode, header
 
-__all__ = ["Call", "Envelope", "Faults", "Sent", "Workspace"]
+__all__ = ["Call", "Faults", "Sent", "SentEnvelope", "Workspace"]
 
 BOT = "U0PUMP"
 CHANNELS = {
@@ -55,8 +55,8 @@ class Workspace:
         port: int = 0,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        directory = Directory(team, BOT, token, app_token, dict(channels))
-        self._hub = Hub(directory)
+        registry = Registry(team, BOT, token, app_token, dict(channels))
+        self._hub = Hub(registry)
         self._envelopes = Envelopes(self._hub)
         self._desk = FrontDesk(self._hub, self._envelopes, port, tls)
         self.host = HOST
@@ -66,50 +66,50 @@ class Workspace:
     @property
     def team(self) -> str:
         """The team id."""
-        return self._hub.directory.team
+        return self._hub.registry.team
 
     @property
     def bot(self) -> str:
         """The user id of the token's owner."""
-        return self._hub.directory.bot
+        return self._hub.registry.bot
 
     @property
     def token(self) -> str:
         """The one token that is valid."""
-        return self._hub.directory.token
+        return self._hub.registry.token
 
     @token.setter
     def token(self, token: str) -> None:
-        self._hub.directory.token = token
+        self._hub.registry.token = token
 
     @property
     def app_token(self) -> str:
         """The one app-level token that is valid."""
-        return self._hub.directory.app_token
+        return self._hub.registry.app_token
 
     @property
     def channels(self) -> dict[str, str]:
         """Names and ids of the channels; may be changed."""
-        return self._hub.directory.channels
+        return self._hub.registry.channels
 
     @property
     def page_size(self) -> int:
         """The most channels in one answer of conversations.list; may be changed."""
-        return self._hub.directory.page_size
+        return self._hub.registry.page_size
 
     @page_size.setter
     def page_size(self, page_size: int) -> None:
-        self._hub.directory.page_size = page_size
+        self._hub.registry.page_size = page_size
 
     @property
     def archived(self) -> set[str]:
         """Ids of archived channels; may be changed."""
-        return self._hub.directory.archived
+        return self._hub.registry.archived
 
     @property
     def archive(self) -> Archive:
         """What was said by `say` and by clients, and what the token may read of it."""
-        return self._hub.directory.archive
+        return self._hub.registry.archive
 
     @property
     def faults(self) -> Faults:
@@ -156,15 +156,15 @@ class Workspace:
         return [peer.number for peer in self._hub.live_sockets() if not peer.silent]
 
     @property
-    def envelopes(self) -> list[Envelope]:
+    def envelopes(self) -> list[SentEnvelope]:
         """All that was to be told over Socket Mode, with its deliveries."""
         return self._envelopes.all
 
-    def unacknowledged(self) -> list[Envelope]:
+    def unacknowledged(self) -> list[SentEnvelope]:
         """Those of the envelopes that the app has not said to have."""
         return self._envelopes.missing()
 
-    def forget_acknowledged(self) -> list[Envelope]:
+    def forget_acknowledged(self) -> list[SentEnvelope]:
         """Takes what is over out of `envelopes` and `frames`, that a long run doesn't keep it all.
 
         Returns the envelopes.
@@ -195,11 +195,11 @@ class Workspace:
         written = sum(peer.deliver(body, opcode) for peer in self._hub.live_peers())
         return written + (self._envelopes.enabled and self._envelopes.event(body))
 
-    def slash(self, command: str, text: str = "", user: str = "U0ALICE") -> Envelope:
+    def slash(self, command: str, text: str = "", user: str = "U0ALICE") -> SentEnvelope:
         """Somebody uses a slash command; sent over Socket Mode alone."""
         payload = {
             "team_id": self.team,
-            "channel_id": self._hub.directory.channel_id("general"),
+            "channel_id": self._hub.registry.channel_id("general"),
             "user_id": user,
             "command": command,
             "text": text,
@@ -208,7 +208,7 @@ class Workspace:
         }
         return self._envelopes.interaction("slash_commands", rtm.as_bytes(payload))
 
-    def interact(self, payload: Mapping[str, Any]) -> Envelope:
+    def interact(self, payload: Mapping[str, Any]) -> SentEnvelope:
         """Somebody presses a button or the like; sent over Socket Mode alone."""
         return self._envelopes.interaction("interactive", rtm.as_bytes(payload))
 
@@ -264,7 +264,7 @@ class Workspace:
         It is in the history too, whether anybody is connected or not.
         """
         ts = self._hub.next_ts()
-        message = {"channel": self._hub.directory.channel_id(channel) or channel, "text": text}
+        message = {"channel": self._hub.registry.channel_id(channel) or channel, "text": text}
         if thread_ts:
             message["thread_ts"] = thread_ts
         event = rtm.message_event(message, ts, rtm.Author(user, self.team))

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from rtmpump.sandbox.slack.websocket import (
     Decoder,
-    Message,
     Opcode,
     ProtocolError,
+    ReceivedMessage,
     accept_key,
     close_code,
     encode,
@@ -40,7 +40,7 @@ def test_the_accept_key_is_that_of_the_rfc() -> None:
 def test_every_form_of_length_is_read(size: int) -> None:
     """7, 16 and 64 bit lengths of masked frames give back the payload."""
     payload = b"x" * size
-    assert Decoder(LIMIT).feed(client_frame(payload)) == [Message(Opcode.TEXT, payload)]
+    assert Decoder(LIMIT).feed(client_frame(payload)) == [ReceivedMessage(Opcode.TEXT, payload)]
 
 
 @pytest.mark.parametrize(("size", "length"), [(125, 2), (126, 4), (65_535, 4), (65_536, 10)])
@@ -73,8 +73,8 @@ def test_fragments_become_one_message() -> None:
         + client_frame(b"three", Opcode.CONTINUATION)
     )
     assert Decoder(LIMIT).feed(data) == [
-        Message(Opcode.PING, b"?"),
-        Message(Opcode.TEXT, b"one two three"),
+        ReceivedMessage(Opcode.PING, b"?"),
+        ReceivedMessage(Opcode.TEXT, b"one two three"),
     ]
 
 
@@ -116,7 +116,7 @@ def test_a_message_that_is_too_big_is_refused_before_it_has_arrived() -> None:
 def test_text_may_be_cut_inside_a_character() -> None:
     """A fragment may end in the middle of one; only the whole is checked."""
     data = client_frame(b"\xc3", fin=0) + client_frame(b"\xbc", Opcode.CONTINUATION)
-    assert Decoder(LIMIT).feed(data) == [Message(Opcode.TEXT, "ü".encode())]
+    assert Decoder(LIMIT).feed(data) == [ReceivedMessage(Opcode.TEXT, "ü".encode())]
 
 
 @given(payload=st.binary(max_size=500), piece=st.integers(0, 50))
