@@ -13,7 +13,8 @@ import pytest
 
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.workspace import Workspace
-from tests.support.pump import Broker, PumpProcess, add_vhost
+from tests.support.broker_node import add_vhost, delete_vhost
+from tests.support.pump import Broker, PumpProcess
 from tests.support.socket_mode import StartSocketPump, wait_connections
 from tests.support.spool import Reports
 
@@ -36,18 +37,13 @@ def node() -> Iterator[RabbitNode]:
         yield node
 
 
-@pytest.fixture(scope="session")
-def old_vhosts() -> list[str]:
-    """Vhosts that can be deleted: the next test does it, for a call of rabbitmqctl is slow."""
-    return []
-
-
 @pytest.fixture
-def broker_url(node: RabbitNode, old_vhosts: list[str]) -> Iterator[str]:
+def broker_url(node: RabbitNode) -> Iterator[str]:
     """The URL of a vhost that only this test uses."""
     name = f"test-{secrets.token_hex(4)}"
-    yield add_vhost(node, name, instead_of=old_vhosts.pop() if old_vhosts else "")
-    old_vhosts.append(name)
+    yield add_vhost(node.start(), name)
+    if node.running:
+        delete_vhost(node, name)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack import faults
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
+from tests.support.broker_node import close_connections, memory_alarm
 from tests.support.cli import Running, config_file, rtmpump
 from tests.support.pump import Broker, wait_until
 
@@ -196,7 +197,7 @@ def test_tail_is_69_when_the_broker_ends_it(
     vhost = broker_url.rpartition("/")[2]
     with Running(tmp_path, "tail", "-c", str(file)) as tail:
         tail.wait_line("listening")
-        node.ctl("close_all_connections", "--vhost", vhost, "maintenance")
+        close_connections(node, vhost, "maintenance")
         assert tail.wait() == 69
     assert tail.errors[-1].startswith("rtmpump: RabbitMQ is not reachable: ")
     assert "maintenance" in tail.errors[-1]
@@ -341,11 +342,8 @@ def test_send_is_69_while_the_broker_has_an_alarm(
     """It says that nobody can know whether the command was taken."""
     broker.queue(name="rtm.outbound")
     file = config_file(tmp_path, broker_url)
-    node.ctl("set_vm_memory_high_watermark", "0.0000001")
-    try:
+    with memory_alarm(node):
         done = rtmpump(tmp_path, "send", "general", "hi", "--timeout", "1", "-c", str(file))
-    finally:
-        node.ctl("set_vm_memory_high_watermark", "0.4")
     assert done.returncode == 69
     assert "it has a memory or disk alarm; whether it took the command" in done.stderr
 

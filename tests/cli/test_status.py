@@ -15,6 +15,7 @@ from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
+from tests.support.broker_node import memory_alarm
 from tests.support.cli import rtmpump
 from tests.support.http import AT
 from tests.support.pump import Broker, PumpProcess, wait_until
@@ -169,12 +170,9 @@ def test_status_says_that_rabbitmq_has_an_alarm(
 ) -> None:
     """Links are up then, and yet no event goes out."""
     pump = listening(start_pump)
-    node.ctl("set_vm_memory_high_watermark", "0.0000001")
-    try:
+    with memory_alarm(node):
         # The broker tells the alarm to who publishes.
         workspace.emit({"type": "message", "channel": "C1", "text": "x", "ts": "1.000001"})
         pump.wait_log("broker.blocked")
         done = rtmpump(tmp_path, "status", "-c", str(pump.config))
-    finally:
-        node.ctl("set_vm_memory_high_watermark", "0.4")
     assert "ready; RabbitMQ has an alarm" in done.stdout

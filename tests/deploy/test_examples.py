@@ -19,12 +19,12 @@ import pytest
 
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.workspace import Workspace
+from tests.support.broker_node import add_vhost, delete_vhost
 from tests.support.paths import ROOT
 from tests.support.pump import (
     SECONDS,
     Broker,
     PumpProcess,
-    add_vhost,
     wait_until,
 )
 
@@ -91,9 +91,7 @@ class Stage(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def stage(
-    node: RabbitNode, old_vhosts: list[str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Stage]:
+def stage(node: RabbitNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """One for all tests here, for each of them takes a while to begin."""
     url = add_vhost(node, VHOST)
     folder = tmp_path_factory.mktemp("pump")
@@ -101,14 +99,14 @@ def stage(
         pump.wait_ready()
         with Broker(url) as broker:
             yield Stage(workspace, url, broker)
-    old_vhosts.append(VHOST)
+    delete_vhost(node, VHOST)
 
 
 @pytest.fixture(scope="module")
-def empty_vhost(node: RabbitNode, old_vhosts: list[str]) -> Iterator[str]:
+def empty_vhost(node: RabbitNode) -> Iterator[str]:
     """The URL of a vhost where no pump ever was."""
     yield add_vhost(node, f"{VHOST}-empty")
-    old_vhosts.append(f"{VHOST}-empty")
+    delete_vhost(node, f"{VHOST}-empty")
 
 
 @pytest.fixture

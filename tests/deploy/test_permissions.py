@@ -21,9 +21,10 @@ from rtmpump.config import Config, Ha
 from rtmpump.links.rabbitmq.topology import definitions
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.workspace import Workspace
+from tests.support.broker_node import add_user, add_vhost, delete_user, delete_vhost
 from tests.support.cli import config_file, rtmpump
 from tests.support.paths import ROOT
-from tests.support.pump import Broker, PumpProcess, add_vhost, wait_until
+from tests.support.pump import Broker, PumpProcess, wait_until
 
 RABBITMQ = ROOT / "deploy" / "rabbitmq"
 USERS = ("rtm-pump", "rtm-consumer", "rtm-producer", "rtm-operator")
@@ -39,16 +40,15 @@ def urls(node: RabbitNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """A vhost's URL for each user, once permissions.sh has run for it; "guest" may do all."""
     vhost = f"test-{secrets.token_hex(4)}"
     urls = {"guest": add_vhost(node, vhost)}
-    internal = "rabbit_auth_backend_internal"
-    made = [f'{internal}:add_user(<<"{user}">>, <<"{PASSWORD}">>, <<"test">>)' for user in USERS]
-    node.ctl("eval", f"{', '.join(made)}.")
     for user in USERS:
+        add_user(node, user, PASSWORD)
         urls[user] = f"amqp://{user}:{PASSWORD}@127.0.0.1:{node.port}/{vhost}"
     for call in permissions(vhost, tmp_path_factory.mktemp("ctl")):
         node.ctl(*call)
     yield urls
-    gone = [f'{internal}:delete_user(<<"{user}">>, <<"test">>)' for user in USERS]
-    node.ctl("eval", f'rabbit_vhost:delete(<<"{vhost}">>, <<"test">>), {", ".join(gone)}.')
+    delete_vhost(node, vhost)
+    for user in USERS:
+        delete_user(node, user)
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +178,7 @@ def test_with_the_definitions_the_pump_needs_no_configure(
     with PumpProcess(tmp_path, workspace, url, broker=broker, ha=elects) as pump:
         pump.wait_ready()
         assert refused(url, lambda channel: channel.exchange_delete("rtm.message"))
-    node.ctl("delete_vhost", vhost)
+    delete_vhost(node, vhost)
 
 
 def test_two_pumps_may_elect_one(urls: Urls, workspace: Workspace, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.faults import Hang, HttpAnswer, Reset
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
+from tests.support.broker_node import close_connections
 from tests.support.pump import Broker, PumpProcess, wait_until
 from tests.support.socket_mode import StartSocketPump
 
@@ -362,10 +363,7 @@ def test_a_call_is_not_made_twice_because_the_broker_went_away(
         for name in ("one", "two"):
             broker.publish(thumb(workspace), reply_to=queue, correlation_id=name, message_id=name)
         assert workspace.wait(lambda: made(workspace))
-    node.ctl(
-        "eval",
-        '[rabbit_networking:close_connection(P, "test") || P <- rabbit_networking:connections()].',
-    )
+    close_connections(node, broker_url.rpartition("/")[2])
     pump.wait_log("broker_commands.connected", count=2)
     with Broker(broker_url) as broker:
         results = broker.take(queue, 2)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import random
-import secrets
 import signal
 import threading
 import time
@@ -24,7 +23,7 @@ from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack import faults
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
-from tests.support.pump import SECONDS, Broker, Message, PumpProcess, add_vhost, wait_until
+from tests.support.pump import SECONDS, Broker, Message, PumpProcess, wait_until
 
 # What may lie between Slack's writing of an event and our reading of it.
 ON_THE_WAY_MS = 250
@@ -216,37 +215,24 @@ def test_a_gap_begins_before_what_lay_unread(
     assert untold(at, at, once) == []
 
 
-@pytest.fixture(scope="module")
-def frail() -> Iterator[RabbitNode]:
-    """A node of one's own, to stop and to kill."""
-    with RabbitNode() as node:
-        yield node
-
-
-@pytest.fixture
-def frail_url(frail: RabbitNode) -> str:
-    """The URL of a vhost of that node that only this test uses."""
-    return add_vhost(frail.start(), f"test-{secrets.token_hex(4)}")
-
-
 @pytest.mark.parametrize("how", ["restart", "kill"])
 def test_a_broker_that_goes_and_comes_back_loses_no_event(
-    frail: RabbitNode, frail_url: str, workspace: Workspace, tmp_path: Path, how: str
+    node: RabbitNode, broker_url: str, workspace: Workspace, tmp_path: Path, how: str
 ) -> None:
     """In good order or not, under load: every event of the flood arrives, and Slack saw nothing."""
-    with Broker(frail_url) as broker:
+    with Broker(broker_url) as broker:
         all_events(broker, "all")
-    with PumpProcess(tmp_path, workspace, frail_url) as pump:
+    with PumpProcess(tmp_path, workspace, broker_url) as pump:
         pump.wait_ready()
         with Flood(workspace) as flood:
             flood.wait_for(200)
-            getattr(frail, how)()
-            frail.start()
+            getattr(node, how)()
+            node.start()
             pump.wait_log("broker_events.connected", 2)
             pump.wait_log("broker_commands.connected", 2)
             flood.wait_for(200)
         assert stop_well(pump)["left_in_spool"] == 0
-    with Broker(frail_url) as broker:
+    with Broker(broker_url) as broker:
         got = broker.take_until("all", until_number(len(flood.at) - 1))
     once = assert_nothing_accepted_is_lost(got)
     assert numbers(once) == list(range(len(flood.at)))
@@ -255,20 +241,20 @@ def test_a_broker_that_goes_and_comes_back_loses_no_event(
 
 
 def test_a_command_is_not_sent_twice_because_the_broker_went_away(
-    frail: RabbitNode, frail_url: str, workspace: Workspace, tmp_path: Path
+    node: RabbitNode, broker_url: str, workspace: Workspace, tmp_path: Path
 ) -> None:
     """Slack's reply came while there was nobody to tell it; the redelivery gets it."""
     workspace.faults.reply_policy = faults.late(1.0)
-    with PumpProcess(tmp_path, workspace, frail_url) as pump:
+    with PumpProcess(tmp_path, workspace, broker_url) as pump:
         pump.wait_ready()
-        with Broker(frail_url) as broker:
+        with Broker(broker_url) as broker:
             broker.queue(name="answers", x_queue_type="quorum")
             command = {"channel": "general", "text": "once"}
             broker.publish(command, reply_to="answers", correlation_id="c", message_id="m")
             assert workspace.wait(lambda: workspace.sent)
-        frail.restart()
+        node.restart()
         pump.wait_log("broker_commands.connected", 2)
-        with Broker(frail_url) as broker:
+        with Broker(broker_url) as broker:
             result = broker.get("answers").json
             wait_until(lambda: broker.count("rtm.outbound") == 0)
             assert broker.poll("answers") is None
@@ -277,21 +263,21 @@ def test_a_command_is_not_sent_twice_because_the_broker_went_away(
 
 
 def test_events_wait_on_disk_for_a_broker_that_is_not_there(
-    frail: RabbitNode, frail_url: str, workspace: Workspace, tmp_path: Path
+    node: RabbitNode, broker_url: str, workspace: Workspace, tmp_path: Path
 ) -> None:
     """Down at the start, SIGTERM, the next run with the broker back: all of it arrives."""
-    with Broker(frail_url) as broker:
+    with Broker(broker_url) as broker:
         all_events(broker, "all")
-    frail.stop()
-    with PumpProcess(tmp_path, workspace, frail_url) as pump:
+    node.stop()
+    with PumpProcess(tmp_path, workspace, broker_url) as pump:
         pump.wait_ready("slack")
         pump.wait_log("broker_events.unreachable")
         workspace.emit_many([numbered(n) for n in range(300)])
         # It closes in order, so it reads all that Slack wrote before.
         assert stop_well(pump)["left_in_spool"] >= 300
-        frail.start()
+        node.start()
         pump.start().wait_ready()
-        with Broker(frail_url) as broker:
+        with Broker(broker_url) as broker:
             got = broker.take_until(
                 "all", lambda got: any(one.key == "rtmpump.gap" for one in got[-5:])
             )
@@ -302,11 +288,11 @@ def test_events_wait_on_disk_for_a_broker_that_is_not_there(
 
 
 def test_a_second_signal_stops_at_once(
-    frail: RabbitNode, frail_url: str, workspace: Workspace, tmp_path: Path
+    node: RabbitNode, broker_url: str, workspace: Workspace, tmp_path: Path
 ) -> None:
     """While it still waits for a broker that is not there."""
-    frail.stop()
-    with PumpProcess(tmp_path, workspace, frail_url) as pump:
+    node.stop()
+    with PumpProcess(tmp_path, workspace, broker_url) as pump:
         pump.wait_ready("slack")
         workspace.emit(numbered(0))
         pump.terminate()
@@ -346,11 +332,11 @@ def test_a_second_pump_on_the_same_spool_is_refused(
 
 
 def test_a_spool_that_is_destroyed_at_run_time_ends_the_pump(
-    frail: RabbitNode, frail_url: str, workspace: Workspace, tmp_path: Path
+    node: RabbitNode, broker_url: str, workspace: Workspace, tmp_path: Path
 ) -> None:
     """With 1 and which thread died of what; the next start sets the file aside and works."""
-    frail.stop()
-    with PumpProcess(tmp_path, workspace, frail_url) as pump:
+    node.stop()
+    with PumpProcess(tmp_path, workspace, broker_url) as pump:
         pump.wait_ready("slack")
         body = json.dumps({"type": "user_typing", "text": "x" * 4000}).encode()
         # More than SQLite keeps in memory, so that it has to read the file.
@@ -358,7 +344,7 @@ def test_a_spool_that_is_destroyed_at_run_time_ends_the_pump(
         wait_until(lambda: sum(file.stat().st_size for file in files(pump)) > 16_000_000)
         for file in files(pump):
             destroy(file)
-        frail.start()
+        node.start()
         assert pump.wait() == 1
         # One of them, or both at once.
         deaths = pump.logged("thread.died")
@@ -366,7 +352,7 @@ def test_a_spool_that_is_destroyed_at_run_time_ends_the_pump(
         assert {died["thread"] for died in deaths} <= {"publisher", "reader"}
         assert all("Spool" in died["why"] for died in deaths)
         pump.start().wait_ready()
-        with Broker(frail_url) as broker:
+        with Broker(broker_url) as broker:
             assert broker.ask({"channel": "general", "text": "x"})["ok"]
         assert [file for file in tmp_path.iterdir() if ".corrupt-" in file.name]
 

@@ -22,6 +22,7 @@ from rtmpump.sandbox.slack.faults import ApiFault, HttpAnswer
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.e2e.test_crash import Flood, all_events, gaps, numbers, until_number, untold
 from tests.e2e.test_crash import without_repeats as once
+from tests.support.broker_node import memory_alarm
 from tests.support.line import Line
 from tests.support.pump import Broker, Message, PumpProcess, wait_until
 
@@ -388,8 +389,7 @@ def test_an_alarm_of_the_broker_deposes_nobody(
     # Long ones: the lock now hangs on the heartbeats of the broker, on a busy machine too.
     broker = {"url": broker_url, "heartbeat": 2 * HEARTBEAT}
     first, second = pumps.start_active(broker=broker), pumps.start_standby(broker=broker)
-    node.ctl("set_vm_memory_high_watermark", "0")
-    try:
+    with memory_alarm(node):
         workspace.emit({"type": "user_typing"})
         first.wait_log("broker.blocked")
         blocked = at(first.logged("broker.blocked")[0])
@@ -399,8 +399,6 @@ def test_an_alarm_of_the_broker_deposes_nobody(
         assert workspace.live == 1
         first.kill()
         second.wait_log("slack.connected")
-    finally:
-        node.ctl("set_vm_memory_high_watermark", "0.4")
     second.wait_log("broker.unblocked") if second.logged("broker.blocked") else None
     assert not second.logged("lock.lost")
 

@@ -25,6 +25,7 @@ from rtmpump.pumps.publisher import Publisher
 from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.spool import Row, Spool
+from tests.support.broker_node import max_message_size, memory_alarm
 from tests.support.links import LinkLog
 from tests.support.pump import Broker, Message, wait_until
 
@@ -146,11 +147,11 @@ def pump(tmp_path: Path, broker_url: str) -> Iterator[Pump]:
         one.__exit__()
 
 
-@pytest.fixture(scope="module")
-def small_node() -> Iterator[RabbitNode]:
-    """A node that takes no message over SMALL bytes."""
-    with RabbitNode(config={"max_message_size": str(SMALL)}) as node:
-        yield node
+@pytest.fixture
+def small_url(node: RabbitNode, broker_url: str) -> Iterator[str]:
+    """The URL of this test's vhost, while the node takes no message over SMALL bytes."""
+    with max_message_size(node, SMALL):
+        yield broker_url
 
 
 @pytest.fixture
@@ -498,13 +499,11 @@ def test_a_stream_that_is_bound_to_nothing(pump: Pump, broker: Broker) -> None:
 # What the broker will never take.
 
 
-def test_an_event_too_large_for_the_broker_is_let_go(
-    tmp_path: Path, small_node: RabbitNode
-) -> None:
+def test_an_event_too_large_for_the_broker_is_let_go(tmp_path: Path, small_url: str) -> None:
     """RabbitMQ closes the channel for it; the others arrive in order, and it is counted."""
     large = {7, 60, 61, 199}
     bodies = [event(n, size=SMALL if n in large else 10) for n in range(300)]
-    with Pumping(tmp_path, small_node.url) as one, Broker(small_node.url) as broker:
+    with Pumping(tmp_path, small_url) as one, Broker(small_url) as broker:
         one.put(*bodies[:200])
         one.start()
         queue = "rtm.unrouted"
@@ -522,9 +521,9 @@ def test_an_event_too_large_for_the_broker_is_let_go(
         assert one.publisher._window.confirmed_upto >= one.publisher._one_by_one_upto
 
 
-def test_the_last_event_is_too_large(tmp_path: Path, small_node: RabbitNode) -> None:
+def test_the_last_event_is_too_large(tmp_path: Path, small_url: str) -> None:
     """Nothing follows it, and it still leaves the spool; the next run does not meet it again."""
-    with Pumping(tmp_path, small_node.url) as one:
+    with Pumping(tmp_path, small_url) as one:
         one.put(event(1), event(2, size=SMALL))
         one.start()
         one.wait_empty()
@@ -543,8 +542,7 @@ def test_a_blocked_broker_stops_the_reading(
     one = pump(events={"confirm_window": 256}).start()
     one.put(event(0))
     one.wait_empty()
-    node.ctl("set_vm_memory_high_watermark", "0.0000001")
-    try:
+    with memory_alarm(node):
         one.put(event(1))
         wait_until(lambda: one.metrics.snapshot()["broker_blocked"])
         cursor = one.publisher._cursor
@@ -554,8 +552,6 @@ def test_a_blocked_broker_stops_the_reading(
         assert one.publisher._cursor == cursor
         assert one.left >= 2999
         assert not one.downs
-    finally:
-        node.ctl("set_vm_memory_high_watermark", "0.4")
     one.wait_empty()
     assert not one.metrics.snapshot()["broker_blocked"]
     got = broker.take_until("rtm.unrouted", has_all(3001))

@@ -31,11 +31,9 @@ def cluster() -> Iterator[list[RabbitNode]]:
         with ThreadPoolExecutor(SIZE) as pool:
             list(pool.map(RabbitNode.start, nodes))
         for node in nodes[1:]:
-            # One call instead of three: each starts an Erlang machine of its own.
-            node.ctl(
-                "eval",
+            node.evaluate(
                 "ok = rabbit:stop(),"
-                f" ok = rabbit_mnesia:join_cluster('{nodes[0].name}', disc), ok = rabbit:start().",
+                f" ok = rabbit_mnesia:join_cluster('{nodes[0].name}', disc), ok = rabbit:start()"
             )
         # A queue gets its members among the nodes that the one we ask knows to be up.
         wait_until(lambda: all(_running(node) == SIZE for node in nodes), 60, "for the cluster")
@@ -43,4 +41,4 @@ def cluster() -> Iterator[list[RabbitNode]]:
 
 
 def _running(node: RabbitNode) -> int:
-    return int(node.ctl("eval", "length(rabbit_mnesia:cluster_nodes(running))."))
+    return int(node.evaluate("length(rabbit_mnesia:cluster_nodes(running))"))

@@ -17,7 +17,6 @@ import pika
 import pika.exceptions
 from pika.adapters.blocking_connection import BlockingChannel
 
-from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.support.paths import ROOT
 
@@ -41,18 +40,6 @@ def wait_until(
             told = what if isinstance(what, str) else what()
             raise AssertionError(f"waited {seconds:.0f} s in vain {told}")
         time.sleep(0.02)
-
-
-def add_vhost(node: RabbitNode, name: str, *, instead_of: str = "") -> str:
-    """Makes a vhost that guest may use and removes another, in one call; returns its URL."""
-    delete = f'rabbit_vhost:delete(<<"{instead_of}">>, <<"test">>), ' if instead_of else ""
-    node.ctl(
-        "eval",
-        f'{delete}ok = rabbit_vhost:add(<<"{name}">>, <<"test">>),'
-        f'rabbit_auth_backend_internal:set_permissions(<<"guest">>, <<"{name}">>,'
-        ' <<".*">>, <<".*">>, <<".*">>, <<"test">>).',
-    )
-    return f"amqp://guest:guest@127.0.0.1:{node.port}/{name}"
 
 
 class PumpProcess:

@@ -76,13 +76,15 @@ def epmd() -> str:
     Raises:
         ServiceUnreachable: Erlang is not complete.
     """
-    found = shutil.which("epmd")
-    if found:
-        return found
-    erl = Path(shutil.which("erl") or "/usr/bin/erl").resolve()
-    for candidate in (*erl.parent.glob("epmd"), *erl.parent.parent.glob("erts-*/bin/epmd")):
-        return str(candidate)
-    raise ServiceUnreachable("RabbitMQ", "Erlang's `epmd` was not found", _FIX)
+    found = _erlang_program("epmd", "erts-*/bin/epmd")
+    if not found:
+        raise ServiceUnreachable("RabbitMQ", "Erlang's `epmd` was not found", _FIX)
+    return found
+
+
+def erl_call() -> str:
+    """Return the path of Erlang's program that asks a node at little cost; "" if there is none."""
+    return _erlang_program("erl_call", "lib/erl_interface-*/bin/erl_call")
 
 
 def main(arguments: list[str]) -> int:
@@ -96,6 +98,14 @@ def main(arguments: list[str]) -> int:
         print(error, file=sys.stderr)
         return error.exit_code
     return 0
+
+
+def _erlang_program(name: str, place: str) -> str:
+    """Return where a program of Erlang is; `place` is a pattern below Erlang's folder."""
+    if found := shutil.which(name):
+        return found
+    erl = Path(shutil.which("erl") or "/usr/bin/erl").resolve()
+    return next(map(str, (*erl.parent.glob(name), *erl.parent.parent.glob(place))), "")
 
 
 def _server() -> Path | None:

@@ -56,7 +56,7 @@ class SecureNode:
     def reload(self, certificate: trustme.LeafCert) -> None:
         """The same, while it runs."""
         self.show(certificate)
-        self.node.ctl("eval", "ssl:clear_pem_cache().")
+        self.node.evaluate("ssl:clear_pem_cache()")
 
     def ours(self, name: str) -> str:
         """The file of a client's certificate, with this name in it."""

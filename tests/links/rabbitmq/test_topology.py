@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -22,22 +21,15 @@ from rtmpump.core.routes import clean
 from rtmpump.links.rabbitmq import topology
 from rtmpump.links.rabbitmq.topology import Binding, Exchange, Item, Queue
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
+from tests.support.broker_node import add_vhost
 
 WITH_STREAM = Config(events=Events(stream="rtm.stream", stream_max_age="12h"))
 NAMES = st.sampled_from(["rtm.events", "rtm.unrouted", "rtm.message", "rtm.hello", "other", "x"])
 
 
-@pytest.fixture(scope="module")
-def node() -> Iterator[RabbitNode]:
-    """One node; each test has a vhost of its own on it."""
-    with RabbitNode() as node:
-        yield node
-
-
 def on_vhost(node: RabbitNode, vhost: str, config: Config = WITH_STREAM) -> tuple[Config, str]:
     """Make a vhost; give the configuration that uses it and its URL."""
-    node.ctl("add_vhost", vhost)
-    node.ctl("set_permissions", "-p", vhost, "guest", ".*", ".*", ".*")
+    add_vhost(node.start(), vhost)
     url = node.url.replace("%2F", quote(vhost, safe=""))
     broker = Broker(url=Secret(url))
     return Config(broker=broker, events=config.events, outbound=config.outbound), url

@@ -18,6 +18,7 @@ from rtmpump.pumps.outbound.sender import Finish
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack import faults
 from rtmpump.sandbox.slack.workspace import Workspace
+from tests.support.broker_node import close_connections
 from tests.support.pump import Broker, wait_until
 from tests.support.sender import SenderRig
 
@@ -50,14 +51,7 @@ def message(text: str, channel: str = GENERAL) -> dict[str, str]:
 
 def end_connections(node: RabbitNode, broker_url: str) -> None:
     """The broker ends every connection of the pump in this vhost."""
-    vhost = broker_url.rsplit("/", 1)[1]
-    node.ctl(
-        "eval",
-        f'[rabbit_networking:close_connection(P, "test") || P <- rabbit_networking:connections(),'
-        f' [{{vhost, <<"{vhost}">>}}] =:= rabbit_networking:connection_info(P, [vhost]),'
-        " [{client_properties, L}] <- [rabbit_networking:connection_info(P, [client_properties])],"
-        ' lists:member({<<"product">>, longstr, <<"rtmpump">>}, L)].',
-    )
+    close_connections(node, broker_url.rsplit("/", 1)[1], product="rtmpump")
 
 
 def is_empty(rig: SenderRig, broker: Broker) -> bool:
@@ -146,10 +140,9 @@ def test_a_consumer_timeout_neither_loses_nor_doubles_a_command(
     node: RabbitNode, start: StartRig, broker: Broker, workspace: Workspace
 ) -> None:
     """RabbitMQ takes a consumer that acks too late off its queue; 30 minutes, here a second."""
-    node.ctl(
-        "eval",
+    node.evaluate(
         "application:set_env(rabbit, consumer_timeout, 1000),"
-        " application:set_env(rabbit, channel_tick_interval, 200).",
+        " application:set_env(rabbit, channel_tick_interval, 200)"
     )
     try:
         workspace.faults.reply_policy = faults.late(6.0)
@@ -161,10 +154,9 @@ def test_a_consumer_timeout_neither_loses_nor_doubles_a_command(
         assert texts(workspace) == ["slow"]
         assert broker.more_results(command) == []
     finally:
-        node.ctl(
-            "eval",
+        node.evaluate(
             "application:set_env(rabbit, consumer_timeout, 1800000),"
-            " application:set_env(rabbit, channel_tick_interval, 60000).",
+            " application:set_env(rabbit, channel_tick_interval, 60000)"
         )
 
 

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,16 +16,10 @@ import pika
 import pytest
 
 from rtmpump.errors import ServiceUnreachable
+from rtmpump.sandbox.rabbitmq import install
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 
 QUEUE = "kept"
-
-
-@pytest.fixture(scope="module")
-def node() -> Iterator[RabbitNode]:
-    """One node for the tests that leave it as they found it: running."""
-    with RabbitNode() as node:
-        yield node
 
 
 def put(node: RabbitNode, body: bytes) -> None:
@@ -106,6 +100,22 @@ def test_ctl_asks_this_node(node: RabbitNode) -> None:
         node.ctl("nonsense")
 
 
+@pytest.mark.parametrize("tool", ["erl_call", "rabbitmqctl"])
+def test_evaluate_asks_this_node(
+    node: RabbitNode, tool: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With Erlang's own program or without it, the values are the same; an error is one."""
+    if tool == "rabbitmqctl":
+        monkeypatch.setattr(install, "erl_call", lambda: "")
+    assert node.evaluate("node()").strip("'") == node.name
+    assert node.evaluate('X = [{a, "x"}, {b, <<"y">>}], lists:reverse(X)') == (
+        '[{b,<<"y">>},{a,"x"}]'
+    )
+    for wrong in ("1 = 2", "nonsense(", "lists:nonsense()"):
+        with pytest.raises(ServiceUnreachable, match=tool):
+            node.evaluate(wrong)
+
+
 def test_it_listens_on_loopback_only(node: RabbitNode) -> None:
     """No port of it is open to the network."""
     addresses = listening(node.pid)
@@ -153,9 +163,8 @@ def test_settings_and_neighbours(node: RabbitNode) -> None:
     """A second node has its own ports and settings; close() leaves no process and no folder."""
     with RabbitNode(config={"vm_memory_high_watermark.absolute": "123MB"}) as other:
         assert len({node.port, other.port}) == 2
-        assert other.ctl("eval", "vm_memory_monitor:get_vm_memory_high_watermark().").strip() == (
-            '{absolute,"123MB"}'
-        )
+        told = other.evaluate("vm_memory_monitor:get_vm_memory_high_watermark()")
+        assert told == '{absolute,"123MB"}'
         folder = other.folder
         assert processes_with(str(folder))
     assert not folder.exists()
@@ -215,6 +224,8 @@ def test_a_node_that_is_not_running_has_nothing_to_tell() -> None:
     assert (node.running, node.pid, node.logs) == (False, 0, "")
     with pytest.raises(ServiceUnreachable, match="does not run"):
         node.ctl("status")
+    with pytest.raises(ServiceUnreachable, match="does not run"):
+        node.evaluate("1")
     node.stop()
     node.kill()
     node.close()

@@ -1,0 +1,79 @@
+"""What tests do to a RabbitMQ node: in milliseconds, for a call of `rabbitmqctl` takes a second."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rtmpump.sandbox.rabbitmq.node import RabbitNode
+
+_ME = '<<"test">>'
+
+
+def add_vhost(node: RabbitNode, name: str) -> str:
+    """Make a vhost in which guest may do everything; return its URL."""
+    node.evaluate(
+        f"ok = rabbit_vhost:add({_binary(name)}, {_ME}),"
+        f'rabbit_auth_backend_internal:set_permissions(<<"guest">>, {_binary(name)},'
+        f' <<".*">>, <<".*">>, <<".*">>, {_ME})'
+    )
+    return f"amqp://guest:guest@127.0.0.1:{node.port}/{name}"
+
+
+def delete_vhost(node: RabbitNode, name: str) -> None:
+    """Delete a vhost with all that is in it."""
+    node.evaluate(f"rabbit_vhost:delete({_binary(name)}, {_ME})")
+
+
+def add_user(node: RabbitNode, name: str, password: str) -> None:
+    """Make a user that has no permission yet."""
+    node.evaluate(
+        f"ok = rabbit_auth_backend_internal:add_user({_binary(name)}, {_binary(password)}, {_ME})"
+    )
+
+
+def delete_user(node: RabbitNode, name: str) -> None:
+    """Delete a user."""
+    node.evaluate(f"rabbit_auth_backend_internal:delete_user({_binary(name)}, {_ME})")
+
+
+def close_connections(node: RabbitNode, vhost: str, why: str = "test", product: str = "") -> None:
+    """Close all connections to a vhost; with `product`, only those of that client."""
+    ours = (
+        " [{client_properties, L}] <- [rabbit_networking:connection_info(P, [client_properties])],"
+        f' lists:member({{<<"product">>, longstr, {_binary(product)}}}, L)'
+    )
+    node.evaluate(
+        f'[rabbit_networking:close_connection(P, "{why}") || P <- rabbit_networking:connections(),'
+        f" [{{vhost, {_binary(vhost)}}}] =:= rabbit_networking:connection_info(P, [vhost])"
+        f"{',' + ours if product else ''}]"
+    )
+
+
+@contextmanager
+def memory_alarm(node: RabbitNode) -> Iterator[None]:
+    """Have the node refuse all that is published, because it has too little memory."""
+    try:
+        node.evaluate("ok = vm_memory_monitor:set_vm_memory_high_watermark(1.0e-7)")
+        yield
+    finally:
+        node.evaluate("ok = vm_memory_monitor:set_vm_memory_high_watermark(0.4)")
+
+
+@contextmanager
+def max_message_size(node: RabbitNode, size: int) -> Iterator[None]:
+    """Have the node take no message over `size` bytes, on channels that are opened from now on."""
+    key = "max_message_size"
+    before = node.evaluate(f"element(2, application:get_env(rabbit, {key}))")
+    # Where RabbitMQ keeps it depends on its version.
+    both = f"application:set_env(rabbit, {key}, %s), persistent_term:put({key}, %s)"
+    try:
+        node.evaluate(both % (size, size))
+        yield
+    finally:
+        node.evaluate(both % (before, before))
+
+
+def _binary(text: str) -> str:
+    """Write a text as an Erlang binary in UTF-8."""
+    return f"<<{','.join(map(str, text.encode()))}>>"
