@@ -1,0 +1,166 @@
+"""What a person types: the group of commands, and how an error ends the program.
+
+Laws:
+
+- A command's module is imported when that command is used; so `--help` answers at once, and
+  nothing that is heavy may be imported at the top of this file.
+- A RtmpumpError ends the program with one line on standard error and its own exit code; the
+  traceback is for RTMPUMP_LOG_LEVEL=debug.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import Final, NamedTuple, NoReturn
+
+import click
+from click.shell_completion import CompletionItem
+
+from rtmpump.cli.common import config_option, load, one_line, print_json, risks, start_log
+from rtmpump.errors import RtmpumpError
+
+_INTERRUPTED: Final = 130
+
+
+class _Row(NamedTuple):
+    """Where a command is, as a click command of its own name, and its line in `--help`."""
+
+    module: str
+    help: str
+
+
+_COMMANDS: Final = {
+    "run": _Row("rtmpump.cli", "The daemon, in the foreground, until SIGTERM or Ctrl-C."),
+    "check": _Row("rtmpump.cli.check", "Validate the configuration; ask Slack and RabbitMQ."),
+    "demo": _Row("rtmpump.cli.demo", "The whole thing, with no account and no setup."),
+    "tail": _Row("rtmpump.cli.queue", "Print events live from RabbitMQ."),
+    "send": _Row("rtmpump.cli.queue", "Send a message to Slack and print the answer."),
+    "status": _Row("rtmpump.cli.status", "What the running daemon is doing."),
+    "spool": _Row("rtmpump.cli.spool", "Look at the events that RabbitMQ has not confirmed."),
+    "dead": _Row("rtmpump.cli.dead", "List, retry or drop the dead-lettered commands."),
+    "topology": _Row("rtmpump.cli", "What is declared in RabbitMQ."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported only when they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order in which a person needs them."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command; None where there is none of this name."""
+        row = _COMMANDS.get(cmd_name)
+        if row is None:
+            return None
+        command = getattr(import_module(row.module), cmd_name)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{row.module}.{cmd_name} is no click command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands from what is known without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, row.help) for name, row in _COMMANDS.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Propose commands from what is known without importing them, then options."""
+        names = [
+            CompletionItem(name, help=row.help)
+            for name, row in _COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        return names + click.Command.shell_complete(self, ctx, incomplete)
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; an error of ours becomes one line and an exit code."""
+        _write_anything()
+        try:
+            return super().invoke(ctx)
+        except RtmpumpError as error:
+            _tell(error)
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            ctx.exit(_INTERRUPTED)
+
+
+def _write_anything() -> None:
+    """Let no character end the program: what the terminal can't show is written as an escape."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+
+
+def _tell(error: RtmpumpError) -> None:
+    if os.environ.get("RTMPUMP_LOG_LEVEL", "").lower() == "debug":
+        import traceback
+
+        click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+    click.echo(f"rtmpump: {one_line(str(error))}", err=True)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="rtmpump", message="%(prog)s %(version)s")
+def main() -> None:
+    """Pump Slack's events into RabbitMQ, and messages from RabbitMQ into Slack, losing none.
+
+    Begin with `rtmpump demo`, which needs no account; then `rtmpump check --connect`.
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage, 69 a service was not reachable, 78 the
+    configuration is wrong or Slack refused the token.
+    """
+
+
+@click.command()
+@config_option
+def run(config_file: str | None) -> None:
+    """Run the daemon in the foreground until SIGTERM or Ctrl-C, then drain and exit 0.
+
+    A second signal stops at once. Nothing is lost: what is left stays in the spool and the queue.
+    """
+    loaded = load(config_file, need_token=True)
+    config = loaded.config
+    start_log(config)
+    from rtmpump import log
+    from rtmpump.daemon.supervisor import Supervisor
+    from rtmpump.links.systemd import Notifier
+
+    for risk in risks(loaded):
+        log.get("config").warning("config.unwise", **risk)
+    supervisor = Supervisor(config, Notifier(os.environ))
+    code = supervisor.run()
+    if supervisor.alive():
+        _exit_now(code)
+    sys.exit(code)
+
+
+def _exit_now(code: int) -> NoReturn:
+    """Leave without waiting for a thread that waits for somebody who does not answer."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            continue
+    os._exit(code)
+
+
+@click.command()
+@config_option
+@click.option("--json", "as_json", is_flag=True, help="An importable RabbitMQ definitions file.")
+def topology(config_file: str | None, as_json: bool) -> None:
+    """Print what `rtmpump run` declares in RabbitMQ, without asking it.
+
+    With --json it is a definitions file for `rabbitmqctl import_definitions`, for those who set
+    broker.declare = "passive".
+    """
+    from rtmpump.links.rabbitmq.topology import definitions, describe
+
+    config = load(config_file, need_token=False).config
+    if as_json:
+        print_json(definitions(config), indent=2)
+    else:
+        click.echo("\n".join(one_line(line) for line in describe(config)))
