@@ -1,4 +1,4 @@
-"""What a person types: the group of commands, and how an error ends the program.
+"""The group of commands, and how an error ends the program.
 
 Laws:
 
@@ -13,12 +13,12 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
-from typing import Final, NamedTuple, NoReturn
+from typing import Final, NamedTuple
 
 import click
 from click.shell_completion import CompletionItem
 
-from rtmpump.cli.common import config_option, load, one_line, print_json, risks, start_log
+from rtmpump.cli.common import one_line
 from rtmpump.errors import RtmpumpError
 
 _INTERRUPTED: Final = 130
@@ -32,7 +32,7 @@ class _Row(NamedTuple):
 
 
 _COMMANDS: Final = {
-    "run": _Row("rtmpump.cli", "The daemon, in the foreground, until SIGTERM or Ctrl-C."),
+    "run": _Row("rtmpump.cli.run", "The daemon, in the foreground, until SIGTERM or Ctrl-C."),
     "check": _Row("rtmpump.cli.check", "Validate the configuration; ask Slack and RabbitMQ."),
     "demo": _Row("rtmpump.cli.demo", "The whole thing, with no account and no setup."),
     "tail": _Row("rtmpump.cli.queue", "Print events live from RabbitMQ."),
@@ -40,7 +40,7 @@ _COMMANDS: Final = {
     "status": _Row("rtmpump.cli.status", "What the running daemon is doing."),
     "spool": _Row("rtmpump.cli.spool", "Look at the events that RabbitMQ has not confirmed."),
     "dead": _Row("rtmpump.cli.dead", "List, retry or drop the dead-lettered commands."),
-    "topology": _Row("rtmpump.cli", "What is declared in RabbitMQ."),
+    "topology": _Row("rtmpump.cli.topology", "What is declared in RabbitMQ."),
 }
 
 
@@ -113,54 +113,3 @@ def main() -> None:
     Exit codes: 0 done, 1 failed, 2 wrong usage, 69 a service was not reachable, 78 the
     configuration is wrong or Slack refused the token.
     """
-
-
-@click.command()
-@config_option
-def run(config_file: str | None) -> None:
-    """Run the daemon in the foreground until SIGTERM or Ctrl-C, then drain and exit 0.
-
-    A second signal stops at once. Nothing is lost: what is left stays in the spool and the queue.
-    """
-    loaded = load(config_file, need_token=True)
-    config = loaded.config
-    start_log(config)
-    from rtmpump import log
-    from rtmpump.daemon.supervisor import Supervisor
-    from rtmpump.links.systemd import Notifier
-
-    for risk in risks(loaded):
-        log.get("config").warning("config.unwise", **risk)
-    supervisor = Supervisor(config, Notifier(os.environ))
-    code = supervisor.run()
-    if supervisor.alive():
-        _exit_now(code)
-    sys.exit(code)
-
-
-def _exit_now(code: int) -> NoReturn:
-    """Leave without waiting for a thread that waits for somebody who does not answer."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError):
-            continue
-    os._exit(code)
-
-
-@click.command()
-@config_option
-@click.option("--json", "as_json", is_flag=True, help="An importable RabbitMQ definitions file.")
-def topology(config_file: str | None, as_json: bool) -> None:
-    """Print what `rtmpump run` declares in RabbitMQ, without asking it.
-
-    With --json it is a definitions file for `rabbitmqctl import_definitions`, for those who set
-    broker.declare = "passive".
-    """
-    from rtmpump.links.rabbitmq.topology import definitions, describe
-
-    config = load(config_file, need_token=False).config
-    if as_json:
-        print_json(definitions(config), indent=2)
-    else:
-        click.echo("\n".join(one_line(line) for line in describe(config)))

@@ -1,0 +1,43 @@
+"""`run`: the daemon, in the foreground."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+import click
+
+from rtmpump import log
+from rtmpump.cli.common import config_option, load, risks, start_log
+from rtmpump.daemon.supervisor import Supervisor
+from rtmpump.links.systemd import Notifier
+
+
+@click.command()
+@config_option
+def run(config_file: str | None) -> None:
+    """Run the daemon in the foreground until SIGTERM or Ctrl-C, then drain and exit 0.
+
+    A second signal stops at once. Nothing is lost: what is left stays in the spool and the queue.
+    """
+    loaded = load(config_file, need_token=True)
+    config = loaded.config
+    start_log(config)
+    for risk in risks(loaded):
+        log.get("config").warning("config.unwise", **risk)
+    supervisor = Supervisor(config, Notifier(os.environ))
+    code = supervisor.run()
+    if supervisor.alive():
+        _exit_now(code)
+    sys.exit(code)
+
+
+def _exit_now(code: int) -> NoReturn:
+    """Leave without waiting for a thread that waits for somebody who does not answer."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            continue
+    os._exit(code)
