@@ -1,0 +1,69 @@
+"""Values that are each right but can't go together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from rtmpump.config.sections import Broker, Config
+
+# The lock's own heartbeat is half of it, and AMQP counts in whole seconds.
+_LEAST_HEARTBEAT: Final = 2
+
+
+class Contradiction(NamedTuple):
+    """What is wrong; `names` are the keys at fault."""
+
+    problem: str
+    names: tuple[str, ...]
+
+
+def contradictions(config: Config) -> Iterator[Contradiction]:
+    """Find what can't be, the first thing first."""
+    if config.retry.max < config.retry.initial:
+        names = ("retry.max", "retry.initial")
+        yield Contradiction("retry.max must be at least retry.initial", names)
+    if config.events.exchange == config.events.unrouted:
+        yield _same("events.unrouted", "events.exchange")
+    if config.ha.enabled and config.slack.mode == "socket":
+        # Slack itself deals the events of an app out to all of its connections.
+        problem = 'ha.enabled is for slack.mode = "rtm"; in Socket Mode run one pump'
+        yield Contradiction(problem, ("ha.enabled", "slack.mode"))
+    if config.ha.enabled and config.broker.heartbeat < _LEAST_HEARTBEAT:
+        problem = f"ha.enabled needs a broker.heartbeat of {_LEAST_HEARTBEAT} seconds or more"
+        yield Contradiction(problem, ("broker.heartbeat", "ha.enabled"))
+    yield from _tls_contradictions(config.broker)
+    taken: dict[str, str] = {}
+    for name, queue in _queues(config):
+        if queue in taken:
+            yield _same(name, taken[queue])
+        taken[queue] = name
+
+
+def _same(name: str, other: str) -> Contradiction:
+    return Contradiction(f"{name} and {other} must differ", (name, other))
+
+
+def _queues(config: Config) -> list[tuple[str, str]]:
+    queues = [
+        ("outbound.queue", config.outbound.queue),
+        ("outbound.dead_queue", config.outbound.dead_queue),
+        ("events.unrouted", config.events.unrouted),
+        ("events.stream", config.events.stream),
+        ("ha.lock", config.ha.lock if config.ha.enabled else ""),
+    ]
+    return [(name, queue) for name, queue in queues if queue]
+
+
+def _tls_contradictions(broker: Broker) -> Iterator[Contradiction]:
+    plain = [url for url in broker.urls if not url.reveal().startswith("amqps:")]
+    for name in ("ca_file", "client_cert", "client_key"):
+        if getattr(broker, name) and plain:
+            problem = f"broker.{name} is for TLS: each broker URL must begin with amqps://"
+            yield Contradiction(problem, (f"broker.{name}",))
+    if broker.client_key and not broker.client_cert:
+        problem = "broker.client_key needs broker.client_cert"
+        yield Contradiction(problem, ("broker.client_key",))
+    if broker.auth == "external" and not broker.client_cert:
+        problem = 'broker.auth = "external" needs broker.client_cert'
+        yield Contradiction(problem, ("broker.auth",))

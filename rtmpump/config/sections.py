@@ -1,0 +1,174 @@
+"""The sections of the configuration: every key with its type and default, as frozen structs."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, get_type_hints
+
+from msgspec import Struct
+
+from rtmpump.config import secrets, values
+from rtmpump.config.secrets import Secret
+
+DEFAULT_URL: Final = Secret("amqp://guest:guest@localhost:5672/%2F")
+DEFAULT_SPOOL: Final = Path("rtmpump-spool.db")
+URL_KEYS: Final = ("broker.url", "broker.urls", "broker.url_file")
+"""Three ways to say where RabbitMQ is; only one of them may be used."""
+
+
+class Slack(Struct, frozen=True, kw_only=True):
+    """`[slack]`: times in seconds; after `load`, `token` and `app_token` are the ones to use."""
+
+    mode: Annotated[Literal["rtm", "socket"], values.Choice("rtm", "socket")] = "rtm"
+    token: Annotated[Secret, secrets.Token()] = Secret("")
+    token_file: Annotated[str, values.Text()] = ""
+    app_token: Annotated[Secret, secrets.Token()] = Secret("")
+    app_token_file: Annotated[str, values.Text()] = ""
+    connections: Annotated[int, values.Whole(1, 10)] = 2
+    slash_answer: Annotated[str, values.Text()] = ""
+    api_url: Annotated[str, secrets.ApiUrl()] = "https://slack.com/api/"
+    ping_interval: Annotated[float, values.Duration(3600)] = 15.0
+    ping_timeout: Annotated[float, values.Duration(3600)] = 10.0
+    hello_timeout: Annotated[float, values.Duration(3600)] = 15.0
+    proxy: Annotated[Secret, secrets.ProxyUrl()] = Secret("")
+    ca_file: Annotated[str, values.File()] = ""
+    batch_presence_aware: Annotated[bool, values.Flag()] = True
+    insecure: Annotated[bool, values.Flag()] = False
+
+
+class Broker(Struct, frozen=True, kw_only=True):
+    """`[broker]`: after `load`, `urls` are the nodes to try in order, and `url` is their first."""
+
+    url: Annotated[Secret, secrets.AmqpUrl()] = DEFAULT_URL
+    urls: Annotated[tuple[Secret, ...], secrets.AmqpUrls()] = ()
+    url_file: Annotated[str, values.Text()] = ""
+    heartbeat: Annotated[int, values.WholeSeconds(65_535)] = 15
+    ca_file: Annotated[str, values.File()] = ""
+    client_cert: Annotated[str, values.File()] = ""
+    client_key: Annotated[str, values.File()] = ""
+    auth: Annotated[Literal["plain", "external"], values.Choice("plain", "external")] = "plain"
+    declare: Annotated[
+        Literal["active", "passive", "none"], values.Choice("active", "passive", "none")
+    ] = "active"
+
+
+class Events(Struct, frozen=True, kw_only=True):
+    """`[events]`: `ignore` holds `type` or `type.subtype`, `confirm_window` counts messages.
+
+    `backfill_threads`: for how many seconds before a gap the threads are looked for that went on
+    in it.
+    """
+
+    exchange: Annotated[str, values.Name()] = "rtm.events"
+    type_exchange: Annotated[str, values.TypeExchange()] = "rtm.{type}"
+    unrouted: Annotated[str, values.Name(empty=True)] = "rtm.unrouted"
+    ignore: Annotated[frozenset[str], values.EventTypes()] = frozenset()
+    stream: Annotated[str, values.Name(empty=True)] = ""
+    stream_max_age: Annotated[str, values.MaxAge()] = "7D"
+    confirm_window: Annotated[int, values.Whole(1, 65_535)] = 1024
+    backfill: Annotated[bool, values.Flag()] = False
+    backfill_threads: Annotated[float, values.Duration(30 * 86_400)] = 86_400.0
+
+
+class Outbound(Struct, frozen=True, kw_only=True):
+    """`[outbound]`: `rate` in messages a second and channel, `reply_timeout` in seconds.
+
+    `api_methods` are those of the Web API that commands may call, `api_rate` in calls a second of
+    each.
+    """
+
+    queue: Annotated[str, values.Name()] = "rtm.outbound"
+    dead_queue: Annotated[str, values.Name()] = "rtm.outbound.dead"
+    rate: Annotated[float, values.Number(100_000)] = 1.0
+    burst: Annotated[int, values.Whole(1, 100_000)] = 3
+    prefetch: Annotated[int, values.Whole(1, 65_535)] = 1000
+    reply_timeout: Annotated[float, values.Duration(600)] = 10.0
+    max_attempts: Annotated[int, values.Whole(1, 1000)] = 5
+    on_uncertain: Annotated[
+        Literal["resend", "dead-letter"], values.Choice("resend", "dead-letter")
+    ] = "resend"
+    api_methods: Annotated[frozenset[str], values.Methods()] = frozenset()
+    api_rate: Annotated[float, values.Number(100_000)] = 0.8
+
+
+class SpoolConfig(Struct, frozen=True, kw_only=True):
+    """`[spool]`: sizes in bytes; a relative path is relative to the working folder."""
+
+    path: Annotated[Path, values.NewFile()] = DEFAULT_SPOOL
+    max_bytes: Annotated[int, values.Size(16 * 2**20)] = 2**30
+    when_full: Annotated[Literal["block", "drop_oldest"], values.Choice("block", "drop_oldest")] = (
+        "block"
+    )
+    sync: Annotated[Literal["full", "normal"], values.Choice("full", "normal")] = "full"
+
+
+class Retry(Struct, frozen=True, kw_only=True):
+    """`[retry]`: seconds."""
+
+    initial: Annotated[float, values.Duration()] = 0.5
+    max: Annotated[float, values.Duration()] = 60.0
+    jitter: Annotated[Literal["full", "none"], values.Choice("full", "none")] = "full"
+    healthy_after: Annotated[float, values.Duration()] = 30.0
+
+
+class Ha(Struct, frozen=True, kw_only=True):
+    """`[ha]`: `lock` is the queue by which two pumps of one workspace elect the active one."""
+
+    enabled: Annotated[bool, values.Flag()] = False
+    lock: Annotated[str, values.Name()] = "rtmpump.lock"
+
+
+class Http(Struct, frozen=True, kw_only=True):
+    """`[http]`."""
+
+    listen: Annotated[str, values.Address()] = "127.0.0.1:9464"
+
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """Host and port to listen on; None where there is to be no port."""
+        return values.host_and_port(self.listen)
+
+
+class Log(Struct, frozen=True, kw_only=True):
+    """`[log]`."""
+
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        values.Choice("debug", "info", "warning", "error"),
+    ] = "info"
+    format: Annotated[
+        Literal["auto", "console", "json"], values.Choice("auto", "console", "json")
+    ] = "auto"
+
+
+class Config(Struct, frozen=True, kw_only=True):
+    """All of it; immutable, safe to share between threads and to print."""
+
+    slack: Slack = Slack()
+    broker: Broker = Broker()
+    events: Events = Events()
+    outbound: Outbound = Outbound()
+    spool: SpoolConfig = SpoolConfig()
+    retry: Retry = Retry()
+    ha: Ha = Ha()
+    http: Http = Http()
+    log: Log = Log()
+
+
+@cache
+def sections() -> dict[str, Any]:
+    """Return the struct of each section, by its name."""
+    return get_type_hints(Config)
+
+
+@cache
+def kinds() -> dict[str, dict[str, values.Kind[Any]]]:
+    """Return the kind of each key of each section, as the structs are annotated."""
+    return {
+        section: {
+            key: hint.__metadata__[0]
+            for key, hint in get_type_hints(cls, include_extras=True).items()
+        }
+        for section, cls in sections().items()
+    }
