@@ -1,0 +1,151 @@
+"""Facts about the shell lines of the documentation: bash reads them, and most of them run.
+
+What needs root, the network or another machine is listed in `tests.support.shell.ELSEWHERE`, each
+with the reason. All else is run, for real, against a simulated workspace, a private RabbitMQ node
+and a real pump; only `/etc`, `/opt` and `/var` are a folder of the test.
+"""
+
+from __future__ import annotations
+
+import secrets
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rtmpump.sandbox.ports import free_port
+from rtmpump.sandbox.rabbitmq.node import RabbitNode
+from rtmpump.sandbox.slack.workspace import Workspace
+from tests.support import usage
+from tests.support.cli import environment
+from tests.support.markdown import page, pages
+from tests.support.pump import SECONDS, Broker, PumpProcess, add_vhost
+from tests.support.shell import ELSEWHERE, OTHER_SHELLS, Statement, World, statements
+
+PAGES = [one.name for one in pages() if statements(one)]
+VHOST = "test-docs"
+DEAD = "rtm.outbound.dead"
+ENDLESS = ("rtmpump tail",)
+ENDLESS_SECONDS = 3
+CTRL_D = "\x04"
+
+
+class Stage:
+    """The world of the statements, with a workspace, a broker and a pump in it."""
+
+    def __init__(self, world: World, workspace: Workspace, broker: Broker) -> None:
+        self.world = world
+        self.workspace = workspace
+        self.broker = broker
+
+    def run(self, statement: Statement) -> None:
+        """Run a statement as the documentation has it, and see it succeed."""
+        if statement.is_for_another_shell:
+            return
+        if "rtmpump dead" in statement.text:
+            self._bury()
+        text, good = statement.text, {0}
+        if text.startswith(ENDLESS):
+            text, good = f"timeout -s INT {ENDLESS_SECONDS} {text}", {124}
+        done = self.world.run(text, self._typed(statement.text), SECONDS)
+        assert done.returncode in good, f"{statement.where}: {text}\n{done.stdout}{done.stderr}"
+
+    def _bury(self) -> None:
+        """Put a dead letter with the id of the documentation into the queue."""
+        command = {"channel": "nowhere", "text": "hi"}
+        self.broker.publish(command, queue=DEAD, message_id="ID")
+
+    def _typed(self, text: str) -> str:
+        """Return what a person types while the statement runs; Ctrl-D ends what is pasted."""
+        if "app-token" in text:
+            return f"{self.workspace.app_token}\n{CTRL_D}"
+        if "slack-token" in text:
+            return f"{self.workspace.token}\n{CTRL_D}"
+        return f"y\n{CTRL_D}"
+
+
+@pytest.fixture(scope="module")
+def stage(
+    node: RabbitNode, old_vhosts: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stage]:
+    """Start one pump for all pages, whose port and spool are where the pages say."""
+    url, port = add_vhost(node, VHOST), free_port()
+    bot, app = (f"{kind}-{secrets.token_hex(16)}" for kind in ("xoxb", "xapp"))
+    with Workspace(token=bot, app_token=app) as workspace, Broker(url) as broker:
+        env = {
+            "RTMPUMP_BROKER_URL": url,
+            "RTMPUMP_SLACK_API_URL": workspace.api_url,
+            "RTMPUMP_HTTP_LISTEN": f"127.0.0.1:{port}",
+        }
+        world = World(tmp_path_factory.mktemp("world"), environment(env))
+        (world.root / "var/lib/rtmpump").mkdir()
+        spool = {"path": str(world.root / "var/lib/rtmpump/spool.db")}
+        folder, listen = tmp_path_factory.mktemp("pump"), {"listen": f"127.0.0.1:{port}"}
+        world.port = port
+        with PumpProcess(folder, workspace, url, spool=spool, http=listen) as pump:
+            pump.wait_ready()
+            yield Stage(world, workspace, broker)
+    old_vhosts.append(VHOST)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_bash_can_read_each_block(name: str) -> None:
+    """`bash -n` finds no mistake."""
+    for block in page(name).blocks("sh", "bash", "console"):
+        done = subprocess.run(
+            ["bash", "-n"], input=block.text, capture_output=True, text=True, timeout=SECONDS
+        )
+        assert (done.returncode, done.stderr) == (0, ""), f"{name}:{block.line}"
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_each_call_of_rtmpump_is_right(name: str) -> None:
+    """Also those that are not run: the commands and options are there."""
+    for statement in statements(page(name)):
+        for words in statement.commands():
+            if words[:1] and Path(words[0]).name == "rtmpump" and words[1:]:
+                assert usage.problems(" ".join(words[1:])) == [], statement
+
+
+@pytest.mark.parametrize("mode", ["rtm", "socket"])
+def test_the_installation_of_the_readme_works_in_both_modes(stage: Stage, mode: str) -> None:
+    """With the block for Socket Mode, and without it."""
+    for statement in statements(page("README.md")):
+        if mode == "socket" or not _is_for_socket_mode(statement):
+            stage.run(statement)
+    config = (stage.world.root / "etc/rtmpump/config.toml").read_text()
+    assert f'\nmode = "{mode}"\n' in config
+
+
+def _is_for_socket_mode(statement: Statement) -> bool:
+    """Return whether it is in the block that a user of RTM skips."""
+    text = statement.text
+    return text.startswith("sed ") or ("app-token" in text and "install" in text)
+
+
+def test_each_other_line_works(stage: Stage) -> None:
+    """Page by page, line by line."""
+    for name in PAGES:
+        if name != "README.md":
+            for statement in statements(page(name)):
+                stage.run(statement)
+
+
+def test_no_exception_is_left_that_nothing_needs() -> None:
+    """Each program that is replaced, and each line for another shell, is somewhere."""
+    everything = [one for name in PAGES for one in statements(page(name))]
+    called = {Path(words[0]).name for one in everything for words in one.commands() if words}
+    assert set(ELSEWHERE) - called == set()
+    for beginning in OTHER_SHELLS:
+        assert any(one.text.startswith(beginning) for one in everything)
+
+
+def test_a_path_of_this_machine_is_never_used(tmp_path: Path) -> None:
+    """What a block removes or writes is in the world of the test."""
+    world = World(tmp_path, {})
+    moved = world.inside("rm -r /etc/x /opt/rtmpump; echo 1 >/var/lib/x")
+    assert str(tmp_path) in moved
+    assert " /etc" not in moved
+    with pytest.raises(AssertionError, match="/usr/bin/x is of this machine"):
+        world.inside("rm -r /usr/bin/x")
