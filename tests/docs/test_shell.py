@@ -18,9 +18,10 @@ from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.support import usage
+from tests.support.broker_node import add_vhost, delete_vhost
 from tests.support.cli import environment
 from tests.support.markdown import page, pages
-from tests.support.pump import SECONDS, Broker, PumpProcess, add_vhost
+from tests.support.pump import SECONDS, Broker, PumpProcess
 from tests.support.shell import ELSEWHERE, OTHER_SHELLS, Statement, World, statements
 
 PAGES = [one.name for one in pages() if statements(one)]
@@ -66,9 +67,7 @@ class Stage:
 
 
 @pytest.fixture(scope="module")
-def stage(
-    node: RabbitNode, old_vhosts: list[str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Stage]:
+def stage(node: RabbitNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """Start one pump for all pages, whose port and spool are where the pages say."""
     url, port = add_vhost(node, VHOST), free_port()
     bot, app = (f"{kind}-{secrets.token_hex(16)}" for kind in ("xoxb", "xapp"))
@@ -86,7 +85,7 @@ def stage(
         with PumpProcess(folder, workspace, url, spool=spool, http=listen) as pump:
             pump.wait_ready()
             yield Stage(world, workspace, broker)
-    old_vhosts.append(VHOST)
+    delete_vhost(node, VHOST)
 
 
 @pytest.mark.parametrize("name", PAGES)
