@@ -1,7 +1,7 @@
 #!/bin/sh
 # Gives the least permissions to the users of a vhost; permissions.md says what each line is for.
 # Make the users first (each asks for a password): rabbitmqctl add_user rtm-pump
-#   permissions.sh [VHOST]      VHOST is / unless told
+#   permissions.sh [VHOST]      VHOST is / unless given
 # RABBITMQCTL is the program to run, such as "docker exec broker rabbitmqctl".
 set -eu
 vhost=${1:-/}

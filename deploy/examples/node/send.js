@@ -34,7 +34,7 @@ channel.sendToQueue(
     messageId: id,
     correlationId: id,
     replyTo: replies,
-    // Nobody waits for it any longer then.
+    // After that time this program no longer waits for the result.
     expiration: milliseconds,
   },
 );

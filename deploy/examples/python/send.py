@@ -38,7 +38,7 @@ channel.basic_publish(
         message_id=id,
         correlation_id=id,
         reply_to="amq.rabbitmq.reply-to",
-        # Nobody waits for it any longer then.
+        # After that time this program no longer waits for the result.
         expiration=str(SECONDS * 1000),
     ),
     # Raises UnroutableError if there is no queue rtm.outbound.
