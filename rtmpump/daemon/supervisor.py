@@ -41,6 +41,7 @@ from rtmpump.errors import (
 )
 from rtmpump.http import server
 from rtmpump.links.lifecycle import Lifecycle, RetryDetails
+from rtmpump.links.slack.connection_orders import ConnectionOrders
 from rtmpump.links.slack.socket_mode import SEEN_MOST, SocketMode
 from rtmpump.links.slack.web_api import SlackApi
 from rtmpump.links.slack.websocket import RtmSocket
@@ -170,13 +171,14 @@ class Supervisor:
         if slack.mode == "rtm":
             self._socket: RtmSocket | SocketMode = RtmSocket(slack)
             return None
-        source = SocketMode(slack, ids=self._ids, ask=lambda: dialer.order())
+        orders = ConnectionOrders()
+        source = SocketMode(slack, ids=self._ids, orders=orders)
         dialer = Dialer(
             slack,
             api,
             policy=self._config.retry,
             lifecycle=Lifecycle(stop=self._term.reading.stop),
-            deliver=source.arrived,
+            orders=orders,
         )
         self._socket = source
         source.remember(_newest(self.spool, SEEN_MOST))

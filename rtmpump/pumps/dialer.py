@@ -1,20 +1,19 @@
 """Opens the further connections of Socket Mode, so that the one who reads never waits for a dial.
 
-Laws: each `order` is answered by one connection that was handed over, however long that takes; but
-none after the stop. Slack's answer to a token that can never work goes through and ends the daemon.
+Laws: each order is answered by one connection that is delivered, however long that takes; but none
+after the stop. Slack's answer to a token that can never work goes through and ends the daemon.
 """
 
 from __future__ import annotations
 
 import math
-import threading
-from collections.abc import Callable
 from typing import Final
 
 from rtmpump import config, log
 from rtmpump.errors import LinkError
 from rtmpump.links.lifecycle import Lifecycle, RetryDetails
 from rtmpump.links.retry import CallBudget, keep_trying
+from rtmpump.links.slack.connection_orders import ConnectionOrders
 from rtmpump.links.slack.web_api import SlackApi
 from rtmpump.links.slack.websocket import RtmSocket
 
@@ -28,7 +27,7 @@ _log = log.get("dialer")
 
 
 class Dialer:
-    """`run` is the thread; `order` and `wake` may be called from any other."""
+    """`run` is the body of a thread; `wake` may be called from any other."""
 
     def __init__(
         self,
@@ -37,19 +36,17 @@ class Dialer:
         *,
         policy: config.Retry,
         lifecycle: Lifecycle,
-        deliver: Callable[[RtmSocket], None],
+        orders: ConnectionOrders,
     ) -> None:
         self._slack = slack
         self._api = api
         self._policy = policy
         self.lifecycle = lifecycle
         self._stop = lifecycle.stop
-        self._deliver = deliver
+        self._orders = orders
         calls = _CALLS_A_CONNECTION * slack.connections
         self._budget = CallBudget(calls, policy.max)
         self._longest_rest = policy.max / calls + _DIALLING
-        self._changed = threading.Condition()
-        self._ordered = 0
         self._failing = False
 
     def run(self) -> None:
@@ -58,16 +55,9 @@ class Dialer:
             self._dial_all, policy=self._policy, lifecycle=self.lifecycle, report=self._failed
         )
 
-    def order(self) -> None:
-        """One more connection is wanted. From any thread."""
-        with self._changed:
-            self._ordered += 1
-            self._changed.notify()
-
     def wake(self) -> None:
         """Notice the stop now. From any thread."""
-        with self._changed:
-            self._changed.notify_all()
+        self._orders.wake_dialer()
 
     def _dial_all(self) -> None:
         while self._wait_for_an_order():
@@ -79,16 +69,13 @@ class Dialer:
             if self._stop.is_set():
                 connection.close()
                 return
-            self._deliver(connection)
             self._failing = False
-            with self._changed:
-                self._ordered -= 1
+            self._orders.deliver(connection)
 
     def _wait_for_an_order(self) -> bool:
-        with self._changed:
-            while not self._ordered and not self._stop.is_set():
-                self.lifecycle.progress()
-                self._changed.wait(_STOP_NOTICED)
+        self.lifecycle.progress()
+        while not self._stop.is_set() and not self._orders.wait(_STOP_NOTICED):
+            self.lifecycle.progress()
         return not self._stop.is_set()
 
     def _dial(self) -> RtmSocket:

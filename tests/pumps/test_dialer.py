@@ -25,6 +25,7 @@ import pytest
 from rtmpump import config
 from rtmpump.errors import TokenRefused
 from rtmpump.links.lifecycle import Lifecycle
+from rtmpump.links.slack.connection_orders import ConnectionOrders
 from rtmpump.links.slack.web_api import SlackApi
 from rtmpump.links.slack.websocket import RtmSocket
 from rtmpump.pumps.dialer import Dialer
@@ -48,14 +49,16 @@ class Dialing:
             api_url=workspace.api_url,
             connections=connections,
         )
-        self.delivered: list[RtmSocket] = []
+        self.orders = ConnectionOrders()
+        self.orders.open()
+        self._taken: list[RtmSocket] = []
         self.stop = threading.Event()
         self.dialer = Dialer(
             slack,
             SlackApi(slack),
             policy=config.Retry(**{"initial": 0.01, "max": 0.05} | retry),
             lifecycle=Lifecycle(stop=self.stop),
-            deliver=self.delivered.append,
+            orders=self.orders,
         )
         self.error: BaseException | None = None
         self.thread = threading.Thread(target=self._run, name="dialer under test")
@@ -63,8 +66,13 @@ class Dialing:
 
     def order(self, count: int) -> None:
         """So many more."""
-        for _ in range(count):
-            self.dialer.order()
+        self.orders.order(count)
+
+    @property
+    def delivered(self) -> list[RtmSocket]:
+        """What was handed over so far."""
+        self._taken += self.orders.take()
+        return self._taken
 
     def has(self, count: int) -> bool:
         """Whether so many were handed over, or more."""

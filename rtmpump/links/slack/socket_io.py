@@ -26,6 +26,7 @@ import time
 from typing import NamedTuple
 
 from rtmpump.links.slack.fast_frames import take_plain
+from rtmpump.links.slack.waker import Waker
 
 _BUFFER = 256 * 1024
 _STALL_SECONDS = 5.0
@@ -56,9 +57,7 @@ class Wire:
     def __init__(self, sock: socket.socket) -> None:
         sock.settimeout(0)
         self._socket = sock
-        self._awake, self._waker = socket.socketpair()
-        self._awake.setblocking(False)
-        self._waker.setblocking(False)
+        self._waker = Waker()
         self._turn = threading.Lock()
         self._space = memoryview(bytearray(_BUFFER))
         self._buffer = b""
@@ -139,8 +138,7 @@ class Wire:
 
     def wake(self) -> None:
         """Make `fill` return at once, or the next one that would wait."""
-        with contextlib.suppress(OSError):  # full: then it is awake already
-            self._waker.send(b"!")
+        self._waker.wake()
 
     def shut(self) -> None:
         """End every wait of every thread; what has arrived can still be read."""
@@ -150,8 +148,8 @@ class Wire:
 
     def free(self) -> None:
         """Close the socket; the caller sees to it that nobody reads, writes or wakes."""
-        for end in (self._socket, self._awake, self._waker):
-            end.close()
+        self._socket.close()
+        self._waker.close()
 
     def _receive(self) -> None:
         # Before, not after: what comes meanwhile may not be part of it.
@@ -193,12 +191,10 @@ class Wire:
     def _wait_to_read(self, wait: float) -> None:
         poll = select.poll()
         poll.register(self._socket, self._wanted)
-        poll.register(self._awake, select.POLLIN)
+        poll.register(self._waker, select.POLLIN)
         ready = dict(poll.poll(math.ceil(wait * 1000)))
-        if self._awake.fileno() in ready:
-            with contextlib.suppress(BlockingIOError):
-                while self._awake.recv(_BUFFER):
-                    pass
+        if self._waker.fileno() in ready:
+            self._waker.clear()
 
     def _send_frame(self, data: bytes) -> None:
         if not self.writable:

@@ -2,7 +2,7 @@
 
 Laws:
 
-- One thread reads all connections and writes to them. Only `arrived` and `wake` are for others.
+- One thread reads all connections and writes to them. Only `wake` is for others.
 - To the reader there is one connection, that lasts as long as any of ours does; so a gap is told
   only if really none was up. A connection that Slack announces to end, or that ends, is replaced
   by one that was opened beside it; the old one is closed only when the new one has said hello.
@@ -20,10 +20,8 @@ from __future__ import annotations
 
 import math
 import select
-import socket
-import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Final
 
@@ -35,6 +33,7 @@ from rtmpump.core.frames import Goodbye, Hello, Pong
 from rtmpump.core.recent_ids import Seen
 from rtmpump.core.session import MessageIds, Session, State
 from rtmpump.errors import LinkError, NotConnected, TokenRefused, WriteFailed
+from rtmpump.links.slack.connection_orders import ConnectionOrders
 from rtmpump.links.slack.websocket import RtmSocket
 
 SEEN_MOST: Final = 32_768
@@ -57,20 +56,17 @@ _log = log.get("socket_mode")
 
 
 class SocketMode:
-    """All WebSockets of Socket Mode as one source of frames.
-
-    `ask` orders one more connection; whoever opens it hands it over to `arrived`.
-    """
+    """All WebSockets of Socket Mode as one source of frames; `orders` brings the further ones."""
 
     source = envelopes.SOURCE
     parse = staticmethod(envelopes.parse_frame)
 
     def __init__(
-        self, slack: Slack, *, ids: MessageIds, ask: Callable[[], None], seen_most: int = SEEN_MOST
+        self, slack: Slack, *, ids: MessageIds, orders: ConnectionOrders, seen_most: int = SEEN_MOST
     ) -> None:
         self._slack = slack
         self._ids = ids
-        self._ask = ask
+        self._orders = orders
         self._seen = Seen(seen_most)
         self._members: list[_Member] = []
         self._unacknowledged: list[tuple[_Member, Envelope]] = []
@@ -81,13 +77,6 @@ class SocketMode:
         self._greeted = False
         self._ended: LinkError | None = None
         self._not_before = 0.0
-        self._lock = threading.Lock()
-        self._is_open = False
-        self._asked = 0
-        self._arrivals: list[RtmSocket] = []
-        self._awake, self._waker = socket.socketpair()
-        self._awake.setblocking(False)
-        self._waker.setblocking(False)
         self.received_ms = 0
 
     @property
@@ -111,21 +100,9 @@ class SocketMode:
         self._number += 1
         self._greeted, self._ended, self._not_before = False, None, 0.0
         self._ping = None
-        with self._lock:
-            self._is_open = True
+        self._orders.open()
         self._admit(first)
         return self._number
-
-    def arrived(self, connection: RtmSocket) -> None:
-        """Take over a connection that was ordered. From any thread."""
-        with self._lock:
-            self._asked -= 1
-            is_open = self._is_open
-            if is_open:
-                self._arrivals.append(connection)
-        if not is_open:
-            connection.close()
-        self.wake()
 
     def read(self, wait: float) -> list[bytes]:
         """Give the frames that are ready, without the repeats; see `RtmSocket.read`.
@@ -172,31 +149,25 @@ class SocketMode:
 
     def say_goodbye(self) -> None:
         """Begin the end of every connection; `read` goes on until Slack's answers. Any thread."""
-        with self._lock:
-            self._is_open = False
+        self._orders.close()
         for member in list(self._members):
             member.socket.say_goodbye()
 
     def wake(self) -> None:
         """Make a `read` that waits return soon. From any thread."""
-        with suppress(OSError):
-            self._waker.send(b"!")
+        self._orders.waker.wake()
 
     def close(self) -> None:
         """End and free all connections; those that were ordered are closed when they arrive."""
-        with self._lock:
-            self._is_open = False
-            arrivals, self._arrivals = self._arrivals, []
+        self._orders.close()
         members, self._members = self._members, []
-        for one in (*arrivals, *(member.socket for member in members)):
+        for one in (*self._orders.take(), *(member.socket for member in members)):
             one.close()
 
     # The connections that come.
 
     def _take_arrivals(self) -> None:
-        with self._lock:
-            arrivals, self._arrivals = self._arrivals, []
-        for arrival in arrivals:
+        for arrival in self._orders.take():
             if len(self._staying()) < self._slack.connections:
                 self._admit(arrival)
             else:
@@ -221,14 +192,9 @@ class SocketMode:
         return [member for member in self._members if member.session.state in staying]
 
     def _order_missing(self, now: float) -> None:
-        if now < self._not_before:
-            return
-        with self._lock:
-            missing = self._slack.connections - len(self._staying()) - self._asked
-            missing = missing - len(self._arrivals) if self._is_open else 0
-            self._asked += max(0, missing)
-        for _ in range(missing):
-            self._ask()
+        if now >= self._not_before:
+            wanted = self._slack.connections - len(self._staying())
+            self._orders.order(wanted - self._orders.pending)
 
     # What they bring.
 
@@ -363,17 +329,15 @@ class SocketMode:
 
     def _poll(self, wait: float) -> None:
         """Wait until a connection has something, or somebody wakes us."""
-        poll = select.poll()
-        poll.register(self._awake, select.POLLIN)
+        poll, waker = select.poll(), self._orders.waker
+        poll.register(waker, select.POLLIN)
         for member in self._members:
             interest = member.socket.interest
             if interest is not None:
                 poll.register(*interest)
         ready = poll.poll(math.ceil(min(max(wait, 0.0), _LONGEST_POLL) * 1000))
-        if any(fd == self._awake.fileno() for fd, _ in ready):
-            with suppress(BlockingIOError):
-                while self._awake.recv(4096):
-                    pass
+        if any(fd == waker.fileno() for fd, _ in ready):
+            waker.clear()
 
 
 class _Ping:

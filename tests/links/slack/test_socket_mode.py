@@ -34,6 +34,7 @@ from rtmpump.core.frames import Hello, Pong
 from rtmpump.core.session import MessageIds
 from rtmpump.errors import LinkError, NotConnected, TokenRefused
 from rtmpump.links.slack import socket_mode
+from rtmpump.links.slack.connection_orders import ConnectionOrders
 from rtmpump.links.slack.socket_mode import SocketMode
 from rtmpump.links.slack.web_api import SlackApi
 from rtmpump.links.slack.websocket import RtmSocket
@@ -57,12 +58,14 @@ class Source:
             api_url=workspace.api_url,
             **slack,
         )
-        self.orders = 0
         self.api = SlackApi(self.slack)
-        self.mode = SocketMode(self.slack, ids=MessageIds(), ask=self._ask, seen_most=seen_most)
+        self.desk = ConnectionOrders()
+        self.mode = SocketMode(self.slack, ids=MessageIds(), orders=self.desk, seen_most=seen_most)
 
-    def _ask(self) -> None:
-        self.orders += 1
+    @property
+    def orders(self) -> int:
+        """How many connections are on order."""
+        return self.desk.ordered
 
     def url(self) -> str:
         """A fresh one."""
@@ -77,8 +80,7 @@ class Source:
     def deliver(self) -> None:
         """Fulfil an order."""
         assert self.orders
-        self.orders -= 1
-        self.mode.arrived(self.dial())
+        self.desk.deliver(self.dial())
 
     def read_until(
         self, true: Callable[[list[bytes]], object], *, accept: bool = True
@@ -653,11 +655,11 @@ def test_what_comes_after_the_end_is_closed(
     assert source.orders == 1
     late = source.dial()
     end(source.mode)
-    source.mode.arrived(late)
+    source.desk.deliver(late)
     assert late.current is None
     source.until_end()
     assert workspace.wait(lambda: not workspace.sockets)
-    assert source.orders == 1
+    assert source.orders == 0
 
 
 def test_what_came_and_was_not_taken_yet_is_closed_with_all(
@@ -665,7 +667,7 @@ def test_what_came_and_was_not_taken_yet_is_closed_with_all(
 ) -> None:
     """Between two reads."""
     source = opened()
-    source.mode.arrived(late := source.dial())
+    source.desk.deliver(late := source.dial())
     source.mode.close()
     assert late.current is None
     assert workspace.wait(lambda: not workspace.sockets)
@@ -696,7 +698,7 @@ def test_each_missing_one_is_ordered_once(opened: Make) -> None:
 
 def test_more_than_were_wanted_are_closed(workspace: Workspace, two: Source) -> None:
     """At once, and nobody hears of them."""
-    two.mode.arrived(late := two.dial())
+    two.desk.deliver(late := two.dial())
     two.read_until(lambda _: late.current is None)
     assert two.mode.connections == 2
 
@@ -724,7 +726,7 @@ def test_a_read_that_waits_returns(workspace: Workspace, opened: Make, what: str
     if what == "wake":
         source.mode.wake()
     elif what == "arrival":
-        source.mode.arrived(connection)
+        source.desk.deliver(connection)
     else:
         workspace.emit(message(0))
     reads.join(SOON)
