@@ -11,6 +11,7 @@ import click
 from rtmpump import log
 from rtmpump.cli.common import config_option, load, risks, start_log
 from rtmpump.daemon.supervisor import Supervisor
+from rtmpump.daemon.wiring import build
 from rtmpump.links.systemd import Notifier
 
 
@@ -26,7 +27,8 @@ def run(config_file: str | None) -> None:
     start_log(config)
     for risk in risks(loaded):
         log.get("config").warning("config.unwise", **risk)
-    supervisor = Supervisor(config, Notifier(os.environ))
+    notifier = Notifier(os.environ)
+    supervisor = Supervisor(build(config, notifier), notifier)
     code = supervisor.run()
     if supervisor.alive():
         _exit_now(code)

@@ -58,3 +58,14 @@ class Lifecycle:
     def rest(self, seconds: float) -> None:
         """Announce that no progress is to be expected for so many seconds."""
         self.last_progress = time.monotonic() + seconds
+
+
+class Pump(Protocol):
+    """The body of a thread."""
+
+    @property
+    def lifecycle(self) -> Lifecycle:
+        """That of the run that goes on."""
+
+    def run(self) -> None:
+        """Work until a stop."""

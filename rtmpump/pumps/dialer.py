@@ -27,7 +27,7 @@ _log = log.get("dialer")
 
 
 class Dialer:
-    """`run` is the body of a thread; `wake` may be called from any other."""
+    """`run` is the body of a thread; `stop` may be called from any other."""
 
     def __init__(
         self,
@@ -55,8 +55,9 @@ class Dialer:
             self._dial_all, policy=self._policy, lifecycle=self.lifecycle, report=self._failed
         )
 
-    def wake(self) -> None:
-        """Notice the stop now. From any thread."""
+    def stop(self) -> None:
+        """End the run. From any thread."""
+        self._stop.set()
         self._orders.wake_dialer()
 
     def _dial_all(self) -> None:

@@ -20,7 +20,7 @@ from rtmpump.links.slack.web_api import ChannelsRefused, SlackApi
 
 Answer = Callable[[str | None, str], None]
 
-# How late a stop is noticed when nobody calls wake().
+# How late a stop is noticed by a stop flag that was set without `stop`.
 _STOP_NOTICED: Final = 1.0
 # A list of many pages takes its time, and the library below gives no sign in between.
 _LISTING: Final = 600.0
@@ -49,7 +49,7 @@ class _List(NamedTuple):
 
 
 class Directory:
-    """`run` is the thread; `lookup`, `changed` and `wake` may be called from any other."""
+    """`run` is the thread; `lookup`, `changed` and `stop` may be called from any other."""
 
     def __init__(
         self,
@@ -86,8 +86,9 @@ class Directory:
         with self._changed:
             self._version += 1
 
-    def wake(self) -> None:
-        """Notice the stop now."""
+    def stop(self) -> None:
+        """End the run."""
+        self._stop.set()
         with self._changed:
             self._changed.notify_all()
 

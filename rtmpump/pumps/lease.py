@@ -2,37 +2,37 @@
 
 Laws:
 
-- What a note proves, and for how long, is `core.lock_claim`'s affair; here are its connection, its
-  clock and who is told.
+- `core.lock_claim` decides what a lock token proves, and for how long. Here are the connection, the
+  clock and the listener.
 - The connection has a heartbeat of its own, half of `broker.heartbeat`: RabbitMQ gives the lock to
   another two to three of these after it last heard of us, and we give it up ourselves one and a
-  half after the last note that came back was sent. So there is nobody, rather than two.
+  half after the last token that came back was sent. So for a while there is none, but never two.
 - A connection that ends takes the claim with it at once, whatever ended it: then RabbitMQ may have
   given the lock away already.
-- While the broker has an alarm it reads nothing that we publish, and so no note comes back. It does
-  not count our heartbeats then either: what it sends us shows that it holds our connection.
-- Who is elected and knows of nothing that was covered names the moment of the election, before it
-  reads: from then on somebody was to read, and the next one tells what nobody read.
-- The clock goes on while the machine sleeps: whoever wakes up is no longer the active one.
+- While the broker has an alarm it reads nothing that we publish, and so no token comes back. It
+  does not count our heartbeats then either: what it sends us shows that it holds our connection.
+- A pump that is elected and knows no watermark writes the moment of the election into its tokens,
+  before it reads. From then on a pump was to read, and the next one announces what was not read.
+- The clock goes on while the machine sleeps: a pump that wakes up is no longer the active one.
 
-One thread, one connection. `is_held` and `release` may be called from other threads.
+One thread, one connection. `release` and `ActiveRole.is_held` may be called from other threads.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import socket
 import time
 from collections.abc import Callable
-from threading import Lock
 from typing import Final, Protocol
 
 from msgspec.structs import replace
 
 from rtmpump import log
 from rtmpump.config import Config
-from rtmpump.core.lock_claim import Claim
+from rtmpump.core.lock_claim import LockClaim
 from rtmpump.links.lifecycle import Lifecycle
 from rtmpump.links.rabbitmq import topology
 from rtmpump.links.rabbitmq.connection import BrokerConnection, Delivery, Properties
@@ -48,14 +48,28 @@ _LONGEST_WAIT: Final = 2.0
 _log = log.get("lease")
 
 
-class Candidate(Protocol):
-    """Who wants to know; both are called on the thread of the lease and return at once."""
+class LeaseListener(Protocol):
+    """Who is called at an election; both methods run on the thread of the lease, for no long."""
 
-    def elected(self, covered_until_ms: int | None) -> None:
-        """We are the active one; all that Slack sent up to then was stored or told by a gap."""
+    def elected(self, watermark_ms: int | None) -> None:
+        """Begin to work: we are the active one, and the one before us had this watermark."""
 
     def deposed(self, why: str) -> None:
-        """We are the active one no more."""
+        """End the work: we are not the active one any more."""
+
+
+class ActiveRole:
+    """Until when this pump may act as the active one, in seconds of `CLOCK_BOOTTIME`.
+
+    The lease sets `until`, any thread may ask. Without a lease it is for ever.
+    """
+
+    def __init__(self) -> None:
+        self.until = math.inf
+
+    def is_held(self) -> bool:
+        """Return whether this pump is the active one at this moment."""
+        return _now() < self.until
 
 
 class Lease:
@@ -65,12 +79,13 @@ class Lease:
         self,
         config: Config,
         metrics: Metrics,
-        candidate: Candidate,
+        role: ActiveRole,
         *,
-        covered: Callable[[], int | None],
+        watermark: Callable[[], int | None],
         lifecycle: Lifecycle,
+        listener: LeaseListener,
     ) -> None:
-        """`covered`: up to when all that Slack sent is stored here (ms), asked from this thread."""
+        """Begin without the lock; `watermark` is called on the thread of the lease."""
         self._queue = config.ha.lock
         self._mode = config.broker.declare
         self._heartbeat = max(1, config.broker.heartbeat // 2)
@@ -82,12 +97,13 @@ class Lease:
         )
         self._metrics = metrics
         metrics.active = False
-        self._candidate = candidate
-        self._covered = covered
+        self._role = role
+        role.until = 0.0
+        self._watermark = watermark
+        self._listener = listener
         self.lifecycle = lifecycle
         self._stop = lifecycle.stop
         self._host = f"{socket.gethostname()}:{os.getpid()}"
-        self._lock = Lock()
         self._rabbit = BrokerConnection(LINK, self._broker, self)
         self._claim = self._new_claim()
         self._elected = False
@@ -100,11 +116,6 @@ class Lease:
         """Stand for election until `release` was called or `stop` is set."""
         keep_trying(self._session, policy=self._policy, lifecycle=self.lifecycle)
 
-    def is_held(self) -> bool:
-        """Whether we are the active one at this moment. From any thread."""
-        with self._lock:
-            return self._elected and self._claim.is_held(_now())
-
     def release(self) -> None:
         """Hand the lock over at once, with what we know, and stand for it no more.
 
@@ -115,8 +126,7 @@ class Lease:
 
     def _session(self) -> None:
         self.lifecycle.progress()
-        with self._lock:
-            self._claim = self._new_claim()
+        self._claim = self._new_claim()
         self._blocked_at = None
         self._rabbit = BrokerConnection(LINK, self._broker, self)
         # After this line `release` reaches the new connection; what was set before is seen here.
@@ -132,8 +142,8 @@ class Lease:
             self._depose(why)
             self._metrics.link(LINK, False)
 
-    def _new_claim(self) -> Claim:
-        return Claim(secrets.token_hex(16), self._host, 1.5 * self._heartbeat)
+    def _new_claim(self) -> LockClaim:
+        return LockClaim(secrets.token_hex(16), self._host, 1.5 * self._heartbeat)
 
     # What the connection tells us.
 
@@ -147,29 +157,27 @@ class Lease:
             self._rabbit.declare([item], passive=passive, done=self._declared)
 
     def settled(self, tag: int, multiple: bool, ok: bool) -> None:
-        """RabbitMQ has a note of ours."""
+        """Note that RabbitMQ has a token of ours."""
         if ok:
             self._confirmed_at = _now()
 
     def returned(self, properties: Properties) -> None:
-        """The queue is gone."""
+        """End the connection: the queue is gone."""
         self._rabbit.fail("not_found", f"the queue {self._queue} is not there", at_once=True)
 
     def delivered(self, delivery: Delivery) -> None:
-        """A note came: RabbitMQ takes us for the active one."""
+        """Take in a token: RabbitMQ takes us for the active one."""
         now = _now()
-        with self._lock:
-            acks = self._claim.received(delivery.body, delivery.tag, now)
-            is_held = self._claim.is_held(now)
-        for tag in acks:
+        for tag in self._claim.received(delivery.body, delivery.tag, now):
             self._rabbit.ack(tag)
+        is_held = self._is_held(now)
         if not self._elected:
             self._elect() if is_held else self._ask()
         elif not is_held:
             self._give_up()
 
     def blocked(self, is_blocked: bool) -> None:
-        """The broker reads nothing more of us, or does again."""
+        """Ask for no token while the broker reads nothing of us."""
         self._blocked_at = self._rabbit.received if is_blocked else None
         if not is_blocked:
             self._confirmed_at = _now()
@@ -193,23 +201,21 @@ class Lease:
             self._watch_what_comes(now)
         else:
             self._ask()
-        with self._lock:
-            is_held = self._claim.is_held(now)
+        is_held = self._is_held(now)
         if self._elected and not is_held:
             self._give_up()
         elif is_held and not self._elected:
             self._elect()
         elif self._blocked_at is None and now - self._confirmed_at > 3.0 * self._heartbeat:
-            self._rabbit.fail("confirm_timeout", "RabbitMQ takes no note for the lock")
+            self._rabbit.fail("confirm_timeout", "RabbitMQ takes no token for the lock")
         self._rabbit.later(self._asks_every, self._tick)
 
     def _ask(self) -> None:
-        """Publish a note; if we are the active one it comes back."""
+        """Publish a token; if we are the active one it comes back."""
         if self._blocked_at is not None:
             return
-        with self._lock:
-            body = self._claim.ask(_now(), self._covered_here())
-        # That of a standby tells nothing and must not pile up where nobody takes it.
+        body = self._claim.token(_now(), self._watermark_here())
+        # That of a standby has no news and must not pile up in a queue without a consumer.
         expires = None if self._elected else str(round(3000 * self._heartbeat))
         properties = Properties(
             content_type="application/json",
@@ -220,50 +226,54 @@ class Lease:
         )
         self._rabbit.publish("", self._queue, body, properties, True)
 
-    def _covered_here(self) -> int | None:
-        covered = self._covered()
-        return self._responsible_since_ms if covered is None else covered
+    def _watermark_here(self) -> int | None:
+        watermark_ms = self._watermark()
+        return self._responsible_since_ms if watermark_ms is None else watermark_ms
 
     def _watch_what_comes(self, now: float) -> None:
         received = self._rabbit.received
         if received != self._blocked_at:
             self._blocked_at = received
-            with self._lock:
-                self._claim.extend(now)
+            self._claim.extend(now)
+
+    def _is_held(self, now: float) -> bool:
+        """Return whether the lock is ours, and let the other threads know for how long."""
+        until = self._claim.held_until(now)
+        self._role.until = until if self._elected else 0.0
+        return bool(until)
 
     def _elect(self) -> None:
         if self._stop.is_set():
             return
-        with self._lock:
-            self._elected = True
-            covered, before = self._claim.covered_until_ms, self._claim.before
-        now_ms = time.time_ns() // 1_000_000
-        if covered is None:
+        self._elected = True
+        self._is_held(_now())
+        watermark_ms, now_ms = self._claim.watermark_ms, time.time_ns() // 1_000_000
+        if watermark_ms is None:
             self._responsible_since_ms = now_ms
         else:
             # The clock of the one before may be ahead of ours.
-            covered = min(covered, now_ms)
+            watermark_ms = min(watermark_ms, now_ms)
         self._metrics.active = True
-        _log.info("lock.taken", lock=self._queue, before=before)
-        # A note that says nothing yet of what we know may have been the one that came back. This
-        # one is on its way before anybody reads.
+        _log.info("lock.taken", lock=self._queue, before=self._claim.before)
+        # The token that came back may have no watermark yet. This one has, and is on its way before
+        # anything is read.
         self._ask()
-        self._candidate.elected(covered)
+        self._listener.elected(watermark_ms)
 
     def _give_up(self) -> None:
-        self._rabbit.fail("lock_lost", "no note came back in time", at_once=True)
+        self._rabbit.fail("lock_lost", "no token came back in time", at_once=True)
 
     def _depose(self, why: str) -> None:
-        with self._lock:
-            was_elected, self._elected = self._elected, False
+        was_elected, self._elected = self._elected, False
+        self._role.until = 0.0
         if was_elected:
             self._metrics.active = False
             tell = _log.info if self._releasing else _log.warning
             tell("lock.left" if self._releasing else "lock.lost", lock=self._queue, why=why)
-            self._candidate.deposed(why)
+            self._listener.deposed(why)
 
     def _hand_over(self) -> None:
-        """Leave the last word on what was covered, then close; RabbitMQ hands it to the next."""
+        """Leave the last watermark, then close; RabbitMQ hands it to the next pump."""
         if self._releasing:
             return
         self._releasing = True

@@ -13,7 +13,7 @@ Laws:
 - One event that the broker will never take must not stop the others: it is looked for one by one,
   told and let go. A type exchange that can't be declared is done without.
 
-One thread, one connection. `wake` and `finish` may be called from other threads.
+One thread, one connection. `wake`, `stop` and `finish` may be called from other threads.
 """
 
 from __future__ import annotations
@@ -98,8 +98,13 @@ class Publisher:
             self._woken = True
             self._rabbit.call(self._look)
 
+    def stop(self) -> None:
+        """End at once; what the spool holds stays there. From any thread."""
+        self._stop.set()
+        self.wake()
+
     def finish(self) -> None:
-        """End as soon as the spool is empty; setting `stop` ends it at once. From any thread."""
+        """End as soon as the spool is empty. From any thread."""
         self._finishing = True
         if self._is_empty():
             self._stop.set()

@@ -24,9 +24,9 @@ from rtmpump import log
 from rtmpump.config import Config, Secret
 from rtmpump.core import pump_events
 from rtmpump.core.frames import Event, Frame, Reply, parse
-from rtmpump.core.lock_claim import later
 from rtmpump.core.routes import UNKNOWN, clean, ignored
 from rtmpump.core.session import MIGRATION, Ended, MessageIds, Session, State
+from rtmpump.core.watermark import later
 from rtmpump.errors import (
     LinkError,
     NotConnected,
@@ -57,7 +57,7 @@ _NO_LIST_CHANGES: Final = ("_marked", "_history_changed")
 _log = log.get("reader")
 
 
-class Hearers(Protocol):
+class ReaderListener(Protocol):
     """Who has to hear what the reader meets; all are called on its thread and return at once."""
 
     def stored(self) -> None:
@@ -92,7 +92,7 @@ class Reader:
         *,
         ids: MessageIds,
         lifecycle: Lifecycle,
-        hearers: Hearers,
+        listener: ReaderListener,
     ) -> None:
         self._config = config
         self._api = api
@@ -102,10 +102,10 @@ class Reader:
         self._ids = ids
         self.lifecycle = lifecycle
         self._stop = lifecycle.stop
-        self._hearers = hearers
+        self._listener = listener
         self._budget = CallBudget(_CONNECT_CALLS, config.retry.max)
         self._answer = Connected(Secret(""), "", "", "", "")
-        self._good_until_ms = spool.watermark_ms
+        self._watermark_ms = spool.watermark_ms
         self._ended = Ended("restart", "the pump was not running", at_once=True)
         self._live_since: float | None = None
         self._begun_ms = 0
@@ -122,21 +122,21 @@ class Reader:
         self._stop.set()
         self._socket.wake()
 
-    def begin(self, lifecycle: Lifecycle, covered_until_ms: int | None) -> None:
+    def begin(self, lifecycle: Lifecycle, watermark_ms: int | None) -> None:
         """Be ready for another `run`, with a lifecycle of its own, after others may have read.
 
-        What they read, or told by a gap, is known up to `covered_until_ms`.
+        What they read, or told by a gap, is known up to `watermark_ms`.
         """
         self.lifecycle = lifecycle
         self._stop = lifecycle.stop
         self._gave_up = False
-        self._good_until_ms = later(self._good_until_ms, covered_until_ms)
+        self._watermark_ms = later(self._watermark_ms, watermark_ms)
         self._ended = Ended("takeover", "another pump may have been the active one", at_once=True)
 
     @property
-    def good_until_ms(self) -> int | None:
+    def watermark_ms(self) -> int | None:
         """Up to when all that Slack sent is stored, or told by a gap. From any thread."""
-        return self._good_until_ms
+        return self._watermark_ms
 
     def _session(self) -> None:
         self.lifecycle.rest(self._config.retry.max / _CONNECT_CALLS)
@@ -218,18 +218,18 @@ class Reader:
                 batch.take(frame, body)
             else:
                 self._take_special(session, batch, frame, body)
-        good_until_ms = self._good_after(session, batch)
-        if self._store(session, batch.events, good_until_ms):
-            self._good_until_ms = good_until_ms
+        watermark_ms = self._watermark_after(session, batch)
+        if self._store(session, batch.events, watermark_ms):
+            self._watermark_ms = watermark_ms
             self._socket.accepted()
         else:
             batch.greeted = False
         self._pass_on(session, batch)
 
-    def _good_after(self, session: Session, batch: _Batch) -> int | None:
+    def _watermark_after(self, session: Session, batch: _Batch) -> int | None:
         """Up to when all that Slack sent is in the spool, once this batch is."""
         if self._gave_up or (self._live_since is None and not batch.greeted):
-            return self._good_until_ms
+            return self._watermark_ms
         if session.caught_up_at is None:
             return self._begun_ms
         return _now_ms() - round(1000 * (time.monotonic() - session.caught_up_at))
@@ -250,14 +250,14 @@ class Reader:
 
     def _greeting(self, now_ms: int) -> list[bytes]:
         """The pump's own events at a hello."""
-        answer, since = self._answer, self._good_until_ms
+        answer, since = self._answer, self._watermark_ms
         events = [
             pump_events.connected(team=answer.team, bot=answer.bot, connection=self._connection)
         ]
         if since is not None:
             # The time of day may have been set back meanwhile.
             since, why = min(since, now_ms), self._ended.reason
-            self._hearers.missed(since, now_ms, answer.team, answer.bot)
+            self._listener.missed(since, now_ms, answer.team, answer.bot)
             events.append(pump_events.gap(from_ms=since, to_ms=now_ms, reason=why))
         return [event for event in events if self._is_wanted(event)]
 
@@ -269,17 +269,17 @@ class Reader:
     def _pass_on(self, session: Session, batch: _Batch) -> None:
         """Tell those who have to know, now that all of it is in the spool."""
         if batch.events:
-            self._hearers.stored()
+            self._listener.stored()
         if batch.greeted:
             self._live_since = time.monotonic()
             self._metrics.link(LINK, True)
             where = f"team {self._answer.team}, bot {self._answer.bot}"
             self.lifecycle.listener.link_up(LINK, where)
-            self._hearers.connected(self._connection)
+            self._listener.connected(self._connection)
         for reply in batch.replies:
-            self._hearers.replied(reply)
+            self._listener.replied(reply)
         if any(map(_changes_list, batch.types)):
-            self._hearers.channels_changed()
+            self._listener.channels_changed()
         self._count(session, batch)
 
     def _count(self, session: Session, batch: _Batch) -> None:
@@ -291,12 +291,12 @@ class Reader:
             self._metrics.slack_rtt(session.rtt)
 
     def _tell_disconnected(self, ended: Ended | None) -> None:
-        self._hearers.disconnected()
+        self._listener.disconnected()
         self._ended = ended or Ended("stopped", "the pump was stopped", at_once=True)
         event = pump_events.disconnected(self._ended.reason, self._ended.detail)
         if self._is_wanted(event):
-            self._store(None, [(_now_ms(), event)], self._good_until_ms)
-            self._hearers.stored()
+            self._store(None, [(_now_ms(), event)], self._watermark_ms)
+            self._listener.stored()
 
     def _close_in_order(self, session: Session) -> None:
         """Say goodbye, and take in what Slack had sent before it hears of it."""
@@ -309,12 +309,12 @@ class Reader:
             self._turn(session, left)
 
     def _store(
-        self, session: Session | None, items: list[tuple[int, bytes]], good_until_ms: int | None
+        self, session: Session | None, items: list[tuple[int, bytes]], watermark_ms: int | None
     ) -> bool:
         """Put events into the spool, however long that takes; False if a stop came before."""
         if not items:
             return True
-        appended, refusals = self._append(items, good_until_ms), 0
+        appended, refusals = self._append(items, watermark_ms), 0
         while isinstance(appended, SpoolError):
             if self._stop.is_set():
                 self._gave_up = True
@@ -323,10 +323,10 @@ class Reader:
                 return False
             if not refusals:
                 # While nothing is read no reply is either, and each command would seem unanswered.
-                self._hearers.disconnected()
+                self._listener.disconnected()
             refusals += 1
             self._pause(session, appended)
-            appended = self._append(items, good_until_ms)
+            appended = self._append(items, watermark_ms)
         if refusals and session is not None:
             # That last try may have been slow too, and what was sent meanwhile is unread.
             session.paused(time.monotonic())
@@ -336,7 +336,7 @@ class Reader:
         return True
 
     def _append(
-        self, items: list[tuple[int, bytes]], good_until_ms: int | None
+        self, items: list[tuple[int, bytes]], watermark_ms: int | None
     ) -> Appended | SpoolFull | SpoolFailed:
         team, bot = self._answer.team, self._answer.bot
         try:
@@ -344,7 +344,7 @@ class Reader:
                 items,
                 team=team,
                 bot=bot,
-                watermark_ms=good_until_ms,
+                watermark_ms=watermark_ms,
                 source=self._socket.source,
             )
         except (SpoolFull, SpoolFailed) as refused:
@@ -372,7 +372,7 @@ class Reader:
                 _log.info("spool.accepts_again")
             self._refusing = ""
         elif session is not None and session.ended is None and self._live_since is not None:
-            self._hearers.connected(self._connection)
+            self._listener.connected(self._connection)
 
     def _tell_dropped(self, session: Session | None, dropped: Dropped) -> None:
         """`when_full = "drop_oldest"` gave up accepted events: that is a gap like any other."""
@@ -380,7 +380,7 @@ class Reader:
         _log.warning("spool.dropped_oldest", count=dropped.count)
         event = pump_events.gap(from_ms=dropped.from_ms, to_ms=dropped.to_ms, reason="spool_full")
         if self._is_wanted(event):
-            self._store(session, [(_now_ms(), event)], self._good_until_ms)
+            self._store(session, [(_now_ms(), event)], self._watermark_ms)
 
 
 class _Batch:

@@ -13,24 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from threading import Condition
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, TypeVar
 
-from rtmpump.links.lifecycle import Lifecycle
+from rtmpump.links.lifecycle import Lifecycle, Pump
 
 _Term = TypeVar("_Term")
 _PROGRESS_EVERY: Final = 5.0
 
 
-class Pump(Protocol):
-    """What works in a term."""
-
-    lifecycle: Lifecycle
-
-    def run(self) -> None:
-        """Work until the term is over."""
-
-
-class Turns(Generic[_Term]):
+class Terms(Generic[_Term]):
     """The body of a pump's thread: `begin` makes it ready for a term, `rested` hears of the end."""
 
     def __init__(self, begin: Callable[[_Term], Pump], rested: Callable[[], None]) -> None:

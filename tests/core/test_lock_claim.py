@@ -1,4 +1,4 @@
-"""What notes prove, pushed through without a broker; a model of the queue tries all orders."""
+"""What tokens prove, pushed through without a broker; a model of the queue tries all orders."""
 
 from __future__ import annotations
 
@@ -9,56 +9,57 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rtmpump.core.lock_claim import Claim, later
+from rtmpump.core.lock_claim import LockClaim
+from rtmpump.core.watermark import later
 
 LASTS = 1.5
 JUNK = [b"", b"\xff", b"{}", b"[]", b'{"by": 1}', b"[" * 100_000, b'{"by":"x","number":"1"}']
 
 
-def claim(me: str = "a") -> Claim:
+def claim(me: str = "a") -> LockClaim:
     """A claim of the pump `me`."""
-    return Claim(me, f"host-{me}", LASTS)
+    return LockClaim(me, f"host-{me}", LASTS)
 
 
-def given_something(of: Claim) -> Claim:
+def given_something(of: LockClaim) -> LockClaim:
     """The queue gave it something, so it is the active one and may find out."""
     of.received(b"junk", 0, 0.0)
     return of
 
 
-def test_a_note_that_was_published_before_we_were_given_any_elects_nobody() -> None:
-    """It may have been in the hands of the one before, whose last note would come after it."""
+def test_a_token_that_was_published_before_we_were_given_any_elects_nobody() -> None:
+    """It may have been in the hands of the one before, whose last token would come after it."""
     a, b = claim("a"), claim("b")
-    early = a.ask(0.0, None)
+    early = a.token(0.0, None)
     a.received(early, 1, 0.1)
     assert not a.is_held(0.1)
-    later_one = a.ask(0.2, None)
-    a.received(b.ask(0.0, 5), 2, 0.3)
+    later_one = a.token(0.2, None)
+    a.received(b.token(0.0, 5), 2, 0.3)
     a.received(later_one, 3, 0.3)
     assert a.is_held(0.3)
-    assert a.covered_until_ms == 5
+    assert a.watermark_ms == 5
 
 
-def test_a_claim_counts_from_when_the_note_was_sent() -> None:
+def test_a_claim_counts_from_when_the_token_was_sent() -> None:
     """However late it comes back; and one that comes back too late proves nothing."""
     a = given_something(claim())
-    note = a.ask(10.0, None)
+    token = a.token(10.0, None)
     assert not a.is_held(10.0)
-    a.received(note, 1, 11.0)
+    a.received(token, 1, 11.0)
     assert a.is_held(11.4)
     assert not a.is_held(11.5)
     late = given_something(claim())
-    late.received(late.ask(10.0, None), 1, 11.5)
+    late.received(late.token(10.0, None), 1, 11.5)
     assert not late.is_held(11.5)
     assert not late.is_over
 
 
-def test_each_note_that_comes_back_extends_it() -> None:
+def test_each_token_that_comes_back_extends_it() -> None:
     """As long as they come the claim lasts."""
     a = given_something(claim())
     for tenth in range(0, 100, 5):
         now = tenth / 10
-        a.received(a.ask(now, None), tenth, now + 0.1)
+        a.received(a.token(now, None), tenth, now + 0.1)
         assert a.is_held(now + 0.1)
 
 
@@ -66,63 +67,63 @@ def test_each_note_that_comes_back_extends_it() -> None:
 def test_what_ran_out_never_comes_back(looked: bool) -> None:
     """Whether anybody looked in between or not: somebody may have been the active one since."""
     a = given_something(claim())
-    a.received(a.ask(0.0, None), 1, 0.1)
+    a.received(a.token(0.0, None), 1, 0.1)
     if looked:
         assert not a.is_held(5.0)
-    a.received(a.ask(5.0, None), 2, 5.1)
+    a.received(a.token(5.0, None), 2, 5.1)
     assert not a.is_held(5.1)
     assert a.is_over
 
 
-def test_the_note_of_another_proves_nothing() -> None:
+def test_the_token_of_another_proves_nothing() -> None:
     """It may have lain in our socket; but it tells what its writer knew, and who that was."""
     a, b = claim("a"), claim("b")
-    a.received(b.ask(0.0, 77), 1, 0.0)
+    a.received(b.token(0.0, 77), 1, 0.0)
     assert not a.is_held(0.0)
-    assert (a.covered_until_ms, a.before) == (77, "host-b")
+    assert (a.watermark_ms, a.before) == (77, "host-b")
 
 
-def test_an_old_note_of_ours_proves_nothing() -> None:
+def test_an_old_token_of_ours_proves_nothing() -> None:
     """Once a newer one came, the older ones are only given back."""
     a = claim()
-    first, second = a.ask(0.0, None), a.ask(1.0, None)
+    first, second = a.token(0.0, None), a.token(1.0, None)
     assert a.received(second, 1, 1.0) == []
     assert a.received(first, 2, 1.0) == [2]
 
 
-def test_the_newest_note_is_kept() -> None:
+def test_the_newest_token_is_kept() -> None:
     """It is acked when the next one is there: so whoever comes after us finds one for certain."""
     a = claim()
-    assert a.received(a.ask(0.0, None), 1, 0.0) == []
-    assert a.received(a.ask(1.0, None), 2, 1.0) == [1]
-    assert a.received(a.ask(2.0, None), 3, 2.0) == [2]
+    assert a.received(a.token(0.0, None), 1, 0.0) == []
+    assert a.received(a.token(1.0, None), 2, 1.0) == [1]
+    assert a.received(a.token(2.0, None), 3, 2.0) == [2]
 
 
-def test_the_note_of_another_is_kept_until_one_of_ours_says_the_same() -> None:
+def test_the_token_of_another_is_kept_until_one_of_ours_says_the_same() -> None:
     """One that was published before we had it does not; so nothing is forgotten if we die now."""
     a, b = claim("a"), claim("b")
-    early = a.ask(0.0, 5)
-    assert a.received(b.ask(0.0, 99), 1, 0.0) == []
+    early = a.token(0.0, 5)
+    assert a.received(b.token(0.0, 99), 1, 0.0) == []
     assert a.received(early, 2, 0.1) == []
-    knowing = a.ask(0.2, 5)
+    knowing = a.token(0.2, 5)
     assert json.loads(knowing)["covered_until_ms"] == 99
     assert sorted(a.received(knowing, 3, 0.3)) == [1, 2]
 
 
 @pytest.mark.parametrize("body", JUNK)
-def test_what_is_no_note_is_given_back_at_once(body: bytes) -> None:
+def test_what_is_no_token_is_given_back_at_once(body: bytes) -> None:
     """It proves nothing and raises nothing."""
     a = claim()
     assert a.received(body, 7, 0.0) == [7]
     assert not a.is_held(0.0)
 
 
-def test_something_else_counts_where_no_note_can_come_back() -> None:
-    """While the broker has an alarm; but only for whom it gave a note: that is the active one."""
+def test_something_else_counts_where_no_token_can_come_back() -> None:
+    """While the broker has an alarm; but only for whom it gave a token: that is the active one."""
     a, b = claim("a"), claim("b")
     a.extend(0.0)
     assert not a.is_held(0.0)
-    a.received(b.ask(0.0, 1), 1, 0.0)
+    a.received(b.token(0.0, 1), 1, 0.0)
     assert not a.is_held(0.0)
     a.extend(0.5)
     assert a.is_held(1.0)
@@ -132,11 +133,11 @@ def test_something_else_counts_where_no_note_can_come_back() -> None:
     assert not a.is_held(9.0)
 
 
-def test_unanswered_notes_take_no_more_and_more_memory() -> None:
+def test_unanswered_tokens_take_no_more_and_more_memory() -> None:
     """A standby asks for years and never gets an answer."""
     a = claim()
     for number in range(5000):
-        a.ask(float(number), None)
+        a.token(float(number), None)
     assert len(a._sent) == 1000
 
 
@@ -158,13 +159,13 @@ class Pump:
 
 
 class Queue:
-    """The lock queue in the model: one gets the notes, and is dead `LASTS` after its last one.
+    """The lock queue in the model: one gets the tokens, and is dead `LASTS` after its last one.
 
     Whom it takes for dead may still be there: a ghost, that reads what lies in its socket.
     """
 
     def __init__(self) -> None:
-        self.notes: deque[bytes] = deque()
+        self.tokens: deque[bytes] = deque()
         self.pumps = [Pump("0"), Pump("1")]
         self.ghosts: list[Pump] = []
         self.now = 0.0
@@ -172,25 +173,25 @@ class Queue:
         self._count = 2
 
     def ask(self, index: int) -> None:
-        """A pump publishes a note."""
+        """A pump publishes a token."""
         pump = self.pumps[index]
-        self.notes.append(pump.claim.ask(self.now, None))
+        self.tokens.append(pump.claim.token(self.now, None))
         pump.heard = self.now
 
     def deliver(self, _index: int) -> None:
-        """The queue gives a note to the active one."""
-        if self.notes:
+        """The queue gives a token to the active one."""
+        if self.tokens:
             self._count += 1
-            active, note = self.pumps[self._active], self.notes.popleft()
-            active.unacked[self._count] = note
-            active.socket.append((self._count, note))
+            active, token = self.pumps[self._active], self.tokens.popleft()
+            active.unacked[self._count] = token
+            active.socket.append((self._count, token))
 
     def read(self, index: int) -> None:
         """Pumps, and ghosts too, read what came."""
         for pump in (self.pumps[index], *self.ghosts):
             if pump.socket:
-                tag, note = pump.socket.popleft()
-                for acked in pump.claim.received(note, tag, self.now):
+                tag, token = pump.socket.popleft()
+                for acked in pump.claim.received(token, tag, self.now):
                     pump.unacked.pop(acked, None)
 
     def round(self, index: int) -> None:
@@ -212,7 +213,7 @@ class Queue:
                 self._replace(index)
 
     def _replace(self, index: int) -> None:
-        self.notes.extendleft(reversed(self.pumps[index].unacked.values()))
+        self.tokens.extendleft(reversed(self.pumps[index].unacked.values()))
         self._count += 1
         self.pumps[index] = Pump(str(self._count))
         self.pumps[index].heard = self.now
@@ -226,8 +227,8 @@ STEPS = st.sampled_from(["ask", "deliver", "read", "round", "die", "pause"])
 @settings(max_examples=1000)
 @example([("round", 0), ("ask", 0), ("deliver", 0), *[("pause", 0)] * 2, *[("round", 0)] * 5])
 @given(st.lists(st.tuples(STEPS, st.integers(0, 1)), max_size=40))
-def test_never_two_and_never_without_a_note(steps: list[tuple[str, int]]) -> None:
-    """Whatever happens in whatever order: one holds the lock at most, and no note gets lost."""
+def test_never_two_and_never_without_a_token(steps: list[tuple[str, int]]) -> None:
+    """Whatever happens in whatever order: one holds the lock at most, and no token gets lost."""
     queue, asked = Queue(), False
     for step, index in steps:
         queue.now += 0.1
@@ -235,4 +236,4 @@ def test_never_two_and_never_without_a_note(steps: list[tuple[str, int]]) -> Non
         asked = asked or step in ("ask", "round")
         everybody = [*queue.pumps, *queue.ghosts]
         assert sum(one.claim.is_held(queue.now) for one in everybody) <= 1
-        assert not asked or queue.notes or any(one.unacked for one in queue.pumps)
+        assert not asked or queue.tokens or any(one.unacked for one in queue.pumps)

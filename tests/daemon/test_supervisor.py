@@ -108,14 +108,15 @@ def test_a_token_that_is_revoked_later(start_pump: StartPump, workspace: Workspa
 
 def broken(folder: Path, where: str, how: str) -> dict[str, str]:
     """The environment of a pump in which a function of ours raises something."""
-    return changed(
-        folder, f"def broken(self, *_, **__): raise {how}", f"supervisor.{where} = broken"
-    )
+    return changed(folder, f"def broken(self, *_, **__): raise {how}", f"{where} = broken")
 
 
 def changed(folder: Path, *lines: str) -> dict[str, str]:
     """The environment of a pump that begins with these lines of Python."""
-    before = "import time\nfrom rtmpump import errors\nfrom rtmpump.daemon import supervisor"
+    before = (
+        "import time\nfrom rtmpump import errors\nfrom rtmpump.spool import Spool\n"
+        "from rtmpump.daemon import reader_listener, supervisor"
+    )
     (folder / "sitecustomize.py").write_text("\n".join([before, *lines, ""]))
     return {"PYTHONPATH": f"{folder}:{ROOT}"}
 
@@ -140,7 +141,7 @@ def test_a_spool_that_can_not_be_asked(workspace: Workspace, tmp_path: Path) -> 
 
 def test_a_bug(workspace: Workspace, tmp_path: Path) -> None:
     """A bug in what a pump calls ends it with 1; the log says which thread, and what it was."""
-    env = broken(tmp_path, "_Wires.stored", "ZeroDivisionError('a bug')")
+    env = broken(tmp_path, "reader_listener.PumpsListener.stored", "ZeroDivisionError('a bug')")
     with PumpProcess(tmp_path, workspace, NO_BROKER, env=env) as pump:
         assert pump.wait() == EXIT_FAILED
         died = pump.logged("thread.died")[0]
@@ -203,7 +204,7 @@ def test_a_loop_that_hangs(workspace: Workspace, tmp_path: Path) -> None:
     env = changed(
         tmp_path,
         "supervisor._STALLED_AFTER, supervisor._NODE_TIMEOUT = 8.0, 0.0",
-        "supervisor.Spool.append = lambda *_, **__: time.sleep(600)",
+        "Spool.append = lambda *_, **__: time.sleep(600)",
     )
     listen = {"listen": f"127.0.0.1:{port}"}
     with PumpProcess(tmp_path, workspace, NO_BROKER, env=env, http=listen):

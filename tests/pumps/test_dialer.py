@@ -52,12 +52,11 @@ class Dialing:
         self.orders = ConnectionOrders()
         self.orders.open()
         self._taken: list[RtmSocket] = []
-        self.stop = threading.Event()
         self.dialer = Dialer(
             slack,
             SlackApi(slack),
             policy=config.Retry(**{"initial": 0.01, "max": 0.05} | retry),
-            lifecycle=Lifecycle(stop=self.stop),
+            lifecycle=Lifecycle(),
             orders=self.orders,
         )
         self.error: BaseException | None = None
@@ -94,8 +93,7 @@ class Dialing:
 
     def end(self) -> None:
         """Stop it, and wait for the end of its thread."""
-        self.stop.set()
-        self.dialer.wake()
+        self.dialer.stop()
         self.thread.join(SECONDS)
         assert not self.thread.is_alive()
 

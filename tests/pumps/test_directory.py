@@ -66,8 +66,7 @@ class Office:
 
     def close(self) -> None:
         """Stop it; it has to end."""
-        self.stop.set()
-        self.directory.wake()
+        self.directory.stop()
         self.thread.join(PATIENCE)
         assert not self.thread.is_alive()
 

@@ -17,7 +17,7 @@ from rtmpump.config import Retry as RetryPolicy
 from rtmpump.links.lifecycle import Lifecycle, RetryDetails
 from rtmpump.links.rabbitmq import topology
 from rtmpump.metrics import Metrics
-from rtmpump.pumps.lease import LINK, Lease
+from rtmpump.pumps.lease import LINK, ActiveRole, Lease
 from rtmpump.sandbox.ports import free_port
 from tests.support.links import LinkLog
 from tests.support.pump import Broker, wait_until
@@ -27,14 +27,15 @@ DAY_MS = 86_400_000
 
 
 class Host:
-    """One candidate, with its lease on a thread; `covered` is what it knows."""
+    """One candidate, with its lease on a thread; `watermark` is what it knows."""
 
-    def __init__(self, url: str, covered: int | None = None, **broker: Any) -> None:
-        self.covered = covered
+    def __init__(self, url: str, watermark: int | None = None, **broker: Any) -> None:
+        self.watermark = watermark
         self.terms: list[int | None] = []
         self.ends: list[str] = []
         self.failures: list[RetryDetails] = []
         self.metrics = Metrics()
+        self.role = ActiveRole()
         self.lease = Lease(
             Config(
                 broker=BrokerConfig(url=Secret(url), urls=(Secret(url),), **broker),
@@ -42,16 +43,17 @@ class Host:
                 ha=Ha(enabled=True),
             ),
             self.metrics,
-            self,
-            covered=lambda: self.covered,
+            self.role,
+            watermark=lambda: self.watermark,
             lifecycle=Lifecycle(LinkLog([], self.failures)),
+            listener=self,
         )
         self.thread = threading.Thread(target=self.lease.run, daemon=True)
         self.thread.start()
 
-    def elected(self, covered_until_ms: int | None) -> None:
+    def elected(self, watermark_ms: int | None) -> None:
         """It is the active one."""
-        self.terms.append(covered_until_ms)
+        self.terms.append(watermark_ms)
 
     def deposed(self, why: str) -> None:
         """It is no more."""
@@ -74,8 +76,8 @@ def start(broker_url: str) -> Iterator[Callable[..., Host]]:
     """Starts candidates that end with the test."""
     with ExitStack() as stack:
 
-        def one(covered: int | None = None, url: str = broker_url, **broker: Any) -> Host:
-            host = Host(url, covered, **broker)
+        def one(watermark: int | None = None, url: str = broker_url, **broker: Any) -> Host:
+            host = Host(url, watermark, **broker)
             stack.callback(host.leave)
             return host
 
@@ -89,23 +91,23 @@ def now_ms() -> int:
 
 def held(host: Host) -> Host:
     """Waits until it is the active one, and was told so."""
-    wait_until(lambda: host.terms and host.lease.is_held())
+    wait_until(lambda: host.terms and host.role.is_held())
     return host
 
 
 def test_the_first_has_it_and_the_next_learns_what_it_knew(start: Callable[..., Host]) -> None:
-    """The last word on what was covered goes with the lock, whoever knew it before."""
+    """The last word on what was watermark goes with the lock, whoever knew it before."""
     first = held(start(1000))
     second = start(500)
     wait_until(lambda: second.connected)
     third = start()
     wait_until(lambda: third.connected)
-    first.covered = 2000
+    first.watermark = 2000
     first.leave()
     assert first.ends
-    assert not first.lease.is_held()
+    assert not first.role.is_held()
     held(second)
-    second.covered = None
+    second.watermark = None
     second.leave()
     held(third)
     assert (first.terms, second.terms, third.terms) == ([None], [2000], [2000])
@@ -123,9 +125,9 @@ def test_the_next_learns_since_when_the_first_was_to_read(start: Callable[..., H
     wait_until(lambda: first.lease._claim._number > 5)
     first.leave()
     held(second)
-    (covered,) = second.terms
-    assert covered is not None
-    assert before <= covered <= after
+    (watermark,) = second.terms
+    assert watermark is not None
+    assert before <= watermark <= after
     assert first.terms == [None]
 
 
@@ -147,8 +149,8 @@ def test_two_never_hold_it_at_once(start: Callable[..., Host]) -> None:
     """Ten candidates that come and go; each that is there holds it at its time."""
     hosts = [start() for _ in range(4)]
     for _ in range(6):
-        wait_until(lambda: any(host.lease.is_held() for host in hosts))
-        holders = [host for host in hosts if host.lease.is_held()]
+        wait_until(lambda: any(host.role.is_held() for host in hosts))
+        holders = [host for host in hosts if host.role.is_held()]
         assert len(holders) == 1
         holders[0].leave()
         hosts.remove(holders[0])
@@ -163,9 +165,9 @@ def test_a_clock_that_is_ahead_hides_no_gap(start: Callable[..., Host]) -> None:
     wait_until(lambda: second.connected)
     first.leave()
     held(second)
-    (covered,) = second.terms
-    assert covered is not None
-    assert before <= covered <= now_ms()
+    (watermark,) = second.terms
+    assert watermark is not None
+    assert before <= watermark <= now_ms()
 
 
 def test_what_others_put_into_the_queue_disturbs_nobody(
@@ -177,7 +179,7 @@ def test_what_others_put_into_the_queue_disturbs_nobody(
         broker.publish(body, queue=LOCK)
     wait_until(lambda: broker.count(LOCK) == 0)
     time.sleep(1.5)
-    assert host.lease.is_held()
+    assert host.role.is_held()
     assert host.ends == []
 
 
@@ -189,7 +191,7 @@ def test_a_queue_of_another_kind_is_refused(start: Callable[..., Host], broker: 
     assert host.failures[0].reason == "precondition_failed"
     for word in (LOCK, "x-single-active-consumer", "delete it"):
         assert word in host.failures[0].detail
-    assert not host.lease.is_held()
+    assert not host.role.is_held()
 
 
 @pytest.mark.parametrize("declare", ["passive", "none"])
@@ -210,7 +212,7 @@ def test_a_queue_that_is_deleted_ends_the_term(start: Callable[..., Host], broke
     host = held(start(7))
     broker.channel.queue_delete(LOCK)
     wait_until(lambda: host.ends)
-    host.covered = 8
+    host.watermark = 8
     wait_until(lambda: len(host.terms) == 2)
     assert "went away" in host.ends[0]
 

@@ -9,7 +9,7 @@ from threading import Event
 import pytest
 
 from rtmpump.links.lifecycle import Lifecycle
-from rtmpump.pumps.terms import Turns
+from rtmpump.pumps.terms import Terms
 from tests.support.pump import wait_until
 
 
@@ -48,63 +48,63 @@ def work() -> Work:
 
 
 @pytest.fixture
-def turns(work: Work) -> Iterator[Turns[Event]]:
+def terms(work: Work) -> Iterator[Terms[Event]]:
     """On a thread of its own."""
-    turns = Turns[Event](work.begin, work.rested)
-    thread = threading.Thread(target=turns.run)
+    terms = Terms[Event](work.begin, work.rested)
+    thread = threading.Thread(target=terms.run)
     thread.start()
-    yield turns
-    turns.close()
+    yield terms
+    terms.close()
     work.stop.set()
     thread.join(30)
     assert not thread.is_alive()
 
 
-def test_nothing_is_done_without_a_term(turns: Turns[Event], work: Work) -> None:
+def test_nothing_is_done_without_a_term(terms: Terms[Event], work: Work) -> None:
     """It waits, and can be ended."""
-    turns.close()
+    terms.close()
     assert work.seen == []
 
 
-def test_one_term_after_the_other(turns: Turns[Event], work: Work) -> None:
+def test_one_term_after_the_other(terms: Terms[Event], work: Work) -> None:
     """A new one begins when the work of the one before has ended."""
     first, second = Event(), Event()
-    turns.offer(first)
+    terms.offer(first)
     wait_until(lambda: work.is_working)
-    turns.offer(second)
+    terms.offer(second)
     assert work.seen == [first]
     first.set()
     wait_until(lambda: work.seen == [first, second])
     assert work.rests == 1
 
 
-def test_a_term_that_is_over_already(turns: Turns[Event], work: Work) -> None:
+def test_a_term_that_is_over_already(terms: Terms[Event], work: Work) -> None:
     """It begins and ends at once, and the next is waited for."""
     over, next_one = Event(), Event()
     over.set()
-    turns.offer(over)
+    terms.offer(over)
     wait_until(lambda: work.rests == 1)
-    turns.offer(next_one)
+    terms.offer(next_one)
     wait_until(lambda: work.is_working)
 
 
-def test_no_term_begins_after_the_close(turns: Turns[Event], work: Work) -> None:
+def test_no_term_begins_after_the_close(terms: Terms[Event], work: Work) -> None:
     """Not even one that was offered before."""
     first = Event()
-    turns.offer(first)
+    terms.offer(first)
     wait_until(lambda: work.is_working)
-    turns.offer(Event())
-    turns.close()
+    terms.offer(Event())
+    terms.close()
     first.set()
     wait_until(lambda: work.rests == 1)
     assert work.seen == [first]
 
 
-def test_its_progress_is_that_of_the_pump_that_works(turns: Turns[Event], work: Work) -> None:
+def test_its_progress_is_that_of_the_pump_that_works(terms: Terms[Event], work: Work) -> None:
     """A loop that hangs must be seen, and one that rests must not be taken for one."""
-    assert turns.lifecycle is not work.lifecycle
-    assert turns.lifecycle.last_progress > 0
-    turns.offer(Event())
+    assert terms.lifecycle is not work.lifecycle
+    assert terms.lifecycle.last_progress > 0
+    terms.offer(Event())
     wait_until(lambda: work.is_working)
     work.lifecycle.last_progress = 7.0
-    assert turns.lifecycle.last_progress == 7.0
+    assert terms.lifecycle.last_progress == 7.0

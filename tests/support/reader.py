@@ -83,7 +83,7 @@ class Told:
         self._tell("channels_changed")
 
     def missed(self, from_ms: int, to_ms: int, team: str, bot: str) -> None:
-        """See `Hearers`."""
+        """See `ReaderListener`."""
         self._tell("missed", (from_ms, to_ms, team, bot))
 
     def _tell(self, name: str, what: object = None) -> None:
@@ -182,7 +182,7 @@ class Reading:
             self.metrics,
             ids=MessageIds(),
             lifecycle=Lifecycle(LinkLog(self.ups, self.downs), self.stop_flag),
-            hearers=self.told,
+            listener=self.told,
         )
         self.thread = threading.Thread(target=self._run, name="reader under test")
 

@@ -75,7 +75,7 @@ class SenderRig:
         """Ends all threads."""
         self.stop.set()
         self.sender.tell(Close())
-        self._directory.wake()
+        self._directory.stop()
         self.calls.wake()
         self.socket.wake()
         for thread in self.threads:

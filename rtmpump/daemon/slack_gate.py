@@ -1,0 +1,43 @@
+"""The way of commands to Slack; it is shut while another pump may be the active one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from rtmpump.errors import NotConnected
+from rtmpump.links.slack.socket_mode import SocketMode
+from rtmpump.links.slack.websocket import RtmSocket
+from rtmpump.pumps.lease import ActiveRole
+from rtmpump.pumps.web_api_workers import Answered, WebApiWorkers
+
+# When a command that may not go out now is worth another try; a new term begins with a new sender.
+_RETRY_SECONDS: Final = 1.0
+
+
+class SlackGate:
+    """Both methods may be called from any thread."""
+
+    def __init__(
+        self, role: ActiveRole, source: RtmSocket | SocketMode, calls: WebApiWorkers
+    ) -> None:
+        self._role = role
+        self._source = source
+        self._calls = calls
+
+    def send(self, frame: bytes, connection: int) -> None:
+        """Write a frame on RTM's WebSocket.
+
+        Raises:
+            NotConnected: the connection is over, or this pump may not be the active one.
+            WriteFailed: the connection broke on the way.
+        """
+        if not self._role.is_held():
+            raise NotConnected("slack", "standby", "this pump is not the active one")
+        self._source.send(frame, connection=connection)
+
+    def submit(self, method: str, arguments: Mapping[str, str], answered: Answered) -> float:
+        """Have a method of the Web API called; see `WebApiWorkers.submit`."""
+        if not self._role.is_held():
+            return _RETRY_SECONDS
+        return self._calls.submit(method, arguments, answered)

@@ -1,0 +1,282 @@
+"""Builds the daemon: each part once, from what was built before it.
+
+Laws:
+
+- Pumps know nothing of each other. What one has to report to another goes through a listener that
+  is given to it here.
+- Nothing is started here, and nothing is asked of Slack or RabbitMQ.
+- With `ha.enabled` sender, reader and backfill work in terms, each as long as the lease is held;
+  the others run on. Without it there is one term, and no lease.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from threading import Event
+from typing import Any, Final, NamedTuple
+
+from rtmpump import log
+from rtmpump.config import Config
+from rtmpump.core.session import MessageIds
+from rtmpump.daemon.control_socket import SpoolPort
+from rtmpump.daemon.election import CurrentTerm, Election, Term
+from rtmpump.daemon.link_states import Links
+from rtmpump.daemon.reader_listener import PumpsListener
+from rtmpump.daemon.service_status import ServiceStatus
+from rtmpump.daemon.slack_gate import SlackGate
+from rtmpump.http.server import Port
+from rtmpump.links.lifecycle import Lifecycle, Pump
+from rtmpump.links.slack.connection_orders import ConnectionOrders
+from rtmpump.links.slack.socket_mode import SEEN_MOST, SocketMode
+from rtmpump.links.slack.web_api import SlackApi
+from rtmpump.links.slack.websocket import RtmSocket
+from rtmpump.links.systemd import Notifier
+from rtmpump.metrics import Metrics
+from rtmpump.pumps import reader as reading
+from rtmpump.pumps.backfill.gap_file import Gaps
+from rtmpump.pumps.backfill.pump import Backfill
+from rtmpump.pumps.dialer import Dialer
+from rtmpump.pumps.directory import Directory
+from rtmpump.pumps.lease import ActiveRole, Lease
+from rtmpump.pumps.outbound import sender as sending
+from rtmpump.pumps.publisher import Publisher
+from rtmpump.pumps.reader import Reader
+from rtmpump.pumps.terms import Terms
+from rtmpump.pumps.web_api_workers import WORKERS, WebApiWorkers
+from rtmpump.spool import Spool
+
+_READ_AT_ONCE: Final = 1024
+_log = log.get("supervisor")
+
+
+@dataclass(kw_only=True)
+class Parts:
+    """All parts. With `ha.enabled` there are a lease, and `terms` by the names of their pumps."""
+
+    config: Config
+    metrics: Metrics
+    status: ServiceStatus
+    spool: Spool
+    port: Port | None
+    spool_port: SpoolPort | None
+    publisher: Publisher
+    directory: Directory
+    calls: WebApiWorkers
+    source: RtmSocket | SocketMode
+    dialer: Dialer | None
+    backfill: Backfill | None
+    current: CurrentTerm
+    reader: Reader
+    lease: Lease | None = None
+    terms: dict[str, Terms[Term]] = field(default_factory=dict)
+
+    def pumps(self) -> dict[str, Pump]:
+        """Return what runs on a thread by its name, in the order of the start."""
+        # Who receives runs before who brings; the lease last, for then all is there that it wakes.
+        pumps: dict[str, Pump | None] = {
+            "publisher": self.publisher,
+            "directory": self.directory,
+            **{f"calls-{n}": worker for n, worker in enumerate(self.calls.workers, 1)},
+            "sender": self.current.term.sender,
+            "backfill": self.backfill,
+            "reader": self.reader,
+            "dialer": self.dialer,
+            **self.terms,
+            "lease": self.lease,
+        }
+        return {name: pump for name, pump in pumps.items() if pump is not None}
+
+
+class _Base(NamedTuple):
+    """What nearly all parts are built on."""
+
+    config: Config
+    spool: Spool
+    metrics: Metrics
+    status: ServiceStatus
+    api: SlackApi
+    ids: MessageIds
+
+
+def build(config: Config, notifier: Notifier) -> Parts:
+    """Build all of it; the spool and the port are open afterwards.
+
+    Raises:
+        SpoolError: the spool can't be opened, or another process holds it.
+        PortRefused: the HTTP port can't be had.
+        ConfigError: a file that the configuration names can't be used.
+    """
+    with ExitStack() as undo:
+        spool = _open_spool(config)
+        undo.callback(spool.close)
+        port = None if config.http.address is None else Port(config.http.address)
+        metrics = Metrics()
+        metrics.spool = spool.usage
+        status = ServiceStatus(Links(metrics), notifier, has_role=config.ha.enabled)
+        base = _Base(config, spool, metrics, status, SlackApi(config.slack), MessageIds())
+        parts = _build_on(base, port)
+        undo.pop_all()
+    return parts
+
+
+def _build_on(base: _Base, port: Port | None) -> Parts:
+    config, spool, metrics, status, api, ids = base
+    spool_port = SpoolPort.beside(spool)
+    publisher = Publisher(config, spool, metrics, Lifecycle(status))
+    directory = Directory(api, policy=config.retry, lifecycle=Lifecycle())
+    calls = _web_api_workers(config)
+    source, dialer = _event_source(base)
+    role = ActiveRole()
+    new_term = partial(_new_term, base, SlackGate(role, source, calls), directory)
+    term = new_term(None)
+    backfill = _backfill(base, term, publisher)
+    current = CurrentTerm(term, backfill)
+    metrics.commands_waiting = current.commands_waiting
+    reader = Reader(
+        config,
+        api,
+        source,
+        spool,
+        metrics,
+        ids=ids,
+        lifecycle=term.reading,
+        listener=PumpsListener(publisher, current, directory, backfill),
+    )
+    parts = Parts(
+        config=config,
+        metrics=metrics,
+        status=status,
+        spool=spool,
+        port=port,
+        spool_port=spool_port,
+        publisher=publisher,
+        directory=directory,
+        calls=calls,
+        source=source,
+        dialer=dialer,
+        backfill=backfill,
+        current=current,
+        reader=reader,
+    )
+    if config.ha.enabled:
+        _stand_for_election(parts, role, new_term)
+    return parts
+
+
+def _stand_for_election(
+    parts: Parts, role: ActiveRole, new_term: Callable[[int | None], Term]
+) -> None:
+    """Have sender, reader and backfill work in terms, and build the lease that begins them."""
+    reader, status = parts.reader, parts.status
+    parts.terms = _in_terms(parts)
+    election = Election(parts.current, new_term, tuple(parts.terms.values()), parts.source, status)
+    parts.lease = Lease(
+        parts.config,
+        parts.metrics,
+        role,
+        watermark=lambda: reader.watermark_ms,
+        lifecycle=Lifecycle(status),
+        listener=election,
+    )
+    status.states.role = "standby"
+
+
+def _in_terms(parts: Parts) -> dict[str, Terms[Term]]:
+    reader, backfill, rests = parts.reader, parts.backfill, parts.status.link_rests
+
+    def begin_reading(term: Term) -> Reader:
+        reader.begin(term.reading, term.watermark_ms)
+        return reader
+
+    terms = {
+        "sender": Terms[Term](lambda term: term.sender, partial(rests, sending.LINK)),
+        "reader": Terms[Term](begin_reading, partial(rests, reading.LINK)),
+    }
+    if backfill is not None:
+        terms["backfill"] = Terms[Term](partial(_begin_filling, backfill), lambda: None)
+    return terms
+
+
+def _begin_filling(backfill: Backfill, term: Term) -> Backfill:
+    backfill.begin(term.filling)
+    return backfill
+
+
+def _new_term(base: _Base, gate: SlackGate, directory: Directory, watermark_ms: int | None) -> Term:
+    sender = sending.Sender(
+        base.config,
+        base.metrics,
+        send=gate.send,
+        submit=gate.submit,
+        lookup=directory.lookup,
+        ids=base.ids,
+        lifecycle=Lifecycle(base.status),
+    )
+    return Term(sender, Lifecycle(base.status), Lifecycle(base.status), watermark_ms)
+
+
+def _event_source(base: _Base) -> tuple[RtmSocket | SocketMode, Dialer | None]:
+    """Build the source of events; RTM dials as it reads, Socket Mode beside it."""
+    slack = base.config.slack
+    if slack.mode == "rtm":
+        return RtmSocket(slack), None
+    orders = ConnectionOrders()
+    source = SocketMode(slack, ids=base.ids, orders=orders)
+    source.remember(_newest(base.spool, SEEN_MOST))
+    policy = base.config.retry
+    return source, Dialer(slack, base.api, policy=policy, lifecycle=Lifecycle(), orders=orders)
+
+
+def _newest(spool: Spool, most: int) -> Iterator[bytes]:
+    """Give the bodies of the newest events that the spool holds, at most so many."""
+    cursor = spool.usage().last_seq - most
+    while rows := spool.read(cursor, _READ_AT_ONCE):
+        cursor = rows[-1].seq
+        yield from (row.body for row in rows if row.origin.source == SocketMode.source)
+
+
+def _backfill(base: _Base, term: Term, publisher: Publisher) -> Backfill | None:
+    config = base.config
+    if not config.events.backfill:
+        return None
+    return Backfill(
+        config,
+        SlackApi(config.slack),
+        base.spool,
+        Gaps(config.spool.path, _report),
+        base.metrics,
+        lifecycle=term.filling,
+        stored=publisher.wake,
+    )
+
+
+def _web_api_workers(config: Config) -> WebApiWorkers:
+    """Build the workers for calls of the Web API; none where no command can ask for one."""
+    outbound = config.outbound
+    is_needed = bool(outbound.api_methods) or config.slack.mode == "socket"
+    return WebApiWorkers(
+        SlackApi(config.slack, timeout=math.ceil(outbound.reply_timeout)),
+        rate=outbound.api_rate,
+        burst=outbound.burst,
+        stop=Event(),
+        workers=WORKERS if is_needed else 0,
+    )
+
+
+def _open_spool(config: Config) -> Spool:
+    spool = config.spool
+    return Spool.open(
+        spool.path,
+        max_bytes=spool.max_bytes,
+        when_full=spool.when_full,
+        sync=spool.sync,
+        report=_report,
+    )
+
+
+def _report(event: str, fields: dict[str, Any]) -> None:
+    _log.warning(event, **fields)
