@@ -1,4 +1,5 @@
 # make demo     the whole thing, with no account and no setup; ARGS="--chaos" and the like go to it
+# make quick    unit tests without RabbitMQ, sockets and processes, in seconds; ARGS as for test
 # make test     all tests; ARGS="-k frames" and the like go to pytest
 # make faults   kill -9, dead nodes, bad networks at random, under load; ARGS="--short --mode socket"
 # make fuzz     a million strange inputs; ARGS="--inputs 1000" and the like
@@ -24,11 +25,14 @@ bin := .venv/bin
 ready := .venv/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test bench faults fuzz lint format clean rabbitmq tools
+.PHONY: demo quick test bench faults fuzz lint format clean rabbitmq tools
 .DELETE_ON_ERROR:
 
 demo: $(ready) rabbitmq
 	@$(bin)/rtmpump demo $(ARGS)
+
+quick: $(ready)
+	@$(bin)/python -m pytest --quick -q -n auto --maxprocesses 4 $(ARGS)
 
 test: $(ready) rabbitmq tools
 	@$(bin)/python -m pytest -n 4 --dist worksteal $(ARGS)

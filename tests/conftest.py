@@ -18,6 +18,8 @@ from tests.support.pump import Broker, PumpProcess
 from tests.support.socket_mode import StartSocketPump, wait_connections
 from tests.support.spool import Reports
 
+pytest_plugins = ["tests.support.quick"]
+
 StartPump = Callable[..., PumpProcess]
 
 

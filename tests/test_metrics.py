@@ -303,6 +303,7 @@ def test_reading_while_others_count_never_fails_and_nothing_is_lost() -> None:
     )
 
 
+@pytest.mark.real
 def test_counting_needs_no_prometheus_client() -> None:
     """The pump, its log line at the stop and /status run without it being loaded."""
     program = (

@@ -356,6 +356,7 @@ def test_spool_under_systemd(tmp_path: Path) -> None:
     assert load(tmp_path, "", {"STATE_DIRECTORY": ""}).spool.path == Path("rtmpump-spool.db")
 
 
+@pytest.mark.real
 def test_import_stays_light() -> None:
     """Importing the configuration brings in none of the heavy libraries."""
     code = (

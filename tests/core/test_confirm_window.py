@@ -393,4 +393,4 @@ class WindowAgainstBroker(RuleBasedStateMachine):
 WindowAgainstBroker.TestCase.settings = settings(
     deadline=None, max_examples=150, stateful_step_count=60
 )
-TestWindowAgainstBroker = WindowAgainstBroker.TestCase
+TestWindowAgainstBroker = pytest.mark.slow(WindowAgainstBroker.TestCase)

@@ -224,6 +224,7 @@ class Queue:
 STEPS = st.sampled_from(["ask", "deliver", "read", "round", "die", "pause"])
 
 
+@pytest.mark.slow
 @settings(max_examples=1000)
 @example([("round", 0), ("ask", 0), ("deliver", 0), *[("pause", 0)] * 2, *[("round", 0)] * 5])
 @given(st.lists(st.tuples(STEPS, st.integers(0, 1)), max_size=40))

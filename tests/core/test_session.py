@@ -536,4 +536,4 @@ class APeer(RuleBasedStateMachine):
 
 
 APeer.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
-TestAPeer = APeer.TestCase
+TestAPeer = pytest.mark.slow(APeer.TestCase)

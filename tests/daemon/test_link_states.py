@@ -14,6 +14,8 @@ from rtmpump.daemon.link_states import Links
 from rtmpump.links.lifecycle import RetryDetails
 from rtmpump.metrics import Metrics
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.fixture
 def lines() -> Iterator[io.StringIO]:

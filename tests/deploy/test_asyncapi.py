@@ -19,6 +19,8 @@ from rtmpump.links.rabbitmq import topology
 from tests.support.asyncapi import load
 from tests.support.paths import DATA
 
+pytestmark = pytest.mark.quick
+
 DOCUMENT = load()
 EVENTS = DATA / "rtm_events.jsonl"
 # A busy machine is slow; that is no fact about the document.

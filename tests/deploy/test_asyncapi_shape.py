@@ -17,6 +17,8 @@ import pytest
 from tests.support.asyncapi import FILE, Document, load
 from tests.support.paths import ROOT
 
+pytestmark = pytest.mark.quick
+
 FIELDS = {
     "": "asyncapi id info servers defaultContentType channels operations components",
     "info": "title version description termsOfService contact license tags externalDocs",

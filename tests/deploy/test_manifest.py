@@ -11,6 +11,8 @@ import yaml
 
 from tests.support.paths import ROOT
 
+pytestmark = pytest.mark.quick
+
 PAGE = (ROOT / "docs" / "slack-app.md").read_text()
 # As the page of each event names it (https://docs.slack.dev/reference/events).
 SCOPE_OF = {

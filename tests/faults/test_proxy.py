@@ -12,6 +12,8 @@ import pytest
 from tests.faults.proxy import FAIR, HALF_OPEN, Proxy, Weather
 from tests.support.pump import wait_until
 
+pytestmark = pytest.mark.real
+
 
 @pytest.fixture
 def server() -> Iterator[socket.socket]:

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from rtmpump.http.rate_history import BUCKETS, STEP, TYPES, History, quantile
 from rtmpump.metrics import BOUNDS, OTHER, Metrics
 
+pytestmark = pytest.mark.quick
+
 NOON = 1_700_049_600.0  # 2023-11-15T12:00:00Z
 
 

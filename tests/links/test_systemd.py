@@ -13,6 +13,8 @@ import pytest
 
 from rtmpump.links.systemd import Notifier
 
+pytestmark = pytest.mark.real
+
 
 class Manager:
     """Listens where NOTIFY_SOCKET points to; `address` as the kernel takes it."""

@@ -32,6 +32,7 @@ def handshake(client: ssl.SSLContext, server: ssl.SSLContext, host: str) -> str:
         thread.join(20)
 
 
+@pytest.mark.real
 def test_a_good_certificate_is_taken(tmp_path: Path) -> None:
     """With the newest version that both have."""
     server, ca_file = make_pair(tmp_path, "slack.example")
@@ -40,6 +41,7 @@ def test_a_good_certificate_is_taken(tmp_path: Path) -> None:
         handshake(tls.client_context(""), server, "slack.example")
 
 
+@pytest.mark.real
 def test_no_older_version_is_spoken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even where the system's policy would let 1.1 pass, which no test can rely on."""
     server, ca_file = make_pair(tmp_path, "slack.example")

@@ -12,6 +12,8 @@ from rtmpump.links.lifecycle import Lifecycle
 from rtmpump.pumps.terms import Terms
 from tests.support.pump import wait_until
 
+pytestmark = pytest.mark.quick
+
 
 class Work:
     """Works until its term is ended, and remembers which terms it saw."""

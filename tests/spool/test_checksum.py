@@ -105,6 +105,7 @@ except SpoolCorrupt as damage:
 """
 
 
+@pytest.mark.real
 def test_damage_at_run_time(path: Path) -> None:
     """A page that goes bad under a running spool is SpoolCorrupt; the next start sets it aside."""
     with child(DAMAGED_LATER, path) as process:

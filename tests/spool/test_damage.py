@@ -26,6 +26,8 @@ from tests.support.spool import (
     seqs,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def test_scribbled_leaf(path: Path, reports: Reports) -> None:
     """A page of events that was overwritten costs its events only; the rest keep seq and origin."""

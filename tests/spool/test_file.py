@@ -27,6 +27,8 @@ from tests.support.spool import (
     small_disk,
 )
 
+pytestmark = pytest.mark.real
+
 # -- who may have it
 
 HOLDER = """

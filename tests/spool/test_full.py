@@ -11,6 +11,8 @@ from rtmpump.errors import SpoolFull
 from rtmpump.spool import Dropped, Spool
 from tests.support.spool import MIB, START_MS, body, disk_bytes, opened, put, put_until, seqs, until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("size", [10, 300, 2100, 5000, 100_000])
 def test_full_spool_blocks(path: Path, size: int) -> None:

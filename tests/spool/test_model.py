@@ -6,12 +6,15 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from rtmpump.spool import Origin
 from tests.support.spool import image, opened
+
+pytestmark = pytest.mark.slow
 
 bodies = st.one_of(st.binary(max_size=40), st.integers(0, 9000).map(lambda n: b"\xff" * n))
 batches = st.lists(st.tuples(st.integers(0, 1 << 45), bodies), max_size=12)

@@ -116,6 +116,7 @@ def test_interrupted_exchange(tmp_path: Path, reports: Reports, stage: str) -> N
     assert not path.with_name("spool.db.new").exists()
 
 
+@pytest.mark.real
 def test_no_room_for_the_repair(tmp_path: Path) -> None:
     """Where the disk has no room for a second file the start fails and the damaged one stays."""
     with small_disk(tmp_path / "disk", 40 * MIB) as disk:
@@ -155,6 +156,7 @@ spool.close()
 """
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("damage", ["leaf", "first page", "none"])
 def test_killed_while_it_opens(tmp_path: Path, damage: str) -> None:
     """`kill -9` at any moment of a start, with or without a repair, loses no event."""

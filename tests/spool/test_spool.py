@@ -225,6 +225,7 @@ while True:
 """
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("way", ["keeps", "confirms"])
 def test_kill_loses_nothing_that_was_accepted(path: Path, way: str) -> None:
     """After `kill -9` in an append all that was reported durable is there, once and in order."""
@@ -313,6 +314,7 @@ print(before, filled - before, peak() - before, spool.usage().events)
 """
 
 
+@pytest.mark.real
 def test_memory_does_not_grow_with_the_backlog(path: Path) -> None:
     """300,000 events go in and out with less than 32 MiB more memory than 1,000."""
     with child(MEMORY, path) as process:

@@ -17,6 +17,8 @@ from rtmpump.links.rabbitmq import batch_publish, event_frames
 from rtmpump.links.rabbitmq.batch_publish import FastPublish
 from rtmpump.links.rabbitmq.event_properties import event_properties
 
+pytestmark = pytest.mark.quick
+
 FRAME_MAX = 4096
 INT_MAX = 2**31 - 1
 
@@ -113,6 +115,7 @@ events = st.lists(st.tuples(routes, sizes.map(lambda size: b"b" * size)), max_si
 USUAL = Route("message", "message", "m:1", 1_700_000_000_123, 1, "T1", "U1", "C1", "U2")
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(events, st.booleans())
 @example([(USUAL, b"{}")] * 3, True)

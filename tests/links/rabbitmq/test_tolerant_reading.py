@@ -11,6 +11,8 @@ from pika import frame, spec
 
 from rtmpump.links.rabbitmq.tolerant_reading import TolerantConnection, without_headers
 
+pytestmark = pytest.mark.quick
+
 _HEADERS: dict[str, Any] = {"large": "x" * 300, "list": [1, {"a": None}]}
 _texts = st.text(max_size=20)
 _properties = st.fixed_dictionaries(

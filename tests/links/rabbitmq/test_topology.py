@@ -23,6 +23,8 @@ from rtmpump.links.rabbitmq.topology import Binding, Exchange, Item, Queue
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from tests.support.broker_node import add_vhost
 
+pytestmark = pytest.mark.quick
+
 WITH_STREAM = Config(events=Events(stream="rtm.stream", stream_max_age="12h"))
 NAMES = st.sampled_from(["rtm.events", "rtm.unrouted", "rtm.message", "rtm.hello", "other", "x"])
 
@@ -106,6 +108,7 @@ def assert_in_order(items: list[Item]) -> None:
         there.add(key)
 
 
+@pytest.mark.real
 def test_definitions_can_be_imported_and_are_what_the_node_then_has(
     node: RabbitNode, tmp_path: Path
 ) -> None:
@@ -121,6 +124,7 @@ def test_definitions_can_be_imported_and_are_what_the_node_then_has(
     }
 
 
+@pytest.mark.real
 def test_declaring_what_was_imported_changes_nothing(node: RabbitNode, tmp_path: Path) -> None:
     """No argument differs between the file and the declaration: there is no 406, even twice."""
     config, url = on_vhost(node, "declared-after")
@@ -133,6 +137,7 @@ def test_declaring_what_was_imported_changes_nothing(node: RabbitNode, tmp_path:
     assert node.ctl("list_bindings", "-p", "declared-after") == before
 
 
+@pytest.mark.real
 def test_importing_what_was_declared_changes_nothing(node: RabbitNode, tmp_path: Path) -> None:
     """The order of declaration is right on an empty broker, and the file fits what it makes."""
     config, url = on_vhost(node, "declared-before")
@@ -145,6 +150,7 @@ def test_importing_what_was_declared_changes_nothing(node: RabbitNode, tmp_path:
     assert node.ctl("list_queues", "-p", "declared-before", "name", "arguments") == before
 
 
+@pytest.mark.real
 def test_a_queue_of_a_type_gets_its_events_alone(node: RabbitNode) -> None:
     """Events with and without subtype go through rtm.message; what no queue takes is returned."""
     config, url = on_vhost(node, "routed", Config())
@@ -166,6 +172,7 @@ def test_a_queue_of_a_type_gets_its_events_alone(node: RabbitNode) -> None:
         ]
 
 
+@pytest.mark.real
 def test_an_expired_command_is_dead_lettered(node: RabbitNode) -> None:
     """A command whose expiration passes unread is in the dead queue afterwards."""
     config, url = on_vhost(node, "expired", Config())

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 import websocket
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtmpump.links.slack.fast_frames import take_plain
 from rtmpump.sandbox.slack.websocket import Opcode, encode, encode_close, header
+
+pytestmark = pytest.mark.quick
 
 MOST, ROOM = 512, 1 << 20
 

@@ -10,6 +10,8 @@ from rtmpump.core.missed_messages import Gap
 from rtmpump.pumps.backfill.gap_file import GAPS_MAX, Gaps
 from tests.support.spool import Reports
 
+pytestmark = pytest.mark.quick
+
 
 def gap(from_ms: int, to_ms: int, team: str = "T1") -> Gap:
     """A gap of which nothing was done."""

@@ -19,6 +19,8 @@ from rtmpump.sandbox.slack.websocket import (
     header,
 )
 
+pytestmark = pytest.mark.quick
+
 LIMIT = 70_000
 SIZES = (0, 1, 125, 126, 127, 65_535, 65_536)
 
