@@ -24,6 +24,8 @@ from tests.support.markdown import page, pages
 from tests.support.pump import SECONDS, Broker, PumpProcess
 from tests.support.shell import ELSEWHERE, OTHER_SHELLS, Statement, World, statements
 
+pytestmark = pytest.mark.real
+
 PAGES = [one.name for one in pages() if statements(one)]
 VHOST = "test-docs"
 DEAD = "rtm.outbound.dead"

@@ -22,7 +22,6 @@ REAL_ROOMS: Final = (
     "daemon",
     "demo",
     "deploy",
-    "docs",
     "e2e",
     "http",
     "links/rabbitmq",
