@@ -5,6 +5,7 @@
 # make fuzz     a million strange inputs; ARGS="--inputs 1000" and the like
 # make lint     style, types and the arrows between the rooms
 # make bench    the pump against the obvious script and others; ARGS=quick for a short one
+# make schema   writes the JSON Schema of /status into docs/
 # make format   puts the code into the one form
 # make clean    removes all that these made
 #
@@ -25,7 +26,7 @@ bin := .venv/bin
 ready := .venv/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo quick test bench faults fuzz lint format clean rabbitmq tools
+.PHONY: demo quick test bench faults fuzz lint schema format clean rabbitmq tools
 .DELETE_ON_ERROR:
 
 demo: $(ready) rabbitmq
@@ -51,6 +52,9 @@ lint: $(ready)
 	$(bin)/ruff format --check .
 	$(bin)/mypy
 	$(bin)/lint-imports
+
+schema: $(ready)
+	@$(bin)/python -m rtmpump.http.status >docs/status.schema.json
 
 format: $(ready)
 	$(bin)/ruff check --fix-only --quiet .

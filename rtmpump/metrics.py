@@ -7,23 +7,20 @@ Laws:
   its own.
 - What comes from outside never makes the set of labels grow without bound, nor a label too long.
 - Reading costs the writers nothing; what has to be asked (the spool) is asked at that time.
-- prometheus_client is imported when the first scrape comes: the pump runs without it.
 """
 
 from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Annotated, Final, NamedTuple, Protocol, TypeVar
+
+from msgspec import Meta, Struct
 
 from rtmpump.errors import RtmpumpError
-
-if TYPE_CHECKING:
-    from prometheus_client.metrics_core import Metric
-    from prometheus_client.registry import Collector
 
 LINKS: Final = ("slack", "broker_events", "broker_commands")
 STANDBY_LINKS: Final = ("broker_events", "broker_lock")
@@ -37,13 +34,12 @@ BOUNDS: Final = (
 """Upper bounds of the latency buckets in seconds; a backlog of an hour can still be told."""
 
 _T = TypeVar("_T")
-_Row: TypeAlias = tuple[tuple[str, ...], float]
 _UNKNOWN: Final = "unknown"
 _LABELS_MAX: Final = 64
 _LABEL_LENGTH: Final = 100
 
 
-class Measure(Protocol):
+class SpoolGauges(Protocol):
     """What the gauges need to know of the spool; times in milliseconds since 1970."""
 
     @property
@@ -70,6 +66,83 @@ class Sample(NamedTuple):
     command_latency: tuple[int, ...]
 
 
+class EventCounts(Struct, frozen=True, kw_only=True):
+    """What became of the events since the start."""
+
+    received: Annotated[int, Meta(description="Events that were written to the spool.")]
+    received_by_type: Annotated[dict[str, int], Meta(description="The same, by event type.")]
+    confirmed: Annotated[int, Meta(description="Events that RabbitMQ confirmed.")]
+    returned: Annotated[int, Meta(description="Events that no queue took.")]
+    nacked: Annotated[int, Meta(description="Publishes that RabbitMQ refused.")]
+    dropped: Annotated[
+        dict[str, int], Meta(description="Events that were dropped or ignored, by reason.")
+    ]
+
+
+class SpoolStatus(Struct, frozen=True, kw_only=True):
+    """What waits in the spool now."""
+
+    events: Annotated[int, Meta(description="Events that wait on disk.")]
+    bytes: Annotated[int, Meta(description="Their size on disk, in bytes.")]
+    oldest_seconds: Annotated[float, Meta(description="Age of the oldest one; 0 without any.")]
+
+
+class LatencyHistogram(Struct, frozen=True, kw_only=True):
+    """How long something took since the start, in seconds."""
+
+    count: Annotated[int, Meta(description="How many were measured.")]
+    sum: Annotated[float, Meta(description="The sum of all times.")]
+    p50: Annotated[
+        float | None,
+        Meta(description="Upper bound of the bucket with the median; null if unknown or over 1 h."),
+    ]
+    p99: Annotated[float | None, Meta(description="The same for the 99th percentile.")]
+    buckets: Annotated[
+        dict[str, int], Meta(description="How many took at most so long, by upper bound.")
+    ]
+
+
+class MetricsSnapshot(Struct, frozen=True, kw_only=True):
+    """The counters and gauges at one moment."""
+
+    version: Annotated[str, Meta(description="Version of rtmpump.")]
+    events: EventCounts
+    spool: Annotated[
+        SpoolStatus | None, Meta(description="null while the spool cannot be measured.")
+    ]
+    confirm_latency: Annotated[
+        LatencyHistogram, Meta(description="From an event's frame to RabbitMQ's confirm.")
+    ]
+    commands: Annotated[
+        dict[str, dict[str, int]],
+        Meta(description='Settled commands by type, then by result ("ok" or an error code).'),
+    ]
+    commands_waiting: Annotated[
+        int | None, Meta(description="Commands that wait in the pump; null if unknown.")
+    ]
+    command_latency: Annotated[
+        LatencyHistogram, Meta(description="From a command's delivery to its result.")
+    ]
+    dead_letters: Annotated[
+        dict[str, int], Meta(description="Dead-lettered commands since the start, by error code.")
+    ]
+    links: Annotated[dict[str, bool], Meta(description="Whether each link is up.")]
+    reconnects: Annotated[
+        dict[str, dict[str, int]],
+        Meta(description="New connections since the start by link, then by reason."),
+    ]
+    slack_rtt_seconds: Annotated[
+        float | None, Meta(description="Time from the last ping to Slack's pong; null if unknown.")
+    ]
+    broker_blocked: Annotated[
+        bool, Meta(description="Whether RabbitMQ blocks publishing (a memory or disk alarm).")
+    ]
+    active: Annotated[
+        bool | None,
+        Meta(description="Whether this pump is the active one; null without a standby."),
+    ]
+
+
 class Metrics:
     """All that the pump counts.
 
@@ -81,7 +154,7 @@ class Metrics:
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._now = now
-        self.spool: Callable[[], Measure] | None = None
+        self.spool: Callable[[], SpoolGauges] | None = None
         self.commands_waiting: Callable[[], int] | None = None
         self.active: bool | None = None
         self._received = _Counts(TYPES_MAX)
@@ -154,23 +227,23 @@ class Metrics:
         """Tell whether the broker has blocked our publishing (connection.blocked)."""
         self._blocked = blocked
 
-    def snapshot(self) -> dict[str, Any]:
-        """Return all of it as plain values that JSON can hold; times in seconds, None = unknown."""
-        return {
-            "version": _version(),
-            "events": self._events_snapshot(),
-            "spool": self._spool_now(),
-            "confirm_latency": self._confirm_latency.snapshot(),
-            "commands": self._commands.copy(),
-            "commands_waiting": _asked(self.commands_waiting),
-            "command_latency": self._command_latency.snapshot(),
-            "dead_letters": self._dead_letters.copy(),
-            "links": self._links.copy(),
-            "reconnects": self._reconnects.copy(),
-            "slack_rtt_seconds": self._slack_rtt,
-            "broker_blocked": self._blocked,
-            "active": self.active,
-        }
+    def snapshot(self) -> MetricsSnapshot:
+        """Return all counters and gauges as they are now; asks the spool."""
+        return MetricsSnapshot(
+            version=_version(),
+            events=self._event_counts(),
+            spool=self._spool_status(),
+            confirm_latency=self._confirm_latency.snapshot(),
+            commands=self._commands.copy(),
+            commands_waiting=_asked(self.commands_waiting),
+            command_latency=self._command_latency.snapshot(),
+            dead_letters=self._dead_letters.copy(),
+            links=self._links.copy(),
+            reconnects=self._reconnects.copy(),
+            slack_rtt_seconds=self._slack_rtt,
+            broker_blocked=self._blocked,
+            active=self.active,
+        )
 
     def sample(self) -> Sample:
         """Return those counters that a history needs; asks nobody."""
@@ -178,106 +251,25 @@ class Metrics:
             self._received.copy(), self._confirm_latency.counts(), self._command_latency.counts()
         )
 
-    def exposition(self) -> bytes:
-        """Return the page of `/metrics`, in Prometheus' text format 0.0.4."""
-        from prometheus_client import generate_latest
-
-        return generate_latest(self.collector())
-
-    def collector(self) -> Collector:
-        """Return a collector for a registry of prometheus_client."""
-        from prometheus_client.registry import Collector
-
-        families = self._families
-
-        class _Collector(Collector):
-            def collect(self) -> Iterable[Metric]:
-                return families()
-
-        return _Collector()
-
-    def _events_snapshot(self) -> dict[str, Any]:
+    def _event_counts(self) -> EventCounts:
         by_type = self._received.copy()
-        return {
-            "received": sum(by_type.values()),
-            "received_by_type": by_type,
-            "confirmed": self._confirmed,
-            "returned": self._returned,
-            "nacked": self._nacked,
-            "dropped": self._dropped.copy(),
-        }
+        return EventCounts(
+            received=sum(by_type.values()),
+            received_by_type=by_type,
+            confirmed=self._confirmed,
+            returned=self._returned,
+            nacked=self._nacked,
+            dropped=self._dropped.copy(),
+        )
 
-    def _spool_now(self) -> dict[str, float] | None:
-        measure = _asked(self.spool)
-        if measure is None:
+    def _spool_status(self) -> SpoolStatus | None:
+        spool = _asked(self.spool)
+        if spool is None:
             return None
-        oldest = measure.oldest_received_ms
+        oldest = spool.oldest_received_ms
         # A clock that was set back must not make an age below zero.
         age = 0.0 if oldest is None else max(0.0, self._now() - oldest / 1000)
-        return {"events": measure.events, "bytes": measure.bytes, "oldest_seconds": age}
-
-    def _families(self) -> Iterator[Metric]:
-        yield from self._event_families()
-        yield from self._spool_families()
-        yield from self._command_families()
-        yield from self._link_families()
-
-    def _event_families(self) -> Iterator[Metric]:
-        received, dropped = self._received.copy(), self._dropped.copy()
-        yield _counter(
-            "events_received", "Events that were written to the spool.", ("type",), _rows(received)
-        )
-        yield _counter(
-            "events_confirmed", "Events that the broker confirmed.", (), [((), self._confirmed)]
-        )
-        yield _counter("events_returned", "Events that no queue took.", (), [((), self._returned)])
-        yield _counter(
-            "events_nacked", "Publishes that the broker refused.", (), [((), self._nacked)]
-        )
-        yield _counter(
-            "events_dropped",
-            "Events that were given up, or left out on purpose.",
-            ("reason",),
-            _rows(dropped),
-        )
-        said = "From the frame received to the broker's confirm."
-        yield self._confirm_latency.family("confirm_latency_seconds", said)
-
-    def _spool_families(self) -> Iterator[Metric]:
-        spool = self._spool_now()
-        for key, said in (
-            ("events", "Events that wait on disk."),
-            ("bytes", "What the spool takes on disk."),
-            ("oldest_seconds", "Age of the oldest event that waits."),
-        ):
-            yield _gauge(f"spool_{key}", said, [((), spool[key])] if spool else [])
-
-    def _command_families(self) -> Iterator[Metric]:
-        rows = _pair_rows(self._commands)
-        waiting = _asked(self.commands_waiting)
-        yield _counter("commands", "Commands that were settled.", ("type", "result"), rows)
-        yield self._command_latency.family(
-            "command_latency_seconds", "From the delivery of a command to its result."
-        )
-        yield _gauge("commands_waiting", "Commands that wait in the pump.", _known(waiting))
-
-    def _link_families(self) -> Iterator[Metric]:
-        rows = [((link,), float(up)) for link, up in self._links.copy().items()]
-        reconnects = _pair_rows(self._reconnects)
-        yield _gauge("link_up", "Whether a link is up.", rows, ("link",))
-        yield _counter("reconnects", "Links that were made anew.", ("link", "reason"), reconnects)
-        yield _gauge(
-            "slack_rtt_seconds", "Time from the last ping to Slack's pong.", _known(self._slack_rtt)
-        )
-        yield _gauge(
-            "broker_blocked",
-            "Whether the broker has blocked our publishing.",
-            [((), self._blocked)],
-        )
-        if self.active is not None:
-            said = "Whether this pump is the active one of two."
-            yield _gauge("active", said, _known(float(self.active)))
-        yield _gauge("build_info", "The version that runs.", [((_version(),), 1)], ("version",))
+        return SpoolStatus(events=spool.events, bytes=spool.bytes, oldest_seconds=age)
 
 
 class _Counts:
@@ -338,24 +330,16 @@ class _Histogram:
     def counts(self) -> tuple[int, ...]:
         return tuple(self._counts)
 
-    def snapshot(self) -> dict[str, Any]:
+    def snapshot(self) -> LatencyHistogram:
         """`p50` and `p99` are the bounds of their buckets; None past the last, or without any."""
-        counts = list(self._counts)
-        upto = list(accumulate(counts))
-        return {
-            "count": upto[-1],
-            "sum": self._sum,
-            "p50": _quantile(upto, 0.5),
-            "p99": _quantile(upto, 0.99),
-            "buckets": dict(zip(_bound_names(), upto, strict=True)),
-        }
-
-    def family(self, name: str, said: str) -> Metric:
-        from prometheus_client.core import HistogramMetricFamily
-
-        upto = accumulate(list(self._counts))
-        rows = [(name, float(count)) for name, count in zip(_bound_names(), upto, strict=True)]
-        return HistogramMetricFamily(f"rtmpump_{name}", said, buckets=rows, sum_value=self._sum)
+        upto = list(accumulate(list(self._counts)))
+        return LatencyHistogram(
+            count=upto[-1],
+            sum=self._sum,
+            p50=_quantile(upto, 0.5),
+            p99=_quantile(upto, 0.99),
+            buckets=dict(zip(_bound_names(), upto, strict=True)),
+        )
 
 
 def _fit(label: str, known: Mapping[str, object], most: int) -> str:
@@ -386,37 +370,3 @@ def _version() -> str:
         return version("rtmpump")
     except PackageNotFoundError:
         return _UNKNOWN
-
-
-def _rows(counts: dict[str, int]) -> list[_Row]:
-    return [((label,), count) for label, count in counts.items()]
-
-
-def _pair_rows(pairs: _Pairs) -> list[_Row]:
-    return [
-        ((first, second), count)
-        for first, counts in pairs.copy().items()
-        for second, count in counts.items()
-    ]
-
-
-def _known(value: float | None) -> list[_Row]:
-    return [] if value is None else [((), value)]
-
-
-def _counter(name: str, said: str, labels: tuple[str, ...], rows: Sequence[_Row]) -> Metric:
-    from prometheus_client.core import CounterMetricFamily
-
-    family = CounterMetricFamily(f"rtmpump_{name}", said, labels=labels)
-    for values, value in rows:
-        family.add_metric(values, value)
-    return family
-
-
-def _gauge(name: str, said: str, rows: Sequence[_Row], labels: tuple[str, ...] = ()) -> Metric:
-    from prometheus_client.core import GaugeMetricFamily
-
-    family = GaugeMetricFamily(f"rtmpump_{name}", said, labels=labels)
-    for values, value in rows:
-        family.add_metric(values, value)
-    return family

@@ -9,6 +9,7 @@ import sys
 import threading
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from rtmpump.errors import SpoolFailed
+from rtmpump.http.exposition import collector, exposition
 from rtmpump.metrics import BOUNDS, LINKS, Metrics
 
 CONTRACT = {
@@ -42,7 +44,7 @@ NOW = 1_700_000_000.0
 
 def page(metrics: Metrics) -> dict[tuple[str, ...], float]:
     """Give each sample of the page: its name without prefix and its labels as `key=value`."""
-    families = text_string_to_metric_families(metrics.exposition().decode())
+    families = text_string_to_metric_families(exposition(metrics.snapshot).decode())
     return {
         (
             sample.name.removeprefix("rtmpump_"),
@@ -65,7 +67,7 @@ def measure(oldest: int | None) -> SimpleNamespace:
 
 def test_the_page_holds_the_metrics_of_the_contract_and_no_other() -> None:
     """Each has its name and its kind there from the start, even while it has no sample."""
-    lines = Metrics().exposition().decode().splitlines()
+    lines = exposition(Metrics().snapshot).decode().splitlines()
     kinds = [line.split()[2:] for line in lines if line.startswith("# TYPE")]
     assert dict(kinds) == {f"rtmpump_{name}": kind for name, kind in CONTRACT.items()}
 
@@ -108,7 +110,7 @@ def test_the_page_is_valid_for_a_registry() -> None:
     metrics = Metrics()
     metrics.confirmed(2)
     registry = CollectorRegistry()
-    registry.register(metrics.collector())
+    registry.register(collector(metrics.snapshot))
     assert registry.get_sample_value("rtmpump_events_confirmed_total") == 2
 
 
@@ -131,7 +133,9 @@ def test_the_spool_is_asked_at_each_reading() -> None:
         1.5,
     ]
     assert found[("commands_waiting",)] == 9
-    assert metrics.snapshot()["spool"]["oldest_seconds"] == 61.5
+    spool = metrics.snapshot().spool
+    assert spool is not None
+    assert spool.oldest_seconds == 61.5
 
 
 @pytest.mark.parametrize("oldest", [None, int(NOW * 1000) + 5000])
@@ -153,7 +157,7 @@ def test_a_spool_that_cannot_answer_takes_only_its_own_gauges_away() -> None:
     metrics.confirmed(1)
     assert page(metrics)[("events_confirmed_total",)] == 1
     assert labels(metrics, "spool_events") == set()
-    assert metrics.snapshot()["spool"] is None
+    assert metrics.snapshot().spool is None
 
 
 def test_types_past_512_count_as_other() -> None:
@@ -166,7 +170,7 @@ def test_types_past_512_count_as_other() -> None:
     assert len(labels(metrics, "events_received_total")) == 513
     assert found[("events_received_total", "type=type511")] == 2
     assert found[("events_received_total", "type=other")] == 88
-    assert metrics.snapshot()["events"]["received"] == 601
+    assert metrics.snapshot().events.received == 601
 
 
 def test_reasons_past_64_count_as_other() -> None:
@@ -198,7 +202,7 @@ def test_no_label_from_outside_breaks_the_page(words: list[str]) -> None:
     found = page(metrics)
     total = sum(value for key, value in found.items() if key[0] == "events_received_total")
     assert total == len(words)
-    json.dumps(metrics.snapshot()).encode()
+    json.dumps(msgspec.to_builtins(metrics.snapshot())).encode()
 
 
 def test_a_label_is_cut() -> None:
@@ -206,7 +210,7 @@ def test_a_label_is_cut() -> None:
     metrics = Metrics()
     metrics.received("x" * 2**20)
     metrics.received("x" * 2**20)
-    assert metrics.snapshot()["events"]["received_by_type"] == {"x" * 100: 2}
+    assert metrics.snapshot().events.received_by_type == {"x" * 100: 2}
 
 
 def test_an_event_without_a_type_counts_as_unknown() -> None:
@@ -258,12 +262,12 @@ def test_a_backlog_of_an_hour_can_be_told_from_one_of_half_an_hour() -> None:
 def test_quantiles_are_the_bounds_of_their_buckets() -> None:
     """Without any time, or past the last bound, they are unknown."""
     metrics = Metrics()
-    assert metrics.snapshot()["confirm_latency"]["p50"] is None
+    assert metrics.snapshot().confirm_latency.p50 is None
     metrics.confirm_latencies([0.003] * 98 + [0.2] + [9999.0])
-    told = metrics.snapshot()["confirm_latency"]
-    assert (told["count"], told["p50"], told["p99"]) == (100, 0.005, 0.25)
+    told = metrics.snapshot().confirm_latency
+    assert (told.count, told.p50, told.p99) == (100, 0.005, 0.25)
     metrics.confirm_latencies([9999.0] * 900)
-    assert metrics.snapshot()["confirm_latency"]["p99"] is None
+    assert metrics.snapshot().confirm_latency.p99 is None
 
 
 def test_the_snapshot_is_plain_and_a_copy() -> None:
@@ -272,11 +276,11 @@ def test_the_snapshot_is_plain_and_a_copy() -> None:
     metrics.command("message", "ok")
     metrics.received("hello")
     taken = metrics.snapshot()
-    before = json.loads(json.dumps(taken))
+    before = json.loads(json.dumps(msgspec.to_builtins(taken)))
     metrics.command("message", "ok")
     metrics.received("hello")
     metrics.link("slack", True)
-    assert taken == before
+    assert msgspec.to_builtins(taken) == before
     assert before["commands"] == {"message": {"ok": 1}}
 
 
@@ -294,11 +298,11 @@ def test_reading_while_others_count_never_fails_and_nothing_is_lost() -> None:
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):
-        metrics.exposition()
+        exposition(metrics.snapshot)
         metrics.snapshot()
     told = metrics.snapshot()
-    assert told["events"]["received"] == 3000
-    assert {link: sum(told["reconnects"][link].values()) for link in LINKS} == dict.fromkeys(
+    assert told.events.received == 3000
+    assert {link: sum(told.reconnects[link].values()) for link in LINKS} == dict.fromkeys(
         LINKS, 3000
     )
 
@@ -307,7 +311,8 @@ def test_reading_while_others_count_never_fails_and_nothing_is_lost() -> None:
 def test_counting_needs_no_prometheus_client() -> None:
     """The pump, its log line at the stop and /status run without it being loaded."""
     program = (
-        "import sys; from rtmpump.metrics import Metrics; m = Metrics(); m.received('x');"
+        "import sys, rtmpump.http.server; from rtmpump.metrics import Metrics;"
+        "m = Metrics(); m.received('x');"
         "m.snapshot(); sys.exit('prometheus_client' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
@@ -335,4 +340,4 @@ def test_dead_letters() -> None:
     metrics = Metrics()
     for code in ("too_long", "timeout", "too_long"):
         metrics.dead_letter(code)
-    assert metrics.snapshot()["dead_letters"] == {"too_long": 2, "timeout": 1}
+    assert metrics.snapshot().dead_letters == {"too_long": 2, "timeout": 1}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 import click
 
@@ -24,18 +24,13 @@ from rtmpump.cli.common import (
 )
 from rtmpump.config import Http
 from rtmpump.errors import ServiceUnreachable
-from rtmpump.metrics import LINKS
+from rtmpump.http.status import Status, down_links, link_name, read
+from rtmpump.metrics import EventCounts, MetricsSnapshot, SpoolStatus
 
 _SECONDS: Final = 10.0
 _ANSWER_MAX: Final = 16 << 20
 # Who listens on all addresses is asked on the loopback.
 _ANY: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nobody listens here
-_NAMES: Final = {
-    "slack": "Slack",
-    "broker_events": "RabbitMQ (events)",
-    "broker_commands": "RabbitMQ (commands)",
-    "broker_lock": "RabbitMQ (lock)",
-}
 _IS_IT_UP: Final = "is `rtmpump run` up, with this http.listen?"
 _TURN_ON: Final = 'set it, such as to "127.0.0.1:9464", and restart the daemon'
 
@@ -51,15 +46,19 @@ def status(config_file: str | None, as_json: bool) -> None:
     """
     config = load(config_file, need_token=False).config
     start_log(config)
-    told = _asked(config.http)
+    document, report = _ask(config.http)
     if as_json:
-        print_json(told)
+        print_json(document)
     else:
-        click.echo("\n".join(_in_words(told)))
+        click.echo("\n".join(_in_words(report)))
 
 
-def _asked(listen: Http) -> dict[str, Any]:
-    """Get `/status`; raises ServiceUnreachable."""
+def _ask(listen: Http) -> tuple[object, Status]:
+    """Return `/status` as it came and as it was understood.
+
+    Raises:
+        ServiceUnreachable: Nothing answers there, or something that is no rtmpump.
+    """
     if listen.address is None:
         problem = 'http.listen is "" in the configuration, so it has no port'
         raise ServiceUnreachable("the daemon", problem, _TURN_ON)
@@ -69,17 +68,14 @@ def _asked(listen: Http) -> dict[str, Any]:
         raise ServiceUnreachable("the daemon", problem, "give it a port of its own")
     daemon = f"the daemon at {listen.listen}"
     try:
-        answer = _get(_ANY.get(host, host), port)
-        told = json.loads(answer)
+        document = json.loads(_get(_ANY.get(host, host), port))
+        return document, read(document)
     except OSError as error:
         problem = str(error.strerror or error or "no answer in time").lower()
         raise ServiceUnreachable(daemon, problem, _IS_IT_UP) from error
     except (http.client.HTTPException, ValueError, RecursionError) as error:
-        problem = "what answers there is no rtmpump, or hides it"
+        problem = "what answers there is no rtmpump, or a proxy stands before it"
         raise ServiceUnreachable(daemon, problem, _IS_IT_UP) from error
-    if not isinstance(told, dict) or "uptime_seconds" not in told:
-        raise ServiceUnreachable(daemon, "what answers there is no rtmpump", _IS_IT_UP)
-    return told
 
 
 def _get(host: str, port: int) -> bytes:
@@ -91,103 +87,88 @@ def _get(host: str, port: int) -> bytes:
         return response.read(_ANSWER_MAX)
 
 
-def _in_words(told: Mapping[str, Any]) -> Iterator[str]:
-    metrics = _part(told, "metrics")
+def _in_words(status: Status) -> Iterator[str]:
+    metrics = status.metrics
     rows = [
-        *_links(_part(told, "links"), _wanted(told)),
-        ("events", _events(_part(metrics, "events"))),
-        ("spool", _spool(metrics.get("spool"))),
+        *_links(status),
+        ("events", _events(metrics.events)),
+        ("spool", _spool(metrics.spool)),
         ("commands", _commands(metrics)),
-        ("dead letters", _dead(_part(metrics, "commands"))),
+        ("dead letters", _dead(metrics.commands)),
         *_latencies(metrics),
     ]
     width = max(len(name) for name, _ in rows)
-    yield _headline(told)
+    yield _headline(status)
     for name, words in rows:
         yield one_line(f"  {name:<{width}}  {words}")
 
 
-def _headline(told: Mapping[str, Any]) -> str:
-    metrics, links = _part(told, "metrics"), _part(told, "links")
-    away = [link for link in _wanted(told) if not _part(links, link).get("up")]
-    stalled = told.get("stalled") or []
-    if stalled:
-        state = click.style(f"hangs: no progress of {', '.join(map(str, stalled))}", fg="red")
-    elif away:
-        state = click.style(f"not ready: {', '.join(map(_name, away))}", fg="yellow")
-    elif told.get("role") == "standby":
+def _headline(status: Status) -> str:
+    down = down_links(status.wanted, status.links)
+    if status.stalled:
+        state = click.style(f"hangs: no progress of {', '.join(status.stalled)}", fg="red")
+    elif down:
+        state = click.style(f"not ready: {', '.join(map(link_name, down))}", fg="yellow")
+    elif status.role == "standby":
         state = click.style("standing by, ready to take over", fg="green")
     else:
         state = click.style("ready", fg="green")
-    if metrics.get("broker_blocked"):
+    if status.metrics.broker_blocked:
         state += click.style("; RabbitMQ has an alarm and takes no events", fg="yellow")
-    up = lasted(told["uptime_seconds"])
-    who = f"rtmpump {told.get('version', '?')}, pid {told.get('pid', '?')}, up {up}"
+    who = f"rtmpump {status.version}, pid {status.pid}, up {lasted(status.uptime_seconds)}"
     return f"{one_line(who)}: {state}"
 
 
-def _wanted(told: Mapping[str, Any]) -> list[str]:
-    """The links that it needs; those of an older version, which does not tell, are known."""
-    wanted = told.get("wanted")
-    return wanted if isinstance(wanted, list) else list(LINKS)
-
-
-def _name(link: str) -> str:
-    return _NAMES.get(link, link)
-
-
-def _links(states: Mapping[str, Any], wanted: list[str]) -> Iterator[tuple[str, str]]:
-    for link in dict.fromkeys([*wanted, *states]):
-        state = _part(states, link)
-        if not state:
-            yield _name(link), "not yet connected"
+def _links(status: Status) -> Iterator[tuple[str, str]]:
+    for link in dict.fromkeys([*status.wanted, *status.links]):
+        state = status.links.get(link)
+        if state is None:
+            yield link_name(link), "not yet connected"
             continue
-        word = "up" if state.get("up") else "DOWN" if link in wanted else "resting"
-        error = f"; last error: {state['last_error']}" if state.get("last_error") else ""
-        yield _name(link), f"{word} since {_moment(state.get('since'))}{error}"
+        word = "up" if state.up else "DOWN" if link in status.wanted else "resting"
+        error = f"; last error: {state.last_error}" if state.last_error else ""
+        yield link_name(link), f"{word} since {_moment(state.since)}{error}"
 
 
-def _events(events: Mapping[str, Any]) -> str:
-    words = f"{events.get('received', 0):,} received, {events.get('confirmed', 0):,} confirmed"
+def _events(events: EventCounts) -> str:
+    words = f"{events.received:,} received, {events.confirmed:,} confirmed"
     odd = {
-        "that no queue took": events.get("returned", 0),
-        "refused by a queue": events.get("nacked", 0),
-        "given up": sum(_part(events, "dropped").values()),
+        "that no queue took": events.returned,
+        "refused by a queue": events.nacked,
+        "given up": sum(events.dropped.values()),
     }
     return words + "".join(f", {count:,} {name}" for name, count in odd.items() if count)
 
 
-def _spool(spool: Mapping[str, Any] | None) -> str:
-    if not spool:
+def _spool(spool: SpoolStatus | None) -> str:
+    if spool is None:
         return "can't be measured; see the log"
-    if not spool.get("events"):
+    if not spool.events:
         return "empty"
-    told = f"{amount(int(spool['events']), 'event')} waiting, {size(spool.get('bytes', 0))}"
-    oldest = spool.get("oldest_seconds")
-    return told if oldest is None else f"{told}, the oldest came {ago(oldest)}"
+    waiting = f"{amount(spool.events, 'event')} waiting, {size(spool.bytes)}"
+    return f"{waiting}, the oldest came {ago(spool.oldest_seconds)}"
 
 
-def _commands(metrics: Mapping[str, Any]) -> str:
-    by_result = _by_result(_part(metrics, "commands"))
+def _commands(metrics: MetricsSnapshot) -> str:
+    by_result = _by_result(metrics.commands)
     done = ", ".join(f"{count:,} {result}" for result, count in sorted(by_result.items()))
-    waiting = metrics.get("commands_waiting")
+    waiting = metrics.commands_waiting
     return f"{done or 'none yet'}; {'?' if waiting is None else f'{waiting:,}'} waiting"
 
 
-def _dead(commands: Mapping[str, Any]) -> str:
+def _dead(commands: dict[str, dict[str, int]]) -> str:
     count = sum(n for result, n in _by_result(commands).items() if result != "ok")
-    told = f"{count:,} since it started" if count else "none since it started"
-    return f"{told}; `rtmpump dead list` shows the queue"
+    since = f"{count:,} since it started" if count else "none since it started"
+    return f"{since}; `rtmpump dead list` shows the queue"
 
 
-def _latencies(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    events = _part(metrics, "confirm_latency")
-    if events.get("count"):
-        half, nearly_all = _upto(events.get("p50")), _upto(events.get("p99"))
+def _latencies(metrics: MetricsSnapshot) -> Iterator[tuple[str, str]]:
+    events = metrics.confirm_latency
+    if events.count:
+        half, nearly_all = _upto(events.p50), _upto(events.p99)
         yield "latency", f"half {half}, 99% {nearly_all}, from the frame to RabbitMQ's confirm"
-    trip = metrics.get("slack_rtt_seconds")
-    if trip is not None:
-        yield "Slack ping", f"{trip * 1000:.0f} ms"
+    if metrics.slack_rtt_seconds is not None:
+        yield "Slack ping", f"{metrics.slack_rtt_seconds * 1000:.0f} ms"
 
 
 def _upto(seconds: float | None) -> str:
@@ -196,7 +177,7 @@ def _upto(seconds: float | None) -> str:
     return f"within {seconds * 1000:g} ms" if seconds < 1 else f"within {seconds:g} s"
 
 
-def _by_result(commands: Mapping[str, Any]) -> dict[str, int]:
+def _by_result(commands: dict[str, dict[str, int]]) -> dict[str, int]:
     results: dict[str, int] = {}
     for counts in commands.values():
         for result, count in counts.items():
@@ -204,16 +185,10 @@ def _by_result(commands: Mapping[str, Any]) -> dict[str, int]:
     return results
 
 
-def _part(of: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """A part that is an object; empty where another version has none of it."""
-    found = of.get(name)
-    return found if isinstance(found, dict) else {}
-
-
-def _moment(since: object) -> str:
-    """An RFC 3339 time as people read it, here and how long ago."""
+def _moment(since: str) -> str:
+    """Return an RFC 3339 time as people read it: here, and how long ago."""
     try:
-        when = datetime.fromisoformat(str(since))
+        when = datetime.fromisoformat(since)
     except ValueError:
         return "?"
     passed = max((datetime.now(UTC) - when).total_seconds(), 0.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rtmpump import log
-from rtmpump.daemon.link_states import Links
+from rtmpump.daemon.link_states import LinkStates
 from rtmpump.links.lifecycle import RetryDetails
 from rtmpump.links.systemd import Notifier
 
@@ -16,7 +16,7 @@ class ServiceStatus:
     Any thread may call any method.
     """
 
-    def __init__(self, states: Links, notifier: Notifier, *, has_role: bool) -> None:
+    def __init__(self, states: LinkStates, notifier: Notifier, *, has_role: bool) -> None:
         """Begin; with `has_role` the line says whether this pump is active or standby."""
         self.states = states
         self._notifier = notifier

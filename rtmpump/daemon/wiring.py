@@ -24,7 +24,7 @@ from rtmpump.config import Config
 from rtmpump.core.session import MessageIds
 from rtmpump.daemon.control_socket import SpoolPort
 from rtmpump.daemon.election import CurrentTerm, Election, Term
-from rtmpump.daemon.link_states import Links
+from rtmpump.daemon.link_states import LinkStates
 from rtmpump.daemon.reader_listener import PumpsListener
 from rtmpump.daemon.service_status import ServiceStatus
 from rtmpump.daemon.slack_gate import SlackGate
@@ -116,7 +116,7 @@ def build(config: Config, notifier: Notifier) -> Parts:
         port = None if config.http.address is None else Port(config.http.address)
         metrics = Metrics()
         metrics.spool = spool.usage
-        status = ServiceStatus(Links(metrics), notifier, has_role=config.ha.enabled)
+        status = ServiceStatus(LinkStates(metrics), notifier, has_role=config.ha.enabled)
         base = _Base(config, spool, metrics, status, SlackApi(config.slack), MessageIds())
         parts = _build_on(base, port)
         undo.pop_all()

@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from heapq import nlargest
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
+from rtmpump.http.status import EventHistory, Recent, RecentLatency
 from rtmpump.metrics import BOUNDS, OTHER, Sample
 
 STEP: Final = 10.0
@@ -37,7 +38,7 @@ class _Mark(NamedTuple):
     sample: Sample
 
 
-class History:
+class RateHistory:
     """A ring of BUCKETS buckets of STEP seconds; `read` gives the counters of now.
 
     `clock` gives seconds that never go back, `now` seconds since 1970.
@@ -69,7 +70,7 @@ class History:
         self._buckets = (*self._buckets, bucket)[-BUCKETS:]
         self._marks = (*self._marks, _bare(self._last))[-_MARKS:]
 
-    def snapshot(self) -> dict[str, Any]:
+    def snapshot(self) -> EventHistory:
         """The buckets as columns, oldest first: when each ended, its seconds, events by type.
 
         At most TYPES types, those with the most events, by name; all others are "other".
@@ -78,24 +79,23 @@ class History:
         named = _top_types(bucket.received for bucket in buckets)
         rows = [_with_other(bucket.received, named) for bucket in buckets]
         has_other = any(row[OTHER] for row in rows)
-        return {
-            "at": [_rfc3339(bucket.at) for bucket in buckets],
-            "seconds": [round(bucket.seconds, 3) for bucket in buckets],
-            "received": {
-                type: [row[type] for row in rows] for type in [*named, *[OTHER] * has_other]
-            },
-        }
+        types = [*named, OTHER] if has_other else named
+        return EventHistory(
+            at=[_rfc3339(bucket.at) for bucket in buckets],
+            seconds=[round(bucket.seconds, 3) for bucket in buckets],
+            received={type: [row[type] for row in rows] for type in types},
+        )
 
-    def recent(self) -> dict[str, Any]:
+    def recent(self) -> Recent:
         """How long things took in the last RECENT seconds, or since the start; `seconds` says."""
         at, sample = self._clock(), self._read()
         young = (mark for mark in self._marks if at - mark.at <= RECENT + STEP)
         since = next(young, self._marks[-1])
-        return {
-            "seconds": round(at - since.at, 3),
-            "confirm_latency": _latency(since.sample.confirm_latency, sample.confirm_latency),
-            "command_latency": _latency(since.sample.command_latency, sample.command_latency),
-        }
+        return Recent(
+            seconds=round(at - since.at, 3),
+            confirm_latency=_latency(since.sample.confirm_latency, sample.confirm_latency),
+            command_latency=_latency(since.sample.command_latency, sample.command_latency),
+        )
 
 
 def quantile(counts: list[int], part: float) -> float | None:
@@ -144,13 +144,9 @@ def _top_types(buckets: Iterable[dict[str, int]]) -> list[str]:
     return sorted(nlargest(TYPES, sums, key=sums.__getitem__))
 
 
-def _latency(before: tuple[int, ...], after: tuple[int, ...]) -> dict[str, Any]:
+def _latency(before: tuple[int, ...], after: tuple[int, ...]) -> RecentLatency:
     counts = [new - old for old, new in zip(before, after, strict=True)]
-    return {
-        "count": sum(counts),
-        "p50": quantile(counts, 0.5),
-        "p99": quantile(counts, 0.99),
-    }
+    return RecentLatency(count=sum(counts), p50=quantile(counts, 0.5), p99=quantile(counts, 0.99))
 
 
 def _rfc3339(seconds: float) -> str:

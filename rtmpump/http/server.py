@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import io
 import ipaddress
-import json
 import os
 import re
 import socket
@@ -27,11 +26,15 @@ from http.server import BaseHTTPRequestHandler
 from socketserver import TCPServer, ThreadingMixIn
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from rtmpump import log
 from rtmpump.core.pump_events import rfc3339
 from rtmpump.errors import PortRefused
 from rtmpump.http import page
-from rtmpump.http.rate_history import History
+from rtmpump.http.exposition import exposition
+from rtmpump.http.rate_history import RateHistory
+from rtmpump.http.status import Links, Status, down_links, encode
 from rtmpump.metrics import Metrics
 
 _SECONDS: Final = 5.0
@@ -60,10 +63,10 @@ _log = log.get("health")
 class Sources(NamedTuple):
     """Where the pages come from; all may be asked from any thread.
 
-    `links` gives what `Links.snapshot` does, `stalled` the names of loops that make no progress.
+    `links` gives the states of the links, `stalled` the names of loops that make no progress.
     """
 
-    links: Callable[[], dict[str, Any]]
+    links: Callable[[], Links]
     stalled: Callable[[], list[str]]
     metrics: Metrics
 
@@ -83,7 +86,7 @@ class Pages:
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
         self._began = time.monotonic()
-        self._history = History(sources.metrics.sample)
+        self._history = RateHistory(sources.metrics.sample)
         self._paths: dict[str, Callable[[], Page]] = {
             "/": self._index,
             "/livez": self._livez,
@@ -104,7 +107,10 @@ class Pages:
     def _index(self) -> Page:
         policy = f"{_POLICY}; {page.POLICY}"
         return Page(
-            HTTPStatus.OK, _HTML, page.render(self._told()), {"Content-Security-Policy": policy}
+            HTTPStatus.OK,
+            _HTML,
+            page.render(msgspec.to_builtins(self._document())),
+            {"Content-Security-Policy": policy},
         )
 
     def _livez(self) -> Page:
@@ -114,34 +120,36 @@ class Pages:
         return _text(f"no progress: {', '.join(stalled)}", HTTPStatus.SERVICE_UNAVAILABLE)
 
     def _readyz(self) -> Page:
-        told = self._sources.links()
-        down = [link for link in told["wanted"] if not told["links"].get(link, {}).get("up")]
+        links = self._sources.links()
+        down = down_links(links.wanted, links.states)
         if not down:
             # A standby is ready when it can take over: an update of two must not wait for both to
             # be the active one, nor a drain of the active one's node for ever.
-            return _text("standby" if told["role"] == "standby" else "ok")
+            return _text("standby" if links.role == "standby" else "ok")
         return _text(f"not connected: {', '.join(down)}", HTTPStatus.SERVICE_UNAVAILABLE)
 
     def _status(self) -> Page:
-        return Page(HTTPStatus.OK, _JSON, json.dumps(self._told()).encode())
+        return Page(HTTPStatus.OK, _JSON, encode(self._document()))
 
-    def _told(self) -> dict[str, Any]:
+    def _document(self) -> Status:
         links, metrics = self._sources.links(), self._sources.metrics.snapshot()
-        now = rfc3339(time.time_ns() // 1_000_000)
-        return {
-            "version": metrics["version"],
-            "now": now,
-            "pid": os.getpid(),
-            "uptime_seconds": round(time.monotonic() - self._began, 3),
-            "stalled": self._sources.stalled(),
-            **links,
-            "metrics": metrics,
-            "recent": self._history.recent(),
-            "history": self._history.snapshot(),
-        }
+        return Status(
+            version=metrics.version,
+            now=rfc3339(time.time_ns() // 1_000_000),
+            pid=os.getpid(),
+            uptime_seconds=round(time.monotonic() - self._began, 3),
+            stalled=self._sources.stalled(),
+            role=links.role,
+            wanted=links.wanted,
+            links=links.states,
+            changes=links.changes,
+            metrics=metrics,
+            recent=self._history.recent(),
+            history=self._history.snapshot(),
+        )
 
     def _metrics(self) -> Page:
-        return Page(HTTPStatus.OK, _EXPOSITION, self._sources.metrics.exposition())
+        return Page(HTTPStatus.OK, _EXPOSITION, exposition(self._sources.metrics.snapshot))
 
 
 class Port:

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
 
+import jsonschema
 import pytest
 
 from rtmpump.sandbox.ports import free_port
@@ -18,6 +19,7 @@ from tests.conftest import StartPump
 from tests.support.broker_node import memory_alarm
 from tests.support.cli import rtmpump
 from tests.support.http import AT
+from tests.support.paths import ROOT
 from tests.support.pump import Broker, PumpProcess, wait_until
 
 
@@ -68,10 +70,11 @@ def test_status_says_what_is_away_and_why(tmp_path: Path, workspace: Workspace) 
 
 
 def test_status_json_is_the_object_of_the_port(tmp_path: Path, start_pump: StartPump) -> None:
-    """For machines, as one line."""
+    """For machines, as one line, and as its JSON Schema says."""
     pump = listening(start_pump)
     done = rtmpump(tmp_path, "status", "--json", "-c", str(pump.config))
     told = json.loads(done.stdout)
+    jsonschema.validate(told, json.loads((ROOT / "docs/status.schema.json").read_text()))
     assert told["pid"] == pump.pid
     assert told["links"]["slack"]["up"] is True
     assert done.stdout.count("\n") == 1

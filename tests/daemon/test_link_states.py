@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rtmpump import log
-from rtmpump.daemon.link_states import Links
+from rtmpump.daemon.link_states import LinkStates
 from rtmpump.links.lifecycle import RetryDetails
 from rtmpump.metrics import Metrics
 
@@ -38,7 +38,7 @@ def failure(attempt: int, reason: str = "refused") -> RetryDetails:
 
 def test_one_line_for_each_change(lines: io.StringIO) -> None:
     """Up, down and up again are three lines, in the words of what happened."""
-    links = Links(Metrics())
+    links = LinkStates(Metrics())
     links.up("slack", "team T1")
     links.down(RetryDetails("slack", "goodbye", "Slack said goodbye", 1, 0.0))
     links.up("slack", "team T1")
@@ -48,7 +48,7 @@ def test_one_line_for_each_change(lines: io.StringIO) -> None:
 
 def test_tries_that_fail_alike(lines: io.StringIO) -> None:
     """Tries that fail in the same way are one line; another reason is news."""
-    links = Links(Metrics())
+    links = LinkStates(Metrics())
     for attempt in range(1, 20):
         links.down(failure(attempt))
     links.down(failure(20, "auth"))
@@ -59,19 +59,19 @@ def test_tries_that_fail_alike(lines: io.StringIO) -> None:
 
 def test_states() -> None:
     """The snapshot has each link, since when it is so, the last error, and changes in order."""
-    links = Links(Metrics())
+    links = LinkStates(Metrics())
     links.down(failure(1))
     links.down(failure(2))
     links.up("broker_events", "127.0.0.1:5672")
     assert links.is_up("broker_events")
     assert not links.is_up("slack")
     snapshot = links.snapshot()
-    state = snapshot["links"]["broker_events"]
-    assert (state["up"], state["last_error"]) == (True, "refused: 127.0.0.1:5672")
-    assert state["since"].endswith("Z")
-    assert state["last_error_at"].endswith("Z")
-    assert snapshot["changes"][0]["at"] <= state["last_error_at"] <= state["since"]
-    assert [(change["link"], change["up"]) for change in snapshot["changes"]] == [
+    state = snapshot.states["broker_events"]
+    assert (state.up, state.last_error) == (True, "refused: 127.0.0.1:5672")
+    assert state.since.endswith("Z")
+    assert state.last_error_at.endswith("Z")
+    assert snapshot.changes[0].at <= state.last_error_at <= state.since
+    assert [(change.link, change.up) for change in snapshot.changes] == [
         ("broker_events", False),
         ("broker_events", True),
     ]
@@ -80,43 +80,43 @@ def test_states() -> None:
 def test_a_link_that_rests() -> None:
     """Ended on purpose: down without an error or a new try, and told once."""
     metrics = Metrics()
-    links = Links(metrics)
+    links = LinkStates(metrics)
     links.up("slack", "team T1")
     for _ in range(2):
         links.rest("slack")
     snapshot = links.snapshot()
-    assert snapshot["links"]["slack"]["up"] is False
-    assert snapshot["links"]["slack"]["last_error"] == ""
-    assert [(change["up"], change["why"]) for change in snapshot["changes"]] == [
+    assert snapshot.states["slack"].up is False
+    assert snapshot.states["slack"].last_error == ""
+    assert [(change.up, change.why) for change in snapshot.changes] == [
         (True, "team T1"),
         (False, "standby"),
     ]
-    assert metrics.snapshot()["reconnects"] == {}
+    assert metrics.snapshot().reconnects == {}
 
 
 def test_the_role_is_told() -> None:
     """A pump without an election is the active one."""
-    links = Links(Metrics())
-    assert links.snapshot()["role"] == "active"
-    assert links.snapshot()["wanted"] == ["slack", "broker_events", "broker_commands"]
+    links = LinkStates(Metrics())
+    assert links.snapshot().role == "active"
+    assert links.snapshot().wanted == ["slack", "broker_events", "broker_commands"]
     links.role = "standby"
-    assert links.snapshot()["role"] == "standby"
-    assert links.snapshot()["wanted"] == ["broker_events", "broker_lock"]
+    assert links.snapshot().role == "standby"
+    assert links.snapshot().wanted == ["broker_events", "broker_lock"]
 
 
 def test_each_try_is_counted() -> None:
     """Every new try counts, logged or not."""
     metrics = Metrics()
-    links = Links(metrics)
+    links = LinkStates(metrics)
     for attempt in range(1, 4):
         links.down(failure(attempt))
-    assert metrics.snapshot()["reconnects"] == {"broker_events": {"refused": 3}}
+    assert metrics.snapshot().reconnects == {"broker_events": {"refused": 3}}
 
 
 def test_changes_are_bounded() -> None:
     """A link that flaps for ever takes no more and more memory."""
-    links = Links(Metrics())
+    links = LinkStates(Metrics())
     for _ in range(500):
         links.up("slack", "team T1")
         links.down(RetryDetails("slack", "eof", "cut", 1, 0.0))
-    assert len(links.snapshot()["changes"]) == 50
+    assert len(links.snapshot().changes) == 50

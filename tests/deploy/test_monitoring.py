@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from rtmpump.http.exposition import exposition
 from rtmpump.metrics import LINKS, STANDBY_LINKS, Metrics
 from tests.support.paths import ROOT
 
@@ -51,7 +52,7 @@ def exposed() -> dict[str, set[str]]:
     metrics.blocked(True)
     metrics.active = True
     found: dict[str, set[str]] = {}
-    for line in metrics.exposition().decode().splitlines():
+    for line in exposition(metrics.snapshot).decode().splitlines():
         if not line.startswith("#"):
             name, _, rest = line.partition("{")
             labels = re.findall(r'(\w+)="', rest) if rest else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from base64 import b64encode
 from html.parser import HTMLParser
@@ -42,7 +43,7 @@ def status() -> dict[str, Any]:
     """What `/status` tells of a daemon that is well."""
     service = Service()
     try:
-        told = service.port._server.pages._told()
+        told: dict[str, Any] = json.loads(service.ask("/status").body)
     finally:
         service.port.stop()
     return told

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from rtmpump.http import page
+from rtmpump.http.status import LinkChange
 from rtmpump.metrics import LINKS
 from tests.support.chromium import MISSING, Chromium, Tab
 from tests.support.http import AT, Service
@@ -76,7 +77,7 @@ def service() -> Iterator[Service]:
     service.metrics.command("message", "channel_not_found")
     service.metrics.dead_letter("channel_not_found")
     service.last_error = "refused: 192.0.2.1:5672"
-    service.changes = [{"at": AT, "link": "slack", "up": True, "why": "team T1"}]
+    service.changes = [LinkChange(at=AT, link="slack", up=True, why="team T1")]
     yield service
     service.port.stop()
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtmpump.http.rate_history import BUCKETS, STEP, TYPES, History, quantile
+from rtmpump.http.rate_history import BUCKETS, STEP, TYPES, RateHistory, quantile
+from rtmpump.http.status import RecentLatency
 from rtmpump.metrics import BOUNDS, OTHER, Metrics
 
 pytestmark = pytest.mark.quick
@@ -22,7 +24,7 @@ class Time:
     def __init__(self) -> None:
         self.seconds = 0.0
         self.metrics = Metrics()
-        self.history = History(
+        self.history = RateHistory(
             self.metrics.sample, clock=lambda: self.seconds, now=lambda: NOON + self.seconds
         )
 
@@ -30,6 +32,13 @@ class Time:
         """So much time passes, and then the history is ticked."""
         self.seconds += seconds
         self.history.tick()
+
+
+def quantiles(latency: RecentLatency) -> tuple[float, float]:
+    """Give the two quantiles of a latency that has been measured."""
+    assert latency.p50 is not None
+    assert latency.p99 is not None
+    return latency.p50, latency.p99
 
 
 @pytest.fixture
@@ -45,7 +54,7 @@ def test_buckets(time: Time) -> None:
     time.metrics.received("message", 2)
     time.metrics.received("hello")
     time.passes(12.5)
-    assert time.history.snapshot() == {
+    assert msgspec.to_builtins(time.history.snapshot()) == {
         "at": ["2023-11-15T12:00:10Z", "2023-11-15T12:00:22Z"],
         "seconds": [10.0, 12.5],
         "received": {"hello": [0, 1], "message": [3, 2]},
@@ -55,15 +64,15 @@ def test_buckets(time: Time) -> None:
 def test_a_bucket_has_its_time(time: Time) -> None:
     """Ticks that come earlier change nothing; what came before the start is not counted."""
     time.metrics.received("message")
-    history = History(time.metrics.sample, clock=lambda: time.seconds)
+    history = RateHistory(time.metrics.sample, clock=lambda: time.seconds)
     for _ in range(9):
         time.seconds += 1.0
         history.tick()
-    assert history.snapshot() == {"at": [], "seconds": [], "received": {}}
+    assert msgspec.to_builtins(history.snapshot()) == {"at": [], "seconds": [], "received": {}}
     time.seconds += 1.0
     history.tick()
-    assert history.snapshot()["received"] == {}
-    assert history.snapshot()["seconds"] == [10.0]
+    assert history.snapshot().received == {}
+    assert history.snapshot().seconds == [10.0]
 
 
 def test_it_is_bounded_in_time(time: Time) -> None:
@@ -72,8 +81,8 @@ def test_it_is_bounded_in_time(time: Time) -> None:
         time.metrics.received("message", count)
         time.passes()
     told = time.history.snapshot()
-    assert told["received"] == {"message": list(range(BUCKETS, 2 * BUCKETS))}
-    assert len(told["at"]) == len(told["seconds"]) == BUCKETS
+    assert told.received == {"message": list(range(BUCKETS, 2 * BUCKETS))}
+    assert len(told.at) == len(told.seconds) == BUCKETS
 
 
 def test_it_is_bounded_in_types(time: Time) -> None:
@@ -82,7 +91,7 @@ def test_it_is_bounded_in_types(time: Time) -> None:
         time.metrics.received(f"t{place:03}", place + 1)
     time.metrics.received(OTHER, 5)
     time.passes()
-    received = time.history.snapshot()["received"]
+    received = time.history.snapshot().received
     assert list(received) == [f"t{place}" for place in range(300 - TYPES, 300)] + [OTHER]
     assert sum(counts[0] for counts in received.values()) == sum(range(301)) + 5
     assert max(len(bucket.received) for bucket in time.history._buckets) <= 33
@@ -93,23 +102,24 @@ def test_order_of_types(time: Time) -> None:
     for type in ("b", "c", "a"):
         time.metrics.received(type, ord(type))
     time.passes()
-    assert list(time.history.snapshot()["received"]) == ["a", "b", "c"]
+    assert list(time.history.snapshot().received) == ["a", "b", "c"]
 
 
 def test_recent_latencies(time: Time) -> None:
     """Quantiles are of the last minutes: what was slow before that is forgotten."""
     time.metrics.confirm_latencies([100.0] * 1000)
     time.passes()
-    assert time.history.recent()["confirm_latency"]["p50"] > 60
+    assert quantiles(time.history.recent().confirm_latency)[0] > 60
     for _ in range(40):
         time.metrics.confirm_latency(0.003)
         time.metrics.command_latency(0.2)
         time.passes()
     told = time.history.recent()
-    assert 300 <= told["seconds"] <= 310
-    assert told["confirm_latency"]["count"] == told["seconds"] / STEP
-    assert 0.0025 < told["confirm_latency"]["p50"] < told["confirm_latency"]["p99"] <= 0.005
-    assert 0.1 < told["command_latency"]["p50"] <= 0.25
+    assert 300 <= told.seconds <= 310
+    assert told.confirm_latency.count == told.seconds / STEP
+    p50, p99 = quantiles(told.confirm_latency)
+    assert 0.0025 < p50 < p99 <= 0.005
+    assert 0.1 < quantiles(told.command_latency)[0] <= 0.25
 
 
 def test_recent_without_a_bucket(time: Time) -> None:
@@ -117,14 +127,14 @@ def test_recent_without_a_bucket(time: Time) -> None:
     time.metrics.confirm_latency(0.003)
     time.seconds = 2.0
     told = time.history.recent()
-    assert (told["seconds"], told["confirm_latency"]["count"]) == (2.0, 1)
-    assert told["command_latency"] == {"count": 0, "p50": None, "p99": None}
+    assert (told.seconds, told.confirm_latency.count) == (2.0, 1)
+    assert told.command_latency == RecentLatency(count=0, p50=None, p99=None)
 
 
 def test_recent_after_a_long_sleep(time: Time) -> None:
     """A history that nobody ticked for long says how long what it tells goes back."""
     time.seconds = 10_000.0
-    assert time.history.recent()["seconds"] == 10_000.0
+    assert time.history.recent().seconds == 10_000.0
 
 
 def test_a_reading_that_fails() -> None:
@@ -137,7 +147,7 @@ def test_a_reading_that_fails() -> None:
             raise ZeroDivisionError
         return metrics.sample()
 
-    history = History(read, clock=lambda: seconds[0])  # type: ignore[arg-type]
+    history = RateHistory(read, clock=lambda: seconds[0])  # type: ignore[arg-type]
     metrics.received("message", 4)
     fails[0], seconds[0] = True, STEP
     with pytest.raises(ZeroDivisionError):
@@ -146,7 +156,7 @@ def test_a_reading_that_fails() -> None:
     assert calls[0] == 2
     fails[0], seconds[0] = False, 2 * STEP
     history.tick()
-    assert history.snapshot()["received"] == {"message": [4]}
+    assert history.snapshot().received == {"message": [4]}
 
 
 def test_quantile_inside_a_bucket() -> None:
@@ -178,4 +188,5 @@ def test_json(time: Time) -> None:
         for type in range(12):
             time.metrics.received(f"a_type_of_some_length_{type}", 1000 + place)
         time.passes(10.2)
-    assert len(json.dumps(time.history.snapshot() | time.history.recent())) < 12_000
+    both = time.history.snapshot(), time.history.recent()
+    assert len(json.dumps(msgspec.to_builtins(both))) < 12_000

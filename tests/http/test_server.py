@@ -120,11 +120,11 @@ def test_a_history_that_fails(service: Service, monkeypatch: pytest.MonkeyPatch)
     """A bug in the history doesn't end the port."""
     failed = threading.Event()
 
-    def fail(_self: rate_history.History) -> None:
+    def fail(_self: rate_history.RateHistory) -> None:
         failed.set()
         raise ZeroDivisionError
 
-    monkeypatch.setattr(rate_history.History, "tick", fail)
+    monkeypatch.setattr(rate_history.RateHistory, "tick", fail)
     assert failed.wait(SECONDS)
     assert service.ask("/livez").status == 200
 

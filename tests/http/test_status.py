@@ -1,15 +1,18 @@
-"""Facts about the document of `/status`: its keys, in their order."""
+"""Facts about the document of `/status`: its keys, its schema, and how it is read."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from rtmpump.http import rate_history
+from rtmpump.http.status import BLANK, LinkChange, LinkState, encode, read, schema
 from rtmpump.metrics import BOUNDS
 from tests.support.http import AT, Service
+from tests.support.paths import ROOT
 from tests.support.pump import wait_until
 
 STATE = ["up", "since", "last_error", "last_error_at"]
@@ -82,7 +85,7 @@ def test_the_keys_and_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
     metrics.dead_letter("timeout")
     metrics.reconnect("slack", "goodbye")
     metrics.spool = Spool
-    service.changes = [{"at": AT, "link": "slack", "up": True, "why": "team T1"}]
+    service.changes = [LinkChange(at=AT, link="slack", up=True, why="team T1")]
     try:
         wait_until(lambda: json.loads(service.ask("/status").body)["history"]["received"])
         document = json.loads(service.ask("/status").body)
@@ -92,3 +95,37 @@ def test_the_keys_and_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("confirm_latency", "command_latency"):
         buckets = document["metrics"][name]["buckets"]
         assert list(buckets) == [*map(str, BOUNDS), "+Inf"]
+
+
+def test_the_schema_in_docs_is_that_of_the_code() -> None:
+    """`make schema` writes it anew."""
+    assert (ROOT / "docs/status.schema.json").read_text() == schema()
+
+
+def test_a_document_is_read_as_it_was_written() -> None:
+    """All values arrive."""
+    status = msgspec.structs.replace(BLANK, pid=7, links={"slack": LinkState(up=True, since=AT)})
+    assert read(json.loads(encode(status))) == status
+
+
+def test_another_version_is_understood() -> None:
+    """A field that is unknown here is ignored; one that is absent has its blank value."""
+    slack = {"up": True, "mood": "good"}
+    older = {"uptime_seconds": 5, "news": [1], "links": {"slack": slack}, "metrics": {"a": 1}}
+    status = read(older)
+    assert status.links == {"slack": LinkState(up=True)}
+    assert (status.uptime_seconds, status.metrics) == (5.0, BLANK.metrics)
+
+
+@pytest.mark.parametrize("document", [None, [], {}, {"uptime_seconds": "x"}])
+def test_what_is_no_status(document: object) -> None:
+    """Any other document is refused."""
+    with pytest.raises(msgspec.ValidationError):
+        read(document)
+
+
+def test_half_a_character() -> None:
+    """A lone surrogate in an error text, which JSON can carry, fails neither end."""
+    change = LinkChange(at=AT, link="slack", up=True, why="\ud83d")
+    status = msgspec.structs.replace(BLANK, changes=[change])
+    assert read(json.loads(encode(status))) == status

@@ -62,7 +62,7 @@ class Host:
     @property
     def connected(self) -> bool:
         """Whether it stands for election."""
-        return bool(self.metrics.snapshot()["links"].get(LINK))
+        return bool(self.metrics.snapshot().links.get(LINK))
 
     def leave(self) -> None:
         """Hand over, and end."""

@@ -20,7 +20,7 @@ from rtmpump.core.refusals import Refusals
 from rtmpump.errors import SpoolFailed
 from rtmpump.links.lifecycle import Lifecycle, RetryDetails
 from rtmpump.links.rabbitmq.batch_publish import FastPublish
-from rtmpump.metrics import Metrics
+from rtmpump.metrics import EventCounts, Metrics
 from rtmpump.pumps.publisher import Publisher
 from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
@@ -113,10 +113,9 @@ class Pumping:
         return self.spool.usage().events
 
     @property
-    def counts(self) -> dict[str, Any]:
+    def counts(self) -> EventCounts:
         """What was counted."""
-        counts: dict[str, Any] = self.metrics.snapshot()["events"]
-        return counts
+        return self.metrics.snapshot().events
 
     def __enter__(self) -> Pumping:
         return self
@@ -209,8 +208,8 @@ def test_events_arrive_in_order_with_all_they_promise(
     assert [message.headers["seq"] for message in got] == list(range(1, 3001))
     assert {"team": "T1", "bot": "U1", "channel": "C1"}.items() <= got[0].headers.items()
     one.wait_empty()
-    assert one.counts["confirmed"] == 3000
-    assert one.metrics.snapshot()["links"]["broker_events"]
+    assert one.counts.confirmed == 3000
+    assert one.metrics.snapshot().links["broker_events"]
 
 
 def test_a_broker_that_is_down_at_the_start(
@@ -240,7 +239,7 @@ def test_a_broker_that_is_killed_in_between(pump: Pump, node: RabbitNode, broker
         target=lambda: [one.put(*map(event, range(at, at + 50))) for at in range(0, 10_000, 50)]
     )
     feeding.start()
-    wait_until(lambda: one.counts["confirmed"] > 200)
+    wait_until(lambda: one.counts.confirmed > 200)
     node.kill()
     feeding.join()
     node.start()
@@ -262,7 +261,7 @@ def test_the_spool_keeps_what_is_not_confirmed(pump: Pump, broker: Broker) -> No
     queue = broker.queue(("rtm.events", "#"), x_max_length=0, x_overflow="reject-publish")
     most = watch_window(one)
     one.put(*map(event, range(400)))
-    wait_until(lambda: one.counts["nacked"] >= 18)
+    wait_until(lambda: one.counts.nacked >= 18)
     assert one.left == 400
     assert max(most) <= 16
     broker.channel.queue_delete(queue)
@@ -313,7 +312,7 @@ def test_a_queue_that_refuses_gets_all_in_the_end(pump: Pump, broker: Broker) ->
         got += broker.drain(queue)
     one.wait_empty()
     got += broker.drain(queue)
-    assert one.counts["nacked"] > 0
+    assert one.counts.nacked > 0
     # What was refused here comes later than what follows it, once; the last of each is in order.
     assert sorted({message.json["n"] for message in got}) == list(range(600))
     both = broker.drain(other)
@@ -338,7 +337,7 @@ def test_what_no_queue_takes_goes_to_the_unrouted_once(pump: Pump, broker: Broke
     assert got[0].properties.message_id == "m:T1:C1:1700000000.000001:"
     assert got[0].headers["seq"] == 2
     assert numbers(broker.take(taken, 400)) == list(range(0, 2000, 5))
-    assert one.counts["returned"] == 1600
+    assert one.counts.returned == 1600
 
 
 def test_without_an_unrouted_exchange_it_is_counted(pump: Pump, broker: Broker) -> None:
@@ -347,7 +346,7 @@ def test_without_an_unrouted_exchange_it_is_counted(pump: Pump, broker: Broker) 
     taken = broker.queue(("rtm.events", "taken"))
     one.put(*(event(n, "taken" if n % 2 else "message") for n in range(500)))
     one.wait_empty()
-    assert one.counts["dropped"] == {"unrouted": 250}
+    assert one.counts.dropped == {"unrouted": 250}
     assert numbers(broker.take(taken, 250)) == list(range(1, 500, 2))
     assert not broker.exists(exchange="rtm.unrouted")
 
@@ -387,7 +386,7 @@ def test_drop_oldest_may_take_what_is_in_flight(pump: Pump, broker: Broker) -> N
     one = pump(max_bytes=16 << 20, when_full="drop_oldest", events={"confirm_window": 64}).start()
     queue = broker.queue(("rtm.events", "#"), x_max_length=0, x_overflow="reject-publish")
     one.put(event(0))
-    wait_until(lambda: one.counts["nacked"])
+    wait_until(lambda: one.counts.nacked)
     for at in range(1, 8000, 50):
         one.put(*(event(n, size=4000) for n in range(at, at + 50)))
     assert one.spool.usage().first_seq > 1
@@ -481,7 +480,7 @@ def test_a_stream_keeps_all_events(pump: Pump, broker: Broker) -> None:
         "rtm.log", lambda got: len(got) >= 100, arguments={"x-stream-offset": "first"}
     )
     assert numbers(got) == list(range(100))
-    assert one.counts["returned"] == 0
+    assert one.counts.returned == 0
 
 
 def test_a_stream_that_is_bound_to_nothing(pump: Pump, broker: Broker) -> None:
@@ -511,7 +510,7 @@ def test_an_event_too_large_for_the_broker_is_let_go(tmp_path: Path, small_url: 
         one.wait_empty()
         got = broker.take_until(queue, has_all(296))
         assert without_repeats(got, last=True) == [n for n in range(300) if n not in large]
-        assert one.counts["dropped"] == {"refused_by_broker": 4}
+        assert one.counts.dropped == {"refused_by_broker": 4}
         assert {told.reason for told in one.downs} == {"content_too_large"}
         assert len(one.downs) <= 8
         assert all(told.wait == 0.0 for told in one.downs)
@@ -529,7 +528,7 @@ def test_the_last_event_is_too_large(tmp_path: Path, small_url: str) -> None:
         one.wait_empty()
         one.publisher.finish()
         one.wait_end()
-        assert one.counts["dropped"] == {"refused_by_broker": 1}
+        assert one.counts.dropped == {"refused_by_broker": 1}
 
 
 # Blocked, silent and absent brokers.
@@ -544,7 +543,7 @@ def test_a_blocked_broker_stops_the_reading(
     one.wait_empty()
     with memory_alarm(node):
         one.put(event(1))
-        wait_until(lambda: one.metrics.snapshot()["broker_blocked"])
+        wait_until(lambda: one.metrics.snapshot().broker_blocked)
         cursor = one.publisher._cursor
         one.put(*map(event, range(2, 3000)))
         one.put(event(3000))
@@ -553,7 +552,7 @@ def test_a_blocked_broker_stops_the_reading(
         assert one.left >= 2999
         assert not one.downs
     one.wait_empty()
-    assert not one.metrics.snapshot()["broker_blocked"]
+    assert not one.metrics.snapshot().broker_blocked
     got = broker.take_until("rtm.unrouted", has_all(3001))
     assert without_repeats(got, last=True) == list(range(3001))
 
@@ -634,7 +633,7 @@ def test_stop_ends_at_once_with_a_full_spool(pump: Pump) -> None:
     """What is not confirmed stays on disk."""
     one = pump(events={"confirm_window": 8}).start()
     one.put(*map(event, range(20_000)))
-    wait_until(lambda: one.counts["confirmed"] > 100)
+    wait_until(lambda: one.counts.confirmed > 100)
     one.stop.set()
     one.publisher.wake()
     one.wait_end(6)

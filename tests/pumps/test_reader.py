@@ -75,7 +75,7 @@ def test_order(workspace: Workspace, spool: Spool) -> None:
         wait_until(lambda: len(numbers(running)) == 3000)
         assert numbers(running) == list(range(3000))
         counts = running.metrics.snapshot
-        wait_until(lambda: counts()["events"]["received_by_type"].get("message") == 3000)
+        wait_until(lambda: counts().events.received_by_type.get("message") == 3000)
 
 
 def test_gap_after_a_cut(workspace: Workspace, spool: Spool) -> None:
@@ -392,7 +392,7 @@ def test_stop_while_the_spool_is_full(workspace: Workspace, spool: Spool) -> Non
         workspace.emit_many(message(n, 200_000) for n in range(5))
         wait_until(lambda: running.told.names() == ["connected", "disconnected"])
         running.stop()
-        assert running.metrics.snapshot()["events"]["dropped"]["not_stored"] >= 1
+        assert running.metrics.snapshot().events.dropped["not_stored"] >= 1
         stored = [row for row in running.rows() if b'"disconnected"' not in row.body]
         assert spool.watermark_ms is not None
         assert spool.watermark_ms <= max(row.received_ms for row in stored)
@@ -410,7 +410,7 @@ def test_drop_oldest_is_told(workspace: Workspace, tmp_path: Path) -> None:
         running.stop()
         kept = numbers(running)
         assert kept == list(range(400 - len(kept), 400))
-        dropped = running.metrics.snapshot()["events"]["dropped"]["spool_full"]
+        dropped = running.metrics.snapshot().events.dropped["spool_full"]
         assert dropped >= 400 - len(kept) > 0
         assert {gap["reason"] for gap in running.events("gap")} == {"spool_full"}
     spool.close()
@@ -426,7 +426,7 @@ def test_sick_disk(workspace: Workspace, spool: Spool) -> None:
         wait_until(lambda: len(numbers(running)) == 100)
         assert numbers(running) == list(range(100))
         wait_until(lambda: running.told.names() == ["connected", "disconnected", "connected"])
-        assert "not_stored" not in running.metrics.snapshot()["events"]["dropped"]
+        assert "not_stored" not in running.metrics.snapshot().events.dropped
 
 
 def test_disk_that_is_really_full(workspace: Workspace, tmp_path: Path) -> None:
@@ -488,7 +488,7 @@ def test_ignored_events(workspace: Workspace, spool: Spool) -> None:
         wait_until(lambda: running.downs)
         assert running.downs[0].reason == "migration"
         assert not {"user_typing", "team_migration_started"} & set(running.kinds())
-        assert running.metrics.snapshot()["events"]["dropped"] == {"ignored": 2}
+        assert running.metrics.snapshot().events.dropped == {"ignored": 2}
 
 
 def test_ignored_events_of_our_own(workspace: Workspace, spool: Spool) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import http.client
 import socket
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rtmpump.http.server import Port, Sources
+from rtmpump.http.status import LinkChange, Links, LinkState
 from rtmpump.metrics import LINKS, STANDBY_LINKS, Metrics
 
 SECONDS = 30.0
@@ -28,23 +29,22 @@ class Service:
         self.up = dict.fromkeys(LINKS, True)
         self.stalled: list[str] = []
         self.last_error = ""
-        self.changes: list[dict[str, Any]] = []
+        self.changes: list[LinkChange] = []
         self.broken = False
         self.role = "active"
         self.metrics = Metrics()
         self.port = Port((host, port))
         self.port.start(Sources(self._links, lambda: self.stalled, self.metrics))
 
-    def _links(self) -> dict[str, Any]:
+    def _links(self) -> Links:
         if self.broken:
             raise ZeroDivisionError
         states = {
-            link: {"up": up, "since": AT, "last_error": self.last_error, "last_error_at": AT}
+            link: LinkState(up=up, since=AT, last_error=self.last_error, last_error_at=AT)
             for link, up in self.up.items()
         }
         wanted = STANDBY_LINKS if self.role == "standby" else LINKS
-        told = {"role": self.role, "wanted": list(wanted)}
-        return {**told, "links": states, "changes": self.changes}
+        return Links(self.role, list(wanted), states, self.changes)
 
     def ask(self, path: str, method: str = "GET", **headers: str) -> Answer:
         """One request with a client of the standard library."""

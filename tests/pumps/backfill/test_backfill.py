@@ -169,7 +169,7 @@ def test_only_what_lies_in_the_gap_is_fetched(workspace: Workspace, fill: Fill) 
     assert filling.texts() == ["0", "1", "2"]
     assert (closed["channels"], closed["messages"]) == (1, 3)
     assert filling.spool.watermark_ms == 7
-    assert filling.metrics.snapshot()["events"]["received_by_type"] == {"backfill": 3}
+    assert filling.metrics.snapshot().events.received_by_type == {"backfill": 3}
     sources = [row.origin for row in rows(filling.spool)][1:]
     assert [(one.team, one.bot, one.source) for one in sources] == [
         *[("T1", "U1", "backfill")] * 3,

@@ -101,7 +101,7 @@ def test_a_full_dead_queue_does_not_hold_back_the_answer(
     wait_until(lambda: is_empty(rig, broker))
     assert not any(broker.more_results(command) for command in commands)
     # Each counts once, however often its letter was refused.
-    assert rig.metrics.snapshot()["dead_letters"] == {"invalid_command": len(commands)}
+    assert rig.metrics.snapshot().dead_letters == {"invalid_command": len(commands)}
 
 
 def test_a_result_that_is_refused_is_tried_again(start: StartRig, broker: Broker) -> None:

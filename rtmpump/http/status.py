@@ -1,0 +1,172 @@
+"""The document of `/status`: what is in it, and how another version's is read.
+
+A new field is one line in a struct here (or in `MetricsSnapshot`), one line where the struct is
+made, one in `BLANK`, and one line in page.js. `make schema` then writes docs/status.schema.json.
+
+Laws:
+
+- Whoever makes the document, and whoever reads it, uses these structs: mypy finds a wrong field.
+- A field never changes its name, type or place. New ones are added.
+- A reader ignores fields that it does not know, and takes those that are absent from `BLANK`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Final, NamedTuple
+
+import msgspec
+from msgspec import Meta, Struct
+
+from rtmpump.metrics import LINKS, Metrics, MetricsSnapshot
+
+_NAMES: Final = {
+    "slack": "Slack",
+    "broker_events": "RabbitMQ (events)",
+    "broker_commands": "RabbitMQ (commands)",
+    "broker_lock": "RabbitMQ (lock)",
+}
+
+
+class LinkState(Struct, frozen=True, kw_only=True):
+    """One link; without any values, one of which nothing is known yet."""
+
+    up: Annotated[bool | None, Meta(description="null before the first try.")] = None
+    since: Annotated[str, Meta(description='When `up` last changed, RFC 3339; "" if never.')] = ""
+    last_error: Annotated[str, Meta(description='"reason: detail" of the last failure.')] = ""
+    last_error_at: Annotated[str, Meta(description='When it failed, RFC 3339; "" if never.')] = ""
+
+
+class LinkChange(Struct, frozen=True, kw_only=True):
+    """A link went up or down."""
+
+    at: Annotated[str, Meta(description="When, RFC 3339.")]
+    link: Annotated[str, Meta(description="Name of the link.")]
+    up: Annotated[bool, Meta(description="Whether it is up since then.")]
+    why: Annotated[str, Meta(description="The peer that it reached, or the reason of its end.")]
+
+
+class Links(NamedTuple):
+    """What `LinkStates` reports; fields as in `Status`."""
+
+    role: str
+    wanted: list[str]
+    states: dict[str, LinkState]
+    changes: list[LinkChange]
+
+
+class RecentLatency(Struct, frozen=True, kw_only=True):
+    """How long something took in the last minutes, in seconds."""
+
+    count: Annotated[int, Meta(description="How many were measured.")]
+    p50: Annotated[
+        float | None, Meta(description="Median, estimated; null if unknown or over 1 h.")
+    ]
+    p99: Annotated[float | None, Meta(description="99th percentile, in the same way.")]
+
+
+class Recent(Struct, frozen=True, kw_only=True):
+    """How long things took in the last minutes."""
+
+    seconds: Annotated[float, Meta(description="How far back this goes, about 300 at most.")]
+    confirm_latency: Annotated[
+        RecentLatency, Meta(description="From an event's frame to RabbitMQ's confirm.")
+    ]
+    command_latency: Annotated[
+        RecentLatency, Meta(description="From a command's delivery to its result.")
+    ]
+
+
+class EventHistory(Struct, frozen=True, kw_only=True):
+    """Events of the last 15 minutes, in buckets of about ten seconds, the oldest first."""
+
+    at: Annotated[list[str], Meta(description="When each bucket ended, RFC 3339.")]
+    seconds: Annotated[list[float], Meta(description="How long each bucket was.")]
+    received: Annotated[
+        dict[str, list[int]],
+        Meta(description='Events of each bucket, by type; those of rare types are "other".'),
+    ]
+
+
+class Status(Struct, frozen=True, kw_only=True):
+    """What a running rtmpump is doing: the document of /status and of `rtmpump status --json`."""
+
+    version: Annotated[str, Meta(description="Version of rtmpump.")]
+    now: Annotated[str, Meta(description="When this document was made, RFC 3339.")]
+    pid: Annotated[int, Meta(description="Process id.")]
+    uptime_seconds: Annotated[float, Meta(description="How long the daemon runs.")]
+    stalled: Annotated[list[str], Meta(description="Loops that make no progress.")]
+    role: Annotated[str, Meta(description='"active", or "standby" while another pump is active.')]
+    wanted: Annotated[list[str], Meta(description="The links that this role needs.")]
+    links: Annotated[dict[str, LinkState], Meta(description="The links, by name.")]
+    changes: Annotated[
+        list[LinkChange], Meta(description="The last 50 changes of the links, the oldest first.")
+    ]
+    metrics: MetricsSnapshot
+    recent: Recent
+    history: EventHistory
+
+
+_NO_LATENCY: Final = RecentLatency(count=0, p50=None, p99=None)
+BLANK: Final = Status(
+    version="?",
+    now="",
+    pid=0,
+    uptime_seconds=0.0,
+    stalled=[],
+    role="active",
+    wanted=list(LINKS),
+    links={},
+    changes=[],
+    metrics=Metrics().snapshot(),
+    recent=Recent(seconds=0.0, confirm_latency=_NO_LATENCY, command_latency=_NO_LATENCY),
+    history=EventHistory(at=[], seconds=[], received={}),
+)
+"""The status of a pump of which nothing is known."""
+
+
+def link_name(link: str) -> str:
+    """Return what people call a link; page.js has the same names."""
+    return _NAMES.get(link, link)
+
+
+def down_links(wanted: list[str], states: dict[str, LinkState]) -> list[str]:
+    """Return the names of those wanted links that are not up."""
+    return [link for link in wanted if not states.get(link, LinkState()).up]
+
+
+def encode(status: Status) -> bytes:
+    """Return the document as JSON."""
+    # Not msgspec's encoder: it refuses half a character, which an error text may hold.
+    return json.dumps(msgspec.to_builtins(status)).encode()
+
+
+def read(document: object) -> Status:
+    """Return the status of a daemon of any version.
+
+    Args:
+        document: What JSON has at `/status`.
+
+    Raises:
+        msgspec.ValidationError: It is another document.
+    """
+    if not isinstance(document, dict) or "uptime_seconds" not in document:
+        raise msgspec.ValidationError("it has no uptime_seconds")
+    return msgspec.convert(_laid_over(msgspec.to_builtins(BLANK), document), Status)
+
+
+def _laid_over(blank: Any, value: Any) -> Any:
+    """Return `value` with what `blank` has and it lacks, at each level that `blank` has."""
+    if not (isinstance(blank, dict) and isinstance(value, dict)):
+        return value
+    return blank | {key: _laid_over(blank.get(key), item) for key, item in value.items()}
+
+
+def schema() -> str:
+    """Return the JSON Schema of the document, as the text of docs/status.schema.json."""
+    document = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return json.dumps(document | msgspec.json.schema(Status), indent=2) + "\n"
+
+
+if __name__ == "__main__":
+    print(schema(), end="")
