@@ -1,5 +1,9 @@
-// Keeps the page up to date from /status. It makes what page.py and page_chart.py make, function by
-// function under the same names; a test holds the two against each other.
+// Draws the page from /status, and draws it again every two seconds.
+//
+// Laws:
+// - Only this file draws. The server makes the frame (page.html) and what <noscript> shows.
+// - A string from /status becomes text, never markup: `el` and `svg` make all elements.
+// - PARTS fills the element of each id. A new field of /status is one line there or in `tiles`.
 'use strict';
 
 const EVERY = 2000, PATIENCE = 5000;
@@ -9,7 +13,7 @@ const NAMES = {
   broker_lock: 'RabbitMQ (lock)',
 };
 
-// Words: page_words.py.
+// Numbers and times in words. Halves are rounded up.
 
 function fixed(value, digits) {
   const scale = 10 ** digits;
@@ -48,24 +52,30 @@ function latency(seconds) {
   return seconds < 60 ? `${fixed(seconds, 1)} s` : duration(seconds);
 }
 
-const quantile = (told, name) =>
-  told[name] === null && told.count ? 'over 1 h' : latency(told[name]);
+const quantile = (measured, name) =>
+  measured[name] === null && measured.count ? 'over 1 h' : latency(measured[name]);
 const moment = at => `${at.slice(0, 10)} ${at.slice(11, 19)} UTC`;
 const since = (at, now) => duration((Date.parse(now) - Date.parse(at)) / 1000);
 const counted = (count, one, many) => `${fixed(count, 0)} ${count === 1 ? one : many}`;
+const nameOf = link => NAMES[link] ?? link;
+const short = text => {
+  const letters = [...text];
+  return letters.length <= ERROR_LENGTH ? text : `${letters.slice(0, ERROR_LENGTH).join('')}…`;
+};
 
-// The chart: page_chart.py.
+// The chart: events per second, one band for each type on top of the other. Bands are steps and
+// not slopes: what is known is how many events came in each bucket.
 
 const sum = numbers => numbers.reduce((all, one) => all + one, 0);
 const most = numbers => numbers.reduce((all, one) => Math.max(all, one), 0);
 const digit = value => String(Math.floor(value * 10 + 0.5) / 10);
 
-function chart(history) {
+function chartOf(history) {
   const rates = Object.entries(history.received).map(
     ([type, counts]) => [type, counts.map((count, i) => count / history.seconds[i])]);
   let floors = history.seconds.map(() => 0);
   const totals = floors.map((_, i) => sum(rates.map(([, each]) => each[i])));
-  const top = nice(most(totals));
+  const top = roundTop(most(totals));
   const bands = rates.map(([type, each], place) => {
     const ceilings = floors.map((low, i) => low + each[i]);
     const path = outline(edges(history.seconds), floors, ceilings, top);
@@ -78,15 +88,17 @@ function chart(history) {
   return {top, now: totals.at(-1) ?? 0, most: most(totals), bands, minutes: minutesOf(history)};
 }
 
+// Where buckets begin and end, the newest at the right; one more than there are buckets.
 function edges(seconds) {
   const found = [SPAN];
   for (const span of [...seconds].reverse()) found.push(Math.max(0, found.at(-1) - span));
   return found.reverse();
 }
 
-function nice(least) {
+// The least of 0.5, 1, 2, 5, 10, 20 … that is not below the value.
+function roundTop(value) {
   let top = 0.5;
-  for (let place = 0; top < least; place += 1) top *= [2, 2, 2.5][place % 3];
+  for (let place = 0; top < value; place += 1) top *= [2, 2, 2.5][place % 3];
   return top;
 }
 
@@ -97,6 +109,7 @@ function outline(at, floors, ceilings, top) {
   return `M${digit(at[0])} ${HEIGHT}${there.join('')}${back.join('')}Z`;
 }
 
+// Events per second in about a minute each, the newest first.
 function minutesOf(history) {
   const minutes = [];
   for (let end = history.at.length; end > 0; end -= GROUP) {
@@ -108,16 +121,17 @@ function minutesOf(history) {
   return minutes;
 }
 
-function said(drawn) {
-  if (!drawn.minutes.length) {
-    return 'Events a second over the last 15 minutes: nothing is counted yet.';
+// The chart in words, for people who do not see it.
+function describe(chart) {
+  if (!chart.minutes.length) {
+    return 'Events per second over the last 15 minutes: nothing is counted yet.';
   }
-  const byType = drawn.bands.map(band => ` ${band.type}: ${rate(band.now)} now.`).join('');
-  return `Events a second over the last 15 minutes: ${rate(drawn.now)} now, ` +
-    `${rate(drawn.most)} at most.${byType}`;
+  const byType = chart.bands.map(band => ` ${band.type}: ${rate(band.now)} now.`).join('');
+  return `Events per second over the last 15 minutes: ${rate(chart.now)} now, ` +
+    `${rate(chart.most)} at most.${byType}`;
 }
 
-// The parts: page.py.
+// Elements.
 
 function make(node, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
@@ -131,42 +145,42 @@ const svg = (name, attributes, ...children) =>
   make(document.createElementNS('http://www.w3.org/2000/svg', name), attributes, children);
 
 const time = at => el('time', {datetime: at}, moment(at));
-const nameOf = link => NAMES[link] ?? link;
-const short = text => {
-  const letters = [...text];
-  return letters.length <= ERROR_LENGTH ? text : `${letters.slice(0, ERROR_LENGTH).join('')}…`;
-};
+// For a narrow column: it breaks only between the day and the time.
+const dayAndTime = at => el('time', {datetime: at},
+  el('span', {}, at.slice(0, 10)), ' ', el('span', {}, at.slice(11, 19)));
+const upOrDown = up => el('b', {'data-tone': up ? 'ok' : 'bad'}, up ? 'up' : 'down');
 
+const row = (head, ...cells) => el('tr', {}, el('th', {scope: 'row'}, ...[head].flat()),
+  ...cells.map(cell => el('td', {}, ...[cell].flat())));
+const rows = (found, none, columns) => found.length ? found
+  : [el('tr', {}, el('td', {colspan: columns, class: 'faint'}, none))];
+
+// All links, also those that are wanted and of which nothing is known yet.
 function states(status) {
-  const unheard = {up: null, since: '', last_error: ''};
-  const wanted = status.wanted.map(link => [link, unheard]);
+  const unknown = {up: null, since: '', last_error: ''};
+  const wanted = status.wanted.map(link => [link, unknown]);
   return {...Object.fromEntries(wanted), ...status.links};
 }
 
 function verdict(status) {
   const all = states(status), down = status.wanted.filter(link => !all[link].up);
   if (status.stalled.length) return ['bad', `No progress: ${status.stalled.join(', ')}`];
-  if (down.length) {
-    return ['bad', `Not connected: ${down.map(nameOf).join(', ')}`];
-  }
+  if (down.length) return ['bad', `Not connected: ${down.map(nameOf).join(', ')}`];
   if (status.metrics.broker_blocked) {
-    return ['warn', 'RabbitMQ takes no events now: it has an alarm of memory or disk'];
+    return ['warn', 'RabbitMQ accepts no events now: it has a memory or disk alarm'];
   }
   if (status.role === 'standby') {
-    return ['ok', 'Standing by: ready to take over from the active one'];
+    return ['ok', 'Standby: ready to take over from the active pump'];
   }
   return ['ok', 'All is well: Slack and RabbitMQ are connected'];
 }
 
-const about = status => `Version ${status.version}, process ${status.pid}, ` +
-  `running for ${duration(status.uptime_seconds)}`;
-
 function link(name, state, now, isWanted) {
-  const [tone, told] = state.up ? ['ok', 'Up'] : !isWanted ? ['idle', 'Resting']
+  const [tone, word] = state.up ? ['ok', 'Up'] : !isWanted ? ['idle', 'Resting']
     : state.up === null ? ['warn', 'Not tried yet'] : ['bad', 'Down'];
   const lasts = state.since ? ` for ${since(state.since, now)}` : '';
   const card = el('li', {'data-tone': tone}, el('h3', {}, nameOf(name)),
-    el('p', {class: 'state'}, told + lasts));
+    el('p', {class: 'state'}, word + lasts));
   if (state.since) card.append(el('p', {class: 'faint'}, 'since ', time(state.since)));
   if (state.last_error) {
     const ago = since(state.last_error_at, now), error = el('code', {}, short(state.last_error));
@@ -175,11 +189,24 @@ function link(name, state, now, isWanted) {
   return card;
 }
 
-function tiles(status) {
-  const metrics = status.metrics, recent = status.recent;
-  const confirms = recent.confirm_latency, commands = recent.command_latency;
-  const span = duration(recent.seconds), roundTrip = metrics.slack_rtt_seconds;
-  const waiting = metrics.commands_waiting;
+const tile = (term, value, more) => el('div', {}, el('dt', {}, term), el('dd', {}, ...value),
+  el('dd', {class: 'faint'}, more));
+const quantiles = measured => ['p50', 'p99'].map(
+  name => el('span', {}, quantile(measured, name), ' ', el('small', {}, name)));
+
+function spoolTile(spool) {
+  if (spool === null) {
+    return tile('Events in the spool', [UNKNOWN], 'the spool cannot be measured now');
+  }
+  const oldest = `; the oldest has waited ${duration(spool.oldest_seconds)}`;
+  return tile('Events in the spool', [fixed(spool.events, 0)],
+    `${size(spool.bytes)} on disk${spool.events ? oldest : ''}`);
+}
+
+function tiles({metrics, recent}) {
+  const {confirm_latency: confirms, command_latency: commands} = recent;
+  const {commands_waiting: waiting, slack_rtt_seconds: roundTrip} = metrics;
+  const span = duration(recent.seconds);
   const wait = waiting === null ? '' : `; ${fixed(waiting, 0)} waiting now`;
   return [
     spoolTile(metrics.spool),
@@ -192,53 +219,34 @@ function tiles(status) {
   ];
 }
 
-function spoolTile(spool) {
-  if (spool === null) return tile('Events in the spool', [UNKNOWN], "it can't be asked now");
-  const oldest = `, the oldest waits for ${duration(spool.oldest_seconds)}`;
-  return tile('Events in the spool', [fixed(spool.events, 0)],
-    `${size(spool.bytes)} on disk${spool.events ? oldest : ''}`);
-}
-
-const quantiles = told => ['p50', 'p99'].map(
-  name => el('span', {}, quantile(told, name), ' ', el('small', {}, name)));
-const tile = (term, value, more) => el('div', {}, el('dt', {}, term), el('dd', {}, ...value),
-  el('dd', {class: 'faint'}, more));
-
-const drawing = drawn => [
-  ...['M0 0H900', 'M0 100H900', 'M300 0V200', 'M600 0V200'].map(
-    d => svg('path', {class: 'grid', d})),
-  ...drawn.bands.map(band =>
-    svg('path', {class: `k${band.colour}`, d: band.path}, svg('title', {}, band.type))),
-];
-const ticks = drawn =>
-  [drawn.top, drawn.top / 2, 0].map(value => el('span', {}, trimmed(value)));
-
 function totals(events) {
   const more = [
     [events.returned, 'that no queue took'],
     [events.nacked, 'refused by RabbitMQ and sent again'],
-    [sum(Object.values(events.dropped)), 'left out or given up'],
+    [sum(Object.values(events.dropped)), 'ignored or dropped'],
   ].filter(([count]) => count);
-  const told = [[events.received, 'received'], [events.confirmed, 'confirmed'], ...more];
-  return `Since the start: ${told.map(([n, what]) => `${fixed(n, 0)} ${what}`).join(', ')}.`;
+  const all = [[events.received, 'received'], [events.confirmed, 'confirmed'], ...more];
+  return `Since the start: ${all.map(([n, what]) => `${fixed(n, 0)} ${what}`).join(', ')}.`;
 }
 
-const row = (head, ...cells) => el('tr', {}, el('th', {scope: 'row'}, ...[head].flat()),
-  ...cells.map(cell => el('td', {}, ...[cell].flat())));
-const rows = (found, none, columns) => found.length ? found
-  : [el('tr', {}, el('td', {colspan: columns, class: 'faint'}, none))];
+const drawing = chart => [
+  ...['M0 0H900', 'M0 100H900', 'M300 0V200', 'M600 0V200'].map(
+    d => svg('path', {class: 'grid', d})),
+  ...chart.bands.map(band =>
+    svg('path', {class: `k${band.colour}`, d: band.path}, svg('title', {}, band.type))),
+];
 
-const types = drawn => rows(
-  drawn.bands.map(band => row([el('i', {class: `k${band.colour}`}), band.type],
+const typeRows = chart => rows(
+  chart.bands.map(band => row([el('i', {class: `k${band.colour}`}), band.type],
     rate(band.now), rate(band.most), fixed(band.events, 0))),
-  drawn.minutes.length ? 'No event came' : 'The first ten seconds are being counted', 4);
+  chart.minutes.length ? 'No event came' : 'The first ten seconds are being counted', 4);
 
-const minutesHead = drawn => [el('tr', {},
-  ...['Until (UTC)', 'all', ...drawn.bands.map(band => band.type)].map(
+const minuteHead = chart => [el('tr', {},
+  ...['Until (UTC)', 'all', ...chart.bands.map(band => band.type)].map(
     name => el('th', {scope: 'col'}, name)))];
 
-const minutes = drawn => rows(
-  drawn.minutes.map(minute => row(
+const minuteRows = chart => rows(
+  chart.minutes.map(minute => row(
     el('time', {datetime: minute.until}, minute.until.slice(11, 19)),
     rate(minute.all), ...minute.each.map(rate))),
   'Nothing is counted yet', 2);
@@ -248,20 +256,34 @@ const commandRows = commands => rows(
     Object.entries(results).map(([result, count]) => row(type, result, fixed(count, 0)))),
   'None yet', 3);
 
-const deadLetters = dead => rows(
+const deadLetterRows = dead => rows(
   Object.entries(dead).map(([code, count]) => row(code, fixed(count, 0))), 'None', 2);
 
-const dayAndTime = at => el('time', {datetime: at},
-  el('span', {}, at.slice(0, 10)), ' ', el('span', {}, at.slice(11, 19)));
-
-const upOrDown = up => el('b', {'data-tone': up ? 'ok' : 'bad'}, up ? 'up' : 'down');
-
-const changes = told => rows(
-  [...told].reverse().map(change => row(dayAndTime(change.at), nameOf(change.link),
+const changeRows = changes => rows(
+  [...changes].reverse().map(change => row(dayAndTime(change.at), nameOf(change.link),
     [upOrDown(change.up), ' ', short(change.why)])),
   'None yet', 3);
 
-// The life of the page.
+// What stands in the element of each id; page.html has the elements.
+
+const PARTS = {
+  about: status => [`Version ${status.version}, process ${status.pid}, ` +
+    `running for ${duration(status.uptime_seconds)}`],
+  as_of: status => [time(status.now)],
+  links: status => Object.entries(states(status)).map(
+    ([name, state]) => link(name, state, status.now, status.wanted.includes(name))),
+  rate: (_, chart) => [rate(chart.now)],
+  totals: status => [totals(status.metrics.events)],
+  ticks: (_, {top}) => [top, top / 2, 0].map(value => el('span', {}, trimmed(value))),
+  chart: (_, chart) => drawing(chart),
+  types: (_, chart) => typeRows(chart),
+  minutes_head: (_, chart) => minuteHead(chart),
+  minutes: (_, chart) => minuteRows(chart),
+  tiles: status => tiles(status),
+  commands: status => commandRows(status.metrics.commands),
+  dead_letters: status => deadLetterRows(status.metrics.dead_letters),
+  changes: status => changeRows(status.changes),
+};
 
 const byId = id => document.getElementById(id);
 
@@ -272,32 +294,21 @@ function put(id, children) {
   if (made.innerHTML !== target.innerHTML) target.replaceChildren(...made.childNodes);
 }
 
-function tell(tone, sentence) {
-  document.body.dataset.tone = tone;
+function announce(tone, sentence) {
+  byId('verdict').dataset.tone = tone;
   put('verdict', [sentence]);
   document.title = `rtmpump: ${sentence}`;
 }
 
 function show(status) {
-  const drawn = chart(status.history);
-  tell(...verdict(status));
-  put('about', [about(status)]);
-  put('as_of', [time(status.now)]);
-  put('links', Object.entries(states(status)).map(
-    ([name, state]) => link(name, state, status.now, status.wanted.includes(name))));
-  put('rate', [rate(drawn.now)]);
-  put('totals', [totals(status.metrics.events)]);
-  put('ticks', ticks(drawn));
-  put('chart', drawing(drawn));
-  byId('chart').setAttribute('aria-label', said(drawn));
-  put('types', types(drawn));
-  put('minutes_head', minutesHead(drawn));
-  put('minutes', minutes(drawn));
-  put('tiles', tiles(status));
-  put('commands', commandRows(status.metrics.commands));
-  put('dead_letters', deadLetters(status.metrics.dead_letters));
-  put('changes', changes(status.changes));
+  const chart = chartOf(status.history);
+  announce(...verdict(status));
+  for (const [id, part] of Object.entries(PARTS)) put(id, part(status, chart));
+  byId('chart').setAttribute('aria-label', describe(chart));
+  byId('live').hidden = byId('content').hidden = false;
 }
+
+// The life of the page.
 
 async function ask() {
   const answer = await fetch('status', {signal: AbortSignal.timeout(PATIENCE)});
@@ -308,7 +319,8 @@ async function ask() {
 function lost() {
   if (document.body.dataset.live === 'lost') return;
   document.body.dataset.live = 'lost';
-  tell('bad', `rtmpump does not answer; this is how it was at ${byId('as_of').textContent}`);
+  const last = byId('as_of').textContent;
+  announce('bad', `rtmpump does not answer${last && `; this is how it was at ${last}`}`);
 }
 
 const isPaused = () => byId('pause').getAttribute('aria-pressed') === 'true';
@@ -327,6 +339,7 @@ async function live() {
 
 byId('pause').addEventListener('click', ({currentTarget: button}) => {
   button.setAttribute('aria-pressed', String(!isPaused()));
+  put('pace', [isPaused() ? 'paused' : 'updated every 2 seconds']);
 });
-byId('live').hidden = false;
+announce('idle', 'Waiting for the first answer');
 live();

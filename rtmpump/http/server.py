@@ -26,8 +26,6 @@ from http.server import BaseHTTPRequestHandler
 from socketserver import TCPServer, ThreadingMixIn
 from typing import Any, Final, NamedTuple
 
-import msgspec
-
 from rtmpump import log
 from rtmpump.core.pump_events import rfc3339
 from rtmpump.errors import PortRefused
@@ -109,7 +107,7 @@ class Pages:
         return Page(
             HTTPStatus.OK,
             _HTML,
-            page.render(msgspec.to_builtins(self._document())),
+            page.render(self._document()),
             {"Content-Security-Policy": policy},
         )
 

@@ -1,9 +1,10 @@
-"""Facts about the page in a real browser: with and without scripts, small, dark, and read aloud."""
+"""Facts about what page.js draws in a real browser: small and dark, read aloud, and without it."""
 
 from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from rtmpump.http import page
-from rtmpump.http.status import LinkChange
+from rtmpump.http.status import LinkChange, read
 from rtmpump.metrics import LINKS
 from tests.support.chromium import MISSING, Chromium, Tab
 from tests.support.http import AT, Service
@@ -20,14 +21,6 @@ pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING or "it is there")
 
 EVIL = "<script>document.title='evil'</script><b>\"&amp;"
 LONG = "x" * 200 + " and words " * 40
-PARTS = (
-    *("verdict", "about", "as_of", "links", "rate", "totals", "ticks", "chart", "types"),
-    *("minutes_head", "minutes", "tiles", "commands", "dead_letters", "changes"),
-)
-COLLECT = f"""(root => JSON.stringify([
-  root.title, root.body.dataset.tone, root.getElementById('chart').getAttribute('aria-label'),
-  ...{json.dumps(PARTS)}.map(id => root.getElementById(id).innerHTML)
-]))"""
 CONTRASTS = """(() => {
   const parse = text => text.match(/[\\d.]+/g).map(Number);
   const light = ([r, g, b]) => [r, g, b].map(part => part / 255)
@@ -117,46 +110,37 @@ def crowded(service: Service) -> dict[str, Any]:
     return status
 
 
-def random_status(service: Service, dice: random.Random) -> dict[str, Any]:
-    """A status with numbers of any size."""
-
-    def number() -> float:
-        return dice.choice((0.0, dice.random(), 0.5, 10 ** dice.uniform(-4, 6)))
-
-    def latency() -> dict[str, Any]:
-        count = int(number())
-        return {"count": count, "p50": dice.choice((None, number())), "p99": number()}
-
-    status = status_of(service)
-    status["uptime_seconds"] = number()
-    status["recent"] = {
-        "seconds": number(),
-        "confirm_latency": latency(),
-        "command_latency": latency(),
-    }
-    status["metrics"] |= {
-        "spool": {"events": int(number()), "bytes": int(number()), "oldest_seconds": number()},
-        "slack_rtt_seconds": number(),
-        "commands_waiting": dice.choice((None, int(number()))),
-        "broker_blocked": dice.random() < 0.5,
-    }
-    rows = dice.randrange(1, 91)
-    types = dice.sample(("message", "user_typing", "hello", "ä b", "other"), dice.randrange(1, 5))
-    status["history"] = {
-        "at": [f"2026-11-24T12:{place // 6:02}:{place % 6}0Z" for place in range(rows)],
-        "seconds": [dice.choice((10.0, 10.2, 13.37)) for _ in range(rows)],
-        "received": {type: [int(number()) for _ in range(rows)] for type in types},
-    }
-    return status
+def shown(tab: Tab, status: dict[str, Any], expression: str) -> Any:
+    """Give what an expression is while the page shows this status."""
+    return tab.value(f"show({json.dumps(status)}); {expression}")
 
 
 def test_without_javascript(browser: Chromium, service: Service) -> None:
-    """All facts are on the page, nothing else is asked for, and it says that it stands still."""
+    """The verdict and the links are there, nothing else is asked for, and it says to reload."""
+    service.up["slack"] = False
     tab = browser.tab(script=False)
     tab.open(service.url)
     text = tab.text()
     for fact in (
-        "All is well: Slack and RabbitMQ are connected",
+        "Not connected: Slack",
+        "Slack: down since 2026-11-24 13:00:00 UTC; last error: refused: 192.0.2.1:5672",
+        "RabbitMQ (events): up",
+        "reload",
+    ):
+        assert fact in text, fact
+    assert "Pause" not in text
+    assert tab.requests() == [service.url]
+    assert tab.problems() == []
+    tab.close()
+
+
+def test_all_facts_are_on_the_page(browser: Chromium, service: Service) -> None:
+    """Verdict, links, events, latencies, commands, dead letters and changes."""
+    tab = browser.tab()
+    tab.open(service.url)
+    tab.wait(lambda: tab.text("#verdict") == "All is well: Slack and RabbitMQ are connected")
+    text = tab.text()
+    for fact in (
         "Up for",
         "since 2026-11-24 13:00:00 UTC",
         "refused: 192.0.2.1:5672",
@@ -164,12 +148,10 @@ def test_without_javascript(browser: Chromium, service: Service) -> None:
         "42 ms",
         "channel_not_found",
         "team T1",
-        "reload it",
+        "updated every 2 seconds",
     ):
         assert fact in text, fact
-    assert "Pause" not in text
-    assert tab.requests() == [service.url]
-    assert tab.problems() == []
+    assert "reload" not in text
     tab.close()
 
 
@@ -184,7 +166,6 @@ def test_live(browser: Chromium, service: Service) -> None:
     assert tab.value("document.title") == "rtmpump: Not connected: Slack"
     assert "Down for" in tab.text("#links")
     assert set(tab.requests()) == {service.url, f"{service.url}status"}
-    assert "reload it" not in tab.text()
     assert tab.problems() == []
     tab.close()
 
@@ -236,25 +217,146 @@ def test_the_policy_holds(browser: Chromium, service: Service) -> None:
     tab.close()
 
 
-def test_script_and_server_make_the_same(browser: Chromium, service: Service) -> None:
-    """From one status page.js makes what page.py makes, to the letter."""
-    dice = random.Random(7)
-    down = status_of(service) | {"stalled": ["reader"], "links": {}, "changes": []}
-    standby = status_of(service) | {"role": "standby", "wanted": ["broker_events", "broker_lock"]}
-    standby["links"]["slack"]["up"] = False
-    statuses = [status_of(service), down, standby, crowded(service)]
-    statuses += [random_status(service, dice) for _ in range(40)]
-    live, still = browser.tab(), browser.tab()
-    live.open(service.url)
-    for status in statuses:
-        made = live.value(f"show({json.dumps(status)}); {COLLECT}(document)")
-        text = json.dumps(page.render(status).decode())
-        parsed = f"new DOMParser().parseFromString({text}, 'text/html')"
-        assert json.loads(made) == json.loads(still.value(f"{COLLECT}({parsed})"))
-    assert live.value("document.title") != "evil"
-    assert live.problems() == []
-    live.close()
-    still.close()
+def test_verdict(browser: Chromium, service: Service) -> None:
+    """One sentence at the top says how all is, in the title too, and without scripts the same."""
+    standby = {"role": "standby", "wanted": ["broker_events"]}
+    calm, blocked = status_of(service), status_of(service)
+    blocked["metrics"]["broker_blocked"] = True
+    down: dict[str, Any] = {"links": {}}
+    cases = [
+        (calm, "ok", "All is well: Slack and RabbitMQ are connected"),
+        (calm | down, "bad", "Not connected: Slack, RabbitMQ (events), RabbitMQ (commands)"),
+        (calm | down | {"stalled": ["reader"]}, "bad", "No progress: reader"),
+        (blocked, "warn", "RabbitMQ accepts no events now: it has a memory or disk alarm"),
+        (blocked | down | standby, "bad", "Not connected: RabbitMQ (events)"),
+        (calm | standby, "ok", "Standby: ready to take over from the active pump"),
+    ]
+    tab = browser.tab()
+    tab.open(service.url)
+    for status, tone, sentence in cases:
+        made = "(v => [v.dataset.tone, v.innerText, document.title])(byId('verdict'))"
+        assert shown(tab, status, made) == [tone, sentence, f"rtmpump: {sentence}"]
+        assert page._verdict(read(status)) == (tone, sentence)
+    tab.close()
+
+
+def test_nothing_from_outside_is_markup(browser: Chromium, service: Service) -> None:
+    """Types, error details, codes, reasons and names are text, whatever is in them."""
+    tab = browser.tab()
+    tab.open(service.url)
+    status = crowded(service) | {"stalled": [EVIL]}
+    plain = "[...document.querySelectorAll('script, #content b')].filter(b => !b.dataset.tone)"
+    text, elements = shown(tab, status, f"[document.body.innerText, {plain}.length]")
+    # Verdict, a link and its error, a type and its column, a command's type, a dead letter.
+    assert text.count(EVIL) >= 7
+    assert elements == 2  # The script, and the rate.
+    assert tab.value("document.title").startswith("rtmpump: ")
+    assert tab.problems() == []
+    tab.close()
+
+
+def test_what_is_not_known(browser: Chromium, service: Service) -> None:
+    """The page says so of a spool that can't be measured, and of links that were never tried."""
+    status = status_of(service) | {"links": {}}
+    status["metrics"] |= {"spool": None, "commands_waiting": None}
+    tab = browser.tab()
+    tab.open(service.url)
+    text = shown(tab, status, "document.body.innerText")
+    assert "the spool cannot be measured now" in text
+    assert "waiting now" not in text
+    assert text.count("Not tried yet") == 3
+    tab.close()
+
+
+def test_odd_texts(browser: Chromium, service: Service) -> None:
+    """Half a character does no harm, and an error without an end is cut."""
+    status = status_of(service)
+    status["changes"] = [{"at": AT, "link": "slack", "up": True, "why": "\ud83d"}]
+    status["links"]["slack"]["last_error"] = "x" * 100_000
+    tab = browser.tab()
+    tab.open(service.url)
+    assert shown(tab, status, "byId('changes').rows.length") == 1
+    assert tab.value("byId('links').innerText.length") < 1000
+    tab.close()
+
+
+def test_chart(browser: Chromium, service: Service) -> None:
+    """Bands on each other, as wide as their time, up to a round number; all of it in words too."""
+    tab = browser.tab()
+    tab.open(service.url)
+
+    def chart(history: dict[str, Any]) -> dict[str, Any]:
+        made = f"(chart => ({{...chart, words: describe(chart)}}))(chartOf({json.dumps(history)}))"
+        drawn: dict[str, Any] = tab.value(made)
+        return drawn
+
+    # Without a bucket, and with none in them, it is empty and says so.
+    empty = chart(buckets())
+    assert (empty["top"], empty["now"], empty["bands"], empty["minutes"]) == (0.5, 0, [], [])
+    assert empty["words"].endswith("nothing is counted yet.")
+    quiet = chart({"at": [AT], "seconds": [10.0], "received": {}})
+    assert (quiet["now"], quiet["most"], len(quiet["minutes"])) == (0, 0, 1)
+    # One band stands on the other, the newest bucket at the right.
+    drawn = chart(buckets(message=[10, 20], other=[10, 0]))
+    first, second = drawn["bands"]
+    assert drawn["top"] == 2
+    assert first["path"] == "M880 200V100H890V0H900V200H890V200H880Z"
+    assert second["path"] == "M880 200V0H890V0H900V0H890V100H880Z"
+    assert (first["colour"], second["colour"]) == (0, 8)
+    assert (first["now"], first["most"], first["events"]) == (2, 2, 30)
+    assert "2.0 now, 2.0 at most. message: 2.0 now. other: 0 now." in drawn["words"]
+    # Buckets that took longer than they should do not leave the chart at the left.
+    late = chart(buckets(message=[1] * 90) | {"seconds": [10.9] * 90})["bands"][0]["path"]
+    at = [float(x) for x in re.findall(r"[MH]([-\d.]+)", late)]
+    assert (min(at), max(at)) == (0, 900)
+    # The table behind the chart has six buckets to a row, the newest first.
+    minutes = chart(buckets(message=[6] * 12 + [60]))["minutes"]
+    assert [minute["all"] for minute in minutes] == [pytest.approx(1.5), 0.6, pytest.approx(0.6)]
+    assert [minute["until"][14:19] for minute in minutes] == ["02:00", "01:00", "00:00"]
+    for most, top in [(0, 0.5), (0.5, 0.5), (0.51, 1), (1.1, 2), (2.1, 5), (7, 10), (10_001, 2e4)]:
+        assert tab.value(f"roundTop({most})") == top
+    tab.close()
+
+
+def buckets(**received: list[int]) -> dict[str, Any]:
+    """A history whose buckets have ten seconds each."""
+    length = len(next(iter(received.values()), []))
+    at = [f"2026-11-24T12:{place // 6:02}:{place % 6}0Z" for place in range(length)]
+    return {"at": at, "seconds": [10.0] * length, "received": received}
+
+
+def test_words(browser: Chromium, service: Service) -> None:
+    """Numbers and times in the words of people."""
+    words = {
+        "fixed(1234.5, 0)": "1,235",
+        "fixed(0.25, 1)": "0.3",
+        "trimmed(2.50)": "2.5",
+        "trimmed(0)": "0",
+        "rate(0.0001)": "under 0.01",
+        "rate(0.25)": "0.25",
+        "rate(12.34)": "12.3",
+        "rate(1234.4)": "1,234",
+        "size(1023)": "1,023 B",
+        "size(16384)": "16.0 KiB",
+        "size(5 * 2 ** 40)": "5,120.0 GiB",
+        "duration(-3)": "0 s",
+        "duration(59.9)": "59 s",
+        "duration(3599)": "59 min",
+        "duration(7260)": "2 h 1 min",
+        "duration(90000)": "1 d 1 h",
+        "latency(null)": "\N{EN DASH}",
+        "latency(0.0042)": "4.2 ms",
+        "latency(0.42)": "420 ms",
+        "latency(1.25)": "1.3 s",
+        "latency(120)": "2 min",
+        "quantile({p99: null, count: 1}, 'p99')": "over 1 h",
+        "moment('2026-11-24T13:55:01.123Z')": "2026-11-24 13:55:01 UTC",
+        "counted(1, 'event', 'events')": "1 event",
+    }
+    tab = browser.tab()
+    tab.open(service.url)
+    assert tab.value(f"[{', '.join(words)}]") == list(words.values())
+    tab.close()
 
 
 @pytest.mark.parametrize("width", [320, 360, 1000])
@@ -302,8 +404,9 @@ def test_dark(browser: Chromium, service: Service) -> None:
 
 def test_read_aloud(browser: Chromium, service: Service) -> None:
     """Landmarks, headings in order, a chart in words, tables with headers, one polite region."""
-    tab = browser.tab(script=False)
+    tab = browser.tab()
     tab.open(service.url)
+    tab.wait(lambda: "All is well" in tab.text("#verdict"))
     nodes = spoken(tab)
     roles = [role for role, _, _ in nodes]
     for landmark in ("banner", "main", "contentinfo", "navigation"):
@@ -315,7 +418,7 @@ def test_read_aloud(browser: Chromium, service: Service) -> None:
     assert {"Links", "Events", "Backlog and latency", "Commands", "Changes"} <= regions
     charts = [name for role, name, _ in nodes if role in ("img", "image")]
     assert len(charts) == 1
-    assert charts[0].startswith("Events a second over the last 15 minutes")
+    assert charts[0].startswith("Events per second over the last 15 minutes")
     assert roles.count("table") == 4
     assert roles.count("rowheader") == len(
         tab.value("[...document.querySelectorAll('tbody th')].filter(one => one.checkVisibility())")
