@@ -1,9 +1,9 @@
-"""What a service manager is told: we are ready, what we do, we live, we end (sd_notify(3)).
+"""Reports to a service manager: ready, status, alive, stopping (sd_notify(3)).
 
 Laws:
 
-- Without NOTIFY_SOCKET, or with a kind of it that is not ours (vsock), nothing is sent.
-- The daemon never suffers from it: a manager that is gone or doesn't read is no error, and no call
+- Without NOTIFY_SOCKET, or with a kind of it that we don't know (vsock), nothing is sent.
+- It never disturbs the daemon: a manager that is gone or does not read is no error, and no call
   takes longer than a second.
 - Any thread may call; each call is one datagram.
 """
@@ -23,32 +23,32 @@ _MICROSECONDS: Final = 1_000_000
 
 
 class Notifier:
-    """Speaks to the manager that `env` names; `watchdog_interval` says how often to."""
+    """Reports to the manager that `env` names."""
 
     def __init__(self, env: Mapping[str, str]) -> None:
         self._address = _address(env.get("NOTIFY_SOCKET", ""))
         self.watchdog_interval: float | None = _interval(env)
-        """Seconds between two calls of `watchdog`; None if nobody waits for them.
+        """Seconds between two calls of `watchdog`; None if the manager wants none.
 
-        Half of what the manager allows, as sd_watchdog_enabled(3) recommends.
+        It is half of what the manager allows, as sd_watchdog_enabled(3) recommends.
         """
 
     def ready(self) -> None:
-        """Tell that the start is over; what is ordered after us may begin."""
+        """Report that the start is over; units that are ordered after us may begin."""
         self._send("READY=1")
 
     def status(self, text: str) -> None:
-        """Tell in one line what goes on, for `systemctl status`."""
+        """Report in one line what the daemon does, for `systemctl status`."""
         # A line break would begin another variable.
         line = " ".join(text.split()).encode("utf-8", "replace")[:_STATUS_BYTES]
         self._send(f"STATUS={line.decode('utf-8', 'ignore')}")
 
     def stopping(self) -> None:
-        """Tell that the stop has begun."""
+        """Report that the stop has begun."""
         self._send("STOPPING=1")
 
     def watchdog(self) -> None:
-        """Tell that all loops make progress; call it only if they do."""
+        """Report that all loops make progress; call it only if they do."""
         self._send("WATCHDOG=1")
 
     def _send(self, text: str) -> None:
@@ -60,7 +60,7 @@ class Notifier:
 
 
 def _address(name: str) -> str:
-    """A path as it is, `@name` as one of the abstract namespace (unix(7)); else ""."""
+    """Return a path as it is, `@name` in the abstract namespace (unix(7)), or ""."""
     if name.startswith("@"):
         return f"\0{name[1:]}"
     return name if name.startswith("/") else ""

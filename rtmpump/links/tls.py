@@ -1,4 +1,4 @@
-"""The client's side of TLS, alike for Slack and RabbitMQ: checked, and nothing older than 1.2."""
+"""The client's side of TLS, the same for Slack and RabbitMQ: checked, and at least TLS 1.2."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ _OLDEST: Final = ssl.TLSVersion.TLSv1_2
 
 
 def client_context(ca_file: str) -> ssl.SSLContext:
-    """Make a context that checks certificate and host name.
+    """Return a context that checks certificate and host name.
 
-    `ca_file` (PEM) stands in for the system's authorities; "" means these. Raises OSError.
+    Args:
+        ca_file: a PEM file that replaces the system's authorities; "" means the system's.
+
+    Raises:
+        OSError: the file can't be read, or it holds no certificates.
     """
     context = ssl.create_default_context(cafile=ca_file or None)
-    # What the system's policy asks for beyond this is kept.
+    # A stricter policy of the system stays in force.
     if context.minimum_version < _OLDEST:
         context.minimum_version = _OLDEST
     return context

@@ -1,13 +1,14 @@
-"""Many events in one write: the one place that knows what pika keeps to itself.
+"""Publishes many events in one write; the only file that uses private parts of pika.
 
 Laws:
 
-- The broker can't tell the difference: `EventFrames` writes what pika would write, and what it
-  leaves to pika is written by pika, in its place among the others.
-- Used are `Connection._output_marshaled_frames`, and that `basic_publish` on a channel in confirm
-  mode does nothing but write. `tests/links/test_fast_publish.py` fails when that changes.
-- Each channel is tried first, without a byte written. Fails that, then pika publishes one by one:
-  slower, and the same for everybody else.
+- The broker sees no difference. `EventFrames` writes the bytes that pika would write; an event that
+  it leaves to pika is written by pika, at its place among the others.
+- Two things of pika are used: `Connection._output_marshaled_frames`, and that `basic_publish` on a
+  channel in confirm mode only writes. `tests/links/rabbitmq/test_batch_publish.py` fails when that
+  changes.
+- Each channel is checked first, without writing a byte. If the check fails, pika publishes the
+  events one by one: slower, but with the same result.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from rtmpump.links.rabbitmq.event_frames import EventFrames
 from rtmpump.links.rabbitmq.event_properties import event_properties
 
 _FRAMES: Final = 3  # method, header, body
-# pika copies what is left of a block after each send, and TLS sends 16 KiB at a time.
+# pika copies the rest of a block after each send, and TLS sends 16 KiB at a time.
 _BLOCK: Final = 64 << 10
 _SAMPLES: Final = tuple(
     Route("message.bot_message", "message", "m:T:C:1.2:x", 1_700_000_000_123, seq, "T", "U", *words)
@@ -35,14 +36,14 @@ _SAMPLES: Final = tuple(
 _log = log.get("publisher")
 
 
-class FastPublish:
+class BatchPublisher:
     """Publishes events to one exchange on one open channel."""
 
     def __init__(self, channel: Channel, exchange: str, mandatory: bool) -> None:
         self._channel = channel
         self._exchange = exchange
         self._mandatory = mandatory
-        # The types of pika's stubs leave out what is private.
+        # The stubs of pika have no types for private members.
         self._connection: Any = channel.connection
         self._frames = EventFrames(
             channel.channel_number, channel.connection.params.frame_max, exchange, mandatory
@@ -50,9 +51,9 @@ class FastPublish:
         self.is_fast = self._try()
 
     def publish(self, events: Iterable[tuple[Route, bytes]]) -> None:
-        """Publish all in order; each one's delivery tag is one higher than that of the one before.
+        """Publish all in order; each delivery tag is one higher than the one before.
 
-        Raises what `basic_publish` raises for a channel that is closed.
+        Raises what `basic_publish` raises for a closed channel.
         """
         if not (self.is_fast and self._channel.is_open):
             for name, body in events:
@@ -84,7 +85,7 @@ class FastPublish:
         )
 
     def _try(self) -> bool:
-        """Whether this pika writes what we would write, and has what we use."""
+        """Return whether this pika writes our bytes, and has the private parts that we use."""
         try:
             for name in _SAMPLES:
                 made = self._frames.pieces(name, b"{}")

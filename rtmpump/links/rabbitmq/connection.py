@@ -2,12 +2,12 @@
 
 Laws:
 
-- All of pika is here. What it raises is translated here, and above this file nobody sees it.
-- Only `call` may be used from another thread; it brings a function to the thread of `run`.
-- A channel that the broker closes ends the whole run, with the reason: both pumps then begin
-  again from what is certain (the spool, the queue), which is the path they know best.
-- An exception in a callback of ours is a fault of ours: it comes out of `run` as it is, and is
-  never taken for a broken connection.
+- pika's exceptions are translated here; no file above this one sees them.
+- Only `call` may be used from another thread. It runs a function on the thread of `run`.
+- A channel that the broker closes ends the whole run, with the reason. Both pumps then begin again
+  from what is certain (the spool, the queue). That is the path of every restart.
+- An exception in one of our callbacks is a bug of ours. `run` raises it as it is; it is never taken
+  for a broken connection.
 
 What must not live here: what is published, when, and what a confirm means.
 """
@@ -30,7 +30,7 @@ from pika.spec import Basic
 from rtmpump.config import Broker, Secret
 from rtmpump.core.routes import Route
 from rtmpump.errors import ConfigError, LinkError
-from rtmpump.links.rabbitmq.batch_publish import FastPublish
+from rtmpump.links.rabbitmq.batch_publish import BatchPublisher
 from rtmpump.links.rabbitmq.errors import closed_by_broker, translated
 from rtmpump.links.rabbitmq.tolerant_reading import TolerantConnection
 from rtmpump.links.rabbitmq.topology import Binding, Exchange, Item, Queue
@@ -43,7 +43,7 @@ _CLOSE_TIMEOUT: Final = 2.0
 
 
 class Delivery(NamedTuple):
-    """One message that a consumer was given; `redelivered` says that it was delivered before."""
+    """One message for a consumer; `redelivered` says that it was delivered before."""
 
     tag: int
     redelivered: bool
@@ -52,22 +52,22 @@ class Delivery(NamedTuple):
 
 
 class ConnectionListener(Protocol):
-    """What a pump does with its connection; all of it is called on the thread of `run`."""
+    """What a connection calls back, always on the thread of `run`."""
 
     def ready(self) -> None:
-        """The channel is open and confirms are on."""
+        """Begin: the channel is open and confirms are on."""
 
     def settled(self, tag: int, multiple: bool, ok: bool) -> None:
-        """The broker's `basic.ack` (`ok`) or `basic.nack` for publishes up to, or just, `tag`."""
+        """Take the broker's `basic.ack` (`ok`) or `basic.nack` for `tag`, or for all up to it."""
 
     def returned(self, properties: Properties) -> None:
-        """No queue took a mandatory message; this comes before its ack."""
+        """Take back a mandatory message that no queue took; its ack comes after this."""
 
     def delivered(self, delivery: Delivery) -> None:
-        """A message for our consumer."""
+        """Take a message for our consumer."""
 
     def blocked(self, is_blocked: bool) -> None:
-        """The broker has an alarm and takes no publishes (`connection.blocked`), or is well."""
+        """Learn whether the broker has an alarm and takes no publishes (`connection.blocked`)."""
 
 
 class BrokerConnection:
@@ -83,7 +83,7 @@ class BrokerConnection:
         self._ended = False
         self._connection: TolerantConnection | None = None
         self._channel: Channel | None = None
-        self._fast: dict[tuple[str, bool], FastPublish] = {}
+        self._fast: dict[tuple[str, bool], BatchPublisher] = {}
         self._closing = False
         self._end: LinkError | None = None
         self._crash: BaseException | None = None
@@ -91,7 +91,11 @@ class BrokerConnection:
         self.node = ""
 
     def run(self) -> None:
-        """Connect and serve until `close` was called (returns) or the link ended (LinkError)."""
+        """Connect and serve until `close` is called.
+
+        Raises:
+            LinkError: the link ended; its `held` says for how long it had been up.
+        """
         nodes = [parameters(url, self._broker, self._link) for url in self._broker.urls]
         loop = IOLoop()
         try:
@@ -117,9 +121,9 @@ class BrokerConnection:
             raise self._end
 
     def call(self, function: Callable[[], None]) -> None:
-        """Have `function` called soon on the thread of `run`; from any thread.
+        """Call `function` soon on the thread of `run`; may be used from any thread.
 
-        Before the run it is kept, once, until the loop turns: a stop must also end a connection
+        Before the run it is kept, once, until the loop starts: a stop must also end a connection
         that is still being made. After the run nothing happens.
         """
         with self._lock:
@@ -129,21 +133,21 @@ class BrokerConnection:
                 self._early.append(function)
 
     def later(self, delay: float, function: Callable[[], None]) -> Callable[[], None]:
-        """Have `function` called in `delay` seconds; gives a function that takes this back."""
+        """Call `function` in `delay` seconds; return a function that cancels this."""
         loop = self._running()
         handle = loop.call_later(delay, self._guarded(function))
         return lambda: loop.remove_timeout(handle)
 
     def close(self) -> None:
-        """End the run in order, within two seconds; a second call does nothing.
+        """End the run in good order, within two seconds; a second call does nothing.
 
-        On the thread of `run`.
+        Only on the thread of `run`.
         """
         if self._closing or self._end is not None:
             return
         self._closing = True
         if self._connection is None:
-            # pika can't break off a handshake (an assertion of its own fails).
+            # pika can't abort a handshake: one of its assertions fails.
             self._stop_loop()
             return
         self._running().call_later(_CLOSE_TIMEOUT, self._stop_loop)
@@ -151,7 +155,7 @@ class BrokerConnection:
             self._connection.close()
 
     def fail(self, reason: str, detail: str, *, at_once: bool = False) -> None:
-        """End the run with this reason, as if the connection had broken. On the thread of `run`."""
+        """End the run with this reason, as if the connection had broken; on the thread of `run`."""
         self._finish(LinkError(self._link, reason, detail, at_once=at_once))
 
     def publish(
@@ -166,14 +170,14 @@ class BrokerConnection:
         """Publish events (each with its body) in order, as `publish` would, in one write."""
         fast = self._fast.get((exchange, mandatory))
         if fast is None:
-            fast = FastPublish(self._open_channel(), exchange, mandatory)
+            fast = BatchPublisher(self._open_channel(), exchange, mandatory)
             self._fast[exchange, mandatory] = fast
         fast.publish(events)
 
     def declare(self, items: Iterable[Item], *, passive: bool, done: Callable[[], None]) -> None:
-        """Declare all in order, then call `done`; the broker's refusal ends the run.
+        """Declare all in order, then call `done`; a refusal of the broker ends the run.
 
-        `passive` only asks whether exchanges and queues are there; bindings can't be asked for.
+        With `passive` it only asks whether exchanges and queues exist; AMQP can't ask for bindings.
         """
         channel = self._open_channel()
         asked = [item for item in items if not (passive and isinstance(item, Binding))]
@@ -185,7 +189,7 @@ class BrokerConnection:
             done()
 
     def consume(self, queue: str, prefetch: int) -> None:
-        """Begin to consume with manual acks; a cancel by the broker ends the run."""
+        """Consume with manual acks; a cancel by the broker ends the run."""
         channel = self._open_channel()
         channel.add_on_cancel_callback(
             self._guarded(
@@ -196,7 +200,7 @@ class BrokerConnection:
         channel.basic_consume(queue, self._guarded(self._delivered), consumer_tag=_consumer(queue))
 
     def cancel(self, queue: str, done: Callable[[], None]) -> None:
-        """Take no more deliveries; those under way still come before `done`."""
+        """Stop consuming; deliveries under way still come before `done`."""
         self._open_channel().basic_cancel(_consumer(queue), self._guarded(lambda _frame: done()))
 
     def ack(self, tag: int) -> None:
@@ -224,7 +228,7 @@ class BrokerConnection:
         return self._channel
 
     def _guarded(self, function: Callable[..., None]) -> Callable[..., None]:
-        """Keep what a callback raises from pika, which would take it for a broken connection."""
+        """Keep a callback's exception from pika, which would take it for a broken connection."""
 
         def guarded(*args: Any) -> None:
             if self._crash is not None:
@@ -232,7 +236,7 @@ class BrokerConnection:
             try:
                 function(*args)
             except (amqp.ChannelWrongStateError, amqp.ConnectionWrongStateError) as error:
-                # The close came first; its own callback is on the way, with the reason.
+                # The channel closed first; the callback that knows the reason comes next.
                 self._finish(LinkError(self._link, "closed", str(error), at_once=True))
             except LinkError as error:
                 self._finish(error)
@@ -264,7 +268,7 @@ class BrokerConnection:
         connection.add_on_connection_unblocked_callback(
             self._guarded(lambda *_: self._listener.blocked(False))
         )
-        # pika's own deadline is over now, and a broker can also fall silent here.
+        # pika's own deadline ends here, but a broker can also fall silent from now on.
         self.later(CONNECT_TIMEOUT, self._expect_channel)
         connection.channel(on_open_callback=self._guarded(self._channel_open))
 
@@ -306,16 +310,16 @@ class BrokerConnection:
         self._finish(translated(self._link, error))
 
     def _refused(self, error: BaseException) -> LinkError:
-        """Say why no node could be reached, each node in a few words."""
+        """Say why no node could be reached: the nodes, and what each one answered."""
         causes = getattr(error, "exceptions", None) or (error,)
         lost = [translated(self._link, getattr(cause, "exception", cause)) for cause in causes]
         nodes = [f"{url.host}:{url.port}" for url in map(_plain_parameters, self._broker.urls)]
         details = list(dict.fromkeys(one.detail for one in lost))
-        told = f"{', '.join(nodes)}: {'; '.join(details)}"
-        return LinkError(self._link, lost[-1].reason, told)
+        detail = f"{', '.join(nodes)}: {'; '.join(details)}"
+        return LinkError(self._link, lost[-1].reason, detail)
 
     def _close_socket(self) -> None:
-        """Free the socket of a peer that never answered our close; pika has no public way."""
+        """Close the socket of a peer that never answered our close; pika has no public way."""
         connection = self._connection
         if connection is None or connection.is_closed:
             return
@@ -326,7 +330,11 @@ class BrokerConnection:
 
 
 def parameters(url: Secret, broker: Broker, name: str) -> pika.URLParameters:
-    """Make pika's parameters for one node; ConfigError for what only pika and TLS can check."""
+    """Make pika's parameters for one node.
+
+    Raises:
+        ConfigError: something that only pika or TLS can check is wrong.
+    """
     node = _plain_parameters(url)
     node.heartbeat = broker.heartbeat
     node.socket_timeout = CONNECT_TIMEOUT
@@ -345,7 +353,7 @@ def _plain_parameters(url: Secret) -> pika.URLParameters:
     try:
         return pika.URLParameters(url.reveal())
     except Exception:
-        # What pika says may quote the URL, and with it the password.
+        # pika's own text may quote the URL, and with it the password.
         raise ConfigError(
             "is no AMQP URL", key="broker.url", fix="write amqp://user:password@host:5672/vhost"
         ) from None

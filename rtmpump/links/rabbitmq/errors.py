@@ -1,4 +1,4 @@
-"""What pika and the broker say went wrong, as a LinkError with one word and one line."""
+"""Translates what pika and the broker report into a LinkError: one word and one line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pika.adapters.utils import connection_workflow as workflow
 from rtmpump.errors import LinkError
 
 TOO_LARGE: Final = "content_too_large"
-"""The reason when a message is larger than the broker's `max_message_size`."""
+"""The reason for a message that is larger than the broker's `max_message_size`."""
 
 _REASON_OF_CODE: Final = {
     311: TOO_LARGE,
@@ -30,7 +30,7 @@ _REASON_OF_CODE: Final = {
 
 
 def closed_by_broker(link: str, code: int, text: str) -> LinkError:
-    """Name the code and say what to do about it; what is gone (404) is declared again at once."""
+    """Return the error for a reply code, with a fix; after a 404 the next try is at once."""
     reason = _REASON_OF_CODE.get(code, f"code_{code}")
     hint = ""
     if code == 406 and "message size" in text:
@@ -45,7 +45,7 @@ def closed_by_broker(link: str, code: int, text: str) -> LinkError:
 
 
 def translated(link: str, error: BaseException) -> LinkError:
-    """Say in one word and one line what became of a connection."""
+    """Return the error for what pika raised: one word, and one line."""
     match error:
         case amqp.ConnectionClosedByBroker() | amqp.ChannelClosedByBroker():
             return closed_by_broker(link, error.reply_code, error.reply_text)
@@ -72,6 +72,6 @@ def translated(link: str, error: BaseException) -> LinkError:
         case TimeoutError() | workflow.AMQPConnectorStackTimeout():
             return LinkError(link, "timeout", "no answer in time")
         case amqp.StreamLostError() | amqp.AMQPConnectionError() | OSError():
-            told = str(error) or type(error).__name__
-            return LinkError(link, "lost", told, at_once=True)
+            detail = str(error) or type(error).__name__
+            return LinkError(link, "lost", detail, at_once=True)
     return LinkError(link, "lost", repr(error), at_once=True)

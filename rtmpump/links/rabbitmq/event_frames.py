@@ -1,13 +1,14 @@
-"""Events as AMQP frames: what is the same from event to event is encoded once.
+"""Events as AMQP frames: the part that many events share is encoded only once.
 
 Laws:
 
 - It writes, byte for byte, what pika's `basic_publish` writes for `event_properties`.
-- What has no place in a template is `None`, and pika itself publishes it: no body, or one that
-  needs more than one frame, or a time of receipt that nobody would expect, or further headers.
+- `pieces` returns None for an event that does not fit a template, and pika publishes it: an event
+  without a body, with a body of more than one frame, with an impossible time of receipt, or with
+  further headers.
 
-About half of what an event once cost went into its properties. The layout is that of AMQP 0-9-1
-(§2.3.5 frames, §4.2.5.5 tables); no connection is known here.
+Before, the properties took about half of the time of an event. The layout is that of AMQP 0-9-1
+(§2.3.5 frames, §4.2.5.5 tables). No connection is known here.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ _TEMPLATES_MAX: Final = 4096
 
 
 class _Template(NamedTuple):
-    """The pieces between which an event's own values stand, and the size of the header without."""
+    """The bytes around an event's own values, and the size of its header without them."""
 
     start: bytes
     table: bytes
@@ -67,7 +68,7 @@ class EventFrames:
         self._wide: dict[tuple[str, ...], _Template] = {}
 
     def pieces(self, name: Route, body: bytes) -> tuple[bytes, ...] | None:
-        """Give the three frames of one event (method, header, body), to be joined; see the laws."""
+        """Return the three frames of one event (method, header, body), to be joined, or None."""
         if name.facts:
             return None
         seq, received, body_size = name.seq, name.received_ms, len(body)

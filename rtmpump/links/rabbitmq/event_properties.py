@@ -14,7 +14,7 @@ APP_ID: Final = "rtmpump"
 
 
 def event_properties(name: Route) -> pika.BasicProperties:
-    """Make the properties of one event; its headers are those of the route itself."""
+    """Return the properties of one event; its headers are those of its route."""
     return pika.BasicProperties(
         content_type=CONTENT_TYPE,
         delivery_mode=DELIVERY_MODE,

@@ -1,9 +1,9 @@
-"""Reading frames of the broker that pika can't: one message must never end a connection for ever.
+"""Reads frames that pika can't read: no message may end the connection again and again.
 
-Headers are whatever a producer put there, and RabbitMQ passes on what pika does not read: a time
-past the year 9999, lists in lists a thousand deep. pika ends the connection then, the message is
-delivered again, and so on. Here such headers are read as none: nobody needs them, and all else of
-the message is as it was.
+A producer can put anything into headers, and RabbitMQ passes on what pika can't read: a time past
+the year 9999, or lists nested a thousand deep. pika then ends the connection, the message is
+delivered again, and so on for ever. Here such headers are dropped; the rest of the message stays as
+it is.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _TEXTS_BEFORE: Final = (
 
 
 class TolerantConnection(SelectConnection):
-    """pika's, but it also takes messages with headers that pika can't read."""
+    """Is pika's connection, but also takes messages with headers that pika can't read."""
 
-    # pika's own affair, which its types don't tell; a test holds that it is still there.
+    # Private to pika, and not in its types; a test checks that it is still there.
     _frame_buffer: bytes
 
     def _read_frame(self) -> Any:
@@ -40,9 +40,10 @@ class TolerantConnection(SelectConnection):
 
 
 def without_headers(data: bytes) -> tuple[int, frame.Header] | None:
-    """Read the whole frame that `data` begins with and leave out its `headers`.
+    """Read the frame at the beginning of `data` without its `headers`.
 
-    Gives its size and the frame; None where it is no content header frame that has any.
+    Returns:
+        Its size in bytes and the frame; None if it is no content header frame with headers.
     """
     kind, channel, size = struct.unpack_from(">BHL", data)
     if kind != spec.FRAME_HEADER:

@@ -1,11 +1,12 @@
-"""What is declared in RabbitMQ, as data: exchanges, queues and bindings in the order they need.
+"""What is declared in RabbitMQ, as data: exchanges, queues and bindings, in the order they need.
 
 Laws:
 
-- Nothing here connects: `rabbit` declares it, `rtmpump topology` prints it, and both say the same.
-- All of it is durable and nothing is auto-delete, internal or exclusive; so no field says so.
-- An argument that changes here closes the channel with 406 wherever the old one is declared: such
-  a change needs a line in the changelog that says what to do.
+- Nothing here connects. `connection` declares it and `rtmpump topology` prints it, so both say the
+  same.
+- Everything is durable; nothing is auto-delete, internal or exclusive. So no field says so.
+- If an argument changes here, the broker closes the channel with 406 wherever the old one is
+  declared. Such a change needs a line in the changelog that says what to do.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from rtmpump.config import Broker, Config, Events, Outbound
 from rtmpump.core.event_types import TYPES
 
 TYPES_MAX: Final = 512
-"""How many type exchanges there may be; events of further types go to the events exchange alone."""
+"""The most type exchanges; events of further types go to the events exchange only."""
 
 _UNROUTED_MESSAGES: Final = 100_000
 _UNROUTED_TTL_MS: Final = 7 * 24 * 3600 * 1000
-# RabbitMQ 4 dead-letters from a quorum queue after 20 redeliveries unless told otherwise, and a
+# By default RabbitMQ 4 dead-letters from a quorum queue after 20 redeliveries, and a
 # pump that is restarted often would lose commands to that; `outbound.max_attempts` decides.
 _NO_DELIVERY_LIMIT: Final = 1_000_000
 
@@ -45,7 +46,7 @@ class Queue(NamedTuple):
 
 
 class Binding(NamedTuple):
-    """From the exchange `source` to a queue or another exchange; it has no arguments."""
+    """A binding of the exchange `source` to a queue or another exchange, without arguments."""
 
     source: str
     destination: str
@@ -57,7 +58,7 @@ Item: TypeAlias = Exchange | Queue | Binding
 
 
 def events(events: Events) -> list[Item]:
-    """Return all that the events need; each item comes after those that it names."""
+    """Return what the events need; each item comes after those that it names."""
     documented = (item for type in TYPES for item in for_type(events, type))
     return [*_unrouted(events), _events_exchange(events), *_stream(events), *documented]
 
@@ -65,8 +66,8 @@ def events(events: Events) -> list[Item]:
 def for_type(events: Events, type: str) -> list[Item]:
     """Return the exchange of one event type, as `Route.type` has it, and its binding.
 
-    Nothing where there is to be none: `events.type_exchange` is "", or its name for this type is
-    that of another exchange of ours, or one that RabbitMQ keeps for itself ("amq.").
+    Return nothing if there is to be none: `events.type_exchange` is "", or the name for this type
+    belongs to another exchange of ours, or RabbitMQ reserves it ("amq.").
     """
     name = events.type_exchange.replace("{type}", type)
     if name in ("", events.exchange, events.unrouted) or name.startswith("amq."):
@@ -82,7 +83,7 @@ def for_type(events: Events, type: str) -> list[Item]:
 
 
 def outbound(outbound: Outbound) -> list[Item]:
-    """Return the queue of the commands and that of the dead ones, which must be there first."""
+    """Return the queue of the dead commands, which must exist first, and that of the commands."""
     dead: Arguments = {"x-queue-type": "quorum", "x-delivery-limit": _NO_DELIVERY_LIMIT}
     return [
         Queue(outbound.dead_queue, dead),
@@ -104,7 +105,7 @@ def outbound(outbound: Outbound) -> list[Item]:
 
 
 def lock(name: str) -> Queue:
-    """Return the queue by which two pumps elect the active one; what is in it is of no worth."""
+    """Return the queue by which two pumps elect the active one; its messages have no value."""
     return Queue(
         name,
         {
@@ -130,7 +131,7 @@ def definitions(config: Config) -> dict[str, Any]:
 
 
 def describe(config: Config) -> list[str]:
-    """Return the same for people, one line each; the exchanges of event types share one line."""
+    """Return the same for people, one line each; all exchanges of event types share one line."""
     of_types = [item for type in TYPES for item in for_type(config.events, type)]
     lines = [f"vhost {_vhost(config.broker)}"]
     lines += [_line(item) for item in _all(config) if item not in of_types]
@@ -148,7 +149,7 @@ def _events_exchange(events: Events) -> Exchange:
 
 
 def _unrouted(events: Events) -> Iterator[Item]:
-    """What no queue takes, kept for a while and never without bound."""
+    """Yield what keeps events that no queue takes: for a limited time, and up to a limit."""
     name = events.unrouted
     if not name:
         return
@@ -166,7 +167,7 @@ def _unrouted(events: Events) -> Iterator[Item]:
 
 
 def _stream(events: Events) -> Iterator[Item]:
-    """A stream that keeps all events; it takes each of them, so none is unrouted beside it."""
+    """Yield the stream that keeps all events; with it no event is ever unrouted."""
     if not events.stream:
         return
     yield Queue(events.stream, {"x-queue-type": "stream", "x-max-age": events.stream_max_age})
@@ -216,11 +217,11 @@ def _line(item: Item) -> str:
         to = f"{item.destination_kind} {item.destination}"
         return f'binding {item.source} -> {to} with "{item.routing_key}"'
     if isinstance(item, Exchange):
-        return f"exchange {item.name} {item.kind}{_told(item.arguments)}"
-    return f"queue {item.name}{_told(item.arguments)}"
+        return f"exchange {item.name} {item.kind}{_in_words(item.arguments)}"
+    return f"queue {item.name}{_in_words(item.arguments)}"
 
 
-def _told(arguments: Arguments) -> str:
+def _in_words(arguments: Arguments) -> str:
     return "".join(f" {key}={_value(value)}" for key, value in arguments.items())
 
 

@@ -1,4 +1,4 @@
-"""Which event types have their exchange, and what a new type needs.
+"""Which event types have their exchange, and what to declare for a new one.
 
 What must not live here: how anything is declared, and the connection.
 """
@@ -15,9 +15,9 @@ _log = log.get("publisher")
 
 
 class TypeExchanges:
-    """The types whose exchange is there, and how to make the exchange of another.
+    """The event types whose exchange exists.
 
-    `known` holds the types that need nothing before their events are published.
+    `known` holds the types that need no declaration before their events are published.
     """
 
     def __init__(self, config: Config) -> None:
@@ -25,36 +25,36 @@ class TypeExchanges:
         self._declares = config.broker.declare == "active" and bool(config.events.type_exchange)
         self._later: list[str] = []
         self.known = {UNKNOWN, *TYPES} if self._declares else _Everything()
-        self._told = False
+        self._is_reported = False
 
     def items(self) -> list[topology.Item]:
-        """The exchanges of all types beyond the documented ones, for a new connection."""
+        """Return the exchanges of all types beyond the documented ones, for a new connection."""
         events = self._config.events
         return [item for type in self._later for item in topology.for_type(events, type)]
 
     def learn(self, type: str) -> list[topology.Item]:
-        """Count a new type as known; gives what must be declared before it is published."""
+        """Add a new type; return what must be declared before its events are published."""
         if len(self.known) >= topology.TYPES_MAX:
-            self._tell_too_many(type)
+            self._report_too_many(type)
             return []
         self.known.add(type)
         self._later.append(type)
         return topology.for_type(self._config.events, type)
 
     def do_without(self, type: str) -> None:
-        """Its exchange can't be declared; its events go to the events exchange alone."""
+        """Forget the exchange of a type: it can't be declared, so the events exchange must do."""
         self._later.remove(type)
 
-    def _tell_too_many(self, type: str) -> None:
-        if not self._told:
-            self._told = True
+    def _report_too_many(self, type: str) -> None:
+        if not self._is_reported:
+            self._is_reported = True
             _log.warning(
                 "types.too_many", limit=topology.TYPES_MAX, type=type, fix="bind to events.exchange"
             )
 
 
 class _Everything(set[str]):
-    """Knows every type: for those who declare their exchanges themselves, or want none."""
+    """Contains every type: for users who declare their exchanges themselves, or want none."""
 
     def __contains__(self, _type: object) -> bool:
         return True

@@ -14,7 +14,7 @@ from pika.exceptions import ChannelWrongStateError
 
 from rtmpump.core.routes import Route, route
 from rtmpump.links.rabbitmq import batch_publish, event_frames
-from rtmpump.links.rabbitmq.batch_publish import FastPublish
+from rtmpump.links.rabbitmq.batch_publish import BatchPublisher
 from rtmpump.links.rabbitmq.event_properties import event_properties
 
 pytestmark = pytest.mark.quick
@@ -85,7 +85,7 @@ def by_pika(events: list[tuple[Route, bytes]], mandatory: bool) -> tuple[bytes, 
 def by_us(events: list[tuple[Route, bytes]], mandatory: bool) -> tuple[bytes, int, int]:
     """What we write for them, and count."""
     connection, channel = opened()
-    fast = FastPublish(channel, "ex", mandatory)
+    fast = BatchPublisher(channel, "ex", mandatory)
     assert fast.is_fast
     assert connection.take() == (b"", 0, 0), "the self-check wrote something"
     fast.publish(events)
@@ -146,14 +146,14 @@ def test_a_publish_does_nothing_but_write() -> None:
 def test_usual_events_take_the_fast_way() -> None:
     """A chunk of them is one write; else the comparison above would prove nothing."""
     connection, channel = opened()
-    FastPublish(channel, "ex", True).publish([(USUAL, b"{}")] * 100)
+    BatchPublisher(channel, "ex", True).publish([(USUAL, b"{}")] * 100)
     assert len(connection.written) == 1
 
 
 def test_a_write_is_bounded() -> None:
     """pika keeps what it can't send: a big chunk goes to it in blocks."""
     connection, channel = opened()
-    FastPublish(channel, "ex", True).publish([(USUAL, b"b" * 4000)] * 100)
+    BatchPublisher(channel, "ex", True).publish([(USUAL, b"b" * 4000)] * 100)
     assert len(connection.written) > 4
     assert max(map(len, connection.written)) < batch_publish._BLOCK + 2 * FRAME_MAX
 
@@ -178,7 +178,7 @@ def test_templates_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_closed_channel_raises() -> None:
     """As with pika itself, and nothing is written."""
     connection, channel = opened()
-    fast = FastPublish(channel, "ex", True)
+    fast = BatchPublisher(channel, "ex", True)
     private(channel)._set_state(Channel.CLOSED)
     with pytest.raises(ChannelWrongStateError):
         fast.publish([(USUAL, b"{}")])
@@ -197,7 +197,7 @@ def test_a_pika_that_changed_is_found_and_used_as_it_is(
         monkeypatch.setattr(pika.spec.BasicProperties, "FLAG_APP_ID", 1 << 1)
     else:
         monkeypatch.setattr(pika.frame.Header, "marshal", None)
-    fast = FastPublish(channel, "ex", True)
+    fast = BatchPublisher(channel, "ex", True)
     assert not fast.is_fast
     monkeypatch.undo()
     chunk = [(USUAL, b"{}"), (_with_seq(2), b"")]
