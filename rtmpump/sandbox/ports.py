@@ -1,8 +1,8 @@
-"""Ports of 127.0.0.1 that nothing else will take while a sandbox service is down.
+"""Ports of 127.0.0.1 that no other program takes while a sandbox service is down.
 
-A port of the kernel's ephemeral range is a trap: while its server restarts, an outgoing connection
-can get it as its own port, and a client that keeps trying can even connect to itself. So ports are
-taken from outside that range.
+A port of the kernel's ephemeral range is a trap: while its server restarts, the kernel can give it
+to an outgoing connection, and a client that tries again and again can even connect to itself. So
+ports are chosen outside that range.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _TRIES = 200
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A TCP port of `host` that is free now and is never given to outgoing connections.
+    """Return a TCP port of `host` that is free now and is never given to outgoing connections.
 
     Raises:
         OSError: no free port was found, or `host` is not an address of this machine.

@@ -1,12 +1,13 @@
 """The file of the spool: its lock, its tables, its checksums, and what SQLite's errors mean.
 
 Laws:
-- Whoever opens the file holds `path.lock` first. That file is never renamed, so the lock holds on
-  while a damaged spool is being replaced; SQLite's own lock goes with the inode and would not.
-- A connection is handed out only if the file is ours, of a version we know, and `quick_check` finds
-  it sound.
-- SQLite's errors are translated here: a disk that refused is SpoolFailed, a file that can't be
-  right is SpoolCorrupt. Nothing here repairs; `spool.repair` does.
+- A process takes `path.lock` before it opens the file. That lock file is never renamed, so the lock
+  stays valid while a damaged spool is replaced; SQLite's own lock belongs to the inode and would
+  not.
+- `connect` returns a connection only if the file is ours, has a version that we know, and
+  `quick_check` finds it sound.
+- SQLite's errors are translated here: a failing disk is SpoolFailed, a damaged file is
+  SpoolCorrupt. Nothing here repairs; `spool.repair` does.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _ROWS_AT_ONCE = 64
 _INSERT_MANY = INSERT + ", (?, ?, ?, ?, ?)" * (_ROWS_AT_ONCE - 1)
 _APPLICATION_ID = 0x72746D70  # "rtmp"
 _VERSION = 1
-# Of a file that holds an origin with a `source`; without one it stays readable for older versions.
+# A file with an origin that has a `source`; without one it stays readable for older versions.
 _SOURCED = 2
 _SOURCE_MARK = "/"
 _SHRINK_PAGES = 1024
@@ -45,7 +46,7 @@ _PRAGMAS = (
     "mmap_size=0",
     # Debian builds SQLite with secure_delete on.
     "secure_delete=OFF",
-    # Of use on macOS only, where fsync alone does not reach the disk.
+    # Only for macOS, where fsync alone does not reach the disk.
     "fullfsync=ON",
     "checkpoint_fullfsync=ON",
     f"wal_autocheckpoint={_CHECKPOINT_PAGES}",
@@ -63,7 +64,7 @@ _SCHEMA = (
 _DAMAGE = {
     sqlite3.SQLITE_CORRUPT,
     sqlite3.SQLITE_NOTADB,
-    # Our statements are right: no such table, a seq twice and the like mean a wrong file.
+    # Our statements are right, so "no such table", a seq twice and the like mean a damaged file.
     sqlite3.SQLITE_ERROR,
     sqlite3.SQLITE_CONSTRAINT,
 }
@@ -73,7 +74,7 @@ _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 class Origin(NamedTuple):
     """Where an event came from: team id, own user id, and the epoch that its `seq` belongs to.
 
-    `source` says how to read the body: "" for a frame of RTM.
+    `source` says how to read the body; "" means a frame of RTM.
     """
 
     team: str
@@ -83,7 +84,7 @@ class Origin(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One event; `received_ms` is Unix time in milliseconds, `body` the frame as it came."""
+    """One event: `received_ms` is Unix time in milliseconds, `body` the frame as Slack sent it."""
 
     seq: int
     received_ms: int
@@ -92,9 +93,9 @@ class Row(NamedTuple):
 
 
 class SpoolState(NamedTuple):
-    """The one row that outlives trimming: `trimmed` is the greatest seq that was deleted.
+    """The one row that is never deleted; `trimmed` is the greatest seq that was deleted.
 
-    On disk the watermark's column is `complete_until_ms`: files of older versions have it so.
+    On disk the column of the watermark is `complete_until_ms`, as in files of older versions.
     """
 
     epoch: str
@@ -104,17 +105,17 @@ class SpoolState(NamedTuple):
 
 
 def new_epoch() -> str:
-    """A random name for one life of a spool file: 16 hex digits."""
+    """Return a random name for one life of a spool file: 16 hex digits."""
     return secrets.token_hex(8)
 
 
 def event_crc(seq: int, received_ms: int, origin: int, body: bytes) -> int:
-    """CRC-32 of the body, begun with the numbers beside it: a row vouches for all of itself."""
+    """Return the CRC-32 of a whole row: of the body, started with the numbers beside it."""
     return zlib.crc32(body, (seq + received_ms * 31 + origin * 1009) % 4294967291)
 
 
 def is_sound(seq: Any, received_ms: Any, origin: Any, crc: Any, body: Any) -> bool:
-    """Whether a row is what was written; values of any type may come out of a damaged file."""
+    """Return whether a row is as it was written; a damaged file may give values of any type."""
     try:
         return bool(event_crc(seq, received_ms, origin, body) == crc)
     except (TypeError, ValueError, OverflowError):
@@ -122,17 +123,17 @@ def is_sound(seq: Any, received_ms: Any, origin: Any, crc: Any, body: Any) -> bo
 
 
 def row_crc(*values: object) -> int:
-    """CRC-32 of the few values of a state or origin row."""
+    """Return the CRC-32 of the few values of a state or origin row."""
     return zlib.crc32(repr(values).encode())
 
 
 def beside(path: Path, suffix: str) -> Path:
-    """The file of that name plus a suffix, as SQLite names its own (`-wal`)."""
+    """Return the path with a suffix after its name, as SQLite names its own files (`-wal`)."""
     return path.with_name(path.name + suffix)
 
 
 def file_size(path: Path) -> int:
-    """Bytes, 0 if there is no such file."""
+    """Return the size in bytes, 0 if there is no such file."""
     try:
         return os.stat(path).st_size
     except FileNotFoundError:
@@ -140,7 +141,7 @@ def file_size(path: Path) -> int:
 
 
 def is_empty(path: Path) -> bool:
-    """Whether SQLite takes the file for empty; one byte is nothing to it (`unixFileSize`)."""
+    """Return whether SQLite takes the file for empty; one byte is empty too (`unixFileSize`)."""
     return file_size(path) <= 1
 
 
@@ -155,7 +156,7 @@ def require_free(db: sqlite3.Connection, path: Path, size: int) -> None:
 
 
 def sync_path(path: Path) -> None:
-    """fsync a file, or a folder (after a rename or a new file in it)."""
+    """Call fsync for a file, or for a folder (after a rename or a new file in it)."""
     opened = os.open(path, os.O_RDONLY)
     try:
         os.fsync(opened)
@@ -176,7 +177,7 @@ def faults(path: Path) -> Iterator[None]:
 
 @contextmanager
 def transaction(db: sqlite3.Connection, path: Path) -> Iterator[None]:
-    """All or nothing, for a write. Where COMMIT fails SQLite mostly has rolled back already."""
+    """Write all or nothing. When COMMIT fails, SQLite has mostly rolled back already."""
     with faults(path):
         db.execute("BEGIN IMMEDIATE")
         try:
@@ -196,18 +197,20 @@ def _translated(path: str, error: sqlite3.DatabaseError) -> SpoolError:
         return SpoolCorrupt(path, str(error), "the next start sets it aside")
     if isinstance(error, sqlite3.ProgrammingError):
         return SpoolError(path, str(error))
-    return SpoolFailed(path, str(error), "see that the disk has room and is sound")
+    return SpoolFailed(path, str(error), "check that the disk has room and is sound")
 
 
 def is_damage(error: sqlite3.DatabaseError) -> bool:
-    """Whether SQLite says that the file is wrong, and not that the disk refused."""
+    """Return whether SQLite reports a damaged file, and not a failing disk."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGE
 
 
 def hold(path: Path) -> int:
-    """Take `path.lock` for this process; the open file descriptor is the lock.
+    """Take `path.lock` for this process; return the file descriptor that holds the lock.
 
-    Raises SpoolLocked, and SpoolError where the folder is missing or not writable.
+    Raises:
+        SpoolLocked: another process holds the lock.
+        SpoolError: the folder is missing or not writable.
     """
     folder = path.parent
     if not folder.is_dir():
@@ -215,8 +218,8 @@ def hold(path: Path) -> int:
     lock = _open_for_writing(path, beside(path, ".lock"))
     try:
         _flock(path, lock)
-        # SQLite would open a file that it can't write for reading only. Only now that the lock is
-        # ours: closing any descriptor of a file drops the POSIX locks that this process has on it.
+        # SQLite opens a file that it can't write for reading only, so check that. But only with the
+        # lock: closing any descriptor of a file drops the POSIX locks that this process has on it.
         os.close(_open_for_writing(path, path))
     except BaseException:
         os.close(lock)
@@ -243,14 +246,17 @@ def _flock(path: Path, lock: int) -> None:
 
 
 def connect(path: Path, sync: str) -> sqlite3.Connection:
-    """The one connection, to a sound spool of our version; an empty file becomes a new one.
+    """Open the one connection, to a sound spool of our version; an empty file becomes a new spool.
 
-    Raises SpoolCorrupt for damage or a foreign file, SpoolError for a newer version, SpoolLocked if
-    a program that knows nothing of `path.lock` has it open, SpoolFailed for a disk error.
+    Raises:
+        SpoolCorrupt: the file is damaged, or it is no spool.
+        SpoolError: it is of a newer version.
+        SpoolLocked: a program that does not use `path.lock` has it open.
+        SpoolFailed: the disk failed.
     """
     with faults(path):
         if is_empty(path) and file_size(beside(path, "-wal")) > 0:
-            # Before SQLite sees it: it would delete the log.
+            # This must come before SQLite opens the file, which would delete the log.
             raise SpoolCorrupt(str(path), "the file is empty but has a write-ahead log")
         db = raw(path)
         try:
@@ -263,7 +269,7 @@ def connect(path: Path, sync: str) -> sqlite3.Connection:
 
 
 def raw(path: Path, *pragmas: str) -> sqlite3.Connection:
-    """A connection with our settings, and `pragmas` before them; nothing is checked."""
+    """Open a connection with our settings, and `pragmas` before them; check nothing."""
     db = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
     try:
         set_up(db, *pragmas, *_PRAGMAS)
@@ -274,8 +280,8 @@ def raw(path: Path, *pragmas: str) -> sqlite3.Connection:
 
 
 def set_up(db: sqlite3.Connection, *pragmas: str) -> None:
-    """Give a connection its settings, and let it read text that is none."""
-    # In a damaged file any bytes may pass for text; sqlite3 would call it operational.
+    """Give a connection its settings, and let it read bytes that are no text."""
+    # In a damaged file any bytes may stand as text; sqlite3 would raise OperationalError for them.
     db.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
     for pragma in pragmas:
         db.execute(f"PRAGMA {pragma}").fetchall()
@@ -298,7 +304,7 @@ def _is_blank(db: sqlite3.Connection) -> bool:
 
 
 def number(db: sqlite3.Connection, pragma: str) -> int:
-    """The value of a PRAGMA that is a number."""
+    """Return the value of a PRAGMA that is a number."""
     (value,) = db.execute(f"PRAGMA {pragma}").fetchone()
     return int(value)
 
@@ -314,9 +320,16 @@ def create(db: sqlite3.Connection, state: SpoolState) -> None:
 
 
 def check(db: sqlite3.Connection, path: Path, *, writes: bool = True) -> None:
-    """Raise SpoolCorrupt or SpoolError unless this is a sound spool; takes a second per GiB.
+    """Check that this is a sound spool; this takes a second per GiB.
 
-    With `writes` its header must let us write, too.
+    Args:
+        db: the connection.
+        path: the file, for the errors.
+        writes: whether the header of the file must allow writes too.
+
+    Raises:
+        SpoolCorrupt: it is damaged, or it is no spool.
+        SpoolError: it is of a newer version.
     """
     if number(db, "application_id") != _APPLICATION_ID:
         raise SpoolCorrupt(str(path), "it is not a spool of rtmpump")
@@ -343,12 +356,12 @@ def _check_writes(db: sqlite3.Connection, path: Path) -> None:
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode != sqlite3.SQLITE_READONLY:
             raise
-        # We may write the file, so it is its header that says otherwise.
+        # The file itself is writable, so its header must be wrong.
         raise SpoolCorrupt(str(path), str(error)) from error
 
 
 def _shrink(db: sqlite3.Connection) -> None:
-    """Give the disk back what an outage took, at a start with nothing left to deliver."""
+    """Give disk space back at a start with nothing to deliver: an outage made the file large."""
     if db.execute("SELECT 1 FROM events LIMIT 1").fetchone():
         return
     if number(db, "freelist_count") > _SHRINK_PAGES:
@@ -358,7 +371,11 @@ def _shrink(db: sqlite3.Connection) -> None:
 
 
 def read_state(db: sqlite3.Connection, path: Path) -> SpoolState:
-    """The state row. Raises SpoolCorrupt if it is missing or its checksum is wrong."""
+    """Return the state row.
+
+    Raises:
+        SpoolCorrupt: it is missing, or its checksum is wrong.
+    """
     columns = "SELECT epoch, last_seq, complete_until_ms, trimmed, crc FROM state"
     row = db.execute(columns).fetchone()
     if row is None or row_crc(*row[:4]) != row[4]:
@@ -367,7 +384,7 @@ def read_state(db: sqlite3.Connection, path: Path) -> SpoolState:
 
 
 def write_state(db: sqlite3.Connection, state: SpoolState) -> None:
-    """Replace the state row, in the transaction that is open."""
+    """Replace the state row, in the open transaction."""
     db.execute(
         "UPDATE state SET epoch = ?, last_seq = ?, complete_until_ms = ?, trimmed = ?, crc = ?",
         (*state, row_crc(*state)),
@@ -375,10 +392,10 @@ def write_state(db: sqlite3.Connection, state: SpoolState) -> None:
 
 
 def insert(db: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Add events (the columns of `INSERT`), in the transaction that is open.
+    """Add events (the columns of `INSERT`), in the open transaction.
 
-    Many with each statement: between two of them other threads may take the interpreter, and to
-    have it back takes longer than to insert a row.
+    Each statement adds many rows: between two statements another thread may take the interpreter,
+    and to get it back takes longer than to insert a row.
     """
     at, whole = 0, len(rows) // _ROWS_AT_ONCE * _ROWS_AT_ONCE
     while at < whole:
@@ -389,7 +406,7 @@ def insert(db: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
 
 
 def read_origins(db: sqlite3.Connection) -> dict[int, Origin]:
-    """The origins by id, without those whose checksum is wrong."""
+    """Return the origins by id, without those whose checksum is wrong."""
     rows = db.execute("SELECT id, team, bot, epoch, crc FROM origins").fetchall()
     return {row[0]: _origin(*row[1:4]) for row in rows if row_crc(*row[:4]) == row[4]}
 
@@ -400,11 +417,11 @@ def _origin(team: str, bot: str, epoch: str) -> Origin:
 
 
 def write_origin(db: sqlite3.Connection, origin_id: int, origin: Origin) -> None:
-    """Add an origin, in the transaction that is open."""
+    """Add an origin, in the open transaction."""
     insert = "INSERT INTO origins (id, team, bot, epoch, crc) VALUES (?, ?, ?, ?, ?)"
     epoch = origin.epoch
     if origin.source:
-        # An older version would take the body for the event.
+        # An older version would take the whole body for the event.
         db.execute(f"PRAGMA user_version={_SOURCED}")
         epoch = f"{epoch}{_SOURCE_MARK}{origin.source}"
     values = (origin_id, origin.team, origin.bot, epoch)
@@ -412,7 +429,7 @@ def write_origin(db: sqlite3.Connection, origin_id: int, origin: Origin) -> None
 
 
 def find_problems(db: sqlite3.Connection) -> Iterator[str]:
-    """What is wrong with the file, one line each; reads all of it."""
+    """Read the whole file and yield what is wrong with it, one line each."""
     for (line,) in db.execute("PRAGMA integrity_check"):
         if line != "ok":
             yield str(line)

@@ -1,12 +1,12 @@
-"""A spool that nobody runs, read without changing one byte of it.
+"""Reads the spool of a stopped daemon without changing one byte of it.
 
 Laws:
-- No file is made, written, mended or removed, and none changes its owner: who looks is often root,
-  and the daemon is not.
-- `path.lock` is held meanwhile, so no daemon begins; two who look don't mind each other. Where
-  there is none no daemon ever ran: it makes that file first.
-- SQLite gets the file for reading only and without its own locks. Its write-ahead log is read along
-  where there is one, and stays; where there is none SQLite must not make one.
+- No file is made, written, repaired or removed, and none changes its owner: a reader is often root,
+  the daemon is not.
+- The reader holds `path.lock`, shared with other readers, so no daemon can start until it is done.
+  Without that file no daemon ever ran here: a daemon makes it first.
+- SQLite opens the file for reading only and without its own locks. If there is a write-ahead log,
+  SQLite reads it too and leaves it; if there is none, SQLite must not make one.
 """
 
 from __future__ import annotations
@@ -28,16 +28,19 @@ _PRAGMAS = ("locking_mode=EXCLUSIVE", "cache_size=-8192", "mmap_size=0")
 
 @contextmanager
 def reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that reads a sound spool; raises what `Spool.open_read_only` does."""
+    """Open a connection that reads a sound spool; raises what `Spool.open_read_only` raises."""
     with _connected(path) as db:
         check(db, path, writes=False)
         yield db
 
 
 def find_all_problems(path: Path) -> list[str]:
-    """What is wrong with a spool that nobody runs, two hundred lines at most; reads all of it.
+    """Read the whole spool of a stopped daemon; return at most about two hundred problems.
 
-    Raises SpoolLocked, SpoolError and SpoolFailed.
+    Raises:
+        SpoolLocked: a daemon holds the spool.
+        SpoolError: there is no spool, or it can't be read.
+        SpoolFailed: the disk failed.
     """
     path = Path(os.path.realpath(path))
     found: dict[str, None] = {}
@@ -55,7 +58,7 @@ def find_all_problems(path: Path) -> list[str]:
 
 
 def _lines(problem: str) -> dict[str, None]:
-    """The lines of what SQLite says, without the headings that name the database."""
+    """Return the lines of SQLite's report, without the headings that name the database."""
     return {line: None for line in problem.splitlines() if not line.startswith("***")}
 
 
@@ -99,7 +102,7 @@ def _shared_lock(path: Path) -> Iterator[None]:
 
 
 def _source(path: Path) -> Path:
-    """The file that counts: after a repair that was cut off it is the salvaged one."""
+    """Return the file that counts: after an interrupted repair it is the salvaged one."""
     salvaged = beside(path, ".salvaged")
     source = salvaged if salvaged.exists() else path
     try:

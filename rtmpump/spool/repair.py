@@ -1,12 +1,12 @@
-"""A damaged spool: its readable events move to a new file, the old one is set aside.
+"""Repairs a damaged spool: its readable events move to a new file, the old file is set aside.
 
 Laws:
-- Nothing of the damaged file is deleted. (SQLite may move what the write-ahead log holds into it:
-  that changes where content is, not what it is.) If its first page is wrong, a copy is mended.
-- A crash in the middle loses no event: the new file is finished first, as `path.salvaged`; from
+- Nothing of the damaged file is deleted. (SQLite may move content from the write-ahead log into it;
+  the content stays the same.) If its first page is wrong, a copy of it is repaired.
+- A crash in the middle loses no event. The new file is completed first, as `path.salvaged`; from
   then on every start completes the exchange.
-- An event keeps seq, time and origin (so its old epoch, so its message id). It is taken only if its
-  checksum holds, and in rising order.
+- An event keeps its seq, time and origin, and with them its old epoch and its message id. It is
+  taken only if its checksum is right, and in rising order.
 - The caller holds `path.lock`.
 """
 
@@ -51,7 +51,7 @@ Report = Callable[[str, dict[str, Any]], None]
 _READ_ONE = "SELECT seq, received_ms, origin, crc, body FROM events WHERE seq = ?"
 _READ_FIRST = f"{READ} LIMIT 1"
 _DAMAGED = object()
-# Without a state row nobody knows where the events end: look so far beyond the last readable one.
+# Without a state row the last seq is unknown: look so far beyond the last readable event.
 _LOOK_AHEAD = 65536
 _NO_ORIGIN = 0
 # Where the first page differs from spool to spool: sqlite.org/fileformat.html#the_database_header
@@ -61,9 +61,9 @@ _COUNTERS = ((24, 40), (92, 100))
 
 
 class Repaired(NamedTuple):
-    """Where the damaged file is now, how many events were carried over, how many are known lost.
+    """Where the damaged file is now, how many events were saved, and how many are known lost.
 
-    `lost` is None where the state row was lost too; holes left by an earlier repair count again.
+    `lost` is None if the state row was lost too; holes from an earlier repair count again.
     """
 
     set_aside: Path | None
@@ -74,13 +74,16 @@ class Repaired(NamedTuple):
 def open_sound(
     path: Path, sync: str, report: Report, may_repair: bool
 ) -> tuple[sqlite3.Connection, Path | None]:
-    """A connection to a sound file, repaired if need be, and where the damaged one was moved.
+    """Open the file, and repair it first if it is damaged; report `spool.set_aside`.
 
-    Reports `spool.set_aside`. Raises what `spool.file.connect` and `repair` raise.
+    Returns:
+        The connection, and where the damaged file was moved, or None.
+
+    Raises what `spool.file.connect` and `repair` raise.
     """
     aside = finish(path)
     if aside:
-        report("spool.set_aside", {"problem": "an earlier start was cut off", "to": str(aside)})
+        report("spool.set_aside", {"problem": "an earlier start was interrupted", "to": str(aside)})
     try:
         return connect(path, sync), aside
     except SpoolCorrupt as damage:
@@ -88,16 +91,18 @@ def open_sound(
             raise
         problem = damage.problem
     repaired = repair(path)
-    lot = {"salvaged": repaired.salvaged, "lost": repaired.lost}
-    report("spool.set_aside", {"problem": problem, "to": str(repaired.set_aside), **lot})
+    events = {"salvaged": repaired.salvaged, "lost": repaired.lost}
+    report("spool.set_aside", {"problem": problem, "to": str(repaired.set_aside), **events})
     return connect(path, sync), repaired.set_aside
 
 
 def repair(path: Path) -> Repaired:
-    """Exchange a damaged spool for a new one with all events that can still be read.
+    """Replace a damaged spool by a new one with all events that can still be read.
 
-    Needs room on the disk for the new one, and for a copy if the first page is wrong. Raises
-    SpoolFailed, and then nothing has changed.
+    This needs room on the disk for the new file, and for a copy if the first page is wrong.
+
+    Raises:
+        SpoolFailed: the disk failed; nothing has changed.
     """
     new = beside(path, ".new")
     with faults(path), ExitStack() as scraps:
@@ -112,7 +117,7 @@ def repair(path: Path) -> Repaired:
 
 
 def finish(path: Path) -> Path | None:
-    """Complete an exchange that was begun, maybe by a process that died; None if there was none."""
+    """Complete an interrupted exchange, if any; return where the damaged file was moved."""
     salvaged = beside(path, ".salvaged")
     with faults(path):
         if not salvaged.exists():
@@ -142,7 +147,7 @@ def _free_name(path: Path) -> Path:
 
 
 def _make_like(path: Path, new: Path) -> None:
-    """An empty file with the mode and, where we may, the owner of the old one."""
+    """Make an empty file with the mode and, where allowed, the owner of the old one."""
     old = path.stat()
     opened = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     try:
@@ -166,10 +171,10 @@ def _salvage(source: Path, target: Path) -> tuple[int, int | None]:
 
 
 def _with_first_page(source: Path, sound: Path) -> Path:
-    """The damaged file, or a copy with the first page of a sound one if its own is not like it.
+    """Return the damaged file, or a copy with a sound first page if its own one is damaged.
 
-    The first page says where the tables begin, and is the same in every spool but for counters.
-    Without it no event can be read, nor the log of a file that lost all its bytes.
+    The first page says where the tables begin; only its counters differ from spool to spool.
+    Without it no event can be read, and no log of a file that lost all its bytes.
     """
     own, model = _first_page(source), bytearray(_first_page(sound))
     model[_WAL_VERSIONS] = b"\x02\x02"
@@ -190,7 +195,7 @@ def _first_page(path: Path) -> bytes:
 
 
 def _without_counters(page: bytes | bytearray) -> bytes:
-    """As a new spool has it, and no size: SQLite then takes the size of the file."""
+    """Return a page as a new spool has it, without a size: SQLite then takes that of the file."""
     plain = bytearray(page)
     for start, end in _COUNTERS:
         plain[start:end] = bytes(len(plain[start:end]))
@@ -266,7 +271,7 @@ def _sound_rows(
 
 
 def _readable(old: sqlite3.Connection, after: int, upto: int) -> Iterator[tuple[Any, ...]]:
-    """All rows that SQLite can still find, in rising order: scan, and feel the way past damage."""
+    """Yield all rows that SQLite can still find, in rising order; step over damaged pages."""
     while True:
         try:
             for row in old.execute(READ, (after,)):
@@ -291,7 +296,7 @@ def _next_near(old: sqlite3.Connection, after: int, upto: int) -> tuple[Any, ...
 
 
 def _next_far(old: sqlite3.Connection, after: int) -> tuple[Any, ...] | None:
-    """Leap ahead until a row is found, then halve the leap as long as one still is."""
+    """Leap ahead until a row is found, then halve the leap while one is still found."""
     leaps = (1 << power for power in range(62))
     leap = next((n for n in leaps if _tried(old, _READ_FIRST, after + n) is not _DAMAGED), 0)
     low, high = leap // 2, leap
@@ -306,7 +311,7 @@ def _next_far(old: sqlite3.Connection, after: int) -> tuple[Any, ...] | None:
 
 
 def _tried(old: sqlite3.Connection, query: str, seq: int) -> Any:
-    """A row, None if there is none, or _DAMAGED."""
+    """Return a row, None if there is none, or _DAMAGED."""
     try:
         return old.execute(query, (seq,)).fetchone()
     except sqlite3.DatabaseError:

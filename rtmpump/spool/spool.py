@@ -3,11 +3,12 @@
 Laws:
 - One process and one connection per file, under the spool's own lock. WAL with two connections or
   more had a corruption bug up to SQLite 3.51.2 (sqlite.org/wal.html).
-- What `append` returned is committed; with `sync="full"` it is fsynced. What raised is not there.
-- `seq` rises by one for ever. Within one epoch no number is given twice.
-- A row leaves only after `confirm`, or to make room for a newer one (policy `drop_oldest`), which
-  `append` returns as a number and a time span.
-Nothing here knows Slack, AMQP or what a body means.
+- When `append` returns, its events are committed; with `sync="full"` also fsynced. When it raises,
+  none of them is stored.
+- `seq` rises by one from event to event, for ever. Within one epoch no number is used twice.
+- A row is deleted only after `confirm`, or to make room for newer ones (policy `drop_oldest`).
+  `append` returns how many were dropped, and from when to when.
+Nothing here knows Slack or AMQP, or what a body means.
 
 Lock order: `_lock` (the connection), then `_room` (what is confirmed). `confirm` needs only
 `_room`, so it does not wait for another thread's fsync. `report` is called with no lock held.
@@ -40,11 +41,11 @@ class Appended(NamedTuple):
 
 
 class Spool:
-    """The file of events. The reader calls `append`, the backfill `append_later`, and the publisher
-    `read` and `confirm`.
+    """The file of events.
 
-    All methods may be called from any thread. `set_aside` names where a damaged file was moved at
-    open.
+    The reader calls `append`, the backfill `append_later`, and the publisher `read` and `confirm`.
+    All methods may be called from any thread. `set_aside` is where `open` moved a damaged file, or
+    None.
     """
 
     @classmethod
@@ -120,7 +121,7 @@ class Spool:
 
     @property
     def path(self) -> Path:
-        """Where the file really is, without links."""
+        """The real place of the file, without links."""
         return self._store.path
 
     @property
@@ -139,7 +140,7 @@ class Spool:
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        """The lock, in turns: appends without a pause between must not starve the publisher."""
+        """Take the lock in turns: appends without a pause must not starve the publisher."""
         with self._queue:
             self._lock.acquire()
         try:
@@ -233,7 +234,7 @@ class Spool:
         return rows
 
     def _pass_over(self, damage: Damage) -> None:
-        """Report damaged events once. Those at the end are confirmed with the sound one before."""
+        """Report damaged events once; those at the end are confirmed with the sound one before."""
         bad = damage.last_seq
         if bad > damage.last_sound:
             with self._room:
@@ -251,9 +252,9 @@ class Spool:
     def peek(self, after: int, limit: int, max_bytes: int = 1 << 20) -> Peek:
         """Look at the next events with `seq > after` that are not confirmed, and change nothing.
 
-        For people beside the daemon: unlike `read` it neither lets go of damaged events nor reports
-        them. At most `limit` events and `max_bytes` of bodies, but one event at least; so the lock
-        is never held for long.
+        For people who inspect the spool: unlike `read` it neither confirms damaged events nor
+        reports them. At most `limit` events and `max_bytes` of bodies, but one event at least; so
+        the lock is never held for long.
 
         Raises:
             SpoolFailed: the disk failed.
@@ -263,9 +264,9 @@ class Spool:
             return self._store.peek(max(after, self._confirmed), limit, max_bytes)
 
     def confirm(self, upto: int) -> None:
-        """Let go of all events with `seq <= upto`; a later append, or `flush`, deletes them.
+        """Confirm all events with `seq <= upto`; a later append, or `flush`, deletes them.
 
-        Cheap, save that each few thousand events it deletes them itself. A disk error is reported,
+        Cheap, but after every few thousand events it deletes them itself. A disk error is reported,
         and the delete is tried again later.
 
         Raises:
@@ -287,7 +288,7 @@ class Spool:
                 self._room.notify_all()
 
     def flush(self) -> bool:
-        """Delete now what is confirmed. Return False if the disk failed, which is reported."""
+        """Delete now what is confirmed; if the disk fails, report it and return False."""
         try:
             while self._trim_next():
                 pass
@@ -300,7 +301,7 @@ class Spool:
         return True
 
     def _trim_next(self) -> bool:
-        """Delete one chunk and let go of the lock, so that an append can come in between."""
+        """Delete one chunk and release the lock, so that an append can come in between."""
         with self._turn():
             if self._closed or self._store.trimmed >= self._confirmed:
                 return False
@@ -308,7 +309,7 @@ class Spool:
             return True
 
     def usage(self) -> Usage:
-        """Return how much is not confirmed, and since when; count no rows.
+        """Return how much is not confirmed, and since when; this counts no rows.
 
         Raises:
             SpoolFailed: the disk failed.
@@ -342,7 +343,7 @@ class Spool:
         return problems
 
     def close(self) -> None:
-        """Delete what is confirmed and let go of the file. May be called twice."""
+        """Delete what is confirmed and release the file; may be called twice."""
         with suppress(SpoolCorrupt):
             self.flush()
         with self._turn(), self._room:

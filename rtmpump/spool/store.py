@@ -130,7 +130,7 @@ class Peek(NamedTuple):
 
 
 class EventStore:
-    """The rows behind one connection.
+    """The rows of one file, by its one connection.
 
     `epoch`, `last_seq` and `watermark_ms` are as the newest commit left them; `trimmed` is the
     greatest seq that was deleted.

@@ -1,4 +1,4 @@
-"""Where RabbitMQ's programs are on this machine, and how to get them where we may."""
+"""Finds RabbitMQ's programs on this machine, or installs them where that is allowed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from rtmpump.errors import ServiceUnreachable
 
 # The programs that packages put on PATH are often wrappers that switch to the user `rabbitmq`; the
-# ones behind them run as anybody.
+# programs behind them run as any user.
 _PLACES = (
     "/usr/lib/rabbitmq/bin",
     "/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin",
@@ -24,9 +24,9 @@ _WRAPPER_SIGN = "Only root or rabbitmq"
 _FIX = "install rabbitmq-server (https://www.rabbitmq.com/docs/download) or give --broker-url"
 _PACKAGE = "rabbitmq-server"
 
-# dpkg's maintainer scripts ask this file before they start a service; 101 means no.
+# dpkg's maintainer scripts run this file before they start a service; 101 forbids it.
 _POLICY = "/usr/sbin/policy-rc.d"
-# $1 is that file, $2 the package. A failed update (one bad source) need not matter.
+# $1 is that file, $2 the package. A failed update (one bad source) may do no harm.
 _INSTALL = """
 set -e
 policy=$1
@@ -43,10 +43,10 @@ apt-get -o DPkg::Lock::Timeout=120 install -y --no-install-recommends "$2"
 
 
 def find() -> Path:
-    """The `rabbitmq-server` to run directly; `rabbitmqctl` lies beside it.
+    """Return the `rabbitmq-server` to run directly; `rabbitmqctl` is beside it.
 
     Raises:
-        ServiceUnreachable: RabbitMQ or Erlang is not installed where we look.
+        ServiceUnreachable: RabbitMQ or Erlang was not found.
     """
     server = _server()
     if server is None:
@@ -57,13 +57,16 @@ def find() -> Path:
 
 
 def find_or_install(log: Callable[[str], None]) -> Path:
-    """`find()`, after installing Debian's package where that is allowed and needed.
+    """Do as `find` does, but first install Debian's package if it is missing and we may.
 
-    `log` gets one line for each thing done. The packaged service is not started: a `policy-rc.d` is
-    put in place for the time of the installation, unless the machine has one of its own.
+    The service of the package is not started: a `policy-rc.d` forbids it during the installation,
+    unless the machine has one already.
+
+    Args:
+        log: gets one line for each step.
 
     Raises:
-        ServiceUnreachable: there is none, and it can't be installed from here.
+        ServiceUnreachable: RabbitMQ is missing, and can't be installed from here.
     """
     if _server() is None:
         _install(log)
@@ -71,10 +74,10 @@ def find_or_install(log: Callable[[str], None]) -> Path:
 
 
 def epmd() -> str:
-    """Erlang's port mapper.
+    """Return the path of Erlang's port mapper.
 
     Raises:
-        ServiceUnreachable: Erlang is not complete.
+        ServiceUnreachable: it was not found.
     """
     found = _erlang_program("epmd", "erts-*/bin/epmd")
     if not found:
@@ -88,7 +91,7 @@ def erl_call() -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """`--ensure`: finds or installs RabbitMQ, prints where it is, and returns an exit code."""
+    """Find or install RabbitMQ (`--ensure`), print where it is, and return an exit code."""
     if arguments != ["--ensure"]:
         print("usage: python -m rtmpump.sandbox.rabbitmq.node --ensure", file=sys.stderr)
         return 2
@@ -122,7 +125,7 @@ def _search_path() -> str:
 
 
 def _behind_wrapper(server: Path) -> Path | None:
-    """`server` with its links followed; None when it is a wrapper that wants another user."""
+    """Follow the links of `server`; return None if it is a wrapper that wants another user."""
     real = server.resolve()
     return None if _WRAPPER_SIGN in real.read_text(errors="replace") else real
 
@@ -147,7 +150,7 @@ def _install(log: Callable[[str], None]) -> None:
 
 
 def _way_to_root() -> list[str] | None:
-    """What to put before a command that needs root; None when there is no way."""
+    """Return what to put before a command that needs root; None if there is no way."""
     if os.geteuid() == 0:
         return []
     sudo = shutil.which("sudo")

@@ -1,16 +1,16 @@
-"""A small process that starts services for another one, and ends them when that one is gone.
+"""A small process that starts services for another one, and ends them when that one ends.
 
 Its laws:
-- It is run as a file of its own and knows the standard library only, so that it starts at once.
-- Standard input is the lifeline: at its end (the parent exited, or was killed with -9) every
-  process that was started is killed, with all that those started, and the folder is removed.
-- It adopts its orphaned grandchildren (`PR_SET_CHILD_SUBREAPER`), so none can hide in a session of
-  its own, and none stays a zombie in a container whose first process reaps nothing.
+- It is run as a file of its own and needs only the standard library, so it starts at once.
+- When its standard input ends (the parent exited, or was killed with -9), it kills every process
+  that it started, with all their children, and removes the folder.
+- It adopts its orphaned grandchildren (`PR_SET_CHILD_SUBREAPER`). So none escapes in a session of
+  its own, and none stays a zombie in a container whose first process reaps none.
 
-One JSON object a line is asked on standard input, and one is answered on standard output:
-`run` starts a process (`name`, `argv`, `env`, `log`), `alive` tells whether any process of a name's
-group still exists, `signal` sends signal `code` to that group. The answer repeats the question's
-`number`, and has an `error` if it failed.
+Each line on standard input is a question, one JSON object; each line on standard output an answer.
+`run` starts a process (`name`, `argv`, `env`, `log`). `alive` asks whether any process of a name's
+group still exists. `signal` sends the signal `code` to that group. The answer has the `number` of
+the question, and an `error` if it failed.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class _Keeper:
                 start_new_session=True,
             )
         self.groups[name] = child.pid
-        child.returncode = 0  # _reap() does the waiting, for children and orphans alike
+        child.returncode = 0  # _reap() waits for it, as for all children and orphans
         return {"pid": child.pid}
 
     def alive(self, name: str) -> dict[str, Any]:
@@ -115,7 +115,7 @@ def _kill(pid: int) -> None:
 
 
 def _remove(folder: str) -> None:
-    """Removes `folder` ("" = nothing); again if a dying process was still writing into it."""
+    """Remove `folder` ("" = nothing), again if a dying process still wrote into it."""
     deadline = time.monotonic() + _CLEANUP_SECONDS
     while folder and os.path.exists(folder) and time.monotonic() < deadline:
         shutil.rmtree(folder, ignore_errors=True)
@@ -124,11 +124,11 @@ def _remove(folder: str) -> None:
 
 
 def _lines(parent: int) -> Any:
-    """Yields the lines of standard input until its end, or until the parent is another process."""
+    """Yield the lines of standard input until its end, or until the parent is another process."""
     pending = b""
     while True:
         ready, _, _ = select.select([0], [], [], _LOOK_EVERY)
-        # A forked copy of the parent can hold the pipe open, so its end alone is not enough.
+        # A forked copy of the parent can keep the pipe open, so its end alone is not enough.
         if not ready and os.getppid() != parent:
             return
         if not ready:
@@ -151,13 +151,13 @@ def _answer(keeper: _Keeper, line: bytes) -> dict[str, Any]:
     return number | answer
 
 
-def _tell(answer: dict[str, Any]) -> None:
+def _write_answer(answer: dict[str, Any]) -> None:
     with contextlib.suppress(BrokenPipeError):
         os.write(1, json.dumps(answer).encode() + b"\n")
 
 
 def main(folder: str) -> None:
-    """Keeps until standard input ends; then removes `folder` ("" = removes nothing)."""
+    """Serve until standard input ends, then remove `folder` ("" = nothing)."""
     parent = os.getppid()
     _adopt_orphans()
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -165,7 +165,7 @@ def main(folder: str) -> None:
     keeper = _Keeper(folder)
     try:
         for line in _lines(parent):
-            _tell(_answer(keeper, line))
+            _write_answer(_answer(keeper, line))
     finally:
         keeper.kill_all()
         _remove(folder)

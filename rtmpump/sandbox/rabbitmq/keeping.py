@@ -1,4 +1,4 @@
-"""The owner's end of `keeper.py`: one question a line, one answer."""
+"""The owner's side of `keeper.py`: one question a line, one answer a line."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _PROGRAM = Path(__file__).with_name("keeper.py")
 
 
 class Keeper:
-    """A keeper process of our own; `folder` is what it removes in the end ("" = nothing).
+    """A keeper process of our own; at its end it removes `folder` ("" = nothing).
 
-    It ends what it started when this process is gone, however that happens.
+    It ends what it started when this process ends, in whatever way.
     """
 
     def __init__(self, folder: str) -> None:
@@ -31,7 +31,7 @@ class Keeper:
         )
 
     def run(self, name: str, argv: list[str], env: dict[str, str], log: str) -> int:
-        """Starts a process in a group of its own, its output added to `log`; returns its id.
+        """Start a process in a group of its own and add its output to `log`; return its id.
 
         Raises:
             ServiceUnreachable: it could not be started.
@@ -42,15 +42,15 @@ class Keeper:
         return int(answer["pid"])
 
     def alive(self, name: str) -> bool:
-        """Whether any process of that group exists."""
+        """Return whether any process of that group exists."""
         return bool(self._ask({"do": "alive", "name": name}).get("alive"))
 
     def signal(self, name: str, number: int) -> None:
-        """Sends a signal to all processes of that group."""
+        """Send a signal to all processes of that group."""
         self._ask({"do": "signal", "name": name, "code": int(number)})
 
     def end(self) -> None:
-        """Kills what runs, removes the folder, and returns when both are done."""
+        """Kill what runs, remove the folder, and return when both are done."""
         with self._lock:
             self._process.communicate()
 
@@ -68,7 +68,7 @@ class Keeper:
             return self._answer(answering)
 
     def _answer(self, answering: IO[bytes]) -> dict[str, Any]:
-        # An interrupt (Ctrl-C) may have left answers to earlier questions in the pipe.
+        # After an interrupt (Ctrl-C) answers to earlier questions may still be in the pipe.
         for line in answering:
             answer: dict[str, Any] = json.loads(line)
             if answer.pop("number") == self._asked:

@@ -1,7 +1,7 @@
-"""A private RabbitMQ node: own name, ports, epmd and folder; gone with its owner, without a trace.
+"""A private RabbitMQ node with its own name, ports, epmd and folder; it leaves nothing behind.
 
-It is a real broker, started from the RabbitMQ that is installed. All its processes belong to a
-keeper (see `keeper.py`), which ends them even when the owner is killed with -9.
+It is a real broker, started from the installed RabbitMQ. All its processes belong to a keeper (see
+`keeper.py`), which ends them even when the owner is killed with -9.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _FOREIGN_SETTINGS = ("RABBITMQ_", "ERL_", "NOTIFY_SOCKET", "RUNNING_UNDER_SYSTEM
 class Cluster(NamedTuple):
     """What the nodes of one cluster share: the Erlang cookie, and the port of their epmd.
 
-    That epmd is started and stopped by whoever makes the cluster.
+    The maker of the cluster starts and stops that epmd.
     """
 
     cookie: str
@@ -55,12 +55,17 @@ class Cluster(NamedTuple):
 class RabbitNode:
     """One RabbitMQ node on 127.0.0.1.
 
-    `config` holds more lines of rabbitmq.conf (text, or keys and values); `plugins` the names of
-    the plugins to enable (a port that one opens is for `config` to set); `folder` is where data,
-    logs and settings live: without it a temporary one that is removed by `close()`, or when this
-    process is gone; a given one is kept. `server` is the `rabbitmq-server` to run if it shall not
-    be searched for; `schedulers` how many Erlang schedulers it gets: few, since several nodes and
-    tests share one machine. Between `start()`s the data and the ports stay.
+    Between two calls of `start()` the data and the ports stay.
+
+    Args:
+        config: further lines of rabbitmq.conf, as text or as keys and values.
+        plugins: the names of the plugins to enable; `config` sets the ports that they open.
+        folder: where data, logs and settings live; this folder is kept. Without it there is a
+            temporary one, which is removed by `close()`, or when this process ends.
+        server: the `rabbitmq-server` to run; without it the installed one is searched for.
+        schedulers: how many Erlang schedulers it gets: few, since several nodes and tests share one
+            machine.
+        cluster: what it shares with the other nodes of its cluster.
     """
 
     def __init__(
@@ -96,7 +101,7 @@ class RabbitNode:
     def pid(self) -> int:
         """The process id of the Erlang machine; 0 while none runs."""
         try:
-            # Only while it runs: after a crash the file stays, and the number may be another's.
+            # Only while it runs: after a crash the file stays, and the id may be of another process.
             return int(self._pid_file.read_text()) if self.running else 0
         except (OSError, ValueError):
             return 0
@@ -108,11 +113,11 @@ class RabbitNode:
 
     @property
     def logs(self) -> str:
-        """What the node wrote on its console since it was last started, and into its log."""
+        """What the node wrote to its console since its last start, and to its log."""
         return _text(self._console) + _text(self.folder / "log" / "rabbit.log")
 
     def start(self, timeout: float = 60.0) -> RabbitNode:
-        """Starts the node and returns it when its AMQP port answers a handshake.
+        """Start the node, and return it when its AMQP port answers a handshake.
 
         Raises:
             ServiceUnreachable: it ended, or did not answer within `timeout` seconds.
@@ -120,7 +125,7 @@ class RabbitNode:
         with self._lock:
             if self.running:
                 return self
-            # Another process can be faster with one of our ports; only a first start may move.
+            # Another process may take one of our ports first; only a first start may choose new ones.
             moves = _MOVES if self._keeper is None else 0
             while problem := self._launch(time.monotonic() + timeout):
                 self.kill()
@@ -131,7 +136,7 @@ class RabbitNode:
             return self
 
     def stop(self) -> None:
-        """Stops the node in good order (what is durable is on disk); kills it when it hangs."""
+        """Stop the node in good order (what is durable is on disk); kill it if it hangs."""
         with self._lock:
             pid = self.pid
             if pid:
@@ -142,7 +147,7 @@ class RabbitNode:
             self._end_epmd()
 
     def kill(self) -> None:
-        """Kills the node with SIGKILL, as a crash would; it can be started again."""
+        """Kill the node with SIGKILL, as a crash would; it can be started again."""
         with self._lock:
             if self._keeper is None:
                 return
@@ -151,13 +156,13 @@ class RabbitNode:
             self._end_epmd()
 
     def restart(self, timeout: float = 60.0) -> None:
-        """`stop()`, then `start()` with the same data on the same ports."""
+        """Stop the node, then start it with the same data on the same ports."""
         with self._lock:
             self.stop()
             self.start(timeout)
 
     def close(self) -> None:
-        """Ends everything and removes the folder, unless it was given (then in good order)."""
+        """End everything and remove the folder; if the folder was given, stop first and keep it."""
         with self._lock:
             if self._given:
                 self.stop()
@@ -165,12 +170,12 @@ class RabbitNode:
                 self._keeper.end()
                 self._keeper = None
             elif self._unkept is not None:
-                # The start was interrupted before there was a keeper to remove it.
+                # The start was interrupted before a keeper could remove it.
                 shutil.rmtree(self._unkept, ignore_errors=True)
             self._unkept = None
 
     def ctl(self, *args: str, timeout: float = 60.0) -> str:
-        """What `rabbitmqctl --quiet ARGS` printed about this node.
+        """Run `rabbitmqctl --quiet ARGS` for this node; return what it printed.
 
         Raises:
             ServiceUnreachable: it failed; the detail is what it said.
@@ -243,7 +248,7 @@ class RabbitNode:
             raise ServiceUnreachable(name, f"no answer in {timeout:.0f} s") from error
 
     def _kept_name(self) -> str:
-        """The name under which the data of a given folder was written; data is bound to it."""
+        """Return the name that the node of a given folder had: its data belongs to that name."""
         kept = self.folder / "node-name"
         return kept.read_text().strip() if self._given and kept.exists() else ""
 
@@ -252,7 +257,7 @@ class RabbitNode:
         self._epmd_port = self._shared_epmd or free_port()
 
     def _launch(self, deadline: float) -> str:
-        """Starts epmd, then the node; "" when both answer, else what went wrong."""
+        """Start epmd, then the node; return "" when both answer, else what went wrong."""
         self._prepare_folder()
         if self._keeper is None:
             self._keeper = Keeper("" if self._given else str(self.folder))
@@ -272,7 +277,7 @@ class RabbitNode:
 
     def _prepare_folder(self) -> None:
         if not self._given and self._keeper is None:
-            # Named before it is made, so that an interrupt at any moment leaves nothing behind.
+            # The name is known before the folder exists, so an interrupt leaves nothing behind.
             name = f"rtmpump-rabbit-{secrets.token_hex(4)}"
             self.folder = self._unkept = Path(tempfile.gettempdir()).resolve() / name
             self.folder.mkdir(mode=0o700)
@@ -304,7 +309,7 @@ class RabbitNode:
             "LC_ALL": "C.UTF-8",
             "ERL_EPMD_PORT": str(self._epmd_port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
-            # No tool may start an epmd of its own, and no Erlang machine may listen on the network.
+            # No tool may start its own epmd, and no Erlang machine may listen on the network.
             "ERL_ZFLAGS": "-start_epmd false -kernel inet_dist_use_interface {127,0,0,1}",
             "ERL_CRASH_DUMP_BYTES": "0",
             "RABBITMQ_NODENAME": self.name,
@@ -333,9 +338,9 @@ class RabbitNode:
         return self.folder / "console.log"
 
     def _await(self, name: str, answers: Callable[[], bool], deadline: float) -> str:
-        """Waits for one of our processes; "" when it answers, else what went wrong."""
+        """Wait for one of our processes; return "" when it answers, else what went wrong."""
         while time.monotonic() < deadline:
-            # In this order: what answers while ours has ended is somebody else's.
+            # In this order: if ours has ended, the answer came from another process.
             answered = answers()
             if self._keeper is None or not self._keeper.alive(name):
                 return f"{name} ended while starting"
@@ -359,16 +364,16 @@ class RabbitNode:
                 time.sleep(_POLL)
 
     def _port_was_taken(self, problem: str) -> bool:
-        # epmd ends without a word, and for hardly any other reason.
+        # epmd ends without a message, and hardly for any other reason.
         said = _text(self._console)
         return problem.startswith("epmd ended") or any(sign in said for sign in _PORT_TAKEN)
 
     def _last_words(self) -> str:
-        """What it said about its end: the first errors, for the later ones are their echo."""
+        """Return what it reported about its end: the first errors, as later ones follow from them."""
         lines = [line.strip() for line in _text(self._console).splitlines() if line.strip()]
         errors = [line.partition("[error]")[2].partition("> ")[2] for line in lines]
-        told = [error.strip() for error in errors if error.strip()][:6] or lines[-5:]
-        return " | ".join(told)[:600] or "it said nothing"
+        words = [error.strip() for error in errors if error.strip()][:6] or lines[-5:]
+        return " | ".join(words)[:600] or "it reported nothing"
 
 
 def _text(file: Path) -> str:
@@ -380,7 +385,7 @@ def _as_lines(settings: Mapping[str, str]) -> str:
 
 
 def _ctl_ports() -> dict[str, str]:
-    """Ports of its own for one rabbitmqctl, so that many of them can run at once."""
+    """Return ports for one rabbitmqctl, so that many of them can run at once."""
     first = free_port()
     return {
         "RABBITMQ_CTL_DIST_PORT_MIN": str(first),
@@ -389,17 +394,17 @@ def _ctl_ports() -> dict[str, str]:
 
 
 def _answers_epmd(port: int) -> bool:
-    """Whether NAMES_REQ is answered with the port of epmd (Erlang's distribution protocol)."""
+    """Return whether NAMES_REQ is answered with the port of epmd (Erlang's protocol)."""
     return _ask(port, _NAMES_REQ, 4) == port.to_bytes(4, "big")
 
 
 def _answers_amqp(port: int) -> bool:
-    """Whether the AMQP 0-9-1 header is answered with a method frame (`connection.start`)."""
+    """Return whether the AMQP 0-9-1 header is answered with a method frame."""
     return _ask(port, _AMQP_HEADER, 1) == _METHOD_FRAME
 
 
 def _ask(port: int, question: bytes, size: int) -> bytes:
-    """The first bytes of the answer on a port; b"" if there is none."""
+    """Return the first bytes of the answer on a port; b"" if there is none."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=2.0) as probe:
             probe.sendall(question)

@@ -1,9 +1,9 @@
-"""What was said in a simulated workspace, and Slack's methods to read and react to it.
+"""The messages of a simulated workspace, and Slack's methods to read them and to react to them.
 
-As Slack documents them (https://docs.slack.dev/reference/methods): history has the newest message
-first and leaves out the replies in threads, unless they were broadcast; replies have the oldest
-first and always begin with the thread's parent; a message as old as `oldest` or `latest` belongs to
-neither unless `inclusive`.
+The methods do what Slack documents (https://docs.slack.dev/reference/methods). The history has the
+newest message first, and replies in threads only if they were broadcast. Replies come oldest first,
+and always after the thread's parent. A message exactly as old as `oldest` or `latest` is left out
+unless `inclusive` is given.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ _TOP_LIMIT: Final = 1000
 _DEFAULT_LIMIT: Final = {"history": 100, "replies": 1000}
 _TRUE: Final = ("1", "true", "True")
 _TS: Final = re.compile(r"\d+(\.\d+)?")
-# Of an event and not of a message in the history.
+# Fields that an event has, and a message in the history has not.
 _OF_EVENTS: Final = ("channel", "event_ts")
 
 
 @dataclass
 class Archive:
-    """The messages of each channel in their order, at most 20,000 of each.
+    """The messages of each channel in order, at most 20,000 of each channel.
 
-    `left` holds ids of channels that the bot isn't in; `scopes_missing` the kinds of conversations
-    ("im" …) that the token has no scope for. `page_max` is the most that one page holds: Slack lets
-    some apps have 15.
+    `left` holds the ids of channels that the bot is not in. `scopes_missing` holds the kinds of
+    conversations ("im" …) for which the token has no scope. `page_max` is the most messages of one
+    page: some apps get only 15 from Slack.
     """
 
     said: dict[str, deque[Json]] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class Archive:
     page_max: int = _TOP_LIMIT
 
     def keep(self, event: Mapping[str, Any]) -> None:
-        """Keeps a `message` event as the history has it."""
+        """Keep a `message` event in the form that the history has."""
         message = {key: value for key, value in event.items() if key not in _OF_EVENTS}
         self.said.setdefault(event["channel"], deque(maxlen=_KEPT)).append(message)
         thread_ts = event.get("thread_ts")
@@ -51,17 +51,17 @@ class Archive:
             parent["latest_reply"] = message["ts"]
 
     def forget(self, channel: str, ts: str) -> None:
-        """Somebody deletes a message."""
+        """Delete a message, as its author would."""
         messages = self.said[channel]
         self.said[channel] = deque((one for one in messages if one["ts"] != ts), _KEPT)
 
     def find(self, channel: str, ts: str) -> Json | None:
-        """The message with this ts."""
+        """Return the message with this ts, or None."""
         return next((one for one in self.said.get(channel, ()) if one["ts"] == ts), None)
 
 
 def history(archive: Archive, kind: str | None, arguments: Mapping[str, str]) -> Json:
-    """conversations.history; `kind` is that of the channel, None if there is no such."""
+    """Answer conversations.history; `kind` is that of the channel, None if there is none."""
     wrong = _problem(archive, kind, arguments, "history")
     if wrong:
         return wrong
@@ -74,7 +74,7 @@ def history(archive: Archive, kind: str | None, arguments: Mapping[str, str]) ->
 
 
 def replies(archive: Archive, kind: str | None, arguments: Mapping[str, str]) -> Json:
-    """conversations.replies."""
+    """Answer conversations.replies."""
     wrong = _problem(archive, kind, arguments, "replies")
     if wrong:
         return wrong
@@ -91,7 +91,7 @@ def replies(archive: Archive, kind: str | None, arguments: Mapping[str, str]) ->
 
 
 def react(archive: Archive, bot: str, kind: str | None, arguments: Mapping[str, str]) -> Json:
-    """reactions.add."""
+    """Answer reactions.add."""
     if kind is None:
         return _error("channel_not_found")
     message = archive.find(arguments["channel"], arguments.get("timestamp", ""))
@@ -123,7 +123,7 @@ def _problem(
 
 
 def missing_scope(kind: str, what: str) -> Json:
-    """The answer to a token that lacks a scope of this kind of conversation."""
+    """Return the answer to a token that has no scope for this kind of conversation."""
     names = {"public_channel": "channels", "private_channel": "groups", "im": "im", "mpim": "mpim"}
     needed = f"{names[kind]}:{what}"
     return {"ok": False, "error": "missing_scope", "needed": needed, "provided": "chat:write"}
@@ -153,7 +153,7 @@ def _limit(archive: Archive, arguments: Mapping[str, str], method: str) -> int:
 
 
 def _page(archive: Archive, found: list[Json], arguments: Mapping[str, str], method: str) -> Json:
-    """One page; its cursor names the ts that it ended with, so what is said later moves none."""
+    """Return one page; its cursor holds its last ts, so later messages don't move the pages."""
     limit = _limit(archive, arguments, method)
     cursor = arguments.get("cursor", "")
     start = 0

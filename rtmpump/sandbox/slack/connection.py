@@ -1,4 +1,4 @@
-"""One RTM connection of a simulated workspace, from the upgrade to its end."""
+"""One RTM connection of a simulated workspace, from the upgrade to the end."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _HELLO = {"type": "hello", "fast_reconnect": False, "region": "sandbox", "start"
 
 
 class RtmConnection:
-    """`number` counts from 1; `live` is whether it gets events; `silent` that it is played dead.
+    """A `hub.Peer` of RTM.
 
     Only its own thread reads (`serve`); any thread may write.
     """
@@ -42,14 +42,14 @@ class RtmConnection:
         self._stream = stream
         self._ticket = ticket
         self._decoder = Decoder(rtm.FRAME_LIMIT)
-        # Nothing may follow a close frame, so who writes an event looks at `live` under this lock.
+        # Nothing may follow a close frame, so a writer of events checks `live` under this lock.
         self._order = threading.Lock()
         self._closing = False
         self._watched: set[str] = set()
         self._last_message = float("-inf")
 
     def serve(self) -> None:
-        """Says hello, answers the client until the connection ends."""
+        """Send hello, then answer the client until the connection ends."""
         self._join()
         try:
             self._greet()
@@ -63,11 +63,11 @@ class RtmConnection:
             self._hub.remove(self)
 
     def deliver(self, body: bytes, opcode: int = Opcode.TEXT) -> bool:
-        """Sends one event, waiting for a slow peer; False if the connection takes none."""
+        """Send one event, and wait for a slow peer; return False if the connection takes none."""
         return self.write_live(encode(body, opcode, piece=self._hub.faults.fragment))
 
     def write_live(self, data: bytes) -> bool:
-        """Writes encoded frames; False if the connection takes none or broke."""
+        """Write encoded frames; return False if the connection takes none or broke."""
         try:
             with self._order:
                 if not self.live:
@@ -79,7 +79,7 @@ class RtmConnection:
         return True
 
     def write(self, data: bytes) -> None:
-        """Writes bytes as they are.
+        """Write bytes as they are.
 
         Raises:
             OSError: the connection has ended.
@@ -87,30 +87,30 @@ class RtmConnection:
         self._stream.write(data, step=1 if self._hub.faults.byte_by_byte else 0)
 
     def close(self, code: int, reason: str = "") -> None:
-        """Begins the closing handshake; a peer that does not answer it is cut off soon."""
+        """Begin the closing handshake; a peer that does not answer it is soon cut off."""
         if self._closing:
             return
         self._closing = True
-        # Before the lock: an event that a peer does not read can hold it.
+        # Before the lock: a writer holds it while a peer does not read its event.
         self._hub.later(_CLOSE_SECONDS, self._stream.end)
         with self._order, contextlib.suppress(OSError):
             self._hub.set_live(self, False)
             self.write(encode_close(code, reason))
 
     def cut(self, *, reset: bool = False) -> None:
-        """Ends the TCP connection with no word: with FIN, or with RST."""
+        """End the TCP connection without a close frame: with FIN, or with RST."""
         self._hub.set_live(self, False)
         self._stream.end(reset=reset)
 
     def silence(self) -> None:
-        """From now on nothing is read or answered, though the connection stays."""
+        """Stop to read and to answer, but keep the connection."""
         self.silent = True
         self._hub.set_live(self, False)
 
     def presence(self, users: set[str] | None = None) -> None:
-        """Tells the presence of those of `users` that the client watches (None = all)."""
+        """Send the presence of those of `users` that the client watches (None = all)."""
         watched = self._watched if users is None else self._watched & users
-        self._tell_presence(sorted(watched))
+        self._send_presence(sorted(watched))
 
     def _join(self) -> None:
         self._hub.add(self)
@@ -128,7 +128,7 @@ class RtmConnection:
 
     @contextlib.contextmanager
     def _becoming_live(self) -> Iterator[None]:
-        """Writes hello within: who has read it gets all events that come from then on."""
+        """Write hello inside: a client that has read it gets all events from then on."""
         with self._order, self._hub.changed:
             yield
             self._hub.set_live(self, True)
@@ -154,7 +154,7 @@ class RtmConnection:
                     return
 
     def _take(self, message: ReceivedMessage) -> bool:
-        """Handles one message; False when it was the last."""
+        """Handle one message; return False if it was the last."""
         if message.opcode is Opcode.CLOSE:
             self.close(close_code(message.payload))
             return False
@@ -185,22 +185,22 @@ class RtmConnection:
         self._send(rtm.pong(frame))
 
     def _typing(self, frame: rtm.Json) -> None:
-        self._hub.tell_others(self, [rtm.typing_event(frame, self._hub.author)])
+        self._hub.send_to_others(self, [rtm.typing_event(frame, self._hub.author)])
 
     def _presence_sub(self, frame: rtm.Json) -> None:
         ids = rtm.ids_of(frame)
         if ids is None:
             return self._unknown(frame)
         self._watched = set(ids)
-        return self._tell_presence(ids)
+        return self._send_presence(ids)
 
     def _presence_query(self, frame: rtm.Json) -> None:
         ids = rtm.ids_of(frame)
         if ids is None or len(ids) > rtm.QUERY_LIMIT:
             return self._unknown(frame)
-        return self._tell_presence(ids)
+        return self._send_presence(ids)
 
-    def _tell_presence(self, ids: list[str]) -> None:
+    def _send_presence(self, ids: list[str]) -> None:
         with self._hub.changed:
             presence = {user: self._hub.presence.get(user, "active") for user in ids}
         batch = self._ticket is not None and self._ticket.batch_presence
@@ -215,7 +215,7 @@ class RtmConnection:
         if problem:
             return self._send(rtm.refusal(frame, *problem))
         ts = self._hub.accept(frame, self.number)
-        self._hub.tell_others(self, rtm.message_events(frame, ts, self._hub.author))
+        self._hub.send_to_others(self, rtm.message_events(frame, ts, self._hub.author))
         return self._reply(answer, frame, ts)
 
     def _problem(self, frame: rtm.Json, answer: Answer) -> tuple[int, str] | None:
@@ -246,7 +246,7 @@ class RtmConnection:
         self.write(encode(rtm.as_bytes(frame), piece=self._hub.faults.fragment))
 
     def _drain(self) -> None:
-        """Reads on for a moment: closing with unread input would reset what we last wrote."""
+        """Read on for a moment: to close with unread input would reset what we wrote last."""
         deadline = time.monotonic() + _CLOSE_SECONDS
         try:
             while self._stream.read(max(0.0, deadline - time.monotonic())):

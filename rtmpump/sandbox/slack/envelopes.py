@@ -1,8 +1,9 @@
-"""What a workspace has to tell an app in Socket Mode, until the app says that it arrived.
+"""The envelopes of Socket Mode, each kept until the app acknowledges it.
 
-Each event goes to one connection of the app, any of them. One that is not acknowledged in time is
-sent again three times: at once, after a minute and after five more, then Slack gives up
-(https://docs.slack.dev/apis/events-api#retries). Slash commands and interactions are sent once.
+Each event goes to one connection of the app, any of them. An envelope that is not acknowledged in
+time is sent again three times: at once, after a minute, and after five more. Then Slack gives up
+(https://docs.slack.dev/apis/events-api#retries). Slash commands and interactions are sent only
+once.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from rtmpump.sandbox.slack.hub import Hub, SocketPeer
 
 
 class EnvelopeDelivery(NamedTuple):
-    """One time that an event was written to a connection (its number; 0 where there was none)."""
+    """One write of an event to a connection: its number, or 0 if there was no connection."""
 
     envelope_id: str
     connection: int
@@ -48,12 +49,12 @@ class SentEnvelope:
 
     @property
     def acknowledged(self) -> bool:
-        """Whether the app said that it has it."""
+        """Whether the app has acknowledged it."""
         return self.acknowledgements > 0
 
 
 class Envelopes:
-    """The events of one app, and when each is due again; `enabled` once the app ever connected."""
+    """The events of one app, and when each is due again; `enabled` after its first connection."""
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
@@ -66,7 +67,7 @@ class Envelopes:
         self.all: list[SentEnvelope] = []
 
     def event(self, event: bytes) -> bool:
-        """Sends an event; whether it was written to a connection at once."""
+        """Send an event; return whether it was written to a connection at once."""
         number = next(self._numbers)
         event_id = f"Ev{number:09d}"
         payload = socket_frames.event_payload(
@@ -79,13 +80,13 @@ class Envelopes:
         return self._send(SentEnvelope("events_api", payload, event_id, False))
 
     def interaction(self, kind: str, payload: bytes) -> SentEnvelope:
-        """Sends what a person did: "slash_commands" or "interactive"."""
+        """Send what a person did: `kind` is "slash_commands" or "interactive"."""
         envelope = SentEnvelope(kind, payload, "", True)
         self._send(envelope)
         return envelope
 
     def acknowledge(self, id: str, connection: int, answer: object) -> bool:
-        """The app says that it has one; False where it was never sent."""
+        """Take an acknowledgement; return False if no such envelope was sent."""
         with self._hub.changed:
             envelope = self._by_id.get(id)
             if envelope is None:
@@ -98,12 +99,12 @@ class Envelopes:
             return True
 
     def missing(self) -> list[SentEnvelope]:
-        """Those that nobody acknowledged."""
+        """Return those that are not acknowledged."""
         with self._hub.changed:
             return [one for one in self.all if not one.acknowledged]
 
     def forget(self) -> list[SentEnvelope]:
-        """Keeps no record any more of those that were acknowledged; returns them."""
+        """Forget those that are acknowledged, and return them."""
         with self._hub.changed:
             over = [one for one in self.all if one.acknowledged]
             self.all = [one for one in self.all if not one.acknowledged]
@@ -111,7 +112,7 @@ class Envelopes:
             return over
 
     def retry_now(self) -> None:
-        """Sends everything that waits for its next try without waiting for it."""
+        """Send at once all that waits for its next try."""
         with self._hub.changed:
             self._due = [(0.0, n, envelope, attempt) for _, n, envelope, attempt in self._due]
             heapq.heapify(self._due)
@@ -124,7 +125,7 @@ class Envelopes:
         return self._deliver(envelope, 0)
 
     def _deliver(self, envelope: SentEnvelope, attempt: int) -> bool:
-        """Writes it to one connection (or to more, where the faults say so), and sets its clock."""
+        """Write it to one connection (or more, if the faults say so), and set its deadline."""
         faults = self._hub.faults
         id = str(uuid.uuid4())
         if faults.same_envelope_id and envelope.deliveries:
@@ -152,7 +153,7 @@ class Envelopes:
         return bool(written)
 
     def _choice(self) -> list[SocketPeer]:
-        """The live connections, beginning with the one whose turn it is."""
+        """Return the live connections, first the one whose turn it is."""
         peers = self._hub.live_sockets()
         first = next(self._turn) % len(peers) if peers else 0
         return peers[first:] + peers[:first]
@@ -170,7 +171,7 @@ class Envelopes:
             self._is_running = self._hub.spawn(self._run)
 
     def _run(self) -> None:
-        """Sends again what is due."""
+        """Send again what is due."""
         while (task := self._next()) is not None:
             task()
 

@@ -1,9 +1,9 @@
-"""Everything that a simulated workspace can do wrong on request, in one place.
+"""All that a simulated workspace can do wrong on request, in one place.
 
-Set the fields of `workspace.faults` at any time; they hold from then on. Fields that are queues are
-taken from the front, one entry for each occasion; when they are empty, all is well again.
-Faults that are done at once are methods of the workspace: `goodbye`, `close`, `cut`, `reset`,
-`silence`, `raw`, `down` and `up`.
+Set the fields of `workspace.faults` at any time; they count from then on. A field that is a queue
+loses one entry from its front on each occasion; when it is empty, all is well again. Faults that
+happen at once are methods of the workspace: `goodbye`, `close`, `cut`, `reset`, `silence`, `raw`,
+`down` and `up`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ EXPIRED_URL = {"code": 1, "msg": "Socket URL has expired"}
 
 @dataclass(frozen=True)
 class HttpAnswer:
-    """This HTTP answer instead of the right one; `headers` win over the usual ones."""
+    """An HTTP answer instead of the right one; `headers` win over the usual ones."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -32,14 +32,14 @@ class HttpAnswer:
 
 @dataclass(frozen=True)
 class Hang:
-    """Nothing for `seconds`, then the right answer."""
+    """No answer for `seconds`, then the right one."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
 class Reset:
-    """The connection is reset (RST) without an answer."""
+    """A reset of the connection (RST) instead of an answer."""
 
 
 # What a Web API call can meet: one of the above, a Slack error code ("invalid_auth"), or the
@@ -65,7 +65,7 @@ class AnswerKind(Enum):
 
 @dataclass(frozen=True)
 class Answer:
-    """How one message is answered; `code` and `msg` of an error, `seconds` of a late reply."""
+    """How a message is answered; `code` and `msg` are of an error, `seconds` of a late reply."""
 
     kind: AnswerKind
     code: int = 0
@@ -84,12 +84,12 @@ CUT_BEFORE_ACCEPT = Answer(AnswerKind.CUT_BEFORE_ACCEPT)
 
 
 def error(code: int, msg: str) -> Answer:
-    """The message is refused: `{"ok": false, "error": {"code": …, "msg": …}}`."""
+    """Refuse the message: `{"ok": false, "error": {"code": …, "msg": …}}`."""
     return Answer(AnswerKind.ERROR, code=code, msg=msg)
 
 
 def late(seconds: float) -> Answer:
-    """The message is accepted, the reply comes after `seconds`; others may overtake it."""
+    """Accept the message, and reply after `seconds`; other replies may overtake it."""
     return Answer(AnswerKind.LATE, seconds=seconds)
 
 
@@ -98,34 +98,33 @@ ReplyPolicy: TypeAlias = "Answer | Callable[[dict[str, Any]], Answer] | deque[An
 
 @dataclass
 class Faults:
-    """The switches of one workspace; as they are here, nothing goes wrong.
+    """The switches of one workspace; with these defaults nothing goes wrong.
 
     Web API:
         `api_errors[method]` (or `["*"]` for any) is a queue of `ApiFault`s for the next calls.
-        `url_ttl` is for how many seconds a WebSocket URL can be used; 0 = it is expired at once.
-        `connect_url` is given out by rtm.connect instead of the right URL, when not "".
-        `place` stands in that URL for host and port when not "": those of a proxy before us.
+        `url_ttl`: for how many seconds a WebSocket URL can be used; 0 = it expires at once.
+        `connect_url`, if not "": rtm.connect answers with this URL instead of the right one.
+        `place`, if not "": host and port in that URL, such as those of a proxy before us.
     Opening of the WebSocket:
         `handshakes` is a queue of `HandshakeFault`s for the next upgrades.
         `hello` is what follows the upgrade: "send", "never", or "error" (the frame `hello_error`,
-        then a close); a queue gives one for each connection, then "send".
-        `repeat_last_reply`: after hello come the reply ("reply") or the echo ("echo") to the last
+        then a close); a queue has one for each connection, then "send".
+        `repeat_last_reply`: after hello comes the reply ("reply") or the echo ("echo") to the last
         message that was accepted on an earlier connection; "" = neither.
     Answers to messages:
-        `reply_policy` is an `Answer` for all, a queue of them, or a function that is asked with the
-        client's frame.
-        For chat.postMessage the same policy counts (NEVER: accepted, and no answer; the `msg` of an
-        error is Slack's word), and `post_rate` is in messages a second and channel (HTTP 429).
-        `rate_limit`: messages a second and connection; what comes faster is refused with code -1.
+        `reply_policy` is an `Answer` for all, a queue of them, or a function of the client's frame.
+        It counts for chat.postMessage too (NEVER: accepted, but no answer; the `msg` of an error is
+        Slack's error code). `post_rate` is in messages a second for each channel (HTTP 429).
+        `rate_limit`: messages a second for each connection; faster ones are refused with code -1.
     Socket Mode:
         `ack_seconds`: how long an envelope may stay unacknowledged; `retry_after`: how long after
         that each further try comes; `same_envelope_id`: whether a retry has the id of the first.
         `copies`: to how many connections each event goes at once.
         `deaf_to_acks`: acknowledgements get lost on the way.
-        `most_sockets`: connections beyond so many are sent away as `too_many_websockets`.
+        `most_sockets`: further connections are refused as `too_many_websockets`.
     Delivery:
-        `byte_by_byte` writes each byte in a send of its own.
-        `fragment` cuts messages to the client into WebSocket fragments of so many bytes; 0 = whole.
+        `byte_by_byte`: each byte is sent alone.
+        `fragment`: messages are cut into WebSocket fragments of so many bytes; 0 = not cut.
     """
 
     api_errors: defaultdict[str, deque[ApiFault]] = field(
@@ -151,7 +150,7 @@ class Faults:
     most_sockets: int = 10
 
     def next_api_fault(self, method: str) -> ApiFault | None:
-        """What the next call of `method` meets."""
+        """Take the fault of the next call of `method`, or None."""
         for key in (method, "*"):
             fault: ApiFault | None = _front(self.api_errors.get(key, _NOTHING), None)
             if fault is not None:
@@ -159,15 +158,15 @@ class Faults:
         return None
 
     def next_handshake(self) -> HandshakeFault | None:
-        """What the next WebSocket upgrade meets."""
+        """Take the fault of the next WebSocket upgrade, or None."""
         return _front(self.handshakes, None)
 
     def next_hello(self) -> str:
-        """What follows the next upgrade."""
+        """Take what follows the next upgrade: "send", "never" or "error"."""
         return self.hello if isinstance(self.hello, str) else _front(self.hello, "send")
 
     def answer_to(self, frame: dict[str, Any]) -> Answer:
-        """How to answer the message `frame`."""
+        """Take the answer to the message `frame`."""
         policy = self.reply_policy
         if isinstance(policy, Answer):
             return policy
@@ -177,7 +176,7 @@ class Faults:
 
 
 def _front(queue: deque[_Entry], otherwise: _Otherwise) -> _Entry | _Otherwise:
-    """The next entry; two connections may ask at once, so it is no look and then a leap."""
+    """Take the next entry in one step: two connections may ask at the same time."""
     try:
         return queue.popleft()
     except IndexError:

@@ -1,4 +1,4 @@
-"""A workspace in a process of its own: for a bench that must not share its interpreter."""
+"""A workspace in a process of its own, for a bench that must not share its interpreter."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _EVENT = '{"type":"message","channel":"C0GENERAL","user":"U0ALICE","text":"%s","
 
 
 def messages(count: int, size: int) -> Iterator[bytes]:
-    """`count` message events of `size` bytes each (or the fewest that they need).
+    """Yield `count` message events of `size` bytes each (or as few as they need).
 
-    Every `ts` is another and greater; the text begins with the number of the event, from 0.
+    Each `ts` is greater than the one before; the text begins with the number of the event, from 0.
     """
     bare = len(_EVENT % ("000000000 ", _FIRST_SECOND, 0))
     padding = "x" * max(0, size - bare)
@@ -31,10 +31,10 @@ def messages(count: int, size: int) -> Iterator[bytes]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs until SIGTERM or SIGINT, or until the parent process is gone; returns an exit code.
+    """Run until SIGTERM or SIGINT, or until the parent process ends; return an exit code.
 
-    Prints one JSON object a line: first `api_url` and `token`; when a flood is done, `frames`,
-    `seconds` and `rate` (frames a second, as written to the socket).
+    It prints one JSON object a line: first `api_url` and `token`; after a flood `frames`, `seconds`
+    and `rate` (frames a second, as written to the socket).
     """
     options = _parser().parse_args(arguments)
     over = threading.Event()
@@ -42,7 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: over.set())
     with Workspace(port=options.port, token=options.token) as workspace:
-        _tell({"api_url": workspace.api_url, "token": workspace.token, "port": workspace.port})
+        _print_line(
+            {"api_url": workspace.api_url, "token": workspace.token, "port": workspace.port}
+        )
         if options.flood:
             threading.Thread(target=_flood, args=(workspace, options), daemon=True).start()
         while not over.wait(_LOOK_EVERY) and os.getppid() == parent:
@@ -56,10 +58,10 @@ def _flood(workspace: Workspace, options: argparse.Namespace) -> None:
     bodies = messages(options.flood, options.size)
     written = workspace.emit_many(bodies, options.rate, hold=True)
     seconds = max(time.monotonic() - started, 1e-9)
-    _tell({"frames": written, "seconds": round(seconds, 3), "rate": round(written / seconds)})
+    _print_line({"frames": written, "seconds": round(seconds, 3), "rate": round(written / seconds)})
 
 
-def _tell(line: dict[str, object]) -> None:
+def _print_line(line: dict[str, object]) -> None:
     print(json.dumps(line), flush=True)
 
 

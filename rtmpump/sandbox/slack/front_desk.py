@@ -1,4 +1,4 @@
-"""The port of a simulated workspace: accepts, speaks HTTP, and hands WebSockets over."""
+"""The port of a simulated workspace: accepts, speaks HTTP, and passes WebSockets on."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _ACCEPT_PAUSE = 0.02
 
 
 class FrontDesk:
-    """Listens from the beginning; `close` and `open` again on the same port."""
+    """Listens from the beginning; after `close`, `open` listens again on the same port."""
 
     def __init__(
         self, hub: Hub, envelopes: Envelopes, port: int, tls: ssl.SSLContext | None
@@ -44,7 +44,7 @@ class FrontDesk:
         self._find_port() if port == 0 else self.open()
 
     def open(self) -> None:
-        """Listens; nothing if it does.
+        """Listen; do nothing if it listens already.
 
         Raises:
             OSError: the port is taken.
@@ -57,24 +57,24 @@ class FrontDesk:
                 self._hub.spawn(partial(self._accept, listener))
 
     def close(self) -> None:
-        """Stops listening; connections that are there go on."""
+        """Stop to listen; open connections go on."""
         with self._lock:
             listener, self._listener = self._listener, None
         if listener is not None:
-            # A close alone would leave the thread in accept(), and the port open until it returns.
+            # After a close alone the thread stays in accept(), and the port open until it returns.
             with contextlib.suppress(OSError):
                 listener.shutdown(socket.SHUT_RDWR)
             listener.close()
 
     def end_all(self, *, reset: bool = False) -> None:
-        """Interrupts every connection, HTTP ones as well; with an RST if asked."""
+        """Interrupt every connection, also those of HTTP; with an RST if asked."""
         with self._lock:
             streams = list(self._streams)
         for stream in streams:
             stream.end(reset=reset)
 
     def _find_port(self) -> None:
-        """Listens on a free port; another process may be faster with the one that was found."""
+        """Listen on a free port; try again if another process takes the port first."""
         for last in (False, False, False, True):
             self.port = free_port(HOST)
             try:
@@ -90,7 +90,7 @@ class FrontDesk:
                 connection, _ = listener.accept()
             except TimeoutError:
                 continue
-            except OSError:  # closed, or too many open files: then it may go on later
+            except OSError:  # closed; or too many open files, then it may work later
                 self._hub.stopping.wait(_ACCEPT_PAUSE)
                 continue
             if not self._hub.spawn(partial(self._serve, connection)):
@@ -104,7 +104,7 @@ class FrontDesk:
             return
         with self._lock:
             self._streams.add(stream)
-            if self._listener is None:  # closed since this one was accepted: end_all missed it
+            if self._listener is None:  # closed after this one was accepted, so end_all missed it
                 stream.end(reset=True)
         try:
             self._converse(stream)
@@ -146,7 +146,7 @@ class FrontDesk:
             stream.write(http_wire.json_answer(members))
 
     def _post(self, stream: Stream, request: HttpRequest) -> None:
-        """A message by chat.postMessage, which may be accepted and its answer get lost."""
+        """Take a message by chat.postMessage; it may be accepted and the answer lost."""
         hub, arguments = self._hub, request.arguments
         problem = webapi.auth_problem(hub.registry, posting.METHOD, request)
         answer = hub.faults.answer_to(dict(arguments))
@@ -174,7 +174,7 @@ class FrontDesk:
         self._hub.note(self._hub.calls, Call(method, arguments, time.time()))
 
     def _met(self, stream: Stream, fault: HttpAnswer | Hang | Reset | None) -> bool:
-        """Lets a fault happen; whether the right answer shall follow."""
+        """Let a fault happen; return whether the right answer shall follow."""
         if isinstance(fault, HttpAnswer):
             body = fault.body.encode() if isinstance(fault.body, str) else fault.body
             stream.write(http_wire.answer(fault.status, body, fault.headers))

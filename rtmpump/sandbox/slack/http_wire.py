@@ -51,7 +51,7 @@ class HttpRequest(NamedTuple):
 
 
 def read_request(stream: Stream) -> HttpRequest | None:
-    """The next request; None when the client closed or sent what is no HTTP."""
+    """Read the next request; return None if the client closed or does not speak HTTP."""
     lines = stream.read_until(b"\r\n\r\n", _HEAD_LIMIT).decode("latin-1").split("\r\n")
     words = lines[0].split(" ")
     if len(words) != 3:
@@ -67,19 +67,19 @@ def read_request(stream: Stream) -> HttpRequest | None:
 
 
 def answer(status: int, body: bytes, headers: Mapping[str, str]) -> bytes:
-    """The bytes of an answer; `headers` win over the usual ones."""
+    """Return the bytes of an answer; `headers` win over the usual ones."""
     lines = {"Content-Length": str(len(body)), "Content-Type": "text/html"} | dict(headers)
     return _head(status, lines) + body
 
 
 def json_answer(members: Mapping[str, Any]) -> bytes:
-    """The bytes of Slack's usual answer: HTTP 200 and a JSON object."""
+    """Return the bytes of Slack's usual answer: HTTP 200 and a JSON object."""
     body = json.dumps(members, ensure_ascii=False).encode()
     return answer(200, body, {"Content-Type": f"{_JSON}; charset=utf-8"})
 
 
 def switching_protocols(accept: str) -> bytes:
-    """The answer that makes a WebSocket of the connection."""
+    """Return the answer that turns the connection into a WebSocket."""
     return _head(
         101, {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Accept": accept}
     )

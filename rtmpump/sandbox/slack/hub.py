@@ -1,4 +1,4 @@
-"""What the connections of one workspace share: what happened so far, who is there, the threads."""
+"""What the connections of one workspace share: the records, the peers, the threads."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _JOIN_SECONDS = 10.0
 
 
 class Sent(NamedTuple):
-    """A message that was accepted from a client; `received_at` in seconds since 1970.
+    """An accepted message of a client; `received_at` is in seconds since 1970.
 
-    `connection` is 0 for one that came by chat.postMessage.
+    `connection` is 0 for a message of chat.postMessage.
     """
 
     channel: str
@@ -34,7 +34,7 @@ class Sent(NamedTuple):
 
 
 class Call(NamedTuple):
-    """A call of the Web API; `args` without the token, `time` in seconds since 1970."""
+    """A call of the Web API; `args` are without the token, `time` is in seconds since 1970."""
 
     method: str
     args: dict[str, str]
@@ -78,7 +78,7 @@ class SocketPeer(Peer, Protocol):
 
 
 class Hub:
-    """The shared state; `changed` guards it, and is notified of every change."""
+    """The shared state; the condition `changed` guards it and is notified of every change."""
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
@@ -104,13 +104,13 @@ class Hub:
         return rtm.Author(self.registry.bot, self.registry.team)
 
     def next_ts(self) -> str:
-        """A message `ts`: seconds and microseconds, always greater than the one before."""
+        """Return a message `ts`: seconds and microseconds, always greater than the one before."""
         with self.changed:
             self._last_micros = max(time.time_ns() // 1000, self._last_micros + 1)
             return f"{self._last_micros // 1_000_000}.{self._last_micros % 1_000_000:06d}"
 
     def accept(self, message: rtm.Json, connection: int) -> str:
-        """Takes a message from a client; returns its `ts`."""
+        """Accept a message of a client; return its `ts`."""
         with self.changed:
             ts = self.next_ts()
             self.last_accepted = (message, ts)
@@ -119,36 +119,36 @@ class Hub:
             return ts
 
     def keep(self, event: rtm.Json) -> None:
-        """Puts a `message` event into the history."""
+        """Put a `message` event into the history."""
         with self.changed:
             self.registry.archive.keep(event)
 
     def note(self, record: list[Any], entry: object) -> None:
-        """Adds `entry` to one of the records, and wakes who waits for it."""
+        """Add `entry` to one of the records, and wake all that wait for a change."""
         with self.changed:
             record.append(entry)
             self.changed.notify_all()
 
     def next_number(self) -> int:
-        """The number of a new connection, from 1."""
+        """Return the number of a new connection, from 1."""
         with self.changed:
             self.connections += 1
             return self.connections
 
     def add(self, peer: Peer) -> None:
-        """A connection of RTM was opened."""
+        """Add an open connection of RTM."""
         with self.changed:
             self.peers.append(peer)
             self.changed.notify_all()
 
     def add_socket(self, peer: SocketPeer) -> None:
-        """A connection of Socket Mode was opened."""
+        """Add an open connection of Socket Mode."""
         with self.changed:
             self.sockets.append(peer)
             self.changed.notify_all()
 
     def remove(self, ended: Peer) -> None:
-        """A connection has ended."""
+        """Remove a connection that has ended."""
         with self.changed:
             ended.live = False
             self.peers = [peer for peer in self.peers if peer is not ended]
@@ -156,45 +156,44 @@ class Hub:
             self.changed.notify_all()
 
     def set_live(self, peer: Peer, live: bool) -> None:
-        """Say whether a connection gets events from now on."""
+        """Set whether a connection gets events from now on."""
         with self.changed:
             peer.live = live
             self.changed.notify_all()
 
     def open_peers(self) -> list[Peer]:
-        """All connections that have not ended."""
+        """Return all connections that have not ended."""
         with self.changed:
             return [*self.peers, *self.sockets]
 
     def live_peers(self) -> list[Peer]:
-        """The connections of RTM that get events."""
+        """Return the connections of RTM that get events."""
         with self.changed:
             return [peer for peer in self.peers if peer.live]
 
     def open_sockets(self) -> list[SocketPeer]:
-        """The connections of Socket Mode that have not ended."""
+        """Return the connections of Socket Mode that have not ended."""
         with self.changed:
             return list(self.sockets)
 
     def live_sockets(self) -> list[SocketPeer]:
-        """The connections of Socket Mode that get events."""
+        """Return the connections of Socket Mode that get events."""
         with self.changed:
             return [peer for peer in self.sockets if peer.live]
 
-    def tell_others(self, sender: Peer, events: list[rtm.Json]) -> None:
-        """Sends events to every live connection but the sender's."""
+    def send_to_others(self, sender: Peer, events: list[rtm.Json]) -> None:
+        """Send events to every live connection but the sender's."""
         for peer in self.live_peers():
             if peer is not sender:
                 for event in events:
                     peer.deliver(rtm.as_bytes(event))
 
     def spawn(self, work: Callable[[], object]) -> bool:
-        """Runs `work` in a thread that `join` waits for; False once the workspace stops."""
-
+        """Run `work` in a thread that `join` waits for; return False once the workspace stops."""
         with self.changed:
             if self.stopping.is_set():
                 return False
-            # No thread says itself that it has ended: it would still be there a moment later.
+            # A thread can't remove itself: it would still run for a moment after that.
             self._threads = {thread for thread in self._threads if thread.is_alive()}
             thread = threading.Thread(target=work, name="sandbox", daemon=True)
             thread.start()
@@ -202,7 +201,7 @@ class Hub:
             return True
 
     def later(self, seconds: float, work: Callable[[], object]) -> None:
-        """Runs `work` after `seconds`, or never when the workspace stops before."""
+        """Run `work` after `seconds`, or never if the workspace stops before."""
 
         def run() -> None:
             if not self.stopping.wait(seconds):
@@ -211,7 +210,7 @@ class Hub:
         self.spawn(run)
 
     def join(self) -> None:
-        """Waits for all threads; nothing may spawn any more."""
+        """Wait for all threads; nothing may call `spawn` any more."""
         deadline = time.monotonic() + _JOIN_SECONDS
         with self.changed:
             threads = self._threads - {threading.current_thread()}

@@ -1,7 +1,7 @@
-"""chat.postMessage of a simulated workspace: what it takes, what it refuses, what it answers.
+"""chat.postMessage of a simulated workspace: what it accepts, refuses and answers.
 
-As Slack documents it (https://docs.slack.dev/reference/methods/chat.postMessage); more than one
-message a second in a channel is answered with HTTP 429 where the faults say so.
+It does what Slack documents (https://docs.slack.dev/reference/methods/chat.postMessage). More than
+one message a second in a channel is answered with HTTP 429 if the faults say so.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _TRUE: Final = ("1", "true", "True")
 
 
 def problem(hub: Hub, arguments: Mapping[str, str]) -> str:
-    """Slack's word for what it has against a message; "" for nothing."""
+    """Return Slack's error code for a message; "" if it is good."""
     channel = hub.registry.channel_id(arguments.get("channel", ""))
     if channel is None:
         return "channel_not_found"
@@ -38,7 +38,7 @@ def problem(hub: Hub, arguments: Mapping[str, str]) -> str:
 
 
 def rest(hub: Hub, arguments: Mapping[str, str]) -> int:
-    """For how many whole seconds the channel takes no further message; counts this one if 0."""
+    """Return for how many whole seconds the channel takes no message; if 0, count this one."""
     rate, now = hub.faults.post_rate, time.monotonic()
     channel = arguments.get("channel", "")
     if rate is None:
@@ -52,7 +52,7 @@ def rest(hub: Hub, arguments: Mapping[str, str]) -> int:
 
 
 def accept(hub: Hub, envelopes: Envelopes, arguments: Mapping[str, str]) -> dict[str, Any]:
-    """Posts it; the answer."""
+    """Post a message; return the answer."""
     channel = hub.registry.channel_id(arguments["channel"]) or ""
     message: rtm.Json = {"channel": channel, "text": arguments.get("text", "")}
     if arguments.get("thread_ts"):

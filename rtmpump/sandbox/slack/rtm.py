@@ -1,4 +1,4 @@
-"""What Slack says over RTM: frames as dictionaries, made of frames. No socket, no state.
+"""What Slack sends over RTM: frames in, frames out, as dictionaries. No socket, no state.
 
 Source: https://docs.slack.dev/legacy/legacy-rtm-api and the events' own pages. Slack has published
 no list of error codes; 1, 2, 4 and -1 were seen on the wire.
@@ -22,14 +22,14 @@ Json = dict[str, Any]
 
 
 class Author(NamedTuple):
-    """Who speaks: user and team."""
+    """The author of a message: user and team."""
 
     user: str
     team: str
 
 
 def as_bytes(event: Mapping[str, Any] | str | bytes) -> bytes:
-    """The body of a frame; a dictionary becomes compact JSON."""
+    """Return the body of a frame; a dictionary becomes compact JSON."""
     if isinstance(event, bytes):
         return event
     if isinstance(event, str):
@@ -38,13 +38,13 @@ def as_bytes(event: Mapping[str, Any] | str | bytes) -> bytes:
 
 
 def pong(ping: Json) -> Json:
-    """The answer to a ping: its id as `reply_to`, and its other scalars as they came."""
+    """Return the answer to a ping: its id as `reply_to`, and its other scalars unchanged."""
     echoed = {k: v for k, v in ping.items() if k not in ("id", "type") and _is_scalar(v)}
     return {"type": "pong", "reply_to": ping.get("id")} | echoed
 
 
 def problem(message: Json, channels: Container[object]) -> tuple[int, str] | None:
-    """Code and text of what Slack has against a message; `channels` are the known ids."""
+    """Return code and text of Slack's error for a message, or None; `channels` are known ids."""
     text = message.get("text")
     if not isinstance(text, str) or not text:
         return TEXT_MISSING
@@ -54,27 +54,27 @@ def problem(message: Json, channels: Container[object]) -> tuple[int, str] | Non
 
 
 def reply(message: Json, ts: str) -> Json:
-    """The reply to a message that was accepted."""
+    """Return the reply to an accepted message."""
     return {"ok": True, "reply_to": message.get("id"), "ts": ts, "text": message["text"]}
 
 
 def refusal(frame: Json, code: int, msg: str) -> Json:
-    """The reply to a frame that was not accepted."""
+    """Return the reply to a refused frame."""
     return {"ok": False, "reply_to": frame.get("id"), "error": {"code": code, "msg": msg}}
 
 
 def error_event(code: int, msg: str) -> Json:
-    """An error that belongs to no frame."""
+    """Return an error that belongs to no frame."""
     return {"type": "error", "error": {"code": code, "msg": msg}}
 
 
 def echo(message: Json, ts: str, author: Author) -> Json:
-    """The message as an event for its own sender, with `reply_to`."""
+    """Return the message as an event for its own sender, with `reply_to`."""
     return message_event(message, ts, author) | {"reply_to": message.get("id")}
 
 
 def message_event(message: Json, ts: str, author: Author) -> Json:
-    """The message as an event for everybody else."""
+    """Return the message as an event for everybody else."""
     event = {
         "type": "message",
         "channel": message["channel"],
@@ -88,7 +88,7 @@ def message_event(message: Json, ts: str, author: Author) -> Json:
 
 
 def message_events(message: Json, ts: str, author: Author) -> list[Json]:
-    """All events that one message makes: a reply that is broadcast makes one more."""
+    """Return all events of one message: a broadcast reply has one more."""
     event = message_event(message, ts, author)
     if message.get("thread_ts") and message.get("reply_broadcast"):
         return [event, event | {"subtype": "thread_broadcast"}]
@@ -96,13 +96,13 @@ def message_events(message: Json, ts: str, author: Author) -> list[Json]:
 
 
 def typing_event(typing: Json, author: Author) -> Json:
-    """What others see when somebody types."""
+    """Return the event that others get when a user types."""
     event = {"type": "user_typing", "channel": typing.get("channel"), "user": author.user}
     return event | ({"thread_ts": typing["thread_ts"]} if typing.get("thread_ts") else {})
 
 
 def presence_events(presence: Mapping[str, str], batch: bool) -> list[Json]:
-    """The presence of each user: an event for each, or with `batch` one for each kind."""
+    """Return the presence of users: an event for each, or with `batch` one for each state."""
     if not batch:
         return [
             {"type": "presence_change", "user": user, "presence": state}
@@ -119,7 +119,7 @@ def presence_events(presence: Mapping[str, str], batch: bool) -> list[Json]:
 
 
 def ids_of(frame: Json) -> list[str] | None:
-    """The user ids of a presence frame; None if they are no list of strings."""
+    """Return the user ids of a presence frame; None if they are no list of strings."""
     ids = frame.get("ids")
     if isinstance(ids, list) and all(isinstance(user, str) for user in ids):
         return ids

@@ -16,7 +16,7 @@ _CLOSE_SOON = 0.05
 
 
 class SocketConnection(RtmConnection):
-    """Like one of RTM, but for what is said."""
+    """A `hub.SocketPeer`: it differs from RTM in what it sends and reads."""
 
     def __init__(
         self, hub: Hub, stream: Stream, ticket: Ticket | None, envelopes: Envelopes
@@ -25,17 +25,17 @@ class SocketConnection(RtmConnection):
         self._envelopes = envelopes
 
     def disconnect(self, reason: str, close_after: float | None) -> None:
-        """Announces the end, which comes after so many seconds (None: never)."""
+        """Announce the end, which comes after so many seconds (None: never)."""
         self.deliver(socket_frames.disconnect(reason))
         if close_after is not None:
             self._hub.later(close_after, lambda: self.close(1000))
 
     def silence(self) -> None:
-        """Plays dead, and Slack doesn't know: it goes on to send, and nothing arrives."""
+        """Play dead without Slack's knowledge: Slack goes on to send, but nothing arrives."""
         self.silent = True
 
     def deliver(self, body: bytes, opcode: int = Opcode.TEXT) -> bool:
-        """Sends one frame; False if the connection takes none."""
+        """Send one frame; return False if the connection takes none."""
         return True if self.silent and self.live else super().deliver(body, opcode)
 
     def _join(self) -> None:
@@ -54,7 +54,7 @@ class SocketConnection(RtmConnection):
                 self.write(encode(socket_frames.hello(len(self._hub.open_sockets()))))
 
     def _take_frame(self, payload: bytes) -> None:
-        """Takes an acknowledgement; Slack says nothing to it, nor to what is none."""
+        """Take an acknowledgement; Slack answers neither to it nor to other frames."""
         try:
             frame = json.loads(payload)
         except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""What Slack says over Socket Mode, as bytes. No socket, no state.
+"""What Slack sends over Socket Mode, as bytes. No socket, no state.
 
 Source: https://docs.slack.dev/apis/events-api/using-socket-mode; `too_many_websockets` and the
 members of `retry_…` were seen on the wire.
@@ -14,7 +14,7 @@ APP = "A0SANDBOX"
 
 
 def hello(connections: int) -> bytes:
-    """The first frame; `connections` are those that the app has now, this one with them."""
+    """Return the first frame; `connections` counts those of the app, with this one."""
     return _bytes(
         {
             "type": "hello",
@@ -26,14 +26,14 @@ def hello(connections: int) -> bytes:
 
 
 def disconnect(reason: str) -> bytes:
-    """This connection is about to end: "warning", "refresh_requested", "link_disabled" …"""
+    """Return the frame before an end; `reason` is "warning", "refresh_requested" or the like."""
     return _bytes(
         {"type": "disconnect", "reason": reason, "debug_info": {"host": "applink-sandbox"}}
     )
 
 
 def event_payload(event: bytes, *, team: str, event_id: str, event_time: int, bot: str) -> bytes:
-    """What the Events API wraps around an event, whose bytes stay as they are."""
+    """Return an event in the wrapper of the Events API; its bytes stay as they are."""
     before = _bytes({"token": "sandbox", "team_id": team, "api_app_id": APP})[:-1]
     authorizations = [{"team_id": team, "user_id": bot, "is_bot": True}]
     after = {
@@ -49,7 +49,7 @@ def event_payload(event: bytes, *, team: str, event_id: str, event_time: int, bo
 def envelope(
     kind: str, payload: bytes, *, id: str, takes_answer: bool, attempt: int, reason: str
 ) -> bytes:
-    """One delivery; only those of the Events API tell of retries."""
+    """Return an envelope; only those of the Events API have fields about retries."""
     before = _bytes({"envelope_id": id})[:-1]
     after: dict[str, Any] = {"type": kind, "accepts_response_payload": takes_answer}
     if kind == "events_api":

@@ -1,11 +1,11 @@
-"""One TCP or TLS connection whose every wait can be ended from another thread.
+"""One TCP or TLS connection; another thread can end every wait of it.
 
 Its laws:
 - The socket is non-blocking; every wait is a poll of it together with a wake-up socket.
-- Only the thread that owns the connection closes the socket, and only while nobody writes: a close
-  in the middle of another thread's call would let that call meet a reused file descriptor, and
-  would hold back the RST of `end(reset=True)`.
-- TLS calls take turns, because OpenSSL's objects must not be used by two threads at once.
+- Only the thread that owns the connection closes the socket, and only while no thread writes. After
+  a close in the middle of its call, another thread could use a file descriptor that is already
+  another's; and the RST of `end(reset=True)` would come late.
+- TLS calls take turns, because two threads must not use one object of OpenSSL at once.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _HANDSHAKE_SECONDS = 10.0
 
 
 class StreamEnded(OSError):
-    """The connection was ended from this side."""
+    """This side has ended the connection."""
 
 
 class Stream:
-    """A server's end of a connection; reading by its owner only, writing by anybody."""
+    """The server's side of a connection; only its owner reads, any thread may write."""
 
     def __init__(self, connection: socket.socket, tls: ssl.SSLContext | None = None) -> None:
         connection.setblocking(False)
@@ -50,7 +50,7 @@ class Stream:
         return self._ended.is_set()
 
     def handshake(self) -> None:
-        """The TLS handshake; nothing without TLS."""
+        """Do the TLS handshake; without TLS do nothing."""
         if not isinstance(self._socket, ssl.SSLSocket):
             return
         deadline = time.monotonic() + _HANDSHAKE_SECONDS
@@ -64,10 +64,10 @@ class Stream:
                 self._wait(_WRITE, deadline)
 
     def read(self, timeout: float | None = None) -> bytes:
-        """What has arrived, at least one byte; b"" at the end.
+        """Return what has arrived, at least one byte; b"" at the end.
 
         Raises:
-            TimeoutError: nothing came in `timeout` seconds.
+            TimeoutError: nothing arrived in `timeout` seconds.
             OSError: the connection broke or was ended.
         """
         if self._buffer:
@@ -77,7 +77,7 @@ class Stream:
         return self._receive(deadline)
 
     def read_until(self, end: bytes, limit: int) -> bytes:
-        """The bytes up to and with `end`; b"" when the peer closed or passed `limit` before it."""
+        """Return the bytes up to and with `end`; b"" if the peer closed or passed `limit`."""
         data = self._buffer
         while end not in data:
             more = self._receive(None)
@@ -88,7 +88,7 @@ class Stream:
         return head + end
 
     def read_exactly(self, size: int) -> bytes:
-        """`size` bytes; fewer only when the peer closed."""
+        """Return `size` bytes; fewer only if the peer closed."""
         data = self._buffer
         while len(data) < size and (more := self._receive(None)):
             data += more
@@ -96,7 +96,7 @@ class Stream:
         return data[:size]
 
     def write(self, data: bytes, *, step: int = 0) -> None:
-        """Writes all of `data`, in sends of `step` bytes if given; waits for a peer that is slow.
+        """Write all of `data`, in sends of `step` bytes if given; wait for a slow peer.
 
         Raises:
             OSError: the connection broke or was ended.
@@ -108,7 +108,7 @@ class Stream:
                 rest = rest[sent:]
 
     def end(self, *, reset: bool = False) -> None:
-        """Makes every present and future wait fail; the owner closes then, with an RST if asked."""
+        """Let every wait fail, now and later; the owner then closes, with an RST if asked."""
         self._reset = self._reset or reset
         if not self._ended.is_set():
             self._ended.set()
@@ -116,16 +116,16 @@ class Stream:
                 self._waker.send(b"!")
 
     def wait_gone(self) -> None:
-        """Waits, without reading, until the peer has gone or `end` is called."""
+        """Wait, without reading, until the peer has closed or `end` is called."""
         with contextlib.suppress(OSError):
             self._wait(_HANG_UP, None)
 
     def pause(self, seconds: float) -> bool:
-        """Waits for `seconds`; False when the connection was ended meanwhile."""
+        """Wait for `seconds`; return False if the connection ended before."""
         return not self._ended.wait(min(seconds, threading.TIMEOUT_MAX))
 
     def close(self) -> None:
-        """Closes the socket; for the owner only."""
+        """Close the socket; only for the owner."""
         self.end()
         with self._writing:
             if self._reset:
@@ -164,7 +164,7 @@ class Stream:
         poll.register(self._awake, _READ)
         wait = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
         if not poll.poll(wait):
-            raise TimeoutError("the peer said nothing")
+            raise TimeoutError("the peer sent nothing")
         self._check()
 
     def _check(self) -> None:

@@ -1,6 +1,6 @@
-"""Slack's Web API methods that the pump needs, as functions of a registry.
+"""The methods of Slack's Web API that the pump needs, as functions of a registry.
 
-Slack answers errors as HTTP 200 with `{"ok": false, "error": "…"}`; so does this.
+Slack answers an error with HTTP 200 and `{"ok": false, "error": "…"}`; so do these.
 Source: https://docs.slack.dev/reference/methods, one page for each method.
 """
 
@@ -38,9 +38,9 @@ class Ticket:
 
 @dataclass
 class Registry:
-    """What the workspace knows: itself, its channels (name to id) and the tickets given out.
+    """What the workspace knows: itself, its channels (name to id) and the issued tickets.
 
-    A channel's kind is told by the first letter of its id: C public, G private, D direct (its name
+    The first letter of a channel's id is its kind: C public, G private, D direct (its name
     is the other user's id). `archived` holds ids.
     """
 
@@ -55,17 +55,17 @@ class Registry:
     archive: Archive = field(default_factory=Archive)
 
     def channel_id(self, channel: str) -> str | None:
-        """The id of a channel that is given as name or id; None if there is none."""
+        """Return the id of a channel that is given by name or id; None if there is none."""
         if channel in self.channels.values():
             return channel
         return self.channels.get(channel)
 
     def kind(self, channel: str) -> str | None:
-        """What kind of conversation an id names; None if there is none."""
+        """Return the kind of conversation of an id; None if there is none."""
         return _TYPES.get(channel[:1]) if channel in self.channels.values() else None
 
     def issue(self, batch_presence: bool = False, *, socket_mode: bool = False) -> str:
-        """A new ticket; old ones that nobody used are forgotten in time."""
+        """Return a new ticket; forget unused ones after an hour."""
         now = time.monotonic()
         for word in [word for word, t in self.tickets.items() if now - t.issued > 3600]:
             del self.tickets[word]
@@ -74,7 +74,7 @@ class Registry:
         return ticket
 
     def redeem(self, ticket: str, ttl: float) -> Ticket | None:
-        """Uses a ticket up; None if it is unknown, used, or older than `ttl` seconds."""
+        """Use a ticket up; return None if it is unknown, used, or older than `ttl` seconds."""
         found = self.tickets.pop(ticket, None)
         return found if found and time.monotonic() - found.issued < ttl else None
 
@@ -82,7 +82,7 @@ class Registry:
 def call(
     registry: Registry, method: str, request: HttpRequest, link: Callable[[str], str]
 ) -> dict[str, Any]:
-    """The members of the answer to one call; `link` makes a WebSocket URL of a ticket."""
+    """Return the members of the answer to a call; `link` makes a WebSocket URL of a ticket."""
     arguments = request.arguments
     problem = auth_problem(registry, method, request)
     if method == "rtm.start":
@@ -95,13 +95,13 @@ def call(
 
 
 def token_of(request: HttpRequest, arguments: Mapping[str, str]) -> str:
-    """The token of a request: `Authorization: Bearer`, or the argument `token`."""
+    """Return the token of a request: `Authorization: Bearer`, or the argument `token`."""
     kind, _, token = request.headers.get("authorization", "").partition(" ")
     return token.strip() if kind.lower() == "bearer" else arguments.get("token", "")
 
 
 def auth_problem(registry: Registry, method: str, request: HttpRequest) -> str:
-    """Slack's word for what is wrong with the token of a call; "" for nothing."""
+    """Return Slack's error code for the token of a call; "" if the token is good."""
     token = token_of(request, request.arguments)
     if method == _APP_METHOD and "authorization" not in request.headers:
         # "passing it as a POST parameter will result in an error"

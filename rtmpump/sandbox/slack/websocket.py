@@ -1,8 +1,8 @@
 """The server's side of RFC 6455 frames: bytes in, messages out, and the other way round.
 
-It is our own because a sandbox has to be able to break rules, and because a library that is made
-for servers would be one more dependency for tests alone. It knows no socket and no thread.
-Extensions are never negotiated, so all reserved bits are errors.
+It is our own code because a sandbox must be able to break rules, and because a library for servers
+would be a dependency only for tests. It knows no socket and no thread. Extensions are never
+negotiated, so every reserved bit is an error.
 """
 
 from __future__ import annotations
@@ -56,14 +56,14 @@ class _Frame(NamedTuple):
 
 
 def accept_key(key: str) -> str:
-    """The `Sec-WebSocket-Accept` for a client's `Sec-WebSocket-Key` (RFC 6455 §4.2.2)."""
+    """Return the `Sec-WebSocket-Accept` for a `Sec-WebSocket-Key` (RFC 6455 §4.2.2)."""
     digest = hashlib.sha1(key.encode() + _GUID, usedforsecurity=False).digest()
     return base64.b64encode(digest).decode()
 
 
 @lru_cache(maxsize=4096)
 def header(length: int, opcode: int = Opcode.TEXT, fin: bool = True) -> bytes:
-    """The header of an unmasked frame of `length` bytes; any opcode, also impossible ones."""
+    """Return the header of an unmasked frame of `length` bytes; any opcode may be given."""
     first = bytes([(_FIN if fin else 0) | opcode])
     if length <= _SHORT:
         return first + bytes([length])
@@ -73,7 +73,7 @@ def header(length: int, opcode: int = Opcode.TEXT, fin: bool = True) -> bytes:
 
 
 def encode(payload: bytes, opcode: int = Opcode.TEXT, *, piece: int = 0) -> bytes:
-    """One message as a server sends it; cut into fragments of `piece` bytes when that is given."""
+    """Return a message as a server sends it; with `piece` cut into fragments of so many bytes."""
     if not piece or len(payload) <= piece:
         return header(len(payload), opcode) + payload
     pieces = [payload[at : at + piece] for at in range(0, len(payload), piece)]
@@ -85,20 +85,20 @@ def encode(payload: bytes, opcode: int = Opcode.TEXT, *, piece: int = 0) -> byte
 
 
 def encode_close(code: int, reason: str = "") -> bytes:
-    """A close frame; code 1005 means one without a body (RFC 6455 §7.1.5)."""
+    """Return a close frame; code 1005 means one without a body (RFC 6455 §7.1.5)."""
     body = b"" if code == _NO_STATUS else code.to_bytes(2, "big") + reason.encode()[:123]
     return encode(body, Opcode.CLOSE)
 
 
 def close_code(payload: bytes) -> int:
-    """The code in a close frame's body, 1005 when it has none."""
+    """Return the code in a close frame's body; 1005 if it has none."""
     return int.from_bytes(payload[:2], "big") if len(payload) >= 2 else _NO_STATUS
 
 
 class Decoder:
-    """Bytes of a client in, whole messages out.
+    """Turns bytes of a client into whole messages.
 
-    `limit` is the most bytes that a message may have. After a `ProtocolError` it is used up.
+    `limit` is the most bytes of a message. After a `ProtocolError` it can't be used any more.
     """
 
     def __init__(self, limit: int) -> None:
@@ -108,7 +108,7 @@ class Decoder:
         self._parts: list[bytes] = []
 
     def feed(self, data: bytes) -> list[ReceivedMessage]:
-        """Takes what was received, returns the messages that are complete now.
+        """Take received bytes; return the messages that are complete now.
 
         Raises:
             ProtocolError: a rule is broken (1002), the text isn't UTF-8 (1007), or a message is
@@ -173,7 +173,7 @@ def _checked_opcode(first: int, second: int) -> Opcode:
 
 
 def _lengths(buffer: bytearray) -> tuple[int, int]:
-    """Where the payload starts (after the mask) and its length; (0, 0) = not all there yet."""
+    """Return where the payload starts (after the mask) and its length; (0, 0) = incomplete."""
     length, start = buffer[1] & 0x7F, 2
     if length == _MEDIUM:
         start, length = 4, int.from_bytes(buffer[2:4], "big")

@@ -1,9 +1,9 @@
 """A simulated Slack workspace on 127.0.0.1: Web API and WebSockets on one port.
 
-An app may use RTM and Socket Mode, also both at once: what happens is told on each.
+An app may use RTM, Socket Mode, or both at once: each gets all events.
 
-It behaves as Slack documents it until its `faults` say otherwise; see `faults.py` for all that it
-can do wrong. `python -m rtmpump.sandbox.slack --help` runs one in a process of its own.
+It behaves as Slack documents until its `faults` say otherwise; `faults.py` lists all that it can do
+wrong. `python -m rtmpump.sandbox.slack --help` runs one in a process of its own.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _CHUNKS_A_SECOND = 100
 
 
 class Workspace:
-    """One workspace, listening as soon as it is made; threads and sockets end with `stop()`.
+    """One workspace. It listens as soon as it is made; threads and sockets end with `stop()`.
 
     `channels` maps names to ids (C public, G private, D direct: its name is the other user's id).
     `port` 0 takes a free one. With `tls` it speaks https and wss. Times are in seconds.
@@ -70,12 +70,12 @@ class Workspace:
 
     @property
     def bot(self) -> str:
-        """The user id of the token's owner."""
+        """The user id of the owner of the token."""
         return self._hub.registry.bot
 
     @property
     def token(self) -> str:
-        """The one token that is valid."""
+        """The only valid token; may be changed."""
         return self._hub.registry.token
 
     @token.setter
@@ -84,7 +84,7 @@ class Workspace:
 
     @property
     def app_token(self) -> str:
-        """The one app-level token that is valid."""
+        """The only valid app-level token."""
         return self._hub.registry.app_token
 
     @property
@@ -108,12 +108,12 @@ class Workspace:
 
     @property
     def archive(self) -> Archive:
-        """What was said by `say` and by clients, and what the token may read of it."""
+        """The messages of `say` and of clients, and which of them the token may read."""
         return self._hub.registry.archive
 
     @property
     def faults(self) -> Faults:
-        """The switches for everything that can go wrong."""
+        """The switches for all that can go wrong."""
         return self._hub.faults
 
     @faults.setter
@@ -122,7 +122,7 @@ class Workspace:
 
     @property
     def sent(self) -> list[Sent]:
-        """The messages that were accepted from clients."""
+        """The accepted messages of clients."""
         return self._hub.sent
 
     @property
@@ -132,22 +132,22 @@ class Workspace:
 
     @property
     def calls(self) -> list[Call]:
-        """Every call of the Web API, failed ones included."""
+        """Every call of the Web API, also the failed ones."""
         return self._hub.calls
 
     @property
     def pongs(self) -> list[bytes]:
-        """Payloads of the WebSocket pongs that clients sent."""
+        """The payloads of the WebSocket pongs of clients."""
         return self._hub.pongs
 
     @property
     def connections(self) -> int:
-        """How many WebSockets were ever opened."""
+        """How many WebSockets were opened until now."""
         return self._hub.connections
 
     @property
     def live(self) -> int:
-        """How many connections said hello and get events: not closing, not played dead."""
+        """How many connections got hello and get events: not closing, not playing dead."""
         return len(self._hub.live_peers()) + len(self.sockets)
 
     @property
@@ -157,46 +157,47 @@ class Workspace:
 
     @property
     def envelopes(self) -> list[SentEnvelope]:
-        """All that was to be told over Socket Mode, with its deliveries."""
+        """All envelopes for Socket Mode, with their deliveries."""
         return self._envelopes.all
 
     def unacknowledged(self) -> list[SentEnvelope]:
-        """Those of the envelopes that the app has not said to have."""
+        """Return the envelopes that the app has not acknowledged."""
         return self._envelopes.missing()
 
     def forget_acknowledged(self) -> list[SentEnvelope]:
-        """Takes what is over out of `envelopes` and `frames`, that a long run doesn't keep it all.
+        """Forget `frames` and the acknowledged `envelopes`, so that a long run doesn't keep them.
 
-        Returns the envelopes.
+        Returns:
+            These envelopes.
         """
         with self._hub.changed:
             self._hub.frames.clear()
             return self._envelopes.forget()
 
     def retry_now(self) -> None:
-        """Sends what waits for its next try without waiting for it."""
+        """Send at once all that waits for its next try."""
         self._envelopes.retry_now()
 
     def wait(self, predicate: Callable[[], object], timeout: float = 30.0) -> bool:
-        """Waits until `predicate()` is true, asked at each change; False after `timeout`."""
+        """Wait until `predicate()` is true, asked at each change; return False after `timeout`."""
         with self._hub.changed:
             return bool(self._hub.changed.wait_for(predicate, timeout))
 
     def wait_live(self, timeout: float = 30.0, count: int = 1) -> bool:
-        """Waits until at least `count` connections are live; False after `timeout`."""
+        """Wait until at least `count` connections are live; return False after `timeout`."""
         return self.wait(lambda: self.live >= count, timeout)
 
     def emit(self, event: Mapping[str, Any] | str | bytes, binary: bool = False) -> int:
-        """Sends an event to every live connection; returns to how many it was written.
+        """Send an event to every live connection; return to how many it was written.
 
-        A dictionary is sent as it is, with nothing added. Waits for peers that read slowly.
+        A dictionary is sent as it is; nothing is added. It waits for peers that read slowly.
         """
         body, opcode = rtm.as_bytes(event), Opcode.BINARY if binary else Opcode.TEXT
         written = sum(peer.deliver(body, opcode) for peer in self._hub.live_peers())
         return written + (self._envelopes.enabled and self._envelopes.event(body))
 
     def slash(self, command: str, text: str = "", user: str = "U0ALICE") -> SentEnvelope:
-        """Somebody uses a slash command; sent over Socket Mode alone."""
+        """Use a slash command, as a user does; it is sent over Socket Mode only."""
         payload = {
             "team_id": self.team,
             "channel_id": self._hub.registry.channel_id("general"),
@@ -209,7 +210,7 @@ class Workspace:
         return self._envelopes.interaction("slash_commands", rtm.as_bytes(payload))
 
     def interact(self, payload: Mapping[str, Any]) -> SentEnvelope:
-        """Somebody presses a button or the like; sent over Socket Mode alone."""
+        """Press a button or the like, as a user does; it is sent over Socket Mode only."""
         return self._envelopes.interaction("interactive", rtm.as_bytes(payload))
 
     def disconnect(
@@ -219,7 +220,7 @@ class Workspace:
         close_after: float | None = 10.0,
         numbers: Collection[int] | None = None,
     ) -> None:
-        """Announces the end of connections of Socket Mode (all, or those of these numbers)."""
+        """Announce the end of connections of Socket Mode (all, or those with these numbers)."""
         for peer in self._hub.live_sockets():
             if numbers is None or peer.number in numbers:
                 peer.disconnect(reason, close_after)
@@ -227,16 +228,24 @@ class Workspace:
     def emit_many(
         self, frames: Iterable[bytes], rate: float | None = None, *, hold: bool = False
     ) -> int:
-        """Sends many bodies as fast as the peers take them, or at `rate` a second.
+        """Send many bodies as fast as the peers take them, or at `rate` a second.
 
-        Returns how many were written to at least one connection. With `hold` it waits while nobody
-        is connected; else what comes then is lost, as at Slack. `stop()` ends it early.
+        `stop()` ends it early.
+
+        Args:
+            frames: the bodies.
+            rate: how many a second; None means as fast as possible.
+            hold: whether to wait while no client is connected; else such events are lost, as at
+                Slack.
+
+        Returns:
+            How many were written to at least one connection.
         """
         if self._envelopes.enabled:
             return self._emit_envelopes(frames, rate, hold)
         written, started, seen = 0, time.monotonic(), 0
         for data, count in _chunks(frames, _chunk_size(rate), self.faults.fragment):
-            if hold and not self._wait_for_somebody():
+            if hold and not self._wait_for_a_client():
                 break
             written += count if self._write_live(data) else 0
             seen += count
@@ -248,7 +257,7 @@ class Workspace:
     def _emit_envelopes(self, frames: Iterable[bytes], rate: float | None, hold: bool) -> int:
         written, started = 0, time.monotonic()
         for number, body in enumerate(frames):
-            if (hold and not self._wait_for_somebody()) or self._hub.stopping.is_set():
+            if (hold and not self._wait_for_a_client()) or self._hub.stopping.is_set():
                 break
             written += self.emit(body)
             due = started + (number + 1) / rate - time.monotonic() if rate else 0.0
@@ -259,9 +268,9 @@ class Workspace:
     def say(
         self, channel: str, text: str, user: str = "U0ALICE", thread_ts: str | None = None
     ) -> str:
-        """Somebody says something in a channel (name or id): a `message` event; returns its ts.
+        """Say something in a channel (name or id), as a user does; return the ts of the message.
 
-        It is in the history too, whether anybody is connected or not.
+        It is sent as a `message` event, and it is in the history even if no client is connected.
         """
         ts = self._hub.next_ts()
         message = {"channel": self._hub.registry.channel_id(channel) or channel, "text": text}
@@ -273,20 +282,20 @@ class Workspace:
         return ts
 
     def set_presence(self, user: str, presence: str) -> None:
-        """A user becomes "active" or "away"; connections that subscribed to it are told."""
+        """Make a user "active" or "away", and send this to the connections that watch the user."""
         with self._hub.changed:
             self._hub.presence[user] = presence
         for peer in self._hub.live_peers():
             peer.presence({user})
 
     def ping(self, payload: bytes = b"") -> None:
-        """Sends a WebSocket ping; the answers are in `pongs`."""
+        """Send a WebSocket ping; the answers are in `pongs`."""
         data = encode(payload, Opcode.PING)
         for peer in (*self._hub.live_peers(), *self._hub.live_sockets()):
             peer.write_live(data)
 
     def goodbye(self, close_after: float | None = 0.1) -> None:
-        """Sends `goodbye`; the connections that got it are closed after so many seconds."""
+        """Send `goodbye`, and close the connections that got it after so many seconds."""
         peers = self._hub.live_peers()
         for peer in peers:
             peer.deliver(rtm.as_bytes({"type": "goodbye"}))
@@ -294,40 +303,40 @@ class Workspace:
             self._hub.later(close_after, lambda: _each(peers, lambda peer: peer.close(1000)))
 
     def close(self, code: int = 1000, reason: str = "") -> None:
-        """Begins the closing handshake on every open connection."""
+        """Begin the closing handshake on every open connection."""
         _each(self._hub.open_peers(), lambda peer: peer.close(code, reason))
 
     def cut(self, numbers: Collection[int] | None = None) -> None:
-        """Ends open connections (all, or those of these numbers) with no handshake (FIN)."""
+        """End open connections (all, or those with these numbers) without a handshake (FIN)."""
         _each(self._numbered(numbers), lambda peer: peer.cut())
 
     def reset(self) -> None:
-        """Resets every open connection (RST)."""
+        """Reset every open connection (RST)."""
         for peer in self._hub.open_peers():
             peer.cut(reset=True)
 
     def silence(self, numbers: Collection[int] | None = None) -> None:
-        """Plays dead on open connections: they stay, nothing is read or answered any more."""
+        """Play dead on open connections: they stay, but nothing is read or answered any more."""
         _each(self._numbered(numbers), lambda peer: peer.silence())
 
     def raw(self, data: bytes) -> None:
-        """Writes bytes on every live connection as they are: half frames, impossible opcodes."""
+        """Write bytes unchanged to every live connection: half frames, impossible opcodes."""
         for peer in (*self._hub.live_peers(), *self._hub.live_sockets()):
             peer.write_live(data)
 
     def down(self) -> None:
-        """Slack is gone: connections are reset, new ones refused, until `up()`."""
+        """Take Slack down: reset all connections, refuse new ones, until `up()`."""
         self._desk.close()
         self.reset()
         self._desk.end_all(reset=True)
 
     def up(self) -> None:
-        """Listens again, on the same port."""
+        """Listen again, on the same port."""
         self._desk.open()
 
     def stop(self) -> None:
-        """Ends everything; returns when all threads have ended and all sockets are closed."""
-        # First no new work can begin, then what is under way is interrupted, then it is awaited.
+        """End everything; return when all threads have ended and all sockets are closed."""
+        # First no new work can begin, then running work is interrupted, then we wait for its end.
         with self._hub.changed:
             self._hub.stopping.set()
             self._hub.changed.notify_all()
@@ -352,7 +361,7 @@ class Workspace:
     def _write_live(self, data: bytes) -> int:
         return sum(peer.write_live(data) for peer in self._hub.live_peers())
 
-    def _wait_for_somebody(self) -> bool:
+    def _wait_for_a_client(self) -> bool:
         with self._hub.changed:
             self._hub.changed.wait_for(lambda: self.live or self._hub.stopping.is_set())
         return not self._hub.stopping.is_set()
@@ -369,7 +378,7 @@ def _chunk_size(rate: float | None) -> int:
 
 
 def _chunks(frames: Iterable[bytes], size: int, piece: int) -> Iterable[tuple[bytes, int]]:
-    """Encoded frames joined to buffers, with how many are in each."""
+    """Yield buffers of encoded frames, each with the number of its frames."""
     parts: list[bytes] = []
     count = 0
     for body in frames:
