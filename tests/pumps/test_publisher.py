@@ -19,7 +19,7 @@ from rtmpump.core.event_types import TYPES
 from rtmpump.core.refusals import Refusals
 from rtmpump.errors import SpoolFailed
 from rtmpump.links.lifecycle import Lifecycle, RetryDetails
-from rtmpump.links.rabbitmq.batch_publish import FastPublish
+from rtmpump.links.rabbitmq.batch_publish import BatchPublisher
 from rtmpump.metrics import EventCounts, Metrics
 from rtmpump.pumps.publisher import Publisher
 from rtmpump.sandbox.ports import free_port
@@ -194,7 +194,7 @@ def test_events_arrive_in_order_with_all_they_promise(
     Also where pika has changed so that its private functions are left alone.
     """
     if not is_fast:
-        monkeypatch.setattr(FastPublish, "_try", lambda _self: False)
+        monkeypatch.setattr(BatchPublisher, "_try", lambda _self: False)
     one = pump().start()
     queue = broker.queue(("rtm.events", "#"))
     bodies = [event(number) for number in range(3000)]

@@ -101,7 +101,7 @@ class RabbitNode:
     def pid(self) -> int:
         """The process id of the Erlang machine; 0 while none runs."""
         try:
-            # Only while it runs: after a crash the file stays, and the id may be of another process.
+            # Only while it runs: after a crash the file stays, and the id may be reused.
             return int(self._pid_file.read_text()) if self.running else 0
         except (OSError, ValueError):
             return 0
@@ -125,7 +125,7 @@ class RabbitNode:
         with self._lock:
             if self.running:
                 return self
-            # Another process may take one of our ports first; only a first start may choose new ones.
+            # Another process may take one of our ports; only a first start may choose new ones.
             moves = _MOVES if self._keeper is None else 0
             while problem := self._launch(time.monotonic() + timeout):
                 self.kill()
@@ -369,7 +369,7 @@ class RabbitNode:
         return problem.startswith("epmd ended") or any(sign in said for sign in _PORT_TAKEN)
 
     def _last_words(self) -> str:
-        """Return what it reported about its end: the first errors, as later ones follow from them."""
+        """Return what it reported about its end: the first errors, which cause the later ones."""
         lines = [line.strip() for line in _text(self._console).splitlines() if line.strip()]
         errors = [line.partition("[error]")[2].partition("> ")[2] for line in lines]
         words = [error.strip() for error in errors if error.strip()][:6] or lines[-5:]
