@@ -1,8 +1,11 @@
 """The log: one line an event, JSON or for people.
 
-Laws: logging never raises and never ends a pump, whatever is logged and whatever became of the
-stream. A Secret prints as `***`. A traceback shows at level debug only, and never with the local
-variables of its frames, which may hold a revealed token.
+Laws:
+
+- Logging never raises and never ends a pump, whatever the values and the state of the stream.
+- A Secret prints as `***`.
+- A traceback shows at level debug only, and never with the local variables of its frames, which
+  may hold a revealed token.
 """
 
 from __future__ import annotations
@@ -27,10 +30,15 @@ _Event = MutableMapping[str, Any]
 
 
 def setup(level: str, format: str, stream: TextIO | None = None) -> None:
-    """Begin to log to `stream` (standard error if None); a later call replaces an earlier one.
+    """Begin to log; a later call replaces an earlier one.
 
-    `level` and `format` are words of the configuration's `[log]`. The libraries below us fall
-    silent: their errors are told by us, in our words, and their own lines could hold a URL.
+    The libraries below us fall silent: we log their errors in our own words, and their lines could
+    hold a URL with a secret.
+
+    Args:
+        level: As `log.level` in the configuration.
+        format: As `log.format` in the configuration.
+        stream: Where the lines go; standard error if None.
     """
     stream = sys.stderr if stream is None else stream
     is_terminal = stream.isatty()
@@ -51,7 +59,7 @@ def setup(level: str, format: str, stream: TextIO | None = None) -> None:
 
 
 def get(name: str) -> structlog.typing.FilteringBoundLogger:
-    """Return the logger of one part of the program; it may be taken before `setup`."""
+    """Return the logger of one part of the program; it may be called before `setup`."""
     return cast("structlog.typing.FilteringBoundLogger", structlog.get_logger(name))
 
 
@@ -59,7 +67,7 @@ _writing = threading.Lock()
 
 
 class _Sink:
-    """Writes finished lines; what can't be written is lost, as nobody is left to be told."""
+    """Write finished lines; a line that cannot be written is lost, for there is no other place."""
 
     def __init__(self, stream: TextIO, name: str = "") -> None:
         self.name = name
@@ -79,7 +87,7 @@ class _Sink:
 def _with_exception(
     _logger: object, _method: str, event: _Event, *, show_traceback: bool
 ) -> _Event:
-    """Turn `exc_info` into the line `error`, and at level debug an `exception` of many lines."""
+    """Turn `exc_info` into the field `error`, and at level debug into `exception` too."""
     error = event.pop("exc_info", None)
     if error is True:
         error = sys.exc_info()[1]
@@ -97,7 +105,7 @@ def _plain_values(_logger: object, _method: str, event: _Event) -> _Event:
 
 
 def _plain(value: Any, depth: int = 0) -> Any:
-    """Return a value that JSON has, in its place for all others their text."""
+    """Return a value that JSON has; for any other value, its text."""
     if value is None or isinstance(value, str | bool | int):
         return value
     if isinstance(value, float):
@@ -119,7 +127,7 @@ def _line(value: Any) -> str:
 
 
 def _in_order(sink: _Sink, _method: str, event: _Event) -> _Event:
-    """Put in front what every line has: `time`, `level`, `logger`, `event`."""
+    """Put the fields of every line first: `time`, `level`, `logger`, `event`."""
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     first = {"time": now, "level": event.pop("level"), "logger": sink.name}
     return first | {"event": event.pop("event")} | dict(event)
@@ -144,7 +152,7 @@ def _for_people(colors: bool) -> structlog.typing.Processor:
 
 
 def _safe(key: str, value: Any) -> Any:
-    """Escape what could steer a terminal; the lines of a traceback stay lines."""
+    """Escape what could control a terminal; the lines of a traceback stay lines."""
     if key == "exception":
         return "\n".join(_escaped(line) for line in str(value).splitlines())
     return _escaped(value) if isinstance(value, str) else value

@@ -1,12 +1,11 @@
-"""The counters of the pump, written where things happen and read when somebody asks.
+"""The counters of the pump: written where things happen, read by `/metrics` and `/status`.
 
 Laws:
 
-- No lock: each counter (each label of it) is written by one thread, and what reads may see one
-  event more or less. Whoever calls a method of `Metrics` from a second thread must use a label of
-  its own.
-- What comes from outside never makes the set of labels grow without bound, nor a label too long.
-- Reading costs the writers nothing; what has to be asked (the spool) is asked at that time.
+- There is no lock. One thread writes each counter (each label of it), and a reader may see one
+  event more or less. A second thread that calls a method of `Metrics` must use a label of its own.
+- Input from outside never makes the set of labels grow without bound, nor a label too long.
+- Reading costs the writers nothing. A value that another part has (the spool's) is asked for then.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ from rtmpump.errors import RtmpumpError
 
 LINKS: Final = ("slack", "broker_events", "broker_commands")
 STANDBY_LINKS: Final = ("broker_events", "broker_lock")
-"""What a standby has; its other links are down on purpose."""
+"""The links of a standby; its other links are down on purpose."""
 TYPES_MAX: Final = 512
 OTHER: Final = "other"
 BOUNDS: Final = (
     *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
     *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 1800.0, 3600.0),
 )
-"""Upper bounds of the latency buckets in seconds; a backlog of an hour can still be told."""
+"""Upper bounds of the latency buckets in seconds: a backlog of up to an hour has a bucket."""
 
 _T = TypeVar("_T")
 _UNKNOWN: Final = "unknown"
@@ -40,25 +39,25 @@ _LABEL_LENGTH: Final = 100
 
 
 class SpoolGauges(Protocol):
-    """What the gauges need to know of the spool; times in milliseconds since 1970."""
+    """What the gauges need to know of the spool."""
 
     @property
     def events(self) -> int:
-        """How many wait."""
+        """How many events wait."""
 
     @property
     def bytes(self) -> int:
-        """What they take on disk."""
+        """How many bytes they take on disk."""
 
     @property
     def oldest_received_ms(self) -> int | None:
-        """When the oldest came; None for an empty spool."""
+        """When the oldest came, in milliseconds since 1970; None for an empty spool."""
 
 
 class Sample(NamedTuple):
-    """What a history is made of: events by type, and how many times fell into each of BOUNDS.
+    """What a history is made of: events by type, and the count of each latency bucket.
 
-    The last count of a latency is of those past the last bound.
+    The buckets are those of BOUNDS; the last count is of times above the last bound.
     """
 
     received: dict[str, int]
@@ -146,13 +145,15 @@ class MetricsSnapshot(Struct, frozen=True, kw_only=True):
 class Metrics:
     """All that the pump counts.
 
-    The supervisor sets `spool` and `commands_waiting`, which are called at each reading, from the
-    thread that reads; while they are None, or raise an RtmpumpError, their gauges are left out.
-    `active` tells whether this pump is the active one; None where there is no election.
-    `now` gives seconds since 1970.
+    Attributes:
+        spool: Called at each reading, by the thread that reads. While it is None, or raises an
+            RtmpumpError, its gauges are left out.
+        commands_waiting: As `spool`; returns how many commands wait in the pump.
+        active: Whether this pump is the active one; None without an election.
     """
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
+        """Begin at zero; `now` returns seconds since 1970."""
         self._now = now
         self.spool: Callable[[], SpoolGauges] | None = None
         self.commands_waiting: Callable[[], int] | None = None
@@ -172,63 +173,63 @@ class Metrics:
         self._blocked = False
 
     def received(self, type: str, n: int = 1) -> None:
-        """`n` events of a type were accepted; "" counts as "unknown"."""
+        """Count `n` accepted events of a type; "" counts as "unknown"."""
         self._received.add(type or _UNKNOWN, n)
 
     def confirmed(self, n: int = 1) -> None:
-        """The broker confirmed `n` events."""
+        """Count `n` events that the broker confirmed."""
         self._confirmed += n
 
     def returned(self, n: int = 1) -> None:
-        """The broker returned `n` events: no queue took them."""
+        """Count `n` events that the broker returned, since no queue took them."""
         self._returned += n
 
     def nacked(self, n: int = 1) -> None:
-        """The broker refused `n` publishes."""
+        """Count `n` publishes that the broker refused."""
         self._nacked += n
 
     def dropped(self, reason: str, n: int = 1) -> None:
-        """`n` events are given up or were left out on purpose."""
+        """Count `n` events that were dropped or ignored."""
         self._dropped.add(reason, n)
 
     def confirm_latency(self, seconds: float) -> None:
-        """One event took this long from its frame to the broker's confirm."""
+        """Add the time of one event, from its frame to the broker's confirm."""
         self._confirm_latency.observe(seconds)
 
     def confirm_latencies(self, seconds: Iterable[float]) -> None:
-        """Tell those of many events at once; cheaper for each."""
+        """Add the times of many events at once; cheaper for each."""
         self._confirm_latency.observe_all(seconds)
 
     def command(self, type: str, result: str) -> None:
-        """A command was settled: `result` is "ok" or an error code."""
+        """Count a settled command; `result` is "ok" or an error code."""
         self._commands.add(type or _UNKNOWN, result)
 
     def command_latency(self, seconds: float) -> None:
-        """One command took this long from its delivery to its result."""
+        """Add the time of one command, from its delivery to its result."""
         self._command_latency.observe(seconds)
 
     def dead_letter(self, code: str) -> None:
-        """A command lies in the dead-letter queue, for this reason."""
+        """Count a dead-lettered command by its error code."""
         self._dead_letters.add(code)
 
     def link(self, name: str, up: bool) -> None:
-        """Tell that a link (one of LINKS) came up or went down."""
+        """Set whether a link (one of LINKS) is up."""
         self._links[name] = up
 
     def reconnect(self, link: str, reason: str) -> None:
-        """Tell that a link is made anew; `reason` is that of the LinkError."""
+        """Count a new try to connect a link; `reason` is that of the LinkError."""
         self._reconnects.add(link, reason)
 
     def slack_rtt(self, seconds: float) -> None:
-        """Tell how long Slack took to answer the last ping."""
+        """Set how long Slack took to answer the last ping, in seconds."""
         self._slack_rtt = seconds
 
     def blocked(self, blocked: bool) -> None:
-        """Tell whether the broker has blocked our publishing (connection.blocked)."""
+        """Set whether the broker blocks our publishing (connection.blocked)."""
         self._blocked = blocked
 
     def snapshot(self) -> MetricsSnapshot:
-        """Return all counters and gauges as they are now; asks the spool."""
+        """Return all counters and gauges as they are now; ask the spool for its own."""
         return MetricsSnapshot(
             version=_version(),
             events=self._event_counts(),
@@ -246,7 +247,7 @@ class Metrics:
         )
 
     def sample(self) -> Sample:
-        """Return those counters that a history needs; asks nobody."""
+        """Return the counters that a history needs, without a call to any other part."""
         return Sample(
             self._received.copy(), self._confirm_latency.counts(), self._command_latency.counts()
         )
@@ -273,7 +274,7 @@ class Metrics:
 
 
 class _Counts:
-    """A counter for each value of a label; past `most` values the rest count as "other"."""
+    """A counter for each value of a label; values after the first `most` count as "other"."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -290,7 +291,7 @@ class _Counts:
 
 
 class _Pairs:
-    """A counter for each pair of labels, with a bound for the first and for each one's second."""
+    """A counter for each pair of labels; the first one is bounded, and so are its seconds."""
 
     def __init__(self) -> None:
         self._by: dict[str, _Counts] = {}
@@ -305,14 +306,14 @@ class _Pairs:
 
 
 class _Histogram:
-    """How often a time fell into each bucket, and the sum of them all; times in seconds."""
+    """How many times fell into each bucket, and their sum, in seconds."""
 
     def __init__(self) -> None:
         self._counts = [0] * (len(BOUNDS) + 1)
         self._sum = 0.0
 
     def observe(self, seconds: float) -> None:
-        # The time of day was set back; a sum must never fall.
+        # A clock that was set back gives a time below zero; a sum must never fall.
         if seconds < 0.0:
             seconds = 0.0
         self._counts[bisect_left(BOUNDS, seconds)] += 1
@@ -331,7 +332,7 @@ class _Histogram:
         return tuple(self._counts)
 
     def snapshot(self) -> LatencyHistogram:
-        """`p50` and `p99` are the bounds of their buckets; None past the last, or without any."""
+        """Return the counts; a quantile is the upper bound of its bucket."""
         upto = list(accumulate(list(self._counts)))
         return LatencyHistogram(
             count=upto[-1],
@@ -358,7 +359,7 @@ def _quantile(upto: list[int], part: float) -> float | None:
 
 
 def _asked(ask: Callable[[], _T] | None) -> _T | None:
-    """One service that can't answer must not take the whole page with it."""
+    """Return None for a part that cannot answer: it must not take the whole page with it."""
     try:
         return ask() if ask else None
     except RtmpumpError:

@@ -106,7 +106,7 @@ def test_what_was_counted_is_on_the_page() -> None:
 
 
 def test_the_page_is_valid_for_a_registry() -> None:
-    """The collector can be put into a registry of somebody else, who reads the same."""
+    """The collector can be put into a registry of another program, which reads the same."""
     metrics = Metrics()
     metrics.confirmed(2)
     registry = CollectorRegistry()
@@ -115,7 +115,7 @@ def test_the_page_is_valid_for_a_registry() -> None:
 
 
 def test_a_thing_not_yet_known_has_no_sample() -> None:
-    """A gauge that nobody could ask is left out; zero would be a lie."""
+    """A gauge without a known value is left out; zero would be wrong."""
     names = {key[0] for key in page(Metrics())}
     assert not names & {"spool_events", "commands_waiting", "slack_rtt_seconds"}
 
@@ -264,8 +264,8 @@ def test_quantiles_are_the_bounds_of_their_buckets() -> None:
     metrics = Metrics()
     assert metrics.snapshot().confirm_latency.p50 is None
     metrics.confirm_latencies([0.003] * 98 + [0.2] + [9999.0])
-    told = metrics.snapshot().confirm_latency
-    assert (told.count, told.p50, told.p99) == (100, 0.005, 0.25)
+    latency = metrics.snapshot().confirm_latency
+    assert (latency.count, latency.p50, latency.p99) == (100, 0.005, 0.25)
     metrics.confirm_latencies([9999.0] * 900)
     assert metrics.snapshot().confirm_latency.p99 is None
 
@@ -300,9 +300,9 @@ def test_reading_while_others_count_never_fails_and_nothing_is_lost() -> None:
     while any(thread.is_alive() for thread in threads):
         exposition(metrics.snapshot)
         metrics.snapshot()
-    told = metrics.snapshot()
-    assert told.events.received == 3000
-    assert {link: sum(told.reconnects[link].values()) for link in LINKS} == dict.fromkeys(
+    taken = metrics.snapshot()
+    assert taken.events.received == 3000
+    assert {link: sum(taken.reconnects[link].values()) for link in LINKS} == dict.fromkeys(
         LINKS, 3000
     )
 
@@ -336,7 +336,7 @@ def test_a_sample_asks_nobody() -> None:
 
 
 def test_dead_letters() -> None:
-    """Dead letters are told by their error code."""
+    """Dead letters are counted by their error code."""
     metrics = Metrics()
     for code in ("too_long", "timeout", "too_long"):
         metrics.dead_letter(code)

@@ -29,7 +29,7 @@ from rtmpump.metrics import EventCounts, MetricsSnapshot, SpoolStatus
 
 _SECONDS: Final = 10.0
 _ANSWER_MAX: Final = 16 << 20
-# Who listens on all addresses is asked on the loopback.
+# A daemon that listens on all addresses is asked on the loopback.
 _ANY: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nobody listens here
 _IS_IT_UP: Final = "is `rtmpump run` up, with this http.listen?"
 _TURN_ON: Final = 'set it, such as to "127.0.0.1:9464", and restart the daemon'
@@ -39,10 +39,10 @@ _TURN_ON: Final = 'set it, such as to "127.0.0.1:9464", and restart the daemon'
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="The object of /status, for machines.")
 def status(config_file: str | None, as_json: bool) -> None:
-    """Tell what the running daemon is doing, from its HTTP port (http.listen).
+    """Show what the running daemon is doing, from its HTTP port (http.listen).
 
-    Exit code 0 means that it answered, 69 that it did not; whether it is ready stands in the first
-    line, and in /readyz.
+    Exit code 0 means that it answered, 69 that it did not. The first line says whether it is ready,
+    and so does /readyz.
     """
     config = load(config_file, need_token=False).config
     start_log(config)
@@ -64,7 +64,7 @@ def _ask(listen: Http) -> tuple[object, Status]:
         raise ServiceUnreachable("the daemon", problem, _TURN_ON)
     host, port = listen.address
     if port == 0:
-        problem = "http.listen has port 0, so only its log tells the port (http.listening)"
+        problem = "http.listen has port 0, so only its log has the port (http.listening)"
         raise ServiceUnreachable("the daemon", problem, "give it a port of its own")
     daemon = f"the daemon at {listen.listen}"
     try:

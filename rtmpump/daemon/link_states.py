@@ -23,8 +23,8 @@ _log = log.get("supervisor")
 class LinkStates:
     """The states of all links; each change is one log line, and so is each new reason of a failure.
 
-    A try that fails like the one before is told at debug level: a broker that is down for a night
-    fills no log. Any thread may call any method.
+    A try that fails like the one before is logged at level debug, so that a broker that is down for
+    a night does not fill the log. Any thread may call any method.
     """
 
     def __init__(self, metrics: Metrics) -> None:
@@ -33,21 +33,21 @@ class LinkStates:
         self._states: dict[str, LinkState] = {}
         self._changes: deque[LinkChange] = deque(maxlen=_CHANGES_KEPT)
         self.role = "active"
-        """What this pump is: "active", or "standby" while another of this workspace is."""
+        """The role of this pump: "active", or "standby" while another one is active."""
 
     @property
     def wanted(self) -> tuple[str, ...]:
-        """The links without which this pump can't do its job; a standby needs others."""
+        """The links that this pump needs in its present role."""
         return STANDBY_LINKS if self.role == "standby" else LINKS
 
     def up(self, link: str, where: str) -> None:
-        """A link was made."""
+        """Record that a link was made; `where` names the peer."""
         with self._lock:
             self._change(link, True, where)
         _log.info(f"{link}.connected", where=where)
 
     def down(self, retry: RetryDetails) -> None:
-        """A link ended, or could not be made, and will be tried again."""
+        """Record that a link ended or could not be made, and will be tried again."""
         failure = f"{retry.reason}: {retry.detail}"
         with self._lock:
             before = self._state(retry.link)
@@ -58,8 +58,8 @@ class LinkStates:
                 self._state(retry.link), last_error=failure, last_error_at=_now()
             )
         self._metrics.reconnect(retry.link, retry.reason)
-        tell = _log.warning if is_news else _log.debug
-        tell(
+        write = _log.warning if is_news else _log.debug
+        write(
             f"{retry.link}.disconnected" if was_up else f"{retry.link}.unreachable",
             reason=retry.reason,
             detail=retry.detail,
@@ -68,18 +68,18 @@ class LinkStates:
         )
 
     def rest(self, link: str) -> None:
-        """A link was ended on purpose, and is not made anew for now."""
+        """Record that a link was ended on purpose, and is not made again for now."""
         with self._lock:
             if self._state(link).up:
                 self._change(link, False, "standby")
 
     def is_up(self, link: str) -> bool:
-        """Whether the link is up as far as we know."""
+        """Return whether the link is up, as far as is known."""
         with self._lock:
             return bool(self._state(link).up)
 
     def snapshot(self) -> Links:
-        """The states and the last changes, for the status; times as RFC 3339 has them."""
+        """Return the states and the last changes; times are RFC 3339."""
         with self._lock:
             return Links(self.role, list(self.wanted), self._states.copy(), list(self._changes))
 

@@ -1,12 +1,12 @@
-"""What people ask of a spool: how full, is it sound, what is in it; as lines of JSON.
+"""The reports about a spool, as lines of JSON: how full it is, whether it is sound, what is in it.
 
 Laws:
 
-- The same lines for a spool that was opened to be looked at and for that of a running daemon, which
+- The lines are the same for a spool that a command opened and for that of a running daemon, which
   sends them through `daemon.control_socket`.
-- One batch at a time is in memory, and the spool's lock is free between two of them: whoever looks
-  never holds up an append for longer than one batch takes.
-- What was there at the beginning is shown, so that each answer ends while events still come.
+- Only one batch is in memory, and the spool's lock is free between two batches: a report never
+  delays an append for longer than one batch takes.
+- A report covers the events that were there when it began, so it ends while new events come.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from rtmpump.spool import Row, Spool
 _BATCH: Final = 256
 _PROBLEMS_MAX: Final = 200
 STILL_AT_WORK: Final = b"\n"
-"""An empty line in an answer means that it takes time, and nothing else."""
+"""An empty line in an answer only says that the work goes on."""
 
 
 def info(spool: Spool) -> Iterator[bytes]:
-    """One object; times in seconds, sizes in bytes, `oldest_seconds` null where nothing waits."""
+    """Yield one object: times in seconds, sizes in bytes, `oldest_seconds` null if it is empty."""
     measure = spool.usage()
     oldest = measure.oldest_received_ms
     yield _line(
@@ -49,15 +49,15 @@ def info(spool: Spool) -> Iterator[bytes]:
 
 
 def set_aside(path: Path) -> list[str]:
-    """The damaged spools that lie beside this one, oldest first."""
+    """Return the damaged spools that lie beside this one, the oldest first."""
     found = path.parent.glob(f"{_literal(path.name)}.corrupt-*")
     return sorted(str(one) for one in found if not one.name.endswith("-wal"))
 
 
 def verify(spool: Spool) -> Iterator[bytes]:
-    """A string for each problem, two hundred at most; reads all events, batch by batch.
+    """Read all events, batch by batch, and yield a string for each problem, 200 at most.
 
-    What the file is besides its events is checked at each start, and by `find_all_problems`.
+    The rest of the file is checked at each start, and by `find_all_problems`.
     """
     try:
         found = 0
@@ -73,7 +73,11 @@ def verify(spool: Spool) -> Iterator[bytes]:
 
 
 def export(spool: Spool) -> Iterator[bytes]:
-    """Lines of one object for each sound event; raises SpoolError at the end if some were not."""
+    """Yield one object for each sound event.
+
+    Raises:
+        SpoolError: At the end, if some events could not be read.
+    """
     upto, after, at_end, damaged = spool.usage().last_seq, 0, False, 0
     while not at_end and after < upto:
         peek = spool.peek(after, _BATCH)
@@ -82,7 +86,7 @@ def export(spool: Spool) -> Iterator[bytes]:
         yield b"".join(_line(_event(row)) for row in peek.rows if row.seq <= upto)
     if damaged:
         problem = "not all of it could be read, and the rest was left out"
-        raise SpoolError(str(spool.path), problem, "`rtmpump spool verify` tells what")
+        raise SpoolError(str(spool.path), problem, "`rtmpump spool verify` lists the damage")
 
 
 ANSWERS: Final[dict[str, Callable[[Spool], Iterator[bytes]]]] = {
@@ -138,5 +142,5 @@ def _age(received_ms: int) -> float:
 
 
 def _literal(name: str) -> str:
-    """A file name as glob takes it for itself."""
+    """Return a pattern of glob that matches this file name alone."""
     return "".join(f"[{char}]" if char in "*?[" else char for char in name)

@@ -1,11 +1,11 @@
-"""The last quarter of an hour, made from the counters: events by type, and how long things took.
+"""The last 15 minutes, made from the counters: events by type, and how long things took.
 
 Laws:
 
-- One thread calls `tick`, any may read: what is read is replaced as a whole and never changed.
-- Bounded, whatever comes: so many buckets, and so many types in each.
-- Only counters are read. What may wait for a disk (the spool) is not asked: the thread that ticks
-  is the one that has to say that others hang.
+- One thread calls `tick`, and any thread may read. Each reading is one object that never changes.
+- Memory is bounded: a fixed number of buckets, and of types in each.
+- It reads counters only, and never the spool, which may wait for a disk: the thread that ticks also
+  has to report which other threads hang.
 """
 
 from __future__ import annotations
@@ -39,10 +39,7 @@ class _Mark(NamedTuple):
 
 
 class RateHistory:
-    """A ring of BUCKETS buckets of STEP seconds; `read` gives the counters of now.
-
-    `clock` gives seconds that never go back, `now` seconds since 1970.
-    """
+    """A ring of BUCKETS buckets of STEP seconds each."""
 
     def __init__(
         self,
@@ -50,6 +47,13 @@ class RateHistory:
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
+        """Begin now.
+
+        Args:
+            read: Returns the present counters.
+            clock: Returns seconds that never go back.
+            now: Returns seconds since 1970.
+        """
         self._read = read
         self._clock = clock
         self._now = now
@@ -58,11 +62,11 @@ class RateHistory:
         self._buckets: tuple[_Bucket, ...] = ()
 
     def tick(self) -> None:
-        """Close the bucket if it is time to; to be called more often than every STEP seconds."""
+        """Close the bucket if its time is over; call this more often than every STEP seconds."""
         at, before = self._clock(), self._last
         if at - before.at < STEP:
             return
-        # Set first: a reading that fails is tried again in a while, and not at once for ever.
+        # Set this first: after a failed reading the next try is a STEP later, not at the next tick.
         self._last = before._replace(at=at)
         self._last = _Mark(at, self._read())
         received = _risen(before.sample.received, self._last.sample.received)
@@ -71,9 +75,10 @@ class RateHistory:
         self._marks = (*self._marks, _bare(self._last))[-_MARKS:]
 
     def snapshot(self) -> EventHistory:
-        """The buckets as columns, oldest first: when each ended, its seconds, events by type.
+        """Return the buckets as columns, the oldest first.
 
-        At most TYPES types, those with the most events, by name; all others are "other".
+        The TYPES types with the most events have a name, in alphabetical order; all others are
+        counted as "other".
         """
         buckets = self._buckets
         named = _top_types(bucket.received for bucket in buckets)
@@ -87,7 +92,7 @@ class RateHistory:
         )
 
     def recent(self) -> Recent:
-        """How long things took in the last RECENT seconds, or since the start; `seconds` says."""
+        """Return how long things took in the last RECENT seconds, or since the start."""
         at, sample = self._clock(), self._read()
         young = (mark for mark in self._marks if at - mark.at <= RECENT + STEP)
         since = next(young, self._marks[-1])
@@ -99,9 +104,10 @@ class RateHistory:
 
 
 def quantile(counts: list[int], part: float) -> float | None:
-    """Where `part` of the values lies below, taken as evenly spread inside their bucket.
+    """Estimate a quantile from the counts of the buckets of BOUNDS, in seconds.
 
-    None without any value, and for one past the last bound.
+    The values are taken as evenly spread inside their bucket. Return None without any value, and
+    for a quantile above the last bound.
     """
     place = sum(counts) * part
     lower = 0.0
@@ -114,7 +120,7 @@ def quantile(counts: list[int], part: float) -> float | None:
 
 
 def _bare(mark: _Mark) -> _Mark:
-    """Only the newest is compared by type; the others needn't hold on to all types."""
+    """Drop the counts by type: only the newest mark is compared by type."""
     return mark._replace(sample=mark.sample._replace(received={}))
 
 
@@ -124,7 +130,7 @@ def _risen(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
 
 
 def _largest(counts: dict[str, int], most: int) -> dict[str, int]:
-    """Keep so many of them; the rest are summed up as "other"."""
+    """Keep the `most` largest counts; sum up the rest as "other"."""
     named = [type for type in nlargest(most, counts, key=counts.__getitem__) if type != OTHER]
     kept = _with_other(counts, named)
     return {type: count for type, count in kept.items() if count}

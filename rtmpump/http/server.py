@@ -1,13 +1,14 @@
-"""The HTTP port: is it alive, is it ready, what is it doing; for this machine and its tools.
+"""The HTTP port: health, readiness, status, metrics and the page, for this machine and its tools.
 
 Laws:
 
-- Reading only: GET and HEAD, and what is shown holds no token and no text of a message.
-- Only who names us in `Host` is answered: else a web page of somebody's browser could read it (DNS
-  rebinding). An address that the connection came in on can't be rebound, so it counts as ours.
-- The page is the one answer that runs something, its own script, and its policy names just that.
-- A client may be slow or hostile: a request has one deadline and one limit of bytes, and only so
-  many are served at once. The pumps never wait for any of them.
+- Clients can only read: GET and HEAD. No answer holds a token or the text of a message.
+- A request is answered only if its `Host` is ours. Otherwise a web page in a browser on this
+  machine could read the answer (DNS rebinding). The address that the connection came in on cannot
+  be rebound, so it counts as ours.
+- Only the page runs anything: its own script. Its policy allows just that script.
+- A client may be slow or hostile: a request has one deadline and one limit of bytes, and the number
+  of clients at once is limited. The pumps never wait for any of them.
 """
 
 from __future__ import annotations
@@ -59,9 +60,12 @@ _log = log.get("health")
 
 
 class Sources(NamedTuple):
-    """Where the pages come from; all may be asked from any thread.
+    """Where the answers come from; any thread may call them.
 
-    `links` gives the states of the links, `stalled` the names of loops that make no progress.
+    Attributes:
+        links: Returns the states of the links.
+        stalled: Returns the names of loops that make no progress.
+        metrics: The counters.
     """
 
     links: Callable[[], Links]
@@ -70,7 +74,7 @@ class Sources(NamedTuple):
 
 
 class Page(NamedTuple):
-    """One answer; `headers` win over those that every answer has."""
+    """One answer; its `headers` replace those that every answer has."""
 
     status: int
     type: str
@@ -79,7 +83,7 @@ class Page(NamedTuple):
 
 
 class Pages:
-    """What is to be read at each path."""
+    """The answer at each path."""
 
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
@@ -94,12 +98,12 @@ class Pages:
         }
 
     def at(self, path: str) -> Page:
-        """Make the page of a path; 404 for one that there is not."""
+        """Make the answer for a path; 404 for an unknown one."""
         make = self._paths.get(path)
         return _text("there is no such page", HTTPStatus.NOT_FOUND) if make is None else make()
 
     def tick(self) -> None:
-        """Write the history on; for one thread, and more often than each few seconds."""
+        """Continue the history; one thread calls this, every few seconds or more often."""
         self._history.tick()
 
     def _index(self) -> Page:
@@ -121,8 +125,8 @@ class Pages:
         links = self._sources.links()
         down = down_links(links.wanted, links.states)
         if not down:
-            # A standby is ready when it can take over: an update of two must not wait for both to
-            # be the active one, nor a drain of the active one's node for ever.
+            # A standby is ready when it can take over. Otherwise an update of two pumps would wait
+            # for both to be active, and the drain of the active one's node would never end.
             return _text("standby" if links.role == "standby" else "ok")
         return _text(f"not connected: {', '.join(down)}", HTTPStatus.SERVICE_UNAVAILABLE)
 
@@ -151,10 +155,14 @@ class Pages:
 
 
 class Port:
-    """Listens from when it is made, answers from `start` until `stop`."""
+    """The listening port: it listens once it is made, and answers from `start` until `stop`."""
 
     def __init__(self, address: tuple[str, int]) -> None:
-        """Bind to host and port (0 for any free one); raises PortRefused."""
+        """Bind to host and port (0 for any free one).
+
+        Raises:
+            PortRefused: The port is taken, or the host is not of this machine.
+        """
         host, port = address
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -167,17 +175,17 @@ class Port:
 
     @property
     def address(self) -> tuple[str, int]:
-        """Host and port that it really has."""
+        """Host and port that it is bound to."""
         host, port = self._server.socket.getsockname()[:2]
         return host, port
 
     def start(self, sources: Sources) -> None:
-        """Answer from now on, on threads of its own."""
+        """Begin to answer, on threads of its own."""
         self._server.pages = Pages(sources)
         self._thread.start()
 
     def stop(self) -> None:
-        """Listen no more; what is being answered goes on to its deadline. May be called twice."""
+        """Stop listening; answers under way go on to their deadline. A second call does nothing."""
         if self._thread.is_alive():
             self._server.shutdown()
             self._thread.join()
@@ -185,7 +193,7 @@ class Port:
 
 
 class _Server(ThreadingMixIn, TCPServer):
-    """One thread for each connection, and no more than a few at once."""
+    """One thread for each connection, and only a few at once."""
 
     allow_reuse_address = True
     daemon_threads = True
@@ -200,7 +208,7 @@ class _Server(ThreadingMixIn, TCPServer):
         super().__init__(address, _Handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Serve it if there is a place; else say so and go on."""
+        """Serve the request if there is a place, else answer 503 at once."""
         if self._places.acquire(blocking=False):
             super().process_request(request, client_address)
             return
@@ -210,30 +218,30 @@ class _Server(ThreadingMixIn, TCPServer):
         self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Serve it and free its place."""
+        """Serve the request and free its place."""
         try:
             super().process_request_thread(request, client_address)
         finally:
             self._places.release()
 
     def service_actions(self) -> None:
-        """Called between requests, and several times a second while there are none."""
+        """Continue the history: called between requests, and several times a second without any."""
         try:
             self.pages.tick()
         except Exception:
             _log.exception("history.failed")
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A page that fails takes only its own answer with it."""
+        """Log an answer that failed; all others go on."""
         _log.exception("http.failed")
 
 
 class _TooLarge(Exception):
-    """A request of more bytes than anybody needs."""
+    """A request has more bytes than the limit."""
 
 
 class _Incoming(io.RawIOBase):
-    """The bytes of one request, with a deadline and a limit for the whole of it."""
+    """The bytes of one request, with one deadline and one limit for all of them."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -273,7 +281,7 @@ class _Handler(BaseHTTPRequestHandler):
         except _TooLarge:
             self.send_error(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         except OSError:
-            return  # The client has gone, and nobody else needs this answer.
+            return  # The client is gone.
 
     def do_GET(self) -> None:
         named = self.headers.get_all("Host", [])
@@ -300,7 +308,7 @@ class _Handler(BaseHTTPRequestHandler):
         return named is not None and (named.is_loopback or named == local)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Answer in a few words of our own, quoting nothing; any other method gets 405."""
+        """Answer in a few words of our own that quote nothing; an unknown method gets 405."""
         unknown_method = code == HTTPStatus.NOT_IMPLEMENTED
         status = HTTPStatus.METHOD_NOT_ALLOWED if unknown_method else HTTPStatus(code)
         headers = {"Allow": "GET, HEAD"} if unknown_method else {}
@@ -321,7 +329,7 @@ class _Handler(BaseHTTPRequestHandler):
         return "rtmpump"
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nobody needs a line for each scrape."""
+        """Log nothing: a line for each scrape would hide the others."""
 
 
 def _text(line: str, status: int = HTTPStatus.OK) -> Page:
@@ -329,7 +337,7 @@ def _text(line: str, status: int = HTTPStatus.OK) -> Page:
 
 
 def _host(field: str) -> str:
-    """The host of a `Host` field (RFC 9110 §7.2), in lower case; "" where it is none."""
+    """Return the host of a `Host` field (RFC 9110 §7.2) in lower case; "" if it is not valid."""
     found = re.fullmatch(r"(?:\[([0-9a-f:.]+)\]|([0-9a-z._-]+))(?::\d{1,5})?", field.lower())
     return (found[1] or found[2]) if found else ""
 

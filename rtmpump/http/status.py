@@ -5,7 +5,7 @@ made, one in `BLANK`, and one line in page.js. `make schema` then writes docs/st
 
 Laws:
 
-- Whoever makes the document, and whoever reads it, uses these structs: mypy finds a wrong field.
+- Producers and readers of the document use these structs, so mypy finds a wrong field.
 - A field never changes its name, type or place. New ones are added.
 - A reader ignores fields that it does not know, and takes those that are absent from `BLANK`.
 """
@@ -29,7 +29,7 @@ _NAMES: Final = {
 
 
 class LinkState(Struct, frozen=True, kw_only=True):
-    """One link; without any values, one of which nothing is known yet."""
+    """The state of one link; the defaults are those of a link before its first try."""
 
     up: Annotated[bool | None, Meta(description="null before the first try.")] = None
     since: Annotated[str, Meta(description='When `up` last changed, RFC 3339; "" if never.')] = ""
@@ -38,11 +38,11 @@ class LinkState(Struct, frozen=True, kw_only=True):
 
 
 class LinkChange(Struct, frozen=True, kw_only=True):
-    """A link went up or down."""
+    """One change of a link's state."""
 
     at: Annotated[str, Meta(description="When, RFC 3339.")]
     link: Annotated[str, Meta(description="Name of the link.")]
-    up: Annotated[bool, Meta(description="Whether it is up since then.")]
+    up: Annotated[bool, Meta(description="Whether it was up from then on.")]
     why: Annotated[str, Meta(description="The peer that it reached, or the reason of its end.")]
 
 
@@ -56,7 +56,7 @@ class Links(NamedTuple):
 
 
 class RecentLatency(Struct, frozen=True, kw_only=True):
-    """How long something took in the last minutes, in seconds."""
+    """How long something took in the last minutes; times in seconds."""
 
     count: Annotated[int, Meta(description="How many were measured.")]
     p50: Annotated[
@@ -94,7 +94,7 @@ class Status(Struct, frozen=True, kw_only=True):
     version: Annotated[str, Meta(description="Version of rtmpump.")]
     now: Annotated[str, Meta(description="When this document was made, RFC 3339.")]
     pid: Annotated[int, Meta(description="Process id.")]
-    uptime_seconds: Annotated[float, Meta(description="How long the daemon runs.")]
+    uptime_seconds: Annotated[float, Meta(description="How long the daemon has run.")]
     stalled: Annotated[list[str], Meta(description="Loops that make no progress.")]
     role: Annotated[str, Meta(description='"active", or "standby" while another pump is active.')]
     wanted: Annotated[list[str], Meta(description="The links that this role needs.")]

@@ -24,11 +24,11 @@ from tests.support.pump import Broker, PumpProcess, wait_until
 
 
 def listening(start_pump: StartPump, host: str = "127.0.0.1", *, ready: bool = True) -> PumpProcess:
-    """A pump with an HTTP port."""
+    """Start a pump with an HTTP port."""
     return start_pump(ready=ready, http={"listen": f"{host}:{free_port()}"})
 
 
-def test_status_tells_what_a_person_wants_to_know(
+def test_status_shows_what_a_person_wants_to_know(
     tmp_path: Path, start_pump: StartPump, workspace: Workspace, broker: Broker
 ) -> None:
     """Who and for how long, whether it is ready, links, events, spool, commands, dead letters."""
@@ -56,8 +56,8 @@ def test_status_tells_what_a_person_wants_to_know(
 def test_status_says_what_is_away_and_why(tmp_path: Path, workspace: Workspace) -> None:
     """Not ready is no failure of the command: it was asked and answered."""
     address = f"127.0.0.1:{free_port()}"
-    nobody = "amqp://guest:pass-word@127.0.0.1:1/%2F"
-    with PumpProcess(tmp_path, workspace, nobody, http={"listen": address}) as pump:
+    closed_port = "amqp://guest:pass-word@127.0.0.1:1/%2F"
+    with PumpProcess(tmp_path, workspace, closed_port, http={"listen": address}) as pump:
         pump.wait_ready("slack")
         pump.wait_log("broker_events.unreachable")
         pump.wait_log("broker_commands.unreachable")
@@ -73,10 +73,10 @@ def test_status_json_is_the_object_of_the_port(tmp_path: Path, start_pump: Start
     """For machines, as one line, and as its JSON Schema says."""
     pump = listening(start_pump)
     done = rtmpump(tmp_path, "status", "--json", "-c", str(pump.config))
-    told = json.loads(done.stdout)
-    jsonschema.validate(told, json.loads((ROOT / "docs/status.schema.json").read_text()))
-    assert told["pid"] == pump.pid
-    assert told["links"]["slack"]["up"] is True
+    document = json.loads(done.stdout)
+    jsonschema.validate(document, json.loads((ROOT / "docs/status.schema.json").read_text()))
+    assert document["pid"] == pump.pid
+    assert document["links"]["slack"]["up"] is True
     assert done.stdout.count("\n") == 1
 
 
@@ -92,24 +92,24 @@ def test_status_finds_a_port_however_it_listens(
 
 
 @pytest.mark.parametrize(
-    ("listen", "told"),
+    ("listen", "error"),
     [
         ("", 'the daemon is not reachable: http.listen is "" in the configuration'),
         ("127.0.0.1:0", "the daemon is not reachable: http.listen has port 0"),
         ("127.0.0.1:1", "the daemon at 127.0.0.1:1 is not reachable: connection refused; is"),
     ],
 )
-def test_status_without_a_daemon_to_ask_is_69(tmp_path: Path, listen: str, told: str) -> None:
+def test_status_without_a_daemon_to_ask_is_69(tmp_path: Path, listen: str, error: str) -> None:
     """One line that says why and what to do."""
     done = rtmpump(tmp_path, "status", env={"RTMPUMP_HTTP_LISTEN": listen})
     assert (done.returncode, done.stdout) == (69, "")
-    assert done.stderr.startswith(f"rtmpump: {told}")
+    assert done.stderr.startswith(f"rtmpump: {error}")
     assert done.stderr.count("\n") == 1
 
 
 @contextmanager
-def somebody_else(answer: bytes) -> Iterator[str]:
-    """An HTTP server that is no rtmpump; gives its address."""
+def another_program(answer: bytes) -> Iterator[str]:
+    """Run an HTTP server that is no rtmpump, and give its address."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -131,9 +131,9 @@ def somebody_else(answer: bytes) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("answer", [b"hello", b"[]", b"{}", b"[" * 100_000, b"\xff"])
-def test_status_knows_that_somebody_else_has_the_port(tmp_path: Path, answer: bytes) -> None:
-    """Another program on that port is told as such."""
-    with somebody_else(answer) as address:
+def test_status_knows_that_another_program_has_the_port(tmp_path: Path, answer: bytes) -> None:
+    """Another program on that port is recognized."""
+    with another_program(answer) as address:
         done = rtmpump(tmp_path, "status", env={"RTMPUMP_HTTP_LISTEN": address})
     assert done.returncode == 69
     assert "what answers there is no rtmpump" in done.stderr
@@ -142,8 +142,8 @@ def test_status_knows_that_somebody_else_has_the_port(tmp_path: Path, answer: by
 
 def test_status_takes_what_another_version_leaves_out(tmp_path: Path) -> None:
     """Only what is there is shown, and nothing steers the terminal."""
-    told = {"uptime_seconds": 7384, "links": {"slack": {"up": False, "last_error": "\x1b[2J"}}}
-    with somebody_else(json.dumps(told).encode()) as address:
+    document = {"uptime_seconds": 7384, "links": {"slack": {"up": False, "last_error": "\x1b[2J"}}}
+    with another_program(json.dumps(document).encode()) as address:
         done = rtmpump(tmp_path, "status", env={"RTMPUMP_HTTP_LISTEN": address})
     assert (done.returncode, done.stderr) == (0, "")
     assert "up 2h 3m: not ready: Slack, RabbitMQ" in done.stdout
@@ -152,15 +152,15 @@ def test_status_takes_what_another_version_leaves_out(tmp_path: Path) -> None:
 
 
 def test_status_of_a_standby_counts_what_it_needs(tmp_path: Path) -> None:
-    """Slack rests, and that is well."""
+    """Slack rests, and that is no failure."""
     up, off = {"up": True, "since": AT}, {"up": False, "since": AT}
-    told = {
+    document = {
         "uptime_seconds": 60,
         "role": "standby",
         "wanted": ["broker_events", "broker_lock"],
         "links": {"broker_events": up, "broker_lock": up, "slack": off},
     }
-    with somebody_else(json.dumps(told).encode()) as address:
+    with another_program(json.dumps(document).encode()) as address:
         done = rtmpump(tmp_path, "status", env={"RTMPUMP_HTTP_LISTEN": address})
     assert "standing by, ready to take over" in done.stdout
     assert "resting" in next(line for line in done.stdout.splitlines() if "Slack" in line)
@@ -174,7 +174,7 @@ def test_status_says_that_rabbitmq_has_an_alarm(
     """Links are up then, and yet no event goes out."""
     pump = listening(start_pump)
     with memory_alarm(node):
-        # The broker tells the alarm to who publishes.
+        # The broker reports the alarm to connections that publish.
         workspace.emit({"type": "message", "channel": "C1", "text": "x", "ts": "1.000001"})
         pump.wait_log("broker.blocked")
         done = rtmpump(tmp_path, "status", "-c", str(pump.config))

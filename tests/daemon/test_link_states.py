@@ -19,7 +19,7 @@ pytestmark = pytest.mark.quick
 
 @pytest.fixture
 def lines() -> Iterator[io.StringIO]:
-    """The log, as JSON lines of level info and above."""
+    """Give the log, as JSON lines of level info and above."""
     stream = io.StringIO()
     log.setup("info", "json", stream)
     yield stream
@@ -27,12 +27,12 @@ def lines() -> Iterator[io.StringIO]:
 
 
 def read(stream: io.StringIO) -> list[dict[str, Any]]:
-    """The lines so far."""
+    """Give the lines so far."""
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
 def failure(attempt: int, reason: str = "refused") -> RetryDetails:
-    """A broker that can't be reached."""
+    """Give the failure of a broker that can't be reached."""
     return RetryDetails("broker_events", reason, "127.0.0.1:5672", attempt, 0.5)
 
 
@@ -42,8 +42,8 @@ def test_one_line_for_each_change(lines: io.StringIO) -> None:
     links.up("slack", "team T1")
     links.down(RetryDetails("slack", "goodbye", "Slack said goodbye", 1, 0.0))
     links.up("slack", "team T1")
-    told = [line["event"] for line in read(lines)]
-    assert told == ["slack.connected", "slack.disconnected", "slack.connected"]
+    events = [line["event"] for line in read(lines)]
+    assert events == ["slack.connected", "slack.disconnected", "slack.connected"]
 
 
 def test_tries_that_fail_alike(lines: io.StringIO) -> None:
@@ -52,9 +52,9 @@ def test_tries_that_fail_alike(lines: io.StringIO) -> None:
     for attempt in range(1, 20):
         links.down(failure(attempt))
     links.down(failure(20, "auth"))
-    told = [(line["event"], line["reason"], line["attempt"]) for line in read(lines)]
+    logged = [(line["event"], line["reason"], line["attempt"]) for line in read(lines)]
     unreachable = "broker_events.unreachable"
-    assert told == [(unreachable, "refused", 1), (unreachable, "auth", 20)]
+    assert logged == [(unreachable, "refused", 1), (unreachable, "auth", 20)]
 
 
 def test_states() -> None:
@@ -78,7 +78,7 @@ def test_states() -> None:
 
 
 def test_a_link_that_rests() -> None:
-    """Ended on purpose: down without an error or a new try, and told once."""
+    """Ended on purpose: down without an error or a new try, and recorded once."""
     metrics = Metrics()
     links = LinkStates(metrics)
     links.up("slack", "team T1")

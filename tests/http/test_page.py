@@ -30,7 +30,7 @@ class Elements(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Called by the parser for each."""
+        """Keep one element; the parser calls this."""
         self.found.append((tag, dict(attrs)))
 
     def count(self, tag: str) -> int:
@@ -40,13 +40,13 @@ class Elements(HTMLParser):
 
 @pytest.fixture
 def status() -> Status:
-    """What `/status` says of a daemon that is well."""
+    """Give the status of a daemon that is well."""
     up = LinkState(up=True, since=AT)
     return replace(BLANK, version="0.1.0", now=AT, links=dict.fromkeys(BLANK.wanted, up))
 
 
 def failed(error: str) -> dict[str, LinkState]:
-    """A link that failed for this reason, and has it as its name too."""
+    """Give a link that failed for this reason, which is its name too."""
     return {error: LinkState(up=False, since=AT, last_error=error, last_error_at=AT)}
 
 
@@ -96,7 +96,7 @@ def test_a_long_error_is_cut(status: Status) -> None:
 
 
 def test_no_text_and_no_token(start_pump: StartPump, workspace: Workspace, broker: Broker) -> None:
-    """The daemon's pages tell of messages that came and went, but not what stood in them."""
+    """The daemon's pages count messages, and never show their texts or a token."""
     port = free_port()
     start_pump(http={"listen": f"127.0.0.1:{port}"})
     workspace.emit({"type": "message", "channel": "C1", "text": "first secret", "ts": "1.1"})

@@ -62,7 +62,7 @@ def browser() -> Iterator[Chromium]:
 
 @pytest.fixture
 def service() -> Iterator[Service]:
-    """A port whose daemon has something to tell."""
+    """Give a port whose daemon has done something."""
     service = Service()
     service.metrics.received("message", 1234)
     service.metrics.slack_rtt(0.042)
@@ -76,13 +76,13 @@ def service() -> Iterator[Service]:
 
 
 def status_of(service: Service) -> dict[str, Any]:
-    """What it tells at `/status`."""
-    told: dict[str, Any] = json.loads(service.ask("/status").body)
-    return told
+    """Give the document of `/status`."""
+    status: dict[str, Any] = json.loads(service.ask("/status").body)
+    return status
 
 
 def history(rows: int, seconds: float, *types: str) -> dict[str, Any]:
-    """A history in which something came of each type."""
+    """Give a history with events of each type."""
     dice = random.Random(len(types))
     return {
         "at": [f"2026-11-24T12:{place // 6:02}:{place % 6}0Z" for place in range(rows)],
@@ -92,7 +92,7 @@ def history(rows: int, seconds: float, *types: str) -> dict[str, Any]:
 
 
 def crowded(service: Service) -> dict[str, Any]:
-    """The status of a daemon to which everything happened that makes a page large or strange."""
+    """Give the status of a daemon that makes the page as large and strange as can be."""
     status = status_of(service)
     failed = {"since": AT, "last_error": f"protocol: {EVIL} {LONG}", "last_error_at": AT}
     status["links"] = {link: {"up": False, **failed} for link in (*LINKS, EVIL)}
@@ -171,13 +171,13 @@ def test_live(browser: Chromium, service: Service) -> None:
 
 
 def test_pause(browser: Chromium, service: Service) -> None:
-    """Who reads can hold the page, and let it go on."""
+    """A reader can hold the page, and let it go on."""
     tab = browser.tab()
     tab.open(service.url)
     tab.wait(lambda: f"{service.url}status" in tab.requests())
     tab.value("document.getElementById('pause').click()")
-    buttons = [told for role, name, told in spoken(tab) if (role, name) == ("button", "Pause")]
-    assert [told["pressed"] for told in buttons] == ["true"]
+    buttons = [more for role, name, more in spoken(tab) if (role, name) == ("button", "Pause")]
+    assert [more["pressed"] for more in buttons] == ["true"]
     before = len(tab.requests())
     tab.value("live()")
     assert len(tab.requests()) == before
@@ -187,7 +187,7 @@ def test_pause(browser: Chromium, service: Service) -> None:
 
 
 def test_a_daemon_that_goes_and_comes(browser: Chromium, service: Service) -> None:
-    """A page whose daemon is gone says so, keeps what it knew, and finds it when it is back."""
+    """A page whose daemon is gone says so, keeps its content, and finds the daemon again."""
     tab = browser.tab()
     tab.open(service.url)
     address = service.port.address
@@ -203,7 +203,7 @@ def test_a_daemon_that_goes_and_comes(browser: Chromium, service: Service) -> No
 
 
 def test_the_policy_holds(browser: Chromium, service: Service) -> None:
-    """Even a script that got in could ask nobody else, and could make no markup."""
+    """Even a foreign script in the page could ask no other address and make no markup."""
     other = Service()
     tab = browser.tab()
     try:
@@ -319,7 +319,7 @@ def test_chart(browser: Chromium, service: Service) -> None:
 
 
 def buckets(**received: list[int]) -> dict[str, Any]:
-    """A history whose buckets have ten seconds each."""
+    """Give a history whose buckets have ten seconds each."""
     length = len(next(iter(received.values()), []))
     at = [f"2026-11-24T12:{place // 6:02}:{place % 6}0Z" for place in range(length)]
     return {"at": at, "seconds": [10.0] * length, "received": received}
@@ -391,7 +391,7 @@ def test_contrast(browser: Chromium, service: Service, dark: bool) -> None:
 
 
 def test_dark(browser: Chromium, service: Service) -> None:
-    """Who has a dark screen gets a dark page."""
+    """A dark scheme gets a dark page."""
     grounds = []
     for dark in (False, True):
         tab = browser.tab(dark=dark)
@@ -411,7 +411,7 @@ def test_read_aloud(browser: Chromium, service: Service) -> None:
     roles = [role for role, _, _ in nodes]
     for landmark in ("banner", "main", "contentinfo", "navigation"):
         assert roles.count(landmark) == 1, landmark
-    headings = [(told["level"], name) for role, name, told in nodes if role == "heading"]
+    headings = [(more["level"], name) for role, name, more in nodes if role == "heading"]
     assert headings[0] == (1, "rtmpump")
     assert all(after[0] <= before[0] + 1 for before, after in pairwise(headings))
     regions = {name for role, name, _ in nodes if role == "region"}
@@ -424,14 +424,14 @@ def test_read_aloud(browser: Chromium, service: Service) -> None:
         tab.value("[...document.querySelectorAll('tbody th')].filter(one => one.checkVisibility())")
     )
     assert {"columnheader", "rowheader"} <= set(roles)
-    live = [told["live"] for _, _, told in nodes if told.get("live", "off") != "off"]
+    live = [more["live"] for _, _, more in nodes if more.get("live", "off") != "off"]
     assert set(live) == {"polite"}
     assert tab.value("document.documentElement.lang") == "en"
     tab.close()
 
 
 def spoken(tab: Tab) -> list[tuple[str, str, dict[str, Any]]]:
-    """What a screen reader is told: role, name and properties of each node."""
+    """Give what a screen reader gets: role, name and properties of each node."""
     nodes = tab.ask("Accessibility.getFullAXTree")["nodes"]
     return [
         (

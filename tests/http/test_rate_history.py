@@ -1,4 +1,4 @@
-"""Facts about the last quarter of an hour, on a clock of the tests' own."""
+"""Facts about the history of the last 15 minutes, on a clock of the tests' own."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Time:
         )
 
     def passes(self, seconds: float = STEP) -> None:
-        """So much time passes, and then the history is ticked."""
+        """Let this time pass, and then tick the history."""
         self.seconds += seconds
         self.history.tick()
 
@@ -43,7 +43,7 @@ def quantiles(latency: RecentLatency) -> tuple[float, float]:
 
 @pytest.fixture
 def time() -> Time:
-    """A history that has just begun."""
+    """Give a history that has just begun."""
     return Time()
 
 
@@ -80,9 +80,9 @@ def test_it_is_bounded_in_time(time: Time) -> None:
     for count in range(2 * BUCKETS):
         time.metrics.received("message", count)
         time.passes()
-    told = time.history.snapshot()
-    assert told.received == {"message": list(range(BUCKETS, 2 * BUCKETS))}
-    assert len(told.at) == len(told.seconds) == BUCKETS
+    history = time.history.snapshot()
+    assert history.received == {"message": list(range(BUCKETS, 2 * BUCKETS))}
+    assert len(history.at) == len(history.seconds) == BUCKETS
 
 
 def test_it_is_bounded_in_types(time: Time) -> None:
@@ -114,25 +114,25 @@ def test_recent_latencies(time: Time) -> None:
         time.metrics.confirm_latency(0.003)
         time.metrics.command_latency(0.2)
         time.passes()
-    told = time.history.recent()
-    assert 300 <= told.seconds <= 310
-    assert told.confirm_latency.count == told.seconds / STEP
-    p50, p99 = quantiles(told.confirm_latency)
+    recent = time.history.recent()
+    assert 300 <= recent.seconds <= 310
+    assert recent.confirm_latency.count == recent.seconds / STEP
+    p50, p99 = quantiles(recent.confirm_latency)
     assert 0.0025 < p50 < p99 <= 0.005
-    assert 0.1 < quantiles(told.command_latency)[0] <= 0.25
+    assert 0.1 < quantiles(recent.command_latency)[0] <= 0.25
 
 
 def test_recent_without_a_bucket(time: Time) -> None:
-    """What happened in the first seconds is told at once."""
+    """What happened in the first seconds counts at once."""
     time.metrics.confirm_latency(0.003)
     time.seconds = 2.0
-    told = time.history.recent()
-    assert (told.seconds, told.confirm_latency.count) == (2.0, 1)
-    assert told.command_latency == RecentLatency(count=0, p50=None, p99=None)
+    recent = time.history.recent()
+    assert (recent.seconds, recent.confirm_latency.count) == (2.0, 1)
+    assert recent.command_latency == RecentLatency(count=0, p50=None, p99=None)
 
 
 def test_recent_after_a_long_sleep(time: Time) -> None:
-    """A history that nobody ticked for long says how long what it tells goes back."""
+    """After a long time without a tick it says how far back its numbers go."""
     time.seconds = 10_000.0
     assert time.history.recent().seconds == 10_000.0
 

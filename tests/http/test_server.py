@@ -20,7 +20,7 @@ from tests.support.pump import wait_until
 
 @pytest.fixture
 def service() -> Iterator[Service]:
-    """A port on 127.0.0.1."""
+    """Give a port on 127.0.0.1."""
     service = Service()
     yield service
     service.port.stop()
@@ -54,7 +54,7 @@ def test_readyz(service: Service) -> None:
 
 
 def test_not_ready_before_anything_is_known(service: Service) -> None:
-    """A link that nothing was heard of yet is not up."""
+    """A link before its first try is not up."""
     service.up.clear()
     assert service.ask("/readyz").status == 503
 
@@ -63,13 +63,13 @@ def test_status(service: Service) -> None:
     """JSON with version, process, uptime, links and counters."""
     service.metrics.received("message", 3)
     answer = service.ask("/status?x=1")
-    told = json.loads(answer.body)
+    status = json.loads(answer.body)
     assert answer.headers["content-type"] == "application/json"
-    assert told["metrics"]["events"]["received"] == 3
-    assert told["links"]["slack"]["up"] is True
-    assert told["pid"] > 0
-    assert told["uptime_seconds"] >= 0
-    assert told["version"]
+    assert status["metrics"]["events"]["received"] == 3
+    assert status["links"]["slack"]["up"] is True
+    assert status["pid"] > 0
+    assert status["uptime_seconds"] >= 0
+    assert status["version"]
 
 
 def test_metrics(service: Service) -> None:
@@ -89,7 +89,7 @@ def test_index(service: Service) -> None:
 
 
 def test_policy_of_the_page(service: Service) -> None:
-    """The page may run its own script and style, told by hash, and ask us; others run nothing."""
+    """The page may use its own script and style, by hash, and ask us; other answers run nothing."""
     policy = service.ask("/").headers["content-security-policy"]
     directives = dict(part.split(" ", 1) for part in policy.split("; "))
     assert directives["default-src"] == "'none'"
@@ -102,15 +102,15 @@ def test_policy_of_the_page(service: Service) -> None:
 
 
 def test_status_has_the_history(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The port itself writes the history on, and nobody has to ask for that."""
+    """The port itself continues the history, also without any request."""
     monkeypatch.setattr(rate_history, "STEP", 0.1)
     service.metrics.received("message", 3)
     service.metrics.confirm_latency(0.002)
 
     def received() -> list[int]:
-        told = json.loads(service.ask("/status").body)
-        assert told["recent"]["confirm_latency"]["count"] == 1
-        bars: list[int] = told["history"]["received"].get("message", [])
+        status = json.loads(service.ask("/status").body)
+        assert status["recent"]["confirm_latency"]["count"] == 1
+        bars: list[int] = status["history"]["received"].get("message", [])
         return bars
 
     wait_until(lambda: sum(received()) == 3)
@@ -130,7 +130,7 @@ def test_a_history_that_fails(service: Service, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_only_loopback_by_default() -> None:
-    """Who doesn't ask for more has a port that only this machine reaches."""
+    """By default only this machine reaches the port."""
     assert config.Http().listen == "127.0.0.1:9464"
 
 
@@ -164,7 +164,7 @@ def test_odd_targets(service: Service, target: bytes) -> None:
 
 @pytest.mark.parametrize("path", ["/", "/livez", "/status", "/nothing", "//livez/../x"])
 def test_headers(service: Service, path: str) -> None:
-    """Every answer is kept by nobody, runs nothing and is what its type says."""
+    """No answer is stored or runs anything, and each is what its type says."""
     headers = service.ask(path).headers
     assert headers["cache-control"] == "no-store"
     assert headers["content-security-policy"].startswith("default-src 'none'")
@@ -276,7 +276,7 @@ def test_a_slow_client(service: Service, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_many_slow_clients(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only so many are served at once; the others are told, and places become free again."""
+    """Only 16 are served at once; the others get 503, and places become free again."""
     monkeypatch.setattr(server, "_SECONDS", 4.0)
     threads = threading.active_count()
     idle = [service.connect() for _ in range(40)]
@@ -289,7 +289,7 @@ def test_many_slow_clients(service: Service, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_clients_that_leave(service: Service) -> None:
-    """A client that goes away without reading harms nobody."""
+    """A client that goes away without reading does no harm."""
     threads = threading.active_count()
     for _ in range(20):
         with service.connect() as client:
@@ -321,13 +321,13 @@ def test_ipv6() -> None:
 
 
 def test_a_taken_port(service: Service) -> None:
-    """A port that somebody has is an error with the key, the address, the reason and the fix."""
+    """A taken port is an error with the key, the address, the reason and the fix."""
     with pytest.raises(PortRefused) as caught:
         Port(service.port.address)
-    told = str(caught.value)
-    assert told.startswith("http.listen: ")
-    assert str(service.port.address[1]) in told
-    assert 'http.listen = ""' in told
+    text = str(caught.value)
+    assert text.startswith("http.listen: ")
+    assert str(service.port.address[1]) in text
+    assert 'http.listen = ""' in text
     assert caught.value.exit_code == EXIT_FAILED
 
 
@@ -338,7 +338,7 @@ def test_a_host_that_is_not_there() -> None:
 
 
 def test_stop() -> None:
-    """After the stop nobody listens, and the port can be had again at once."""
+    """After the stop the port is closed, and can be bound again at once."""
     service = Service()
     service.ask("/livez")
     address = service.port.address

@@ -98,7 +98,7 @@ def test_the_keys_and_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_schema_in_docs_is_that_of_the_code() -> None:
-    """`make schema` writes it anew."""
+    """`make schema` writes it."""
     assert (ROOT / "docs/status.schema.json").read_text() == schema()
 
 

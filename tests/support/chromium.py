@@ -65,32 +65,32 @@ class Chromium:
         self._events: dict[str, list[dict[str, Any]]] = {}
 
     def tab(self, **wishes: Any) -> Tab:
-        """A new tab; for the keywords see Tab."""
+        """Open a tab; for the keywords see Tab."""
         target = self.ask("Target.createTarget", {"url": "about:blank"})["targetId"]
         attached = self.ask("Target.attachToTarget", {"targetId": target, "flatten": True})
         return Tab(self, target, attached["sessionId"], **wishes)
 
     def ask(self, method: str, parameters: dict[str, Any], session: str = "") -> dict[str, Any]:
-        """Calls a method of the protocol and returns its result; fails if it does."""
+        """Call a method of the protocol and return its result; fail if it fails."""
         self._last_id += 1
         call = {"id": self._last_id, "method": method, "params": parameters}
         self._socket.send(json.dumps(call | ({"sessionId": session} if session else {})))
         while True:
-            told = self._receive()
-            if told.get("id") == self._last_id:
-                assert "error" not in told, f"{method}: {told['error']}"
-                result: dict[str, Any] = told["result"]
+            answer = self._receive()
+            if answer.get("id") == self._last_id:
+                assert "error" not in answer, f"{method}: {answer['error']}"
+                result: dict[str, Any] = answer["result"]
                 return result
 
     def events(self, session: str) -> list[dict[str, Any]]:
-        """What a session told without being asked, so far."""
+        """Return the events of a session so far."""
         return self._events.get(session, [])
 
     def _receive(self) -> dict[str, Any]:
-        told: dict[str, Any] = json.loads(self._socket.recv())
-        if "method" in told:
-            self._events.setdefault(told.get("sessionId", ""), []).append(told)
-        return told
+        message: dict[str, Any] = json.loads(self._socket.recv())
+        if "method" in message:
+            self._events.setdefault(message.get("sessionId", ""), []).append(message)
+        return message
 
     def _wait_for_port(self, file: Path) -> tuple[str, str]:
         deadline = time.monotonic() + SECONDS
@@ -103,7 +103,7 @@ class Chromium:
             time.sleep(0.05)
 
     def close(self) -> None:
-        """Ends it."""
+        """End the browser."""
         self._socket.close()
         self._end()
 
@@ -121,7 +121,7 @@ class Chromium:
 
 
 class Tab:
-    """One page, `width` CSS pixels wide; `script` says whether scripts run, `dark` the scheme."""
+    """One page, `width` CSS pixels wide; `script` lets scripts run, `dark` sets a dark scheme."""
 
     def __init__(
         self,
@@ -146,57 +146,57 @@ class Tab:
         self.ask("Emulation.setEmulatedMedia", features=[scheme])
 
     def ask(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """Calls a method of the protocol for this tab."""
+        """Call a method of the protocol for this tab."""
         return self._browser.ask(method, parameters, self._session)
 
     def events(self, method: str) -> list[dict[str, Any]]:
-        """The parameters of all events of this name so far."""
+        """Return the parameters of all events of this name so far."""
         self.value("0")
-        told = self._browser.events(self._session)
-        return [event["params"] for event in told if event["method"] == method]
+        events = self._browser.events(self._session)
+        return [event["params"] for event in events if event["method"] == method]
 
     def open(self, url: str) -> None:
-        """Goes there, and waits until it is loaded."""
+        """Go there, and wait until it is loaded."""
         loaded = len(self.events("Page.loadEventFired"))
         answer = self.ask("Page.navigate", url=url)
         assert "errorText" not in answer, answer
         self.wait(lambda: len(self.events("Page.loadEventFired")) > loaded, f"for {url}")
 
     def value(self, expression: str) -> Any:
-        """What JavaScript makes of an expression, also where the page's own scripts don't run."""
-        told = self.ask(
+        """Evaluate an expression of JavaScript, also where the page's own scripts don't run."""
+        answer = self.ask(
             "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
         )
-        assert "exceptionDetails" not in told, told
-        return told["result"].get("value")
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
 
     def text(self, selector: str = "body") -> str:
-        """The text of an element as it is to be seen."""
+        """Return the visible text of an element."""
         return str(self.value(f"document.querySelector({json.dumps(selector)}).innerText"))
 
     def wait(self, true: Callable[[], object], what: str = "") -> None:
-        """Returns when `true()` is."""
+        """Wait until `true()` is true."""
         deadline = time.monotonic() + SECONDS
         while not true():
             assert time.monotonic() < deadline, f"waited in vain {what}"
             time.sleep(0.05)
 
     def problems(self) -> list[str]:
-        """What the browser had to say: errors, violations of the policy, exceptions."""
+        """Return what the browser logged: errors, violations of the policy, exceptions."""
         logged = [entry["entry"]["text"] for entry in self.events("Log.entryAdded")]
         said = [str(call["args"]) for call in self.events("Runtime.consoleAPICalled")]
         thrown = [str(one["exceptionDetails"]) for one in self.events("Runtime.exceptionThrown")]
         return logged + said + thrown
 
     def requests(self) -> list[str]:
-        """The URLs that were asked for."""
+        """Return the URLs that were requested."""
         return [one["request"]["url"] for one in self.events("Network.requestWillBeSent")]
 
     def picture(self, whole: bool = True) -> bytes:
-        """A PNG of the page."""
-        told = self.ask("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
-        return base64.b64decode(told["data"])
+        """Return a PNG of the page."""
+        answer = self.ask("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
+        return base64.b64decode(answer["data"])
 
     def close(self) -> None:
-        """Closes it."""
+        """Close the tab."""
         self._browser.ask("Target.closeTarget", {"targetId": self._target})

@@ -47,7 +47,7 @@ class Service:
         return Links(self.role, list(wanted), states, self.changes)
 
     def ask(self, path: str, method: str = "GET", **headers: str) -> Answer:
-        """One request with a client of the standard library."""
+        """Send one request with a client of the standard library."""
         client = http.client.HTTPConnection(*self.port.address, timeout=SECONDS)
         try:
             client.request(method, path, headers=headers)
@@ -59,23 +59,23 @@ class Service:
 
     @property
     def url(self) -> str:
-        """Where the page is."""
+        """Return where the page is."""
         host, port = self.port.address
         return f"http://{host}:{port}/"
 
     def connect(self) -> socket.socket:
-        """A connection that has said nothing yet."""
+        """Open a connection and send nothing."""
         return socket.create_connection(self.port.address, SECONDS)
 
     def raw(self, request: bytes) -> bytes:
-        """All that is answered to these bytes."""
+        """Return all that is answered to these bytes."""
         with self.connect() as client:
             client.sendall(request)
             return read_all(client)
 
 
 def read_all(client: socket.socket) -> bytes:
-    """What comes until the end."""
+    """Read until the end."""
     parts = []
     try:
         while part := client.recv(65_536):
@@ -86,7 +86,7 @@ def read_all(client: socket.socket) -> bytes:
 
 
 def ask(port: int, path: str) -> tuple[int, bytes]:
-    """Status and body; (0, b"") while nobody listens."""
+    """Return status and body; (0, b"") while the port is closed."""
     client = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     try:
         client.request("GET", path)
