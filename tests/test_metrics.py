@@ -13,32 +13,12 @@ import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from rtmpump.errors import SpoolFailed
-from rtmpump.http.exposition import collector, exposition
+from rtmpump.http.exposition import exposition
 from rtmpump.metrics import BOUNDS, LINKS, Metrics
 
-CONTRACT = {
-    "events_received_total": "counter",
-    "events_confirmed_total": "counter",
-    "events_returned_total": "counter",
-    "events_nacked_total": "counter",
-    "events_dropped_total": "counter",
-    "spool_events": "gauge",
-    "spool_bytes": "gauge",
-    "spool_oldest_seconds": "gauge",
-    "confirm_latency_seconds": "histogram",
-    "commands_total": "counter",
-    "command_latency_seconds": "histogram",
-    "commands_waiting": "gauge",
-    "link_up": "gauge",
-    "reconnects_total": "counter",
-    "slack_rtt_seconds": "gauge",
-    "broker_blocked": "gauge",
-    "build_info": "gauge",
-}
 NOW = 1_700_000_000.0
 
 
@@ -63,13 +43,6 @@ def labels(metrics: Metrics, name: str) -> set[tuple[str, ...]]:
 def measure(oldest: int | None) -> SimpleNamespace:
     """Give what a spool with two events says."""
     return SimpleNamespace(events=2, bytes=8192, oldest_received_ms=oldest)
-
-
-def test_the_page_holds_the_metrics_of_the_contract_and_no_other() -> None:
-    """Each has its name and its kind there from the start, even while it has no sample."""
-    lines = exposition(Metrics().snapshot).decode().splitlines()
-    kinds = [line.split()[2:] for line in lines if line.startswith("# TYPE")]
-    assert dict(kinds) == {f"rtmpump_{name}": kind for name, kind in CONTRACT.items()}
 
 
 def test_what_was_counted_is_on_the_page() -> None:
@@ -103,15 +76,6 @@ def test_what_was_counted_is_on_the_page() -> None:
     }
     assert {key: found.get(key) for key in expected} == expected
     assert labels(metrics, "link_up") == {(f"link={link}",) for link in LINKS}
-
-
-def test_the_page_is_valid_for_a_registry() -> None:
-    """The collector can be put into a registry of another program, which reads the same."""
-    metrics = Metrics()
-    metrics.confirmed(2)
-    registry = CollectorRegistry()
-    registry.register(collector(metrics.snapshot))
-    assert registry.get_sample_value("rtmpump_events_confirmed_total") == 2
 
 
 def test_a_thing_not_yet_known_has_no_sample() -> None:

@@ -339,7 +339,7 @@ async function live() {
 
 byId('pause').addEventListener('click', ({currentTarget: button}) => {
   button.setAttribute('aria-pressed', String(!isPaused()));
-  put('pace', [isPaused() ? 'paused' : 'updated every 2 seconds']);
+  put('pace', [isPaused() ? 'paused' : 'updated every 2 s']);
 });
 announce('idle', 'Waiting for the first answer');
 live();

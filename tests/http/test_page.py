@@ -18,6 +18,8 @@ from tests.conftest import StartPump
 from tests.support.http import AT, ask
 from tests.support.pump import Broker, wait_until
 
+pytestmark = pytest.mark.quick
+
 EVIL = "<script>alert('1')</script>\"&"
 
 
@@ -95,6 +97,7 @@ def test_a_long_error_is_cut(status: Status) -> None:
     assert len(page.render(replace(status, links={"slack": endless}))) < 50_000
 
 
+@pytest.mark.real
 def test_no_text_and_no_token(start_pump: StartPump, workspace: Workspace, broker: Broker) -> None:
     """The daemon's pages count messages, and never show their texts or a token."""
     port = free_port()

@@ -15,6 +15,8 @@ from tests.support.http import AT, Service
 from tests.support.paths import ROOT
 from tests.support.pump import wait_until
 
+pytestmark = pytest.mark.quick
+
 STATE = ["up", "since", "last_error", "last_error_at"]
 LATENCY = ["count", "sum", "p50", "p99", "buckets"]
 LINKS = ["slack", "broker_events", "broker_commands"]
@@ -74,6 +76,7 @@ def outline(value: object, path: str = "") -> Iterator[str]:
             yield from outline(item, inner)
 
 
+@pytest.mark.real
 def test_the_keys_and_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """Programs read this document, so a key neither goes, nor moves, nor changes its name."""
     monkeypatch.setattr(rate_history, "STEP", 0.1)
