@@ -208,13 +208,7 @@ def _begin_filling(backfill: Backfill, term: Term) -> Backfill:
 
 def _new_term(base: _Base, gate: SlackGate, directory: Directory, watermark_ms: int | None) -> Term:
     sender = sending.Sender(
-        base.config,
-        base.metrics,
-        send=gate.send,
-        submit=gate.submit,
-        lookup=directory.lookup,
-        ids=base.ids,
-        lifecycle=Lifecycle(base.status),
+        base.config, base.metrics, gate, directory, base.ids, Lifecycle(base.status)
     )
     return Term(sender, Lifecycle(base.status), Lifecycle(base.status), watermark_ms)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from rtmpump import config
 from rtmpump.core.frames import Hello, Reply, parse
+from rtmpump.core.outbound.api_calls import CallAnswer
 from rtmpump.core.session import MessageIds
 from rtmpump.errors import LinkError
 from rtmpump.links.lifecycle import Lifecycle, RetryDetails
@@ -42,11 +44,10 @@ class SenderRig:
         self.sender = Sender(
             self.config,
             self.metrics,
-            send=lambda frame, connection: self.socket.send(frame, connection=connection),
-            submit=self.calls.submit,
-            lookup=self._directory.lookup,
-            ids=MessageIds(),
-            lifecycle=Lifecycle(LinkLog(self._ups, self._downs), self.stop),
+            self,
+            self._directory,
+            MessageIds(),
+            Lifecycle(LinkLog(self._ups, self._downs), self.stop),
         )
         workers = [worker.run for worker in self.calls.workers]
         bodies = (self.sender.run, self._read, self._directory.run, *workers)
@@ -70,6 +71,16 @@ class SenderRig:
     def has_ended(self) -> bool:
         """Whether the sender's thread is over."""
         return not self.threads[0].is_alive()
+
+    def send(self, frame: bytes, connection: int) -> None:
+        """Write to the WebSocket."""
+        self.socket.send(frame, connection=connection)
+
+    def submit(
+        self, method: str, arguments: Mapping[str, str], answered: Callable[[CallAnswer], None]
+    ) -> float:
+        """Call a method of the Web API."""
+        return self.calls.submit(method, arguments, answered)
 
     def close(self) -> None:
         """Ends all threads."""

@@ -1,16 +1,19 @@
-"""One lane for each channel: order inside it, no waiting between them.
+"""One queue for each channel: order inside it, no waiting between them.
 
 Laws:
 
-- Of a lane only the head is ever under way. What follows waits until the head is settled, so a
+- Of a queue only the head is ever under way. What follows waits until the head is settled, so a
   message that has to be sent again is never overtaken by the next one of its channel.
+- A job whose gate is closed (the way to Slack that it needs is not there) holds up its own queue,
+  and takes no token of the rate limit.
 - Memory is in proportion to the jobs that are not over, whatever ends them and in whatever order.
-- A lane that waits for its rate limit, a reply or a retry costs nothing until then: what can go
-  is found in a heap of times, not by looking at every lane.
+- A queue that waits for its rate limit, its gate, a reply or a retry costs nothing until then: what
+  can go is found in a heap of times, not by looking at every queue.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
@@ -19,24 +22,25 @@ from typing import Generic, Protocol, TypeVar
 from rtmpump.core.rate_limit import RateLimit
 
 
-class Job(Protocol):
-    """What a lane has to know of a job: whether it is over, and whether it costs a token."""
+class Sendable(Protocol):
+    """What a queue has to know of a job."""
 
     @property
     def done(self) -> bool:
-        """Settled while it waited: it is passed over."""
+        """Whether it was settled while it waited: then it is passed over."""
 
-    @property
-    def costs(self) -> bool:
-        """Whether the rate limit counts it."""
+    costs: bool
+    """Whether the rate limit counts it."""
+    gate: str
+    """What has to be open for it to be sent."""
 
 
-T = TypeVar("T", bound=Job)
+T = TypeVar("T", bound=Sendable)
 
 _STALE_MAX = 64
 
 
-class _Lane(Generic[T]):
+class _Queue(Generic[T]):
     __slots__ = ("busy", "jobs", "over", "planned_at")
 
     def __init__(self) -> None:
@@ -47,36 +51,38 @@ class _Lane(Generic[T]):
 
 
 class ChannelQueues(Generic[T]):
-    """Jobs that wait to be sent, by lane; all times are seconds of the caller's clock."""
+    """Jobs that wait to be sent, by the key of their queue; times in seconds of one clock."""
 
-    def __init__(self, bucket: RateLimit) -> None:
-        self._bucket = bucket
-        self._lanes: dict[str, _Lane[T]] = {}
+    def __init__(self, limit: RateLimit) -> None:
+        self._limit = limit
+        self._queues: dict[str, _Queue[T]] = {}
         self._plan: list[tuple[float, str]] = []
+        # Each closed gate, and the queues that wait for it with the times at which they could go.
+        self._closed: dict[str, dict[str, float]] = {}
 
-    def add(self, lane: str, job: T, now: float) -> None:
-        """Put a job behind those of its lane."""
-        one = self._lanes.setdefault(lane, _Lane())
-        one.jobs.append(job)
-        if not one.busy and one.planned_at is None:
-            self._plan_at(lane, one, now)
+    def add(self, key: str, job: T, now: float) -> None:
+        """Put a job behind those of its queue."""
+        queue = self._queues.setdefault(key, _Queue())
+        queue.jobs.append(job)
+        if not queue.busy and queue.planned_at is None:
+            self._plan_at(key, queue, now)
 
-    def add_sent(self, lane: str, job: T) -> None:
-        """Put back a job that is under way already, and so was before all others of its lane.
+    def add_sent(self, key: str, job: T) -> None:
+        """Put back a job that is under way already, and so was before all others of its queue.
 
-        If another one is under way by now, `due` gives this one right after it: it must be known
-        by its caller as sent, and only holds the lane then.
+        If another one is under way by now, `due` gives this one right after it: the caller must
+        know that it was sent, and it only holds the queue then.
         """
-        one = self._lanes.setdefault(lane, _Lane())
-        if one.busy:
-            one.jobs.insert(1, job)
+        queue = self._queues.setdefault(key, _Queue())
+        if queue.busy:
+            queue.jobs.insert(1, job)
         else:
-            one.jobs.appendleft(job)
-            one.busy = True
-            one.planned_at = None
+            queue.jobs.appendleft(job)
+            queue.busy = True
+            queue.planned_at = None
 
-    def due(self, now: float) -> Iterator[tuple[str, T]]:
-        """Give each head that may be sent now, its token taken; its lane waits from then on.
+    def due(self, now: float) -> Iterator[T]:
+        """Give each head that may be sent now, its token taken; its queue waits from then on.
 
         What the caller puts back with `again` and a time that has come, is given again.
         """
@@ -84,77 +90,90 @@ class ChannelQueues(Generic[T]):
             entry = heappop(self._plan)
             if not self._is_live(entry):
                 continue
-            lane = entry[1]
-            one = self._lanes[lane]
-            one.planned_at = None
-            job = self._head(lane, one)
+            at, key = entry
+            queue = self._queues[key]
+            queue.planned_at = None
+            job = self._head(key, queue)
             if job is None:
                 continue
-            wait = self._bucket.take(lane, now) if job.costs else 0.0
-            if wait:
-                self._plan_at(lane, one, now + wait)
-                continue
-            one.busy = True
-            yield lane, job
+            if job.gate in self._closed:
+                self._closed[job.gate].setdefault(key, at)
+            elif wait := (self._limit.take(key, now) if job.costs else 0.0):
+                self._plan_at(key, queue, now + wait)
+            else:
+                queue.busy = True
+                yield job
 
-    def settle(self, lane: str, job: T, now: float) -> None:
-        """The job is over (`done`), wherever it stands; the next one of its lane may go."""
-        one = self._lanes.get(lane)
-        if one is None:
+    def settle(self, key: str, job: T, now: float) -> None:
+        """Go on without this job, which is over (`done`), wherever it stands."""
+        queue = self._queues.get(key)
+        if queue is None:
             return
-        if one.jobs[0] is job:
-            one.jobs.popleft()
-            one.busy = False
-            self._next(lane, one, now)
+        if queue.jobs[0] is job:
+            queue.jobs.popleft()
+            queue.busy = False
+            if self._head(key, queue) is not None:
+                self._plan_at(key, queue, now)
         else:
-            self._pass_over(one)
+            self._pass_over(queue)
 
-    def again(self, lane: str, job: T, at: float) -> None:
-        """The job has to be sent once more, not before `at`, unless it never was the head."""
-        one = self._lanes.get(lane)
-        if one is not None and one.busy and one.jobs[0] is job:
-            one.busy = False
-            self._plan_at(lane, one, at)
+    def again(self, key: str, job: T, at: float) -> None:
+        """Send the job once more, not before `at`, unless it never was the head."""
+        queue = self._queues.get(key)
+        if queue is not None and queue.busy and queue.jobs[0] is job:
+            queue.busy = False
+            self._plan_at(key, queue, at)
 
-    def next_at(self) -> float | None:
-        """Give the time at which `due` may have something; None if nothing waits for a time."""
+    def close(self, gate: str) -> None:
+        """Hold back the jobs of this gate until `open`."""
+        self._closed.setdefault(gate, {})
+
+    def open(self, gate: str) -> None:
+        """Let the jobs of this gate go, as soon as they could have gone."""
+        for key, at in self._closed.pop(gate, {}).items():
+            queue = self._queues[key]
+            if not queue.busy and queue.planned_at is None:
+                self._plan_at(key, queue, at)
+
+    def next_at(self) -> float:
+        """Return the time at which `due` may have something; infinity if nothing waits for one."""
         while self._plan and not self._is_live(self._plan[0]):
             heappop(self._plan)
-        return self._plan[0][0] if self._plan else None
+        return self._plan[0][0] if self._plan else math.inf
 
     def clear(self) -> None:
-        """Forget every job; what was granted by the rate limit stays counted."""
-        self._lanes.clear()
+        """Forget every job; what the rate limit granted stays counted, closed gates stay closed."""
+        self._queues.clear()
         self._plan.clear()
+        for waiting in self._closed.values():
+            waiting.clear()
 
-    def _head(self, lane: str, one: _Lane[T]) -> T | None:
-        while one.jobs and one.jobs[0].done:
-            one.jobs.popleft()
-        if not one.jobs:
-            del self._lanes[lane]
-            return None
-        return one.jobs[0]
+    def _head(self, key: str, queue: _Queue[T]) -> T | None:
+        while queue.jobs and queue.jobs[0].done:
+            queue.jobs.popleft()
+        if queue.jobs:
+            return queue.jobs[0]
+        del self._queues[key]
+        for waiting in self._closed.values():
+            waiting.pop(key, None)
+        return None
 
-    def _next(self, lane: str, one: _Lane[T], now: float) -> None:
-        if self._head(lane, one) is not None:
-            self._plan_at(lane, one, now)
-
-    def _pass_over(self, one: _Lane[T]) -> None:
+    def _pass_over(self, queue: _Queue[T]) -> None:
         """Drop those that are over once they are the greater part; each is looked at few times."""
-        one.over += 1
-        if 2 * one.over > len(one.jobs) + _STALE_MAX:
-            head = one.jobs[0]
-            one.jobs = deque(job for job in one.jobs if job is head or not job.done)
-            one.over = 0
+        queue.over += 1
+        if 2 * queue.over > len(queue.jobs) + _STALE_MAX:
+            head = queue.jobs[0]
+            queue.jobs = deque(job for job in queue.jobs if job is head or not job.done)
+            queue.over = 0
 
-    def _plan_at(self, lane: str, one: _Lane[T], at: float) -> None:
-        one.planned_at = at
-        heappush(self._plan, (at, lane))
-        if len(self._plan) > 2 * len(self._lanes) + _STALE_MAX:
+    def _plan_at(self, key: str, queue: _Queue[T], at: float) -> None:
+        queue.planned_at = at
+        heappush(self._plan, (at, key))
+        if len(self._plan) > 2 * len(self._queues) + _STALE_MAX:
             self._plan = [entry for entry in set(self._plan) if self._is_live(entry)]
             heapify(self._plan)
 
     def _is_live(self, entry: tuple[float, str]) -> bool:
-        at, lane = entry
-        one = self._lanes.get(lane)
-        return one is not None and one.planned_at == at and not one.busy
+        at, key = entry
+        queue = self._queues.get(key)
+        return queue is not None and queue.planned_at == at and not queue.busy

@@ -87,6 +87,26 @@ def channel_name(channel: str) -> str:
     return channel.removeprefix("#")
 
 
+def is_message(command: Command | None) -> bool:
+    """Return whether Slack's limit of one message a second and channel counts this command."""
+    return isinstance(command, Message) or (isinstance(command, Api) and command.method == POST)
+
+
+def queue_key(command: Command) -> str:
+    """Return the key of the queue in which it waits.
+
+    That of a message, or of an indicator, is its channel as it was given, "" for presence. A call
+    waits for the calls of its method in its channel alone; but a chat.postMessage is a message like
+    any other, so it waits in the queue of its channel.
+    """
+    if not isinstance(command, Api):
+        return getattr(command, "channel", "")
+    channel = command.arguments.get("channel", "")
+    if is_message(command):
+        return channel or command.method
+    return f"{command.method} {channel}" if channel else command.method
+
+
 def post(message: Message, channel_id: str) -> Api:
     """Make the call that posts a message where there is no RTM."""
     arguments = {"channel": channel_id, "text": message.text}

@@ -1,76 +1,65 @@
-"""Commands that were sent and wait for Slack's reply.
+"""One deadline for each job that is under way: its expiration, or the end of the wait for a reply.
 
-Slack answers in any order, late, twice or never (`reply_to` names the frame), so nothing here
-waits for the one before it. One thread owns a `Deadlines`.
+Laws:
+
+- A job has at most one deadline, the last one that was set.
+- Memory is in proportion to the jobs that have one, however often deadlines change.
+
+One thread owns a `Deadlines`.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Hashable
 from heapq import heapify, heappop, heappush
+from itertools import count
 from typing import Generic, TypeVar
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Hashable)
 
 _STALE_MAX = 64
 
 
 class Deadlines(Generic[T]):
-    """Sent id -> job and deadline, in seconds of the caller's clock."""
+    """Jobs and their deadlines, in seconds of the caller's clock."""
 
     def __init__(self) -> None:
-        self._jobs: dict[int, tuple[float, T]] = {}
-        # A settled id stays in the heap until it comes to the top or the heap is made anew.
-        self._heap: list[tuple[float, int]] = []
+        self._numbers = count()
+        self._entries: dict[T, tuple[float, int, T]] = {}
+        # An entry that no longer counts stays in the heap until it comes to the top, or until the
+        # heap is made anew.
+        self._heap: list[tuple[float, int, T]] = []
 
     def __len__(self) -> int:
-        return len(self._jobs)
+        return len(self._entries)
 
-    def add(self, id: int, job: T, deadline: float) -> None:
-        """Wait for the reply to `id` until `deadline`; raises ValueError if it is waited for."""
-        if id in self._jobs:
-            raise ValueError(f"a reply to id {id} is waited for already")
-        self._jobs[id] = (deadline, job)
-        heappush(self._heap, (deadline, id))
-        self._shrink()
+    def set(self, job: T, deadline: float) -> None:
+        """Give the job this deadline, in place of the one that it had."""
+        # The number decides between equal deadlines: the one that was set first passes first.
+        entry = (deadline, next(self._numbers), job)
+        self._entries[job] = entry
+        heappush(self._heap, entry)
+        if len(self._heap) > 2 * len(self._entries) + _STALE_MAX:
+            self._heap = list(self._entries.values())
+            heapify(self._heap)
 
-    def match(self, reply_to: int) -> T | None:
-        """Take out the job that a reply settles; None for a reply that nobody waits for."""
-        found = self._jobs.pop(reply_to, None)
-        return None if found is None else found[1]
+    def drop(self, job: T) -> None:
+        """Take the job's deadline away; nothing happens if it has none."""
+        self._entries.pop(job, None)
 
-    def forget(self, id: int) -> None:
-        """Wait no longer for `id`; nothing happens if nobody did."""
-        self._jobs.pop(id, None)
-
-    def expired(self, now: float) -> list[tuple[int, T]]:
-        """Take out every `(id, job)` whose deadline is `now` or earlier, the earliest first."""
-        late: list[tuple[int, T]] = []
-        while (deadline := self.next_deadline()) is not None and deadline <= now:
-            _, id = heappop(self._heap)
-            late.append((id, self._jobs.pop(id)[1]))
+    def passed(self, now: float) -> list[T]:
+        """Take out every job whose deadline is `now` or earlier, the earliest first."""
+        late: list[T] = []
+        while self.next_at() <= now:
+            job = heappop(self._heap)[2]
+            del self._entries[job]
+            late.append(job)
         return late
 
-    def next_deadline(self) -> float | None:
-        """Give the earliest deadline, None if nothing is waited for."""
+    def next_at(self) -> float:
+        """Return the earliest deadline, infinity if no job has one."""
         heap = self._heap
-        while heap and not self._is_live(heap[0]):
+        while heap and self._entries.get(heap[0][2]) is not heap[0]:
             heappop(heap)
-        return heap[0][0] if heap else None
-
-    def take_all(self) -> list[tuple[int, T]]:
-        """Take out every `(id, job)` in the order in which they were added: the link has ended."""
-        taken = [(id, job) for id, (_, job) in self._jobs.items()]
-        self._jobs.clear()
-        self._heap.clear()
-        return taken
-
-    def _is_live(self, entry: tuple[float, int]) -> bool:
-        deadline, id = entry
-        found = self._jobs.get(id)
-        return found is not None and found[0] == deadline
-
-    def _shrink(self) -> None:
-        """Keep the memory in proportion to what is waited for, whatever the deadlines are."""
-        if len(self._heap) > 2 * len(self._jobs) + _STALE_MAX:
-            self._heap = [(deadline, id) for id, (deadline, _) in self._jobs.items()]
-            heapify(self._heap)
+        return heap[0][0] if heap else math.inf

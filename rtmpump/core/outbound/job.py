@@ -7,15 +7,14 @@ back to WAITING when it has to be sent again. While the broker's connection is a
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass, field
 from enum import Enum
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from rtmpump.core.outbound import api_calls
-from rtmpump.core.outbound.commands import Api, Command, Message
+from rtmpump.core.outbound.commands import Command
 from rtmpump.core.outbound.outcome import Outcome
+from rtmpump.errors import CommandRejected
 
 
 class Stage(Enum):
@@ -66,13 +65,16 @@ class Job:
     expires_at: float | None = None
     command: Command | None = None
     channel_id: str = ""
-    lane: str = ""
+    gate: str = ""
+    queue_key: str = ""
+    costs: bool = False
     stage: Stage = Stage.WAITING
     attempts: int = 0
     failures: int = 0
     uncertain: bool = False
     ids: list[int] = field(default_factory=list)
     outcome: Outcome | None = None
+    refused: bool = False
     result_confirmed: bool = False
     result_due_by: float | None = None
     dead_confirmed: bool = False
@@ -83,11 +85,9 @@ class Job:
         return self.stage is Stage.SETTLED
 
     @property
-    def costs(self) -> bool:
-        """Whether Slack's rate limit of its channel counts it: messages only."""
-        if isinstance(self.command, Api):
-            return api_calls.is_message(self.command)
-        return isinstance(self.command, Message)
+    def was_sent(self) -> bool:
+        """Whether Slack may have seen it, or its outcome is known."""
+        return self.attempts > 0 or self.done
 
     @property
     def kind(self) -> str:
@@ -99,52 +99,16 @@ class Job:
         return self.expires_at is not None and self.expires_at <= now
 
 
-class Orphans:
-    """Jobs whose connection to the broker ended before their ack; they come again for certain.
+def expiry(job: Job) -> float | None:
+    """Return when its `expiration` ends it: RabbitMQ counts up to the delivery, we from there on.
 
-    So a command that was sent to Slack already is known when RabbitMQ delivers it again, and isn't
-    sent twice. At most `most` are kept, the newest.
+    Raises:
+        CommandRejected: the property is no number of milliseconds.
     """
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._jobs: OrderedDict[int, Job] = OrderedDict()
-        self._by_fingerprint: dict[Fingerprint, list[int]] = {}
-
-    def __len__(self) -> int:
-        return len(self._jobs)
-
-    def add(self, job: Job) -> Job | None:
-        """Keep a job until its message is delivered again; gives the one that had to go for it."""
-        job.tag = None
-        job.body = b""
-        self._jobs[id(job)] = job
-        self._by_fingerprint.setdefault(job.fingerprint, []).append(id(job))
-        if len(self._jobs) <= self._most:
-            return None
-        oldest = next(iter(self._jobs.values()))
-        self._forget(oldest)
-        return oldest
-
-    def adopt(self, fingerprint: Fingerprint) -> Job | None:
-        """Take out the oldest job with this fingerprint."""
-        keys = self._by_fingerprint.get(fingerprint)
-        if not keys:
-            return None
-        job = self._jobs[keys[0]]
-        self._forget(job)
-        return job
-
-    def take_all(self) -> list[Job]:
-        """Take out all: they had their time and did not come."""
-        taken = list(self._jobs.values())
-        self._jobs.clear()
-        self._by_fingerprint.clear()
-        return taken
-
-    def _forget(self, job: Job) -> None:
-        del self._jobs[id(job)]
-        keys = self._by_fingerprint[job.fingerprint]
-        keys.remove(id(job))
-        if not keys:
-            del self._by_fingerprint[job.fingerprint]
+    given = job.properties.expiration
+    if given is None:
+        return None
+    if not str(given).isdecimal():
+        problem = f"the property expiration is {given!r}; give milliseconds as a string"
+        raise CommandRejected("invalid_command", problem)
+    return job.received_at + int(given) / 1000

@@ -53,7 +53,8 @@ class Close(NamedTuple):
     """End now."""
 
 
-Note: TypeAlias = Reply | LinkUp | LinkDown | Found | Called | Finish | Close
+FromSlack: TypeAlias = Reply | LinkUp | LinkDown | Found | Called
+Note: TypeAlias = FromSlack | Finish | Close
 
 
 class Mailbox:

@@ -1,19 +1,31 @@
-"""Deliveries that were with us when the connection to the broker ended: they come again first.
+"""What RabbitMQ delivers again after a connection to it ended: in which order, and what is known.
 
-RabbitMQ can give a new connection a message that nobody had before those of the old one, which it
-puts back only when it knows that the old one is gone. So what is new is held back until all that
-was with us came again, but for `patience` seconds at most: an old connection can stay unnoticed.
+Laws:
+
+- Deliveries that were with us come again before new ones. RabbitMQ can give a new connection a
+  message that no consumer had, before those of the old connection: it puts these back only when it
+  knows that the old one is gone. So new ones are held back until all of ours came again, but for
+  `patience` seconds at most: the end of the old connection can stay unnoticed.
+- A command that was sent to Slack is known when it comes again, and isn't sent twice.
+- Of two equal commands, one sent and one not, it is the latter that comes again for certain.
 """
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from collections import OrderedDict, deque
+from collections.abc import Collection, Iterable
+from typing import Final, Generic, TypeVar
+
+from rtmpump.core.outbound.job import Fingerprint, Job
 
 T = TypeVar("T")
 
+# An ack that was written so long ago did arrive: heartbeats find a dead connection sooner.
+_ACK_ARRIVES: Final = 60.0
+
 
 class Redelivery(Generic[T]):
-    """The deliveries of one consumer; all times are seconds of the caller's clock."""
+    """The order of the deliveries of one consumer; times in seconds of the caller's clock."""
 
     def __init__(self, patience: float) -> None:
         self._patience = patience
@@ -22,17 +34,19 @@ class Redelivery(Generic[T]):
         self._until = 0.0
 
     def ended(self, with_us: int) -> None:
-        """The connection ended with so many deliveries that were taken and not acknowledged."""
+        """Note the end of a connection; so many deliveries were taken and not acknowledged."""
         self._owed += with_us + len(self._held)
         self._held.clear()
 
     def begun(self, now: float) -> float | None:
-        """A new one consumes; gives the time at which `late` has to be asked, if at all."""
+        """Note that a new connection consumes; return when `late` has to be asked, if at all."""
         self._until = now + self._patience
         return self._until if self._owed else None
 
     def take(self, delivery: T, now: float, *, again: bool) -> list[T]:
-        """Give what may be taken on now, in order; `again` says that it was delivered before."""
+        """Return what may be taken on now, in order; `again`: it was delivered before."""
+        if not self._owed and not self._held:
+            return [delivery]
         if again:
             self._owed = max(0, self._owed - 1)
         elif self._owed and now < self._until:
@@ -41,9 +55,78 @@ class Redelivery(Generic[T]):
         return [delivery, *self.late(now)]
 
     def late(self, now: float) -> list[T]:
-        """Give what was held back, if nothing is owed any more or it was waited for long enough."""
+        """Return what was held back, once nothing is owed any more or patience is over."""
         if self._owed and now < self._until:
             return []
         self._owed = 0
         held, self._held = self._held, []
         return held
+
+
+class Orphans:
+    """Jobs whose connection to the broker ended before their ack; their messages come again.
+
+    At most `most` are kept, the newest; and of those whose ack was written, but may have been lost
+    with the connection, the newest `most_acked`. Times in seconds of the caller's clock.
+    """
+
+    def __init__(self, most: int, most_acked: int) -> None:
+        self._most = most
+        self._jobs: OrderedDict[int, Job] = OrderedDict()
+        self._by_fingerprint: dict[Fingerprint, list[int]] = {}
+        self._acked: deque[tuple[float, Job]] = deque(maxlen=most_acked)
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def acked(self, job: Job, now: float) -> None:
+        """Remember a job whose ack was written just now, if it can be told from others."""
+        if job.fingerprint.is_named:
+            self._acked.append((now, job))
+
+    def connection_ended(self, jobs: Collection[Job], now: float) -> list[Job]:
+        """Keep those of `jobs` that were sent, and those whose ack may be lost.
+
+        Return the jobs that had to make room: they will not be known again.
+        """
+        sent = [job for job in jobs if job.was_sent]
+        unsent = {job.fingerprint for job in jobs if not job.was_sent}
+        oldest = now - _ACK_ARRIVES
+        maybe = [j for at, j in self._acked if at > oldest and j.fingerprint not in unsent]
+        self._acked.clear()
+        # Those that come again for certain stand before equal ones that only may come.
+        return self._keep([*sent, *maybe])
+
+    def adopt(self, fingerprint: Fingerprint) -> Job | None:
+        """Take out the oldest job with this fingerprint."""
+        keys = self._by_fingerprint.get(fingerprint)
+        if not keys:
+            return None
+        job = self._jobs[keys[0]]
+        self._forget(job)
+        return job
+
+    def take_all(self) -> list[Job]:
+        """Take out all: they had their time and did not come."""
+        taken = list(self._jobs.values())
+        self._jobs.clear()
+        self._by_fingerprint.clear()
+        return taken
+
+    def _keep(self, jobs: Iterable[Job]) -> list[Job]:
+        for job in jobs:
+            job.tag = None
+            job.body = b""
+            self._jobs[id(job)] = job
+            self._by_fingerprint.setdefault(job.fingerprint, []).append(id(job))
+        forgotten = list(self._jobs.values())[: max(0, len(self._jobs) - self._most)]
+        for job in forgotten:
+            self._forget(job)
+        return forgotten
+
+    def _forget(self, job: Job) -> None:
+        del self._jobs[id(job)]
+        keys = self._by_fingerprint[job.fingerprint]
+        keys.remove(id(job))
+        if not keys:
+            del self._by_fingerprint[job.fingerprint]

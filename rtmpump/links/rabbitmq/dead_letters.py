@@ -13,13 +13,16 @@ from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from rtmpump.links.rabbitmq.connection import Properties
-from rtmpump.links.rabbitmq.results import can_be_written
 
 # What RabbitMQ counts on a message while it lies in a queue.
 _COUNTERS: Final = ("x-delivery-count", "x-acquired-count")
 _NOT_SENT_AGAIN: Final = (*_COUNTERS, "x-death", "CC", "BCC")
 _NOT_SENT_AGAIN_PREFIXES: Final = ("rtmpump-", "x-first-death-", "x-last-death-")
 _OF_BROKER: Final = {"expired": "it expired in RabbitMQ before the pump took it"}
+_NOT_KEPT: Final = ("CC", "BCC", "x-delivery-count")
+# A content header has to fit into one frame, of 131,072 bytes unless configured otherwise, and the
+# broker ends a connection that breaks this; ours are small, so what is left is the producer's.
+_HEADERS_MAX: Final = 98_304
 _ID_DIGITS: Final = 16
 
 
@@ -35,6 +38,23 @@ class Death(NamedTuple):
     message: str
     attempts: int | None
     answered: bool
+
+
+def dead_properties(given: Properties, headers: dict[str, Any]) -> Properties:
+    """Keep the properties of a dead command, but for those that would hurt it where it lies.
+
+    An `expiration` would delete it, a `user_id` other than ours is refused by RabbitMQ, and CC or
+    BCC headers would deliver it once more to whom they name (`x-delivery-count` is the queue's own
+    remark, not the producer's). Headers that can't be written, or not
+    in one frame, are left out: else the command would end each connection, for ever.
+    """
+    kept = {k: v for k, v in (given.headers or {}).items() if k not in _NOT_KEPT}
+    if given.expiration is not None:
+        kept["rtmpump-expiration"] = given.expiration
+    if given.user_id is not None:
+        kept["rtmpump-user-id"] = given.user_id
+    whole = _with_headers(given, kept | headers, given.reply_to)
+    return whole if _can_be_written(whole) else _with_headers(given, headers, given.reply_to)
 
 
 def death(properties: Properties, body: bytes) -> Death:
@@ -69,7 +89,7 @@ def again(properties: Properties) -> Properties:
     }
     answered = death(properties, b"").answered
     whole = _with_headers(properties, headers, None if answered else properties.reply_to)
-    return whole if can_be_written(whole) else _with_headers(whole, {}, whole.reply_to)
+    return whole if _can_be_written(whole) else _with_headers(whole, {}, whole.reply_to)
 
 
 def _with_headers(given: Properties, headers: dict[str, Any], reply_to: str | None) -> Properties:
@@ -86,6 +106,16 @@ def _with_headers(given: Properties, headers: dict[str, Any], reply_to: str | No
         type=given.type,
         app_id=given.app_id,
     )
+
+
+def _can_be_written(properties: Properties) -> bool:
+    """Whether pika can write all of it, and in one frame."""
+    try:
+        size = sum(len(piece) for piece in properties.encode())
+    except Exception:
+        # pika reads more kinds of values than it writes, and says so in many ways.
+        return False
+    return size <= _HEADERS_MAX
 
 
 def _death_in_broker(name: str, headers: Mapping[str, Any]) -> Death:

@@ -2,10 +2,10 @@
 
 Laws:
 
-- A dead letter is published first and the result after the broker's word on it, so that a
-  connection that ends in between repeats the letter and not the answer.
-- A dead letter that is refused (queue full, no leader) is tried again until it is taken; who waits
-  for the result has it meanwhile. A result that is refused is tried again for half a minute.
+- A dead letter is published first, and the result after the broker's word on it: a connection that
+  ends in between repeats the letter and not the result.
+- A dead letter that is refused (queue full, no leader) is tried again until it is taken; the result
+  does not wait for that. A result that is refused is tried again for half a minute.
 - What is refused for long is tried on a new connection, less often each time: a channel that met a
   quorum queue while it had no leader can refuse for ever (RabbitMQ 3.10).
 - After a dead letter came back no confirm counts any more: its own ack is among them, and the
@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from functools import partial
+from typing import Final, Protocol
 
 from rtmpump.config import Outbound
 from rtmpump.core.outbound import outcome as outcomes
@@ -26,28 +27,28 @@ from rtmpump.core.outbound.job import Job
 from rtmpump.core.outbound.outcome import Outcome
 from rtmpump.core.refusals import Refusals
 from rtmpump.links.rabbitmq.connection import BrokerConnection, Properties
+from rtmpump.links.rabbitmq.dead_letters import dead_properties
+from rtmpump.metrics import Metrics
 
 _REFUSED_AGAIN: Final = 1.0
 _RESULT_PATIENCE: Final = 30.0
 _RENEW_AFTER: Final = 3.0
-_NOT_KEPT: Final = ("CC", "BCC", "x-delivery-count")
-# A content header has to fit into one frame, of 131,072 bytes unless configured otherwise, and the
-# broker ends a connection that breaks this; ours are small, so what is left is the producer's.
-_HEADERS_MAX: Final = 98_304
+
+
+class AckListener(Protocol):
+    """Who is called when a command needs nothing more."""
+
+    def acked(self, job: Job, tag: int) -> None:
+        """Let go of the job, whose delivery of this tag was acknowledged."""
 
 
 class Results:
-    """Publishes and acks on the connection of the last `begin`.
+    """Publishes and acks on the connection of the last `begin`."""
 
-    `acked` hears of each end, `buried` of the error code of each dead letter that is safe.
-    """
-
-    def __init__(
-        self, outbound: Outbound, *, acked: Callable[[Job], None], buried: Callable[[str], None]
-    ) -> None:
-        self._outbound = outbound
-        self._acked = acked
-        self._buried = buried
+    def __init__(self, outbound: Outbound, metrics: Metrics, listener: AckListener) -> None:
+        self._dead_queue = outbound.dead_queue
+        self._metrics = metrics
+        self._listener = listener
         self._rabbit: BrokerConnection
         self._confirms: dict[int, Callable[[bool], None]] = {}
         self._next = 1
@@ -55,7 +56,7 @@ class Results:
         self._refusals = Refusals(_RENEW_AFTER, factor=2.0)
 
     def begin(self, rabbit: BrokerConnection) -> None:
-        """A new connection: what was published on the one before and not confirmed is forgotten."""
+        """Use a new connection; forget what was published on the old one and not confirmed."""
         self._rabbit = rabbit
         self._confirms.clear()
         self._refusals.forget_all()
@@ -75,7 +76,7 @@ class Results:
             self._bury(job, outcome, self._answer)
 
     def settled(self, tag: int, multiple: bool, ok: bool) -> None:
-        """The broker's ack or nack of publishes up to, or just, `tag`."""
+        """Take in the broker's ack or nack of the publishes up to, or just, `tag`."""
         if self._returned:
             return
         for one in self._upto(tag) if multiple else [tag]:
@@ -84,9 +85,9 @@ class Results:
                 confirm(ok)
 
     def returned(self) -> None:
-        """Only dead letters are mandatory: their queue is gone, and a new run declares it."""
+        """Begin anew: only dead letters are mandatory, so their queue is gone, and is declared."""
         self._returned = True
-        queue = self._outbound.dead_queue
+        queue = self._dead_queue
         self._rabbit.fail("not_found", f"the queue {queue} is not there", at_once=True)
 
     def _upto(self, tag: int) -> list[int]:
@@ -98,52 +99,59 @@ class Results:
         return tags
 
     def _bury(self, job: Job, outcome: Outcome, then: Callable[[Job, Outcome], None]) -> None:
+        """Publish the dead letter, then do `then`."""
         headers = outcomes.dead_headers(
             outcome.code, outcome.message, job.attempts, int(time.time() * 1000)
         )
         if job.uncertain:
             headers["rtmpump-uncertain"] = True
-
-        def confirmed(ok: bool) -> None:
-            job.dead_confirmed = ok
-            self._note(job, ok)
-            if ok:
-                self._buried(outcome.code)
-            else:
-                self._rabbit.later(
-                    _REFUSED_AGAIN, lambda: self._bury(job, outcome, self._ack_if_safe)
-                )
-            then(job, outcome)
-
         properties = dead_properties(job.properties, headers)
-        self._publish(self._outbound.dead_queue, job.body, properties, True, confirmed)
+        confirmed = partial(self._letter_settled, job, outcome, then)
+        self._publish(self._dead_queue, job.body, properties, True, confirmed)
+
+    def _letter_settled(
+        self, job: Job, outcome: Outcome, then: Callable[[Job, Outcome], None], ok: bool
+    ) -> None:
+        job.dead_confirmed = ok
+        self._count_refusals(job, ok)
+        if ok:
+            self._metrics.dead_letter(outcome.code)
+        else:
+            # The result is on its way by then.
+            again = partial(self._bury, job, outcome, self._ack_if_safe)
+            self._rabbit.later(_REFUSED_AGAIN, again)
+        then(job, outcome)
 
     def _answer(self, job: Job, outcome: Outcome) -> None:
+        """Publish the result, if its producer wants one."""
         queue = job.fingerprint.reply_to
         if not queue or job.result_confirmed:
             self._ack_if_safe(job, outcome)
             return
-
-        def confirmed(ok: bool) -> None:
-            self._note(job, ok)
-            now = time.monotonic()
-            job.result_due_by = job.result_due_by or now + _RESULT_PATIENCE
-            # Refused for so long: who waits for it named a queue that takes no more.
-            job.result_confirmed = ok or now >= job.result_due_by
-            if not job.result_confirmed:
-                self._rabbit.later(_REFUSED_AGAIN, lambda: self._answer(job, outcome))
-            self._ack_if_safe(job, outcome)
-
         properties = Properties(
             content_type="application/json",
             correlation_id=job.fingerprint.correlation_id,
             app_id="rtmpump",
             type="rtmpump.result",
         )
+        confirmed = partial(self._result_settled, job, outcome)
         self._publish(queue, _result(job, outcome), properties, False, confirmed)
 
-    def _note(self, job: Job, ok: bool) -> None:
-        """Taken or refused; begin a new connection when it was refused for long on this one."""
+    def _result_settled(self, job: Job, outcome: Outcome, ok: bool) -> None:
+        self._count_refusals(job, ok)
+        now = time.monotonic()
+        job.result_due_by = job.result_due_by or now + _RESULT_PATIENCE
+        # Refused for so long: the producer named a queue that takes no more.
+        job.result_confirmed = ok or now >= job.result_due_by
+        if not job.result_confirmed:
+            self._rabbit.later(_REFUSED_AGAIN, partial(self._answer, job, outcome))
+        self._ack_if_safe(job, outcome)
+
+    def _count_refusals(self, job: Job, ok: bool) -> None:
+        """Begin a new connection when this one has refused for long."""
+        if ok and not job.refused:
+            return
+        job.refused = True
         if ok:
             self._refusals.taken(job)
         elif lasted := self._refusals.refused(time.monotonic(), job):
@@ -163,55 +171,13 @@ class Results:
         self._next += 1
 
     def _ack_if_safe(self, job: Job, outcome: Outcome) -> None:
-        buried = outcome.ok or job.dead_confirmed
-        answered = job.result_confirmed or not job.fingerprint.reply_to
-        if buried and answered and job.tag is not None:
-            self._refusals.forget(job)
+        is_buried = outcome.ok or job.dead_confirmed
+        is_answered = job.result_confirmed or not job.fingerprint.reply_to
+        if is_buried and is_answered and job.tag is not None:
+            if job.refused:
+                self._refusals.forget(job)
             self._rabbit.ack(job.tag)
-            self._acked(job)
-
-
-def dead_properties(given: Properties, headers: dict[str, Any]) -> Properties:
-    """Keep the properties of a dead command, but for those that would hurt it where it lies.
-
-    An `expiration` would delete it, a `user_id` other than ours is refused by RabbitMQ, and CC or
-    BCC headers would deliver it once more to whom they name (`x-delivery-count` is the queue's own
-    remark, not the producer's). Headers that can't be written, or not
-    in one frame, are left out: else the command would end each connection, for ever.
-    """
-    kept = {k: v for k, v in (given.headers or {}).items() if k not in _NOT_KEPT}
-    if given.expiration is not None:
-        kept["rtmpump-expiration"] = given.expiration
-    if given.user_id is not None:
-        kept["rtmpump-user-id"] = given.user_id
-    whole = _with_headers(given, kept | headers)
-    return whole if can_be_written(whole) else _with_headers(given, headers)
-
-
-def _with_headers(given: Properties, headers: dict[str, Any]) -> Properties:
-    return Properties(
-        content_type=given.content_type,
-        content_encoding=given.content_encoding,
-        headers=headers,
-        delivery_mode=2,
-        priority=given.priority,
-        correlation_id=given.correlation_id,
-        reply_to=given.reply_to,
-        message_id=given.message_id,
-        timestamp=given.timestamp,
-        type=given.type,
-        app_id=given.app_id,
-    )
-
-
-def can_be_written(properties: Properties) -> bool:
-    """Whether pika can write all of it, and in one frame."""
-    try:
-        size = sum(len(piece) for piece in properties.encode())
-    except Exception:
-        # pika reads more kinds of values than it writes, and says so in many ways.
-        return False
-    return size <= _HEADERS_MAX
+            self._listener.acked(job, job.tag)
 
 
 def _result(job: Job, outcome: Outcome) -> bytes:

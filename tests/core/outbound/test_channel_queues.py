@@ -1,7 +1,8 @@
-"""Facts about lanes."""
+"""Facts about the queues of channels."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from hypothesis import settings
@@ -12,36 +13,39 @@ from rtmpump.core.outbound.channel_queues import ChannelQueues
 from rtmpump.core.rate_limit import RateLimit
 
 RATE, BURST = 2.0, 2
-LANES = st.sampled_from(["A", "B"])
+KEYS = st.sampled_from(["A", "B"])
+GATES = st.sampled_from(["open", "gate"])
 
 
 @dataclass(eq=False)
 class Piece:
-    """A job that knows no more than a lane has to know."""
+    """A job that knows no more than a queue has to know."""
 
     costs: bool = True
     done: bool = False
+    gate: str = "open"
+    key: str = ""
 
 
-def lanes() -> ChannelQueues[Piece]:
-    """New lanes."""
+def queues() -> ChannelQueues[Piece]:
+    """New queues."""
     return ChannelQueues(RateLimit(RATE, BURST))
 
 
 def due(some: ChannelQueues[Piece], now: float) -> list[Piece]:
     """What may be sent now."""
-    return [job for _, job in some.due(now)]
+    return list(some.due(now))
 
 
-def end(some: ChannelQueues[Piece], lane: str, job: Piece, now: float) -> None:
+def end(some: ChannelQueues[Piece], key: str, job: Piece, now: float) -> None:
     """The job is over."""
     job.done = True
-    some.settle(lane, job, now)
+    some.settle(key, job, now)
 
 
 def test_only_the_head_is_under_way() -> None:
-    """The second job of a lane waits for the end of the first; another lane does not."""
-    some, first, second, other = lanes(), Piece(), Piece(), Piece()
+    """The second job of a queue waits for the end of the first; another queue does not."""
+    some, first, second, other = queues(), Piece(), Piece(), Piece()
     some.add("A", first, 0)
     some.add("A", second, 0)
     some.add("B", other, 0)
@@ -53,7 +57,7 @@ def test_only_the_head_is_under_way() -> None:
 
 def test_what_goes_again_is_not_overtaken() -> None:
     """A head that has to be sent once more comes before the next one, at its time."""
-    some, first, second = lanes(), Piece(), Piece()
+    some, first, second = queues(), Piece(), Piece()
     some.add("A", first, 0)
     some.add("A", second, 0)
     assert due(some, 0) == [first]
@@ -64,8 +68,8 @@ def test_what_goes_again_is_not_overtaken() -> None:
 
 
 def test_a_job_under_way_that_is_put_back_stands_first() -> None:
-    """It was sent before all others of its lane, so they wait for it."""
-    some, sent, later = lanes(), Piece(), Piece()
+    """It was sent before all others of its queue, so they wait for it."""
+    some, sent, later = queues(), Piece(), Piece()
     some.add("A", later, 0)
     some.add_sent("A", sent)
     assert due(some, 0) == []
@@ -75,7 +79,7 @@ def test_a_job_under_way_that_is_put_back_stands_first() -> None:
 
 def test_a_second_job_under_way_does_not_free_the_lane_of_the_first() -> None:
     """What is sent again although it isn't the head, waits until it is."""
-    some, first, put_back = lanes(), Piece(), Piece()
+    some, first, put_back = queues(), Piece(), Piece()
     some.add("A", first, 0)
     assert due(some, 0) == [first]
     some.add_sent("A", put_back)
@@ -87,95 +91,152 @@ def test_a_second_job_under_way_does_not_free_the_lane_of_the_first() -> None:
 
 def test_jobs_that_end_behind_a_waiting_head_take_no_memory() -> None:
     """A head that waits for ever doesn't hold the thousands that expired behind it."""
-    some, head = lanes(), Piece()
+    some, head = queues(), Piece()
     some.add("A", head, 0)
     assert due(some, 0) == [head]
     for _ in range(5_000):
         job = Piece()
         some.add("A", job, 0)
         end(some, "A", job, 0)
-    assert len(some._lanes["A"].jobs) < 200
+    assert len(some._queues["A"].jobs) < 200
 
 
 def test_jobs_that_end_before_anything_is_sent_take_no_memory() -> None:
     """While Slack is away nobody asks what is due; the plan does not grow even so."""
-    some = lanes()
+    some = queues()
     for number in range(5_000):
         job = Piece()
         some.add(f"C{number}", job, number)
         end(some, f"C{number}", job, number)
-    assert not some._lanes
+    assert not some._queues
     assert len(some._plan) < 200
-    assert some.next_at() is None
+    assert some.next_at() == math.inf
+
+
+def test_a_closed_gate_holds_its_own_jobs_and_takes_no_token() -> None:
+    """They go when it opens, in the order in which they could have gone."""
+    some = queues()
+    some.close("gate")
+    held = [Piece(gate="gate") for _ in range(3)]
+    for number, job in enumerate(held):
+        some.add("CBA"[number], job, number)
+    some.add("D", other := Piece(), 3)
+    assert due(some, 3) == [other]
+    assert some.next_at() == math.inf
+    assert due(some, 100) == []
+    some.open("gate")
+    assert due(some, 100) == held
+
+
+def test_behind_a_closed_gate_order_is_kept() -> None:
+    """What needs no gate waits behind what needs it; once that is over, it goes."""
+    some = queues()
+    some.close("gate")
+    some.add("A", first := Piece(gate="gate"), 0)
+    some.add("A", second := Piece(), 0)
+    assert due(some, 0) == []
+    end(some, "A", first, 1)
+    assert due(some, 1) == [second]
+    some.open("gate")
+    assert due(some, 2) == []
+
+
+def test_jobs_that_end_behind_a_closed_gate_take_no_memory() -> None:
+    """Also those that were due already."""
+    some = queues()
+    some.close("gate")
+    for number in range(1_000):
+        job = Piece(gate="gate")
+        some.add(f"C{number}", job, number)
+        assert due(some, number) == []
+        end(some, f"C{number}", job, number)
+    assert not some._queues
+    assert not some._closed["gate"]
+    some.open("gate")
+    assert some.next_at() == math.inf
 
 
 @dataclass
 class Model:
-    """The naive one: a list for each lane, and whether its first is under way."""
+    """The naive one: a list for each queue, and whether its first is under way."""
 
     jobs: list[Piece] = field(default_factory=list)
     under_way: bool = False
     not_before: float = 0.0
 
 
-class LanesMachine(RuleBasedStateMachine):
+class QueuesMachine(RuleBasedStateMachine):
     """ChannelQueues against lists."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.closed = False
         self.now = 0.0
-        self.lanes = lanes()
+        self.queues = queues()
         self.model = {"A": Model(), "B": Model()}
         self.granted: dict[str, list[float]] = {"A": [], "B": []}
 
-    @rule(lane=LANES, costs=st.booleans())
-    def add(self, lane: str, costs: bool) -> None:
+    @rule(key=KEYS, costs=st.booleans(), gate=GATES)
+    def add(self, key: str, costs: bool, gate: str) -> None:
         """A job comes."""
-        job = Piece(costs)
-        self.model[lane].jobs.append(job)
-        self.lanes.add(lane, job, self.now)
+        job = Piece(costs, gate=gate, key=key)
+        self.model[key].jobs.append(job)
+        self.queues.add(key, job, self.now)
 
     @rule(seconds=st.sampled_from([0.0, 0.1, 0.5, 3.0]))
     def send(self, seconds: float) -> None:
         """Time passes, and all that is due is sent."""
         self.now += seconds
-        for lane, job in self.lanes.due(self.now):
-            model = self.model[lane]
+        for job in self.queues.due(self.now):
+            model = self.model[job.key]
+            assert not (job.gate == "gate" and self.closed)
             assert not model.under_way
             assert job is model.jobs[0]
             assert self.now >= model.not_before
             model.under_way = True
             if job.costs:
-                self.granted[lane].append(self.now)
+                self.granted[job.key].append(self.now)
 
-    @rule(lane=LANES, index=st.integers(0, 5))
-    def end(self, lane: str, index: int) -> None:
+    @rule(key=KEYS, index=st.integers(0, 5))
+    def end(self, key: str, index: int) -> None:
         """A job ends, wherever it stands."""
-        model = self.model[lane]
+        model = self.model[key]
         if index >= len(model.jobs):
             return
         job = model.jobs.pop(index)
         if index == 0:
             model.under_way, model.not_before = False, 0.0
-        end(self.lanes, lane, job, self.now)
+        end(self.queues, key, job, self.now)
 
-    @rule(lane=LANES, wait=st.sampled_from([0.1, 1.0, 7.0]))
-    def again(self, lane: str, wait: float) -> None:
+    @rule(key=KEYS, wait=st.sampled_from([0.1, 1.0, 7.0]))
+    def again(self, key: str, wait: float) -> None:
         """The head has to be sent once more."""
-        model = self.model[lane]
+        model = self.model[key]
         if model.under_way:
             model.under_way, model.not_before = False, self.now + wait
-            self.lanes.again(lane, model.jobs[0], self.now + wait)
+            self.queues.again(key, model.jobs[0], self.now + wait)
 
-    @rule(lane=LANES)
-    def put_back(self, lane: str) -> None:
+    @rule(key=KEYS)
+    def put_back(self, key: str) -> None:
         """A job that was sent before comes back."""
-        model = self.model[lane]
+        model = self.model[key]
         if not model.under_way:
-            job = Piece()
+            job = Piece(key=key)
             model.jobs.insert(0, job)
             model.under_way, model.not_before = True, 0.0
-            self.lanes.add_sent(lane, job)
+            self.queues.add_sent(key, job)
+
+    @rule()
+    def close(self) -> None:
+        """A way to Slack is lost."""
+        self.closed = True
+        self.queues.close("gate")
+
+    @rule()
+    def open(self) -> None:
+        """It is there again."""
+        self.closed = False
+        self.queues.open("gate")
 
     @invariant()
     def no_token_is_overdrawn(self) -> None:
@@ -188,26 +249,30 @@ class LanesMachine(RuleBasedStateMachine):
 
     @invariant()
     def what_can_go_is_planned(self) -> None:
-        """No lane is stuck: one that could go has its time."""
-        waits = any(model.jobs and not model.under_way for model in self.model.values())
-        assert (self.lanes.next_at() is not None) == waits
+        """No queue is stuck: one that could go has its time."""
+        heads = [one.jobs[0] for one in self.model.values() if one.jobs and not one.under_way]
+        can_go = [job for job in heads if not (job.gate == "gate" and self.closed)]
+        planned = self.queues.next_at() < math.inf
+        assert planned or not can_go
+        assert heads or not planned
 
     def teardown(self) -> None:
         """Every job that was added is due in the end."""
+        self.open()
         for model in self.model.values():
             model.not_before = 0.0
-        for lane, model in self.model.items():
+        for key, model in self.model.items():
             if model.under_way:
-                self.end(lane, 0)
+                self.end(key, 0)
         for _ in range(1_000):
             if not any(model.jobs for model in self.model.values()):
                 break
             self.send(1.0)
-            for lane, model in self.model.items():
+            for key, model in self.model.items():
                 if model.under_way:
-                    self.end(lane, 0)
+                    self.end(key, 0)
         assert not any(model.jobs for model in self.model.values())
 
 
-TestLanes = LanesMachine.TestCase
-TestLanes.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestQueues = QueuesMachine.TestCase
+TestQueues.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)

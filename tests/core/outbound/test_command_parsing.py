@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rtmpump.core.outbound.command_parsing import parse, require_allowed
+from rtmpump.core.outbound.command_parsing import parse
 from rtmpump.core.outbound.commands import (
     Api,
     Message,
@@ -365,10 +365,14 @@ def test_what_socket_mode_takes() -> None:
 # --- calls of the Web API
 
 
+def call(**arguments: Any) -> bytes:
+    """The body of a call with these arguments."""
+    return body(type="api", method="reactions.add", arguments=arguments)
+
+
 def api(**arguments: Any) -> Api:
     """The command that this body makes."""
-    body = {"type": "api", "method": "reactions.add", "arguments": arguments}
-    command = parse(json.dumps(body).encode())
+    command = parse(call(**arguments))
     assert isinstance(command, Api)
     return command
 
@@ -398,12 +402,12 @@ def test_a_token_is_refused_and_not_shown(name: str) -> None:
 
 def test_only_whole_names_that_the_config_has_are_allowed() -> None:
     """The reason names the key, the method, and the nearest right one."""
-    require_allowed(api(), frozenset({"reactions.add"}))
+    assert parse(call(), api_methods=frozenset({"reactions.add"})) == api()
     for allowed in (frozenset[str](), frozenset({"reactions.remove", "reactions"})):
         with pytest.raises(CommandRejected) as caught:
-            require_allowed(api(), allowed)
+            parse(call(), api_methods=allowed)
         error = caught.value
         assert (error.code, error.field) == ("invalid_command", "method")
         assert "outbound.api_methods" in error.message
         assert '"reactions.add"' in error.message
-    require_allowed(parse(b'{"channel": "C1AB", "text": "x"}'), frozenset())
+    assert isinstance(parse(message(), api_methods=frozenset()), Message)

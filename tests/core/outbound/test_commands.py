@@ -15,6 +15,8 @@ from rtmpump.core.outbound.commands import (
     channel_name,
     encode,
     is_channel_id,
+    is_message,
+    queue_key,
 )
 from rtmpump.errors import CommandRejected
 
@@ -100,3 +102,21 @@ def test_a_call_is_no_frame_of_rtm() -> None:
     """Whoever tries has made a mistake."""
     with pytest.raises(TypeError):
         encode(Api("reactions.add", {}), id=1, channel_id="C1")
+
+
+def test_where_each_command_waits() -> None:
+    """By channel; calls by method and channel, but what posts a message in that of its channel."""
+    assert queue_key(Message("C1", "x")) == queue_key(Typing("C1")) == "C1"
+    assert queue_key(PresenceSub(("U1",))) == queue_key(PresenceQuery(("U1",))) == ""
+    assert queue_key(Api("reactions.add", {})) == "reactions.add"
+    assert queue_key(Api("reactions.add", {"channel": "C1"})) == "reactions.add C1"
+    assert queue_key(Api("chat.postMessage", {"channel": "C1"})) == "C1"
+    assert queue_key(Api("chat.postMessage", {})) == "chat.postMessage"
+
+
+def test_what_slack_counts_as_a_message() -> None:
+    """Its limit of one a second and channel is on messages, however they are sent."""
+    assert is_message(Message("C1", "x"))
+    assert is_message(Api("chat.postMessage", {"channel": "C1"}))
+    assert not is_message(Api("reactions.add", {}))
+    assert not is_message(Typing("C1"))

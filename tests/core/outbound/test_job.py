@@ -1,15 +1,14 @@
-"""Facts about jobs and orphans."""
+"""Facts about jobs."""
 
 from __future__ import annotations
 
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from typing import NamedTuple
 
-from rtmpump.core.outbound.commands import Message, Typing
-from rtmpump.core.outbound.job import Fingerprint, Job, Orphans, fingerprint
+import pytest
 
-MOST = 4
+from rtmpump.core.outbound.commands import Message
+from rtmpump.core.outbound.job import Fingerprint, Job, expiry, fingerprint
+from rtmpump.errors import CommandRejected
 
 
 def job(known_by: Fingerprint, **given: object) -> Job:
@@ -25,10 +24,9 @@ def named(name: str) -> Fingerprint:
     return fingerprint(b"body", name, None, None)
 
 
-def test_only_messages_cost_a_token() -> None:
-    """Slack's limit is on messages."""
-    assert job(named("a"), command=Message("C1", "x")).costs
-    assert not job(named("a"), command=Typing("C1")).costs
+def test_what_can_not_be_read_has_a_kind_of_its_own() -> None:
+    """It is counted, too."""
+    assert job(named("a"), command=Message("C1", "x")).kind == "message"
     assert job(named("a")).kind == "invalid"
 
 
@@ -40,58 +38,22 @@ def test_a_correlation_id_alone_is_no_name() -> None:
     assert not fingerprint(b"", None, None, "q").is_named
 
 
-def test_an_orphan_holds_no_body() -> None:
-    """The body comes again with its message; a thousand large ones need not be kept."""
-    one, orphans = job(named("a")), Orphans(MOST)
-    orphans.add(one)
-    assert (one.tag, one.body) == (None, b"")
+class Given(NamedTuple):
+    """The properties of a delivery."""
+
+    expiration: object
 
 
-def test_the_oldest_makes_room_and_is_given_back() -> None:
-    """Whoever knows it elsewhere has to forget it as well."""
-    orphans, jobs = Orphans(2), [job(named(str(number))) for number in range(3)]
-    assert [orphans.add(one) for one in jobs] == [None, None, jobs[0]]
-    assert orphans.adopt(named("0")) is None
-    assert orphans.take_all() == jobs[1:]
-    assert orphans.adopt(named("1")) is None
+def test_an_expiration_counts_from_the_delivery() -> None:
+    """RabbitMQ counts up to there; none is none."""
+    one = job(named("a"), received_at=100.0, properties=Given("1500"))
+    assert expiry(one) == 101.5
+    one.properties = Given(None)
+    assert expiry(one) is None
 
 
-class OrphansMachine(RuleBasedStateMachine):
-    """Orphans against a list."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.orphans = Orphans(MOST)
-        self.model: list[Job] = []
-
-    @rule(name=st.sampled_from("abc"))
-    def add(self, name: str) -> None:
-        """A job loses its connection."""
-        one = job(named(name))
-        self.model.append(one)
-        expected = self.model.pop(0) if len(self.model) > MOST else None
-        assert self.orphans.add(one) is expected
-
-    @rule(name=st.sampled_from("abc"))
-    def adopt(self, name: str) -> None:
-        """A message is delivered again."""
-        same = [one for one in self.model if one.fingerprint == named(name)]
-        assert self.orphans.adopt(named(name)) is (same[0] if same else None)
-        if same:
-            self.model.remove(same[0])
-
-    @rule()
-    def take_all(self) -> None:
-        """All had their time."""
-        assert self.orphans.take_all() == self.model
-        self.model.clear()
-
-    @invariant()
-    def has_as_many(self) -> None:
-        """None is lost, none too many is kept."""
-        assert len(self.orphans) == len(self.model) <= MOST
-        assert sum(map(len, self.orphans._by_fingerprint.values())) == len(self.model)
-
-
-TestOrphans = OrphansMachine.TestCase
-TestOrphans.settings = settings(max_examples=60, deadline=None)
+@pytest.mark.parametrize("given", ["soon", "-1", "1.5", "", object()])
+def test_an_expiration_that_is_no_number_is_rejected(given: object) -> None:
+    """The reason names the property."""
+    with pytest.raises(CommandRejected, match="expiration"):
+        expiry(job(named("a"), properties=Given(given)))

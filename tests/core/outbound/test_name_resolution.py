@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from rtmpump.core.outbound.name_resolution import NameResolution
 
 PATIENCE = 5.0
-LANES = {"general": "C1", "random": "C2"}
+IDS = {"general": "C1", "random": "C2"}
 
 
 @dataclass(eq=False)
@@ -26,13 +27,13 @@ def arrivals() -> NameResolution[Piece]:
     return NameResolution(PATIENCE, 10)
 
 
-def test_known_lanes_go_on_at_once() -> None:
+def test_known_channels_go_on_at_once() -> None:
     """Without a name before them nothing holds them up, and the line asks for no time."""
     line, first, second = arrivals(), Piece(), Piece()
     line.add(first, "C1", 0)
     line.add(second, "C2", 0)
     assert list(line.release(0)) == [(first, "C1"), (second, "C2")]
-    assert line.next_at() is None
+    assert line.next_at() == math.inf
 
 
 def test_a_name_is_asked_for_once() -> None:
@@ -124,25 +125,25 @@ def test_clear_forgets_all() -> None:
     st.lists(
         st.one_of(
             st.sampled_from(["general", "random", "C1", "C2"]),
-            st.tuples(st.just("found"), st.sampled_from(list(LANES))),
+            st.tuples(st.just("found"), st.sampled_from(list(IDS))),
         ),
         max_size=40,
     )
 )
-def test_order_inside_a_lane_is_that_of_arrival(steps: list[str | tuple[str, str]]) -> None:
+def test_order_inside_a_channel_is_that_of_arrival(steps: list[str | tuple[str, str]]) -> None:
     """However ids and names are mixed, as long as names are found within the patience."""
     line = arrivals()
     given: list[tuple[Piece, str]] = []
     wanted: dict[str, list[int]] = {"C1": [], "C2": []}
     for number, step in enumerate([*steps, ("found", "general"), ("found", "random")]):
         if isinstance(step, tuple):
-            given += line.found(step[1], LANES[step[1]])
-        elif step in LANES:
+            given += line.found(step[1], IDS[step[1]])
+        elif step in IDS:
             line.add_unknown(Piece(number), step, 0)
         else:
             line.add(Piece(number), step, 0)
         if isinstance(step, str):
-            wanted[LANES.get(step, step)].append(number)
+            wanted[IDS.get(step, step)].append(number)
         given += line.release(0)
-    for lane, numbers in wanted.items():
-        assert [job.number for job, at in given if at == lane] == numbers
+    for channel, numbers in wanted.items():
+        assert [job.number for job, at in given if at == channel] == numbers

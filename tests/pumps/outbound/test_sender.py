@@ -396,8 +396,9 @@ def test_nothing_is_left_of_commands_that_passed(
         )
     assert len(broker.take(answers, count)) == count
     wait_until(lambda: is_empty(rig, broker))
-    writer = rig.sender._writer
-    assert len(writer._awaited) == len(writer._expiring) == len(writer._lanes._lanes) == 0
-    assert len(writer._expiring._heap) + len(writer._lanes._plan) < 1_000
-    assert len(rig.sender._acked_jobs) <= 100
+    dispatcher = rig.sender._dispatcher
+    assert len(dispatcher._rtm._replies) == len(dispatcher._deadlines) == 0
+    assert len(dispatcher._queues._queues) == 0
+    assert len(dispatcher._deadlines._heap) + len(dispatcher._queues._plan) < 1_000
+    assert len(rig.sender._orphans._acked) <= 100
     assert len(workspace.sent) == count - count // 3

@@ -1,0 +1,109 @@
+"""What the dispatcher needs of a way to Slack, and what became of one attempt.
+
+A way transmits one job and reads Slack's answer to it. It decides nothing: whether and when a job
+goes again is for the dispatcher, which knows order, rate and expiration.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
+
+from rtmpump.core.outbound.api_calls import CallAnswer
+from rtmpump.core.outbound.commands import Command
+from rtmpump.core.outbound.job import Job
+from rtmpump.core.outbound.mailbox import Note
+from rtmpump.core.outbound.outcome import Outcome
+
+
+class Slack(Protocol):
+    """Where commands go: the WebSocket, and the workers that call the Web API."""
+
+    def send(self, frame: bytes, connection: int) -> None:
+        """Write a frame to the WebSocket connection of this number.
+
+        Raises:
+            NotConnected: nothing was written.
+            WriteFailed: some of it may have been written.
+        """
+
+    def submit(
+        self, method: str, arguments: Mapping[str, str], answered: Callable[[CallAnswer], None]
+    ) -> float:
+        """Have a method called and return 0.0, or return the seconds until it is worth asking.
+
+        `answered` is called from another thread.
+        """
+
+
+class ChannelIds(Protocol):
+    """Where the id of a channel comes from: the directory."""
+
+    def lookup(self, name: str, answer: Callable[[str | None, str], None]) -> str | None:
+        """Return the id of a channel if it is known; else None, and call `answer` later.
+
+        `answer` takes the id, or None and the reason. It is called from another thread.
+        """
+
+
+class Listener(Protocol):
+    """Who is called back: the sender."""
+
+    def ended(self, job: Job, outcome: Outcome) -> None:
+        """Report how the job ended. On the sender's thread."""
+
+    def tell(self, note: Note) -> None:
+        """Bring a note to the sender's thread. From any thread."""
+
+
+class NotNow(NamedTuple):
+    """Nothing was sent. The job goes again after `wait` seconds, once its gate is open."""
+
+    wait: float = 0.0
+
+
+class Failed(NamedTuple):
+    """An attempt failed in such a way that the job may go again; `why` is for people.
+
+    `certain`: Slack surely did nothing. `wait`: the least time in seconds until the next attempt;
+    `backs_off`: it grows with each failure of the job.
+    """
+
+    code: str
+    why: str
+    certain: bool = True
+    wait: float = 0.0
+    backs_off: bool = True
+    detail: str = ""
+
+
+Verdict: TypeAlias = Outcome | Failed
+"""What became of an attempt: the end of the job, or a failure after which it may go again."""
+
+
+class Way(ABC):
+    """One way to Slack; all of it belongs to the sender's thread."""
+
+    gate: ClassVar[str]
+    """The gate of its jobs in the channel queues."""
+    reply_timeout: float | None = None
+    """How long to wait for a reply, in seconds; None: an answer comes for certain."""
+    is_open: bool = True
+    """Whether jobs can be transmitted, as far as is known."""
+
+    @abstractmethod
+    def transmit(self, job: Job, command: Command) -> Verdict | NotNow | None:
+        """Transmit the job's command and count the attempt; None: the answer comes later."""
+
+    @abstractmethod
+    def log_again(self, job: Job, failed: Failed, wait: float) -> None:
+        """Log that the job goes again in `wait` seconds."""
+
+    def log_fields(self, job: Job) -> dict[str, Any]:
+        """Return what the log has to say of a failed job of this way."""
+        return {}
+
+    def unanswered(self, job: Job) -> Verdict | None:
+        """Return what became of a job to which no reply came in time."""
+        return None

@@ -1,0 +1,351 @@
+"""Facts about the dispatcher, with a Slack and a clock of our own and no broker."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from rtmpump.core.frames import Reply
+from rtmpump.core.outbound.api_calls import CallAnswer
+from rtmpump.core.outbound.job import Stage
+from rtmpump.core.outbound.mailbox import Called, Found, LinkDown, LinkUp
+from rtmpump.core.outbound.outcome import Outcome
+from rtmpump.errors import NotConnected, WriteFailed
+from tests.support.dispatcher import DispatcherRig
+
+ADD = "reactions.add"
+
+
+def test_a_reply_that_does_not_come_in_time_is_a_failure_once() -> None:
+    """The message goes again; a late reply to the first attempt still settles it."""
+    rig = DispatcherRig()
+    job = rig.message("hi")
+    rig.go_on(9.9)
+    assert len(rig.frames) == 1
+    rig.go_on(0.1)
+    assert len(rig.frames) == 2
+    rig.go_on(1.0)
+    assert len(rig.frames) == 2
+    assert (job.attempts, job.uncertain) == (2, True)
+    rig.reply(rig.ids[0])
+    assert rig.ends == [(job, Outcome(True, "1.2"))]
+    rig.reply(rig.ids[1])
+    assert len(rig.ends) == 1
+
+
+def test_a_decision_waits_for_the_next_hello_and_a_moment() -> None:
+    """Without a link there is no deadline: nothing could answer."""
+    rig = DispatcherRig()
+    job = rig.message("hi")
+    rig.handle(LinkDown())
+    assert rig.go_on(99.0) == math.inf
+    rig.handle(LinkUp(2))
+    assert rig.go_on() == 1.0
+    rig.go_on(0.9)
+    assert len(rig.frames) == 1
+    rig.go_on(0.1)
+    assert len(rig.frames) == 2
+    assert (job.attempts, job.uncertain) == (2, True)
+
+
+def test_a_late_reply_after_the_hello_settles_it() -> None:
+    """It was sent once, and nothing is uncertain."""
+    rig = DispatcherRig()
+    job = rig.message("hi")
+    rig.handle(LinkDown())
+    rig.handle(LinkUp(2))
+    rig.reply(rig.ids[0])
+    assert rig.go_on(99.0) == math.inf
+    assert (rig.codes, len(rig.frames), job.uncertain) == (["ok"], 1, False)
+
+
+def test_a_job_that_went_again_in_the_gap_is_not_uncertain() -> None:
+    """A "slow down" that came late made it go again: only the new attempt counts."""
+    rig = DispatcherRig()
+    job = rig.message("hi")
+    rig.handle(LinkDown())
+    rig.handle(LinkUp(2))
+    rig.reply(rig.ids[0], "-1", "slow down")
+    rig.go_on(0.5)
+    assert len(rig.frames) == 2
+    rig.go_on(5.0)
+    assert not job.uncertain
+    rig.go_on(5.0)
+    assert (job.uncertain, job.attempts) == (True, 3)
+
+
+@pytest.mark.parametrize("cut", [True, False])
+def test_what_is_uncertain_is_a_dead_letter_if_so_wished(cut: bool) -> None:
+    """As "uncertain" when the connection ended, as "timeout" when no reply came; sent once."""
+    rig = DispatcherRig(on_uncertain="dead-letter")
+    job = rig.message("hi")
+    if cut:
+        rig.handle(LinkDown())
+        rig.handle(LinkUp(2))
+    rig.go_on(10.0)
+    assert rig.codes == ["uncertain" if cut else "timeout"]
+    assert (job.uncertain, len(rig.frames)) == (True, 1)
+
+
+def test_a_stop_waits_for_no_hello() -> None:
+    """What the WebSocket left uncertain is decided all the same."""
+    rig = DispatcherRig(on_uncertain="dead-letter")
+    rig.message("hi")
+    rig.handle(LinkDown())
+    rig.dispatcher.finish()
+    rig.go_on(1.0)
+    assert rig.codes == ["uncertain"]
+
+
+def test_slow_down_backs_off_and_ends_after_max_attempts() -> None:
+    """Each wait is twice the one before; nothing is uncertain."""
+    rig = DispatcherRig(max_attempts=4)
+    job = rig.message("hi")
+    waits = []
+    for _ in range(3):
+        rig.reply(rig.ids[-1], "-1", "slow down")
+        waits.append(rig.go_on())
+        rig.go_on(waits[-1])
+    assert waits == [0.5, 1.0, 2.0]
+    rig.reply(rig.ids[-1], "-1", "slow down")
+    assert rig.codes == ["max_attempts"]
+    assert (job.attempts, job.uncertain, rig.ends[0][1].message) == (
+        4,
+        False,
+        "4 attempts: slow down",
+    )
+
+
+def test_another_error_is_final() -> None:
+    """Only if it answers the last attempt."""
+    rig = DispatcherRig()
+    rig.message("hi")
+    rig.go_on(10.0)
+    rig.reply(rig.ids[0], 2, "message text is missing")
+    assert rig.ends == []
+    rig.reply(rig.ids[1], 2, "message text is missing")
+    assert rig.ends[0][1] == Outcome(False, "", "slack_2", "message text is missing")
+
+
+def test_a_write_that_found_no_connection_is_no_attempt() -> None:
+    """The message goes on the next connection, before those behind it."""
+    rig = DispatcherRig()
+    rig.broken.append(NotConnected("slack", "away", ""))
+    job = rig.message("first")
+    rig.message("second")
+    rig.message("other channel", "C2B")
+    assert (job.attempts, rig.frames) == (0, [])
+    rig.handle(LinkUp(2))
+    assert rig.texts == ["first", "other channel"]
+    rig.reply(rig.ids[0])
+    assert rig.texts[-1] == "second"
+
+
+def test_a_message_whose_write_broke_is_uncertain_once_the_link_is_known_to_be_down() -> None:
+    """And nothing more is written before the next hello."""
+    rig = DispatcherRig()
+    rig.broken.append(WriteFailed("slack", "reset", ""))
+    job = rig.message("hi")
+    rig.message("other", "C2B")
+    assert (job.stage, rig.frames) == (Stage.WRITTEN, [])
+    rig.handle(LinkDown())
+    rig.handle(LinkUp(2))
+    assert rig.texts == ["other"]
+    rig.go_on(1.0)
+    assert (rig.texts, job.uncertain) == (["other", "hi"], True)
+
+
+def test_an_indicator_whose_write_broke_goes_again() -> None:
+    """It hurts nothing twice; and it ends after max_attempts."""
+    rig = DispatcherRig(max_attempts=2)
+    rig.broken.append(WriteFailed("slack", "reset", ""))
+    job = rig.take(type="typing", channel="C1A")
+    assert (job.attempts, rig.ends) == (1, [])
+    rig.broken.append(WriteFailed("slack", "reset", ""))
+    rig.handle(LinkUp(2))
+    assert rig.codes == ["max_attempts"]
+    assert rig.ends[0][1].message == "2 attempts: each write failed"
+
+
+def test_expiration_ends_what_waits_and_not_what_was_sent() -> None:
+    """Also what waits for the WebSocket, or for its name."""
+    rig = DispatcherRig()
+    sent = rig.message("sent", expires_in=1.0)
+    rig.message("behind it", expires_in=1.0)
+    rig.message("by name", "general", expires_in=1.0)
+    rig.handle(LinkDown())
+    rig.message("no link", "C2B", expires_in=1.0)
+    rig.go_on(1.0)
+    assert rig.codes == ["timeout"] * 3
+    assert sent.outcome is None
+
+
+def test_an_expiration_holds_again_once_it_has_to_be_sent_again() -> None:
+    """Its time passed while Slack was asked."""
+    rig = DispatcherRig()
+    rig.message("hi", expires_in=1.0)
+    rig.go_on(2.0)
+    rig.reply(rig.ids[0], "-1", "slow down")
+    assert rig.codes == ["timeout"]
+
+
+def test_a_message_and_a_posted_one_keep_the_order_of_their_channel() -> None:
+    """Whichever way each takes: one is under way at a time, at one rate."""
+    rig = DispatcherRig(rate=1, burst=2, api_methods="chat.postMessage")
+    rig.message("first")
+    rig.call("chat.postMessage", channel="C1A", text="second")
+    rig.message("third")
+    assert (rig.texts, rig.calls) == (["first"], [])
+    rig.reply(rig.ids[0])
+    assert [call[1]["text"] for call in rig.calls] == ["second"]
+    rig.answer(CallAnswer({"ok": True}))
+    assert rig.texts == ["first"]
+    assert rig.go_on() == pytest.approx(1.0)
+    rig.go_on(1.0)
+    assert rig.texts == ["first", "third"]
+
+
+def test_only_messages_cost_a_token() -> None:
+    """Slack's limit is on messages; indicators of the same channel go at once."""
+    rig = DispatcherRig(rate=0.001, burst=1)
+    rig.take(type="typing", channel="C1A")
+    rig.take(type="typing", channel="C1A", thread_ts="1355517523.000005")
+    rig.message("first")
+    rig.reply(rig.ids[-1])
+    rig.message("second")
+    assert [frame["type"] for frame in rig.frames] == ["typing", "typing", "message"]
+    assert rig.go_on() == pytest.approx(1_000.0)
+
+
+def test_calls_need_no_websocket() -> None:
+    """Only what waits behind a message of its channel waits with it."""
+    rig = DispatcherRig()
+    rig.handle(LinkDown())
+    rig.message("waits")
+    rig.call(channel="C1A")
+    rig.call("chat.postMessage", channel="C2B", text="x")
+    rig.call("chat.postMessage", channel="C1A", text="behind the message")
+    assert [call[0] for call in rig.calls] == [ADD, "chat.postMessage"]
+
+
+def test_a_call_that_can_not_be_made_yet_is_no_attempt() -> None:
+    """The workers say when to ask again."""
+    rig = DispatcherRig()
+    rig.waits.append(3.0)
+    job = rig.call()
+    assert (job.attempts, job.stage, rig.go_on()) == (0, Stage.WAITING, 3.0)
+    rig.go_on(3.0)
+    assert (job.attempts, job.stage) == (1, Stage.WRITTEN)
+
+
+def test_a_call_that_never_reached_slack_is_no_attempt() -> None:
+    """However often; it is made again after a growing wait."""
+    rig = DispatcherRig(max_attempts=1)
+    job = rig.call()
+    for wait in (0.5, 1.0, 2.0):
+        rig.answer(CallAnswer(None, "unreachable", again=True, made=False))
+        assert rig.go_on() == wait
+        rig.go_on(wait)
+    rig.answer(CallAnswer({"ok": True}))
+    assert (rig.codes, job.attempts, job.uncertain) == (["ok"], 1, False)
+
+
+def test_a_time_that_slack_named_is_waited_for() -> None:
+    """At least; and a call that may have been made is uncertain."""
+    rig = DispatcherRig()
+    job = rig.call()
+    rig.answer(CallAnswer(None, "ratelimited", again=True, retry_after=30.0))
+    assert rig.go_on() == 30.0
+    rig.go_on(30.0)
+    assert not job.uncertain
+    rig.answer(CallAnswer(None, "timeout", again=True, certain=False))
+    assert (job.uncertain, rig.go_on()) == (True, 1.0)
+
+
+def test_an_answer_of_slack_ends_a_call() -> None:
+    """A yes with what Slack said, a no with its code."""
+    rig = DispatcherRig()
+    rig.call()
+    rig.answer(CallAnswer({"ok": True, "n": 1}))
+    response = rig.ends[0][1].response
+    assert response is not None
+    assert json.loads(response.json) == {"ok": True, "n": 1}
+    rig.call()
+    rig.answer(CallAnswer(None, "already_reacted", "why"))
+    assert rig.ends[1][1] == Outcome(False, "", "slack_already_reacted", "why")
+
+
+def test_an_answer_that_comes_for_another_attempt_says_nothing() -> None:
+    """The job does not wait for it."""
+    rig = DispatcherRig()
+    job = rig.call()
+    rig.answer(CallAnswer(None, "unreachable", again=True, made=False))
+    rig.handle(Called(job, CallAnswer({"ok": True})))
+    assert rig.ends == []
+
+
+def test_in_socket_mode_a_message_is_a_call() -> None:
+    """Its result has Slack's ts and the channel, as over RTM."""
+    rig = DispatcherRig("socket")
+    job = rig.message("hi", "general")
+    rig.looked_up[0]("C1A", "")
+    note = rig.notes.pop()
+    assert note == Found("general", "C1A", "")
+    rig.handle(note)
+    assert rig.calls[0][:2] == ("chat.postMessage", {"channel": "C1A", "text": "hi"})
+    rig.answer(CallAnswer({"ok": True, "ts": "1.2"}))
+    assert (rig.ends[0][1], job.channel_id) == (Outcome(True, "1.2"), "C1A")
+
+
+def test_a_name_that_is_not_found_ends_the_first_and_is_asked_for_again() -> None:
+    """The next one came later, and is owed a question of its own."""
+    rig = DispatcherRig()
+    rig.message("first", "general")
+    rig.message("second", "#general")
+    assert len(rig.looked_up) == 1
+    rig.handle(Found("general", None, "there is none"))
+    assert (rig.codes, len(rig.looked_up)) == (["channel_not_found"], 2)
+    rig.handle(Found("general", "C1A", ""))
+    assert rig.texts == ["second"]
+
+
+def test_what_was_sent_before_the_broker_went_away_holds_its_channel() -> None:
+    """Its reply is due still, and settles it while it has no tag."""
+    rig = DispatcherRig()
+    job, behind = rig.message("sent"), rig.message("behind")
+    rig.dispatcher.leave_all([job, behind])
+    job.tag = None
+    rig.handle(Found("general", "C1A", ""))
+    assert rig.texts == ["sent"]
+    job.tag = 7
+    rig.dispatcher.take_back(job)
+    rig.message("after it")
+    assert rig.texts == ["sent"]
+    rig.reply(rig.ids[0])
+    assert rig.texts == ["sent", "after it"]
+
+
+def test_a_reply_that_never_comes_leaves_what_has_no_tag_to_its_next_delivery() -> None:
+    """Then it goes again."""
+    rig = DispatcherRig()
+    job = rig.message("sent")
+    rig.dispatcher.leave_all([job])
+    job.tag = None
+    assert rig.go_on(10.0) == math.inf
+    assert (job.stage, job.uncertain, len(rig.frames)) == (Stage.WAITING, True, 1)
+    job.tag = 7
+    rig.dispatcher.take_back(job)
+    rig.go_on()
+    assert len(rig.frames) == 2
+
+
+def test_nothing_is_kept_of_what_is_forgotten() -> None:
+    """It never comes back from the broker."""
+    rig = DispatcherRig()
+    job = rig.message("sent", expires_in=100.0)
+    rig.dispatcher.leave_all([job])
+    rig.dispatcher.forget(job)
+    assert rig.go_on(1_000.0) == math.inf
+    assert not rig.dispatcher.awaits(Reply(rig.ids[0], True, "", "", "", None))
