@@ -10,7 +10,7 @@ import click
 
 from rtmpump.config import Secret
 from rtmpump.demo.screen import Screen
-from rtmpump.demo.show import Interrupt, Show, Wishes
+from rtmpump.demo.show import DemoOptions, Interrupt, Show
 from rtmpump.demo.stage import PumpEnded
 from rtmpump.demo.summary import Summary
 from rtmpump.errors import EXIT_DONE, EXIT_FAILED, ConfigError, RtmpumpError, TokenRefused
@@ -22,7 +22,7 @@ from rtmpump.errors import EXIT_DONE, EXIT_FAILED, ConfigError, RtmpumpError, To
     type=click.FloatRange(1, 86_400),
     default=20,
     show_default=True,
-    help="How long it plays.",
+    help="How long it runs.",
 )
 @click.option(
     "--rate",
@@ -36,23 +36,23 @@ from rtmpump.errors import EXIT_DONE, EXIT_FAILED, ConfigError, RtmpumpError, To
     type=click.Choice(["rtm", "socket"]),
     default="rtm",
     show_default=True,
-    help="How the pump is connected to Slack; socket is Socket Mode.",
+    help="How the pump connects to Slack; socket is Socket Mode.",
 )
 @click.option(
     "--broker-url",
     metavar="URL",
     default="",
-    help="Your RabbitMQ instead of a private one; all that is made there is deleted in the end.",
+    help="Your RabbitMQ instead of a private one; the demo deletes at its end what it made there.",
 )
 @click.option(
     "--live",
     is_flag=True,
-    help="The real workspace of SLACK_API_TOKEN (and SLACK_APP_TOKEN); nothing is sent to it.",
+    help="Use the real workspace of SLACK_API_TOKEN (and SLACK_APP_TOKEN); send nothing to it.",
 )
 @click.option(
     "--chaos",
     is_flag=True,
-    help="Cut the WebSocket, kill the pump (-9), restart the private RabbitMQ while it runs.",
+    help="While it runs, cut the WebSocket, kill the pump (-9), restart the private RabbitMQ.",
 )
 @click.option(
     "--http",
@@ -60,7 +60,7 @@ from rtmpump.errors import EXIT_DONE, EXIT_FAILED, ConfigError, RtmpumpError, To
     default="",
     help="Where the pump serves health, status and metrics, such as 127.0.0.1:9464.",
 )
-@click.option("--seed", type=int, help="Play the same again: the seed that an earlier demo told.")
+@click.option("--seed", type=int, help="Repeat an earlier demo: the seed that it printed.")
 def demo(
     seconds: float,
     rate: float,
@@ -71,11 +71,11 @@ def demo(
     http: str,
     seed: int | None,
 ) -> None:
-    """The whole thing, with no account and no setup.
+    """Run the whole thing, with no account and no setup.
 
-    A simulated workspace, a private RabbitMQ node, the real pump, a consumer and a sender. It
-    shows events and sends as they pass, and counts in the end what was sent, received, lost and
-    repeated.
+    It starts a simulated workspace, a private RabbitMQ node, the real pump, a consumer and a
+    sender. It shows events and messages as they pass, and at the end counts what was sent,
+    received, lost and repeated.
 
     Exit codes: 0 nothing was lost, 1 something was, 69 there is no RabbitMQ, 78 no usable token.
     """
@@ -86,18 +86,18 @@ def demo(
         if not os.environ.get(variable, "").strip():
             raise ConfigError("there is no Slack token", where=variable, fix="set it")
     seed = secrets.randbelow(10**6) if seed is None else seed
-    wishes = Wishes(
+    options = DemoOptions(
         seconds, rate, Secret(broker_url) if broker_url else None, live, chaos, http, seed, mode
     )
-    raise SystemExit(_play(wishes))
+    raise SystemExit(_play(options))
 
 
-def _play(wishes: Wishes) -> int:
+def _play(options: DemoOptions) -> int:
     interrupt = Interrupt()
     screen = Screen(gone=interrupt.stop.set)
-    screen.say(_title(wishes), bold=True)
-    show = Show(wishes, screen, interrupt)
-    # The first call tries the folder with a file, which a signal just then would leave behind.
+    screen.say(_title(options), bold=True)
+    show = Show(options, screen, interrupt)
+    # The first call tests the folder with a file, which a signal at that moment would leave behind.
     tempfile.gettempdir()
     with interrupt.listening():
         try:
@@ -109,10 +109,10 @@ def _play(wishes: Wishes) -> int:
             if not isinstance(error, TokenRefused | ConfigError):
                 _show_log(error.words if isinstance(error, PumpEnded) else show.last_words)
             raise _as_options(error) from error
-    return _tell(summary, show, screen)
+    return _end(summary, show, screen)
 
 
-def _tell(summary: Summary, show: Show, screen: Screen) -> int:
+def _end(summary: Summary, show: Show, screen: Screen) -> int:
     summary.show(screen)
     if summary.ok:
         return EXIT_DONE
@@ -120,14 +120,14 @@ def _tell(summary: Summary, show: Show, screen: Screen) -> int:
     return EXIT_FAILED
 
 
-def _title(wishes: Wishes) -> str:
-    length = f"{wishes.seconds:g} seconds"
-    if wishes.mode == "socket":
+def _title(options: DemoOptions) -> str:
+    length = f"{options.seconds:g} seconds"
+    if options.mode == "socket":
         length += " of Socket Mode"
-    if wishes.live:
+    if options.live:
         return f"rtmpump demo: {length}, with the real Slack"
-    chaos = ", with chaos" if wishes.chaos else ""
-    return f"rtmpump demo: {length}, {wishes.rate:g} events a second{chaos} (seed {wishes.seed})"
+    chaos = ", with chaos" if options.chaos else ""
+    return f"rtmpump demo: {length}, {options.rate:g} events a second{chaos} (seed {options.seed})"
 
 
 def _show_log(words: list[str]) -> None:
@@ -138,7 +138,7 @@ def _show_log(words: list[str]) -> None:
 
 
 def _as_options(error: RtmpumpError) -> RtmpumpError:
-    """Name the option where the pump's own configuration would be named."""
+    """Name the option in place of the key of the pump's own configuration."""
     options = {"broker.url": "--broker-url", "http.listen": "--http"}
     if isinstance(error, ConfigError) and error.key in options:
         return ConfigError(error.problem, where=options[error.key], fix=error.fix)

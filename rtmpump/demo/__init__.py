@@ -1,10 +1,11 @@
-"""The show behind `rtmpump demo`: all of it for real, with an audience that counts.
+"""The show behind `rtmpump demo`: the real pump between a simulated Slack and a real RabbitMQ.
 
-- `chatter`: what a lively workspace says, and what a service has to say to it; pure, seeded.
-- `tally`: what was emitted, received, told as missed, answered; and so what was lost.
-- `stage`: what runs where: the simulated workspace, the RabbitMQ node, the pump's process.
-- `line`: one connection to RabbitMQ on a thread of its own, for the consumer and the sender.
+- `chatter`: the events of a lively workspace and the commands of a service; pure, with a seed.
+- `tally`: what was emitted, received, announced as missed, and answered; from that, what was lost.
+- `stage`: the names in RabbitMQ, and the pump as a process of its own.
+- `line`: one connection to RabbitMQ on its own thread, for the consumer and the sender.
+- `consumer`: receives the events. `speakers`: emit events, and enqueue commands.
 - `strikes`: what `--chaos` breaks, and when.
-- `screen`: what people see of it.
-- `show`: the acts in their order, and the end of all that was started.
+- `screen`: what people see. `summary`: the count at the end.
+- `show`: the steps in their order, and the end of all that was started.
 """

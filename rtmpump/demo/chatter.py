@@ -1,7 +1,7 @@
-"""What a lively workspace says, and what a service has to say to it: seeded, so it can come again.
+"""The events of a lively workspace and the commands of a service; a seed makes them repeatable.
 
 The events are of Slack's documented types and shapes
-(https://docs.slack.dev/reference/events), and one type that nobody knows.
+(https://docs.slack.dev/reference/events), and of one type that Slack does not have.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ _RECENT: Final = 20
 
 
 class Request(NamedTuple):
-    """A command: its JSON fields, and whether it is one that has to be refused."""
+    """A command: its JSON fields, and whether it must be rejected."""
 
     body: dict[str, Any]
     bad: bool
 
 
 class Chatter:
-    """An endless talk; one thread may ask for events and another for commands."""
+    """Makes events and commands; one thread may ask for events and another for commands."""
 
     def __init__(self, seed: int, team: str, mode: str = "rtm") -> None:
         self._kinds = _KINDS if mode == "rtm" else _KINDS_OF_THE_EVENTS_API
@@ -67,13 +67,13 @@ class Chatter:
         self._recent: list[tuple[str, str, str]] = []
 
     def event(self) -> dict[str, Any]:
-        """Something happens in the workspace."""
+        """Return the next event of the workspace."""
         kinds, weights = zip(*self._kinds, strict=True)
         make: Callable[[Chatter], dict[str, Any]] = self._events.choices(kinds, weights)[0]
         return make(self)
 
     def command(self) -> Request:
-        """A service wants something said; the third wish is a bad one."""
+        """Return the next command of the service; the third one is bad."""
         self._asked += 1
         text = f"{self._commands.choice(_ANSWERS)} (demo {self._asked})"
         if self._asked == 3:
@@ -175,7 +175,7 @@ class Chatter:
         return self._events.choice(_USERS)
 
     def _ts(self) -> str:
-        """A `ts` of now: seconds and microseconds, greater than each before."""
+        """Return a `ts` of now: seconds and microseconds, greater than all before."""
         self._micros = max(time.time_ns() // 1000, self._micros + 1)
         return f"{self._micros // 1_000_000}.{self._micros % 1_000_000:06d}"
 
@@ -190,7 +190,7 @@ _KINDS: Final[tuple[tuple[Callable[[Chatter], dict[str, Any]], int], ...]] = (
     (Chatter._joined, 4),
     (Chatter._unheard_of, 2),
 )
-# Nobody is told over the Events API who is typing, nor who is there.
+# The Events API does not report who is typing, nor who is present.
 _OF_RTM: Final = (Chatter._typing, Chatter._presence)
 _KINDS_OF_THE_EVENTS_API: Final = (
     *(kind for kind in _KINDS if kind[0] not in _OF_RTM),

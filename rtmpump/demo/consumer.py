@@ -1,4 +1,4 @@
-"""Who listens: takes down what the consumer got, and shows it."""
+"""The consumer: records what it receives, and shows it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from rtmpump.links.rabbitmq.connection import Delivery
 _NAMES = {id: f"#{name}" for name, id in CHANNELS.items() if not name.startswith("U")}
 
 
-class Audience:
-    """The consumer of all events; `greeted` is set when the first `rtmpump.connected` came."""
+class Consumer:
+    """Consumes all events; `greeted` is set when the first `rtmpump.connected` arrives."""
 
     def __init__(self, tally: Tally, screen: Screen) -> None:
         self._tally = tally
@@ -26,7 +26,7 @@ class Audience:
         self.gaps = 0
 
     def seen(self, delivery: Delivery) -> None:
-        """An event came out of RabbitMQ."""
+        """Take an event from RabbitMQ."""
         properties = delivery.properties
         key = str(properties.type or "")
         now_ms = time.time() * 1000
@@ -38,7 +38,7 @@ class Audience:
             self.gaps += 1
             self._tally.gap(_ms(event.get("from")), _ms(event.get("to")))
         is_own = key.startswith("rtmpump.")
-        self._screen.event(key if is_new else f"{key} (again)", _told(event), always=is_own)
+        self._screen.event(key if is_new else f"{key} (again)", _in_words(event), always=is_own)
 
 
 def _parsed(body: bytes) -> dict[str, Any]:
@@ -49,8 +49,8 @@ def _parsed(body: bytes) -> dict[str, Any]:
     return event if isinstance(event, dict) else {}
 
 
-def _told(event: dict[str, Any]) -> str:
-    """An event in a few words."""
+def _in_words(event: dict[str, Any]) -> str:
+    """Return an event in a few words."""
     if event.get("type") == "rtmpump":
         rest = {key: value for key, value in event.items() if key not in ("type", "subtype")}
         return ", ".join(f"{key} {value}" for key, value in rest.items())

@@ -1,7 +1,7 @@
-"""One connection to RabbitMQ on a thread of its own, made again until `stop`.
+"""One connection to RabbitMQ on its own thread, made again until `stop`.
 
-It declares, consumes one queue and publishes commands until they are confirmed. What was not
-confirmed when the connection ended is published again, as every producer should do it.
+It declares, consumes one queue, and publishes commands until they are confirmed. Commands that are
+not confirmed when the connection ends are published again, as every producer should do.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class _Letter(NamedTuple):
 
 
 class Line:
-    """A consumer of `queue` that also publishes; `arrived` is called on its thread."""
+    """A consumer of `queue` that also publishes; it calls `arrived` on its own thread."""
 
     def __init__(
         self,
@@ -62,7 +62,11 @@ class Line:
         self._thread = threading.Thread(target=self._run, name=f"demo-{name}", daemon=True)
 
     def start(self, timeout: float = 20.0) -> None:
-        """Return when all is declared and consumed; ServiceUnreachable if the broker won't."""
+        """Return when all is declared and consumed.
+
+        Raises:
+            ServiceUnreachable: the broker is not reachable, or it refuses.
+        """
         self._thread.start()
         self._settled_start.wait(timeout)
         if isinstance(self.error, RtmpumpError):
@@ -72,20 +76,20 @@ class Line:
             raise ServiceUnreachable("RabbitMQ", why)
 
     def stop(self) -> None:
-        """End the connection and the thread; from any thread, also when it never started."""
+        """End the connection and the thread; any thread may call it, also before the start."""
         self._stop.set()
         self._rabbit.call(self._rabbit.close)
         if self._thread.is_alive():
             self._thread.join(_JOIN_SECONDS)
 
     def publish(self, queue: str, body: bytes, properties: Properties) -> None:
-        """Have a message published until the broker confirms it; from any thread."""
+        """Publish a message until the broker confirms it; any thread may call it."""
         with self._lock:
             self._outbox[self._next_letter] = _Letter(queue, body, properties)
             self._next_letter += 1
         self._rabbit.call(self._flush)
 
-    # What the connection tells us.
+    # What the connection calls back.
 
     def ready(self) -> None:
         """Declare, then consume."""
@@ -95,7 +99,7 @@ class Line:
             self._rabbit.declare(self._items, passive=False, done=self._begin)
 
     def settled(self, tag: int, multiple: bool, ok: bool) -> None:
-        """A message of ours is safe, or must go again."""
+        """Forget messages that are confirmed; publish the refused ones again."""
         tags = [one for one in self._written if one <= tag] if multiple else [tag]
         with self._lock:
             for one in tags:
@@ -106,19 +110,21 @@ class Line:
             self._rabbit.later(_POLICY.initial, self._flush)
 
     def returned(self, properties: Properties) -> None:
-        """Nothing here is published as mandatory."""
+        """Do nothing: no message here is mandatory."""
 
     def delivered(self, delivery: Delivery) -> None:
-        """Take note of a message, then acknowledge it."""
+        """Pass a message on, then acknowledge it."""
         self._arrived(delivery)
         self._rabbit.ack(delivery.tag)
 
     def blocked(self, is_blocked: bool) -> None:
-        """One message a second needs no brake."""
+        """Do nothing: one message a second needs no brake."""
 
     def _run(self) -> None:
         try:
-            keep_trying(self._session, policy=_POLICY, lifecycle=self._lifecycle, report=self._told)
+            keep_trying(
+                self._session, policy=_POLICY, lifecycle=self._lifecycle, report=self._failed
+            )
         except Exception as error:
             self.error = error
         finally:
@@ -132,7 +138,7 @@ class Line:
         if not self._stop.is_set():
             rabbit.run()
 
-    def _told(self, retry: RetryDetails) -> None:
+    def _failed(self, retry: RetryDetails) -> None:
         self._problem = f"{retry.reason}: {retry.detail}"
         if not self._declared and retry.attempt >= _TRIES:
             self._settled_start.set()
@@ -156,7 +162,7 @@ class Line:
 
 
 def remove(broker: Broker, items: Iterable[topology.Item], timeout: float = 15.0) -> str:
-    """Delete exchanges and queues, whether they are there or not; "" or what went wrong."""
+    """Delete exchanges and queues, if they exist; return "" or what went wrong."""
     remover = _Remover(broker, list(items))
     until = time.monotonic() + timeout
     thread = threading.Thread(target=remover.run, name="demo-remover", daemon=True)
@@ -166,10 +172,10 @@ def remove(broker: Broker, items: Iterable[topology.Item], timeout: float = 15.0
 
 
 class _DeletingConnection(BrokerConnection):
-    """A connection that can delete, which no pump ever needs to."""
+    """A connection that can also delete; no pump ever needs that."""
 
     def delete(self, items: Sequence[topology.Item], done: Callable[[], None]) -> None:
-        """Delete in the order given, then call `done`; what isn't there counts as deleted."""
+        """Delete in the given order, then call `done`; a missing item counts as deleted."""
         channel = self._open_channel()
         left = len(items)
 
@@ -202,13 +208,13 @@ class _Remover:
         self._rabbit.delete(self._items, self._rabbit.close)
 
     def settled(self, tag: int, multiple: bool, ok: bool) -> None:
-        """Nothing is published."""
+        """Do nothing: nothing is published."""
 
     def returned(self, properties: Properties) -> None:
-        """Nothing is published."""
+        """Do nothing: nothing is published."""
 
     def delivered(self, delivery: Delivery) -> None:
-        """Nothing is consumed."""
+        """Do nothing: nothing is consumed."""
 
     def blocked(self, is_blocked: bool) -> None:
-        """Deleting is not publishing."""
+        """Do nothing: nothing is published."""

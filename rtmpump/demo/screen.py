@@ -1,7 +1,7 @@
-"""What people see: one line for each thing that passes, or a sample of them where there are many.
+"""What people see: one line for each event and command, or a sample if there are many.
 
-Lines come from several threads, one at a time. Colours are for terminals that want them
-(https://no-color.org). A reader that went away (`| head`) ends the show; it is no error.
+Several threads print lines, one at a time. Colours are for terminals that want them
+(https://no-color.org). When the reader is gone (`| head`) the show ends; that is no error.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _WIDEST_PIPED: Final = 160
 
 
 class Screen:
-    """Prints to `out`; `gone` is called once when nobody reads any more."""
+    """Prints to `out`; it calls `gone` once, when the reader is gone."""
 
     def __init__(
         self,
@@ -40,16 +40,16 @@ class Screen:
         self._shown = self._held_back = self._total = 0
 
     def begin(self) -> None:
-        """The clock of the lines starts now."""
+        """Start the clock of the lines."""
         self._began = time.monotonic()
 
     def say(self, text: str = "", **style: object) -> None:
-        """A line that stands for itself."""
+        """Print a line without a clock."""
         with self._lock:
             self._write(self.styled(text, **style))
 
     def event(self, what: str, detail: str, *, always: bool = False) -> None:
-        """An event went from Slack to RabbitMQ; only a sample is shown where there are many."""
+        """Print an event that came from Slack to RabbitMQ; only a sample if there are many."""
         with self._lock:
             self._tick()
             self._total += 1
@@ -60,27 +60,27 @@ class Screen:
             self._write(self._row("Slack → RabbitMQ", "cyan", what, detail))
 
     def command(self, what: str, detail: str, *, ok: bool) -> None:
-        """Slack's answer to a command came back."""
+        """Print Slack's answer to a command."""
         with self._lock:
             self._write(self._row("RabbitMQ → Slack", "green" if ok else "yellow", what, detail))
 
     def strike(self, text: str) -> None:
-        """Something was broken on purpose."""
+        """Print what was broken on purpose."""
         with self._lock:
             self._write(f"{self._clock()}  {self.styled(f'⚡ {text}', fg='red', bold=True)}")
 
     def heal(self, text: str) -> None:
-        """What was broken is there again."""
+        """Print what works again."""
         with self._lock:
             self._write(f"{self._clock()}  {self.styled(f'✔ {text}', fg='magenta')}")
 
     def tick(self) -> None:
-        """Once in a while: tell how many events were not shown."""
+        """Print now and then how many events were not shown."""
         with self._lock:
             self._tick()
 
     def styled(self, text: str, **style: object) -> str:
-        """The text in colours, or as it is."""
+        """Return the text in colours, or as it is."""
         return click.style(text, **style) if self._colours and style else text  # type: ignore[arg-type]
 
     def _tick(self) -> None:

@@ -1,10 +1,10 @@
-"""The acts in their order: set up, play, wait for what is under way, take down, count.
+"""The steps of the demo in their order: set up, play, wait for what is under way, take down, count.
 
 Laws:
 
-- All that was started is ended in reverse order, whatever happened in between.
-- A signal while the stage is set up ends it at once; while it plays, it ends the play early and the
-  count is told all the same; while it waits, it waits no more.
+- All that was started is ended in reverse order, whatever happens in between.
+- A signal during the set-up ends the demo at once. A signal during the play ends it early, and
+  the count follows all the same. A signal during the wait ends the wait.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from rtmpump.config.secrets import Secret
-from rtmpump.demo.audience import Audience
 from rtmpump.demo.chatter import CHANNELS, Chatter
+from rtmpump.demo.consumer import Consumer
 from rtmpump.demo.line import Line, remove
 from rtmpump.demo.screen import Screen
 from rtmpump.demo.speakers import People, Service, Speaker
@@ -43,8 +43,8 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """What was asked for: `rate` in events a second; without `broker_url` a private node."""
+class DemoOptions:
+    """The command's options; `rate` is in events a second, no `broker_url` is a private node."""
 
     seconds: float = 20.0
     rate: float = 20.0
@@ -57,32 +57,37 @@ class Wishes:
 
 
 class Show:
-    """One demo; `run` belongs to the main thread."""
+    """One demo; only the main thread may call `run`."""
 
-    def __init__(self, wishes: Wishes, screen: Screen, interrupt: Interrupt) -> None:
-        self._wishes = wishes
+    def __init__(self, options: DemoOptions, screen: Screen, interrupt: Interrupt) -> None:
+        self._options = options
         self._screen = screen
         self._interrupt = interrupt
         self._tally = Tally()
-        self._names = Names(own=bool(wishes.broker_url))
-        self._audience = Audience(self._tally, screen)
+        self._names = Names(own=bool(options.broker_url))
+        self._consumer = Consumer(self._tally, screen)
         self._lines: list[Line] = []
         self._speakers: list[Speaker] = []
         self._problems: list[str] = []
         self.last_words: list[str] = []
 
     def run(self) -> Summary:
-        """Play it; raises RtmpumpError (ServiceUnreachable, PumpEnded …) and KeyboardInterrupt."""
-        workspace = None if self._wishes.live else Workspace(channels=CHANNELS)
+        """Run the demo and return its count.
+
+        Raises:
+            RtmpumpError: it can't go on (ServiceUnreachable, PumpEnded …).
+            KeyboardInterrupt: a signal came during the set-up.
+        """
+        workspace = None if self._options.live else Workspace(channels=CHANNELS)
         with ExitStack() as stage:
             if workspace is not None:
                 stage.callback(workspace.stop)
             node = self._node(stage)
             pump = self._pump(stage, workspace, node)
-            mode, team = self._wishes.mode, workspace.team if workspace else ""
-            chatter = Chatter(self._wishes.seed, team, mode)
+            mode, team = self._options.mode, workspace.team if workspace else ""
+            chatter = Chatter(self._options.seed, team, mode)
             if workspace is not None:
-                # A Slack in a hurry: the real one waits for minutes.
+                # This Slack tries again soon; the real one waits for minutes.
                 workspace.faults.ack_seconds, workspace.faults.retry_after = 2.0, (0.5, 2.0, 4.0)
             self._connect(stage, pump, chatter)
             pump.start()
@@ -94,12 +99,12 @@ class Show:
             self._screen.say()
             self._screen.say("stopping…", dim=True)
         sent = workspace.sent if workspace else ()
-        return Summary(self._tally, sent, live=self._wishes.live, problems=self._problems)
+        return Summary(self._tally, sent, live=self._options.live, problems=self._problems)
 
     # Set up.
 
     def _node(self, stage: ExitStack) -> RabbitNode | None:
-        if self._wishes.broker_url:
+        if self._options.broker_url:
             return None
         node = RabbitNode(server=install.find_or_install(self._screen.say))
         self._screen.say("starting RabbitMQ…", dim=True)
@@ -108,16 +113,16 @@ class Show:
     def _pump(
         self, stage: ExitStack, workspace: Workspace | None, node: RabbitNode | None
     ) -> PumpProcess:
-        given = self._wishes.broker_url
+        given = self._options.broker_url
         url = given.reveal() if given else node.url if node else ""
-        pump = PumpProcess(workspace, url, self._names, self._wishes.http, self._wishes.mode)
+        pump = PumpProcess(workspace, url, self._names, self._options.http, self._options.mode)
         stage.callback(pump.close)
         return pump
 
     def _connect(self, stage: ExitStack, pump: PumpProcess, chatter: Chatter) -> None:
-        """The consumer has its queue before the first event, the sender before the pump."""
+        """Start the consumer before the first event, and the sender before the pump."""
         names, settings = self._names, pump.config
-        if self._wishes.broker_url:
+        if self._options.broker_url:
             stage.callback(self._clean_up, pump)
         self._line(
             stage,
@@ -126,10 +131,10 @@ class Show:
                 settings.broker,
                 names.seen_items(settings),
                 names.seen,
-                self._audience.seen,
+                self._consumer.seen,
             ),
         )
-        if self._wishes.live:
+        if self._options.live:
             return
         service = Service(chatter, self._tally, self._screen, results=names.results)
         line = Line(
@@ -149,9 +154,9 @@ class Show:
         self._lines.append(line)
 
     def _await_live(self, pump: PumpProcess) -> None:
-        """Wait until the first event of the pump has come all the way."""
+        """Wait until the pump's first event has arrived at the consumer."""
         until = time.monotonic() + _LIVE_SECONDS
-        while not self._audience.greeted.wait(_TURN):
+        while not self._consumer.greeted.wait(_TURN):
             pump.check()
             if time.monotonic() > until:
                 self.last_words = pump.last_lines(20)
@@ -169,32 +174,32 @@ class Show:
         strikes = None
         if workspace is not None:
             people = People(workspace, chatter, self._tally)
-            self._speakers.append(Speaker("people", 1 / self._wishes.rate, people.speak))
-            if self._wishes.chaos:
-                strikes = Strikes(workspace, node, pump, self._screen, self._wishes.mode)
+            self._speakers.append(Speaker("people", 1 / self._options.rate, people.speak))
+            if self._options.chaos:
+                strikes = Strikes(workspace, node, pump, self._screen, self._options.mode)
         self._screen.begin()
         try:
             for speaker in self._speakers:
                 speaker.start()
             if strikes is not None:
-                strikes.begin(self._wishes.seed, self._wishes.seconds)
+                strikes.begin(self._options.seed, self._options.seconds)
             self._watch(pump, strikes)
         finally:
             quiet = [speaker.stop() for speaker in self._speakers]
             healed = strikes is None or strikes.wait(_HEAL_SECONDS)
         if not all(quiet):
-            self._problems.append("The pump does not read what Slack sends.")
+            self._problems.append("The pump does not read the events of Slack.")
         if not healed:
-            self._problems.append("What was broken could not be started again in time.")
+            self._problems.append("A part that was stopped did not start again in time.")
         self._settle(pump, strikes)
 
     def _watch(self, pump: PumpProcess, strikes: Strikes | None) -> None:
-        until = time.monotonic() + self._wishes.seconds
+        until = time.monotonic() + self._options.seconds
         while time.monotonic() < until and not self._interrupt.stop.wait(_TURN):
             self._check(pump, strikes)
 
     def _settle(self, pump: PumpProcess, strikes: Strikes | None) -> None:
-        """Wait for what is under way, as long as anything moves."""
+        """Wait for what is under way, as long as there is progress."""
         if self._tally.open():
             self._screen.say("waiting for what is under way…", dim=True)
         seen, until = -1, 0.0
@@ -206,7 +211,7 @@ class Show:
                 return
 
     def _check(self, pump: PumpProcess, strikes: Strikes | None) -> None:
-        """Raise what went wrong elsewhere."""
+        """Raise what went wrong in another thread or process."""
         self._screen.tick()
         pump.check()
         errors = [line.error for line in self._lines]
@@ -243,15 +248,15 @@ class Show:
         ]
         if workspace is not None:
             rows.append(("sender", f"queue {settings.outbound.queue}, a command each second"))
-        if self._wishes.http:
-            rows.append(("status", f"http://{self._wishes.http}/"))
+        if self._options.http:
+            rows.append(("status", f"http://{self._options.http}/"))
         for name, what in rows:
             self._screen.say(f"  {self._screen.styled(f'{name:<10}', bold=True)}{what}")
         self._screen.say()
 
 
 class Interrupt:
-    """What a signal does: it raises KeyboardInterrupt, or where that is off sets a flag."""
+    """What a signal does: raise KeyboardInterrupt while `raises` is set, else set a flag."""
 
     def __init__(self) -> None:
         self.raises = True
@@ -260,7 +265,7 @@ class Interrupt:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Signals come here; only on the main thread."""
+        """Handle the signals here; only on the main thread."""
         before = {number: signal.signal(number, self._came) for number in _SIGNALS}
         try:
             yield
@@ -278,6 +283,6 @@ class Interrupt:
 
 
 def _place(url: Secret) -> str:
-    """Where a broker is, without user and password."""
+    """Return host and port of a broker, without user and password."""
     parts = urlsplit(url.reveal())
     return f"{parts.hostname}:{parts.port or (5671 if parts.scheme == 'amqps' else 5672)}"

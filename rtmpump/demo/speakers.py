@@ -1,4 +1,4 @@
-"""Who speaks: the workspace's people at a rate, and a service that has a wish each second."""
+"""The sources of the show: the people of the workspace, and a service that enqueues commands."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _JOIN_SECONDS: Final = 5.0
 
 
 class Speaker:
-    """A thread that says something every so many seconds, until `stop`."""
+    """A thread that calls `say` every so many seconds, until `stop`."""
 
     def __init__(self, name: str, every: float, say: Callable[[], None]) -> None:
         self._every = every
@@ -29,11 +29,11 @@ class Speaker:
         self.error: Exception | None = None
 
     def start(self) -> None:
-        """Begin to speak."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> bool:
-        """Speak no more; False if the last word could not be said in time."""
+        """Stop; return False if the last call did not end in time."""
         self._stop.set()
         self._thread.join(_JOIN_SECONDS)
         return not self._thread.is_alive()
@@ -43,7 +43,7 @@ class Speaker:
         try:
             while not self._stop.is_set():
                 self._say()
-                # Who could not speak for long does not make up for it with a flood.
+                # After a long call it does not catch up with a flood of calls.
                 due = max(due + self._every, time.monotonic() - 1.0)
                 self._stop.wait(max(0.0, due - time.monotonic()))
         except Exception as error:
@@ -59,7 +59,7 @@ class People:
         self._tally = tally
 
     def speak(self) -> None:
-        """Emit one event and take it down."""
+        """Emit one event and count it."""
         event = self._chatter.event()
         body = json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
         self._tally.emits(body, time.time() * 1000)
@@ -68,7 +68,7 @@ class People:
 
 
 class Service:
-    """A service that enqueues commands and awaits their results."""
+    """A service that enqueues commands and waits for their results."""
 
     def __init__(self, chatter: Chatter, tally: Tally, screen: Screen, *, results: str) -> None:
         self._chatter = chatter
@@ -93,18 +93,18 @@ class Service:
         line.publish(queue, json.dumps(request.body).encode(), properties)
 
     def answered(self, delivery: Delivery) -> None:
-        """Slack's answer to a command came."""
+        """Take the result of a command."""
         id = str(delivery.properties.correlation_id)
         result = json.loads(delivery.body)
         request = self._asked.get(id)
         if request is None or not self._tally.answered(id, ok=result["ok"]):
             return
-        what, detail = _told(request, result)
+        what, detail = _in_words(request, result)
         self._screen.command(what, detail, ok=result["ok"])
 
 
-def _told(request: Request, result: dict[str, Any]) -> tuple[str, str]:
-    """A result in a few words."""
+def _in_words(request: Request, result: dict[str, Any]) -> tuple[str, str]:
+    """Return a result in a few words."""
     body = request.body
     if not result["ok"]:
         error = result["error"]

@@ -1,12 +1,12 @@
-"""What runs where: the simulated workspace, a RabbitMQ node, and the pump as a process of its own.
+"""The names in RabbitMQ, and the pump as a process of its own.
 
 Laws:
 
 - All that is started here ends in every case: the node and the pump belong to keepers
-  (`sandbox/keeper.py`), which outlive nobody, and which remove their folders.
-- On a broker that is the user's own nothing is touched that the demo has not made: every name
-  there is its own, and is deleted in the end.
-- The pump gets its settings from its file alone, not from the environment that the demo runs in.
+  (`sandbox/rabbitmq/keeper.py`), which end with the demo and remove their folders.
+- On the user's own broker the demo touches only what it has made: all names there are new, and they
+  are deleted at the end.
+- The pump gets its settings only from its file, not from the environment of the demo.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _PROXIES: Final = ("http_proxy", "https_proxy", "all_proxy")
 
 
 class PumpEnded(RtmpumpError):
-    """The pump ended although nobody asked it to; `words` are the last lines of its log."""
+    """The pump ended by itself; `words` are the last lines of its log."""
 
     def __init__(self, words: list[str]) -> None:
         super().__init__(words)
@@ -52,7 +52,7 @@ class PumpEnded(RtmpumpError):
 
 
 class Names:
-    """What the demo's exchanges and queues are called; with `own` nobody else has such names."""
+    """The names of the demo's exchanges and queues; with `own` they are new ones."""
 
     def __init__(self, *, own: bool) -> None:
         self.stem = f"rtm.demo-{secrets.token_hex(3)}" if own else "rtm"
@@ -61,7 +61,7 @@ class Names:
         self.results = f"{mark}.results"
 
     def settings(self) -> dict[str, dict[str, str]]:
-        """The configuration's keys for them."""
+        """Return the sections of the configuration that hold them."""
         stem = self.stem
         return {
             "events": {
@@ -73,24 +73,24 @@ class Names:
         }
 
     def seen_items(self, settings: Config) -> list[topology.Item]:
-        """What the consumer declares: the exchange as the pump does, and its own queue there."""
+        """Return what the consumer declares: the exchange as the pump does, and its own queue."""
         queue = topology.Queue(self.seen, {"x-queue-type": "quorum"})
         bound = topology.Binding(settings.events.exchange, self.seen, "queue", "#")
         return [*topology.events(settings.events), queue, bound]
 
     def command_items(self, settings: Config) -> list[topology.Item]:
-        """What the sender declares: the commands' queue as the pump does, and one for results."""
+        """Return what the sender declares: the outbound queue as the pump does, and its own."""
         results = topology.Queue(self.results, {"x-queue-type": "quorum"})
         return [*topology.outbound(settings.outbound), results]
 
     def all_items(self, settings: Config) -> list[topology.Item]:
-        """All that may have been declared."""
+        """Return all that may have been declared."""
         odd = topology.for_type(settings.events, UNKNOWN_TYPE)
         return [*self.seen_items(settings), *self.command_items(settings), *odd]
 
 
 class PumpProcess:
-    """The real pump, `rtmpump run`, in a folder of its own that goes with it.
+    """The real pump, `rtmpump run`, in a folder of its own, which is removed at the end.
 
     `workspace` None means the real Slack, with the token of SLACK_API_TOKEN.
     """
@@ -127,19 +127,23 @@ class PumpProcess:
             raise
 
     def start(self) -> None:
-        """Start it; ServiceUnreachable if there is no process to be had."""
+        """Start it.
+
+        Raises:
+            ServiceUnreachable: the process could not be started.
+        """
         command = [sys.executable, "-m", "rtmpump", "run", "-c", str(self._file)]
         self.pid = self._keeper.run(_NAME, command, self._environment(), str(self.log))
         self._stopped = False
 
     def kill(self) -> None:
-        """End it as a crash would, and wait until it is gone."""
+        """Kill it as a crash would, and wait until it has ended."""
         self._stopped = True
         self._keeper.signal(_NAME, signal.SIGKILL)
         self._wait_gone(_STOP_SECONDS)
 
     def stop(self) -> bool:
-        """Ask it to end in order; False if it had to be killed."""
+        """Stop it in good order; return False if it had to be killed."""
         self._stopped = True
         self._keeper.signal(_NAME, signal.SIGTERM)
         if self._wait_gone(_STOP_SECONDS):
@@ -148,7 +152,12 @@ class PumpProcess:
         return False
 
     def check(self) -> None:
-        """Raise PumpEnded if it ended by itself, or TokenRefused if that was why."""
+        """Check that it runs.
+
+        Raises:
+            TokenRefused: it ended because Slack refused the token.
+            PumpEnded: it ended by itself for another reason.
+        """
         # Asked again at the end: a strike may have stopped it in between.
         if self._stopped or self._keeper.alive(_NAME) or self._stopped:
             return
@@ -158,7 +167,7 @@ class PumpProcess:
         raise PumpEnded(self.last_lines(20))
 
     def last_lines(self, count: int) -> list[str]:
-        """The end of its log."""
+        """Return the last lines of its log."""
         if not self.log.exists():
             return []
         with self.log.open(errors="replace") as lines:
@@ -182,7 +191,7 @@ class PumpProcess:
 
 
 def environment(ours: Mapping[str, str], *, live: bool) -> dict[str, str]:
-    """The pump's environment: ours, without settings; tokens and a proxy only if `live`."""
+    """Return our environment without settings; with tokens and a proxy only if `live`."""
     names = _TOKENS if live else ()
     tokens = {name: token for name in names if (token := ours.get(name, ""))}
     theirs = {name: value for name, value in ours.items() if not _is_setting(name, live)}
@@ -203,7 +212,7 @@ def _is_setting(name: str, live: bool) -> bool:
 
 
 def _toml(sections: Mapping[str, Mapping[str, object]]) -> str:
-    """Write sections of strings and numbers; JSON's strings are TOML's."""
+    """Return TOML with sections of strings and numbers; a string of JSON is one of TOML too."""
     lines: list[str] = []
     for section, keys in sections.items():
         lines.append(f"[{section}]")

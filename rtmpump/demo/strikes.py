@@ -25,7 +25,7 @@ class Strike(NamedTuple):
 
 
 def plan(seed: int, seconds: float, kinds: tuple[str, ...]) -> list[Strike]:
-    """Each kind once, more where time allows, at random times that leave some to recover."""
+    """Return each kind once, more if there is time, at random times that leave time to recover."""
     chance = random.Random(seed)  # noqa: S311 - no secret
     names = list(kinds)
     chance.shuffle(names)
@@ -36,7 +36,7 @@ def plan(seed: int, seconds: float, kinds: tuple[str, ...]) -> list[Strike]:
 
 
 class Strikes:
-    """Carries out a plan on threads of its own; `wait` until all that was broken is up again."""
+    """Carries out a plan on its own threads; `wait` waits until all that was stopped runs again."""
 
     def __init__(
         self,
@@ -65,12 +65,12 @@ class Strikes:
             self._ways["restart"] = self._restart_broker
 
     def begin(self, seed: int, seconds: float) -> None:
-        """Strike from now on."""
+        """Start the plan."""
         strikes = plan(seed, seconds, tuple(self._ways))
         self._spawn(lambda: self._carry_out(strikes))
 
     def wait(self, timeout: float) -> bool:
-        """Strike no more; True when all that was broken has been started again."""
+        """Break nothing more; return True when all that was stopped runs again."""
         self._stop.set()
         until = time.monotonic() + timeout
         for thread in self._threads:
@@ -82,7 +82,7 @@ class Strikes:
         for at, name in strikes:
             if self._stop.wait(max(0.0, began + at - time.monotonic())):
                 return
-            # The broker takes seconds; what else happens meanwhile is the best of it.
+            # A restart of the broker takes seconds; other strikes in that time are the best test.
             if name == "restart":
                 self._spawn(self._ways[name])
             else:

@@ -1,4 +1,4 @@
-"""The count at the end, and whether all is well."""
+"""The count at the end, and the verdict."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class _Row(NamedTuple):
 
 
 class Summary:
-    """Read once, when nothing moves any more."""
+    """The counts of one show, read once at its end."""
 
     def __init__(
         self, tally: Tally, sent: Sequence[Sent], *, live: bool, problems: Sequence[str] = ()
@@ -36,7 +36,7 @@ class Summary:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing was lost, mixed up, refused without cause or left unanswered."""
+        """Whether nothing was lost, mixed up, wrongly rejected or left unanswered."""
         events, commands = self.events, self.commands
         if self._problems or events.lost or events.clashes:
             return False
@@ -44,7 +44,7 @@ class Summary:
 
     @property
     def _vanished(self) -> int:
-        """Commands that were answered as sent although Slack has no such message."""
+        """Commands that were answered as sent, but are not at Slack."""
         return max(0, self.commands.ok - self.sent)
 
     def show(self, screen: Screen) -> None:
@@ -66,14 +66,14 @@ class Summary:
                 _Row("repeated", events.repeated, "the same message_id came again"),
             ]
         delay = f"half of them within {median(self._delays):.0f} ms" if self._delays else ""
-        nobody = f"{events.undelivered} while nobody was connected" if events.undelivered else ""
+        alone = f"{events.undelivered} while no client was connected" if events.undelivered else ""
         rows = [
-            _Row("emitted", events.emitted, nobody),
+            _Row("emitted", events.emitted, alone),
             _Row("received", events.received, delay),
-            _Row("missed", events.missed, "away or cut off, told by rtmpump.gap events"),
-            _Row("lost", events.lost, "neither received nor told", bad=events.lost > 0),
+            _Row("missed", events.missed, "while disconnected; rtmpump.gap events announced them"),
+            _Row("lost", events.lost, "neither received nor announced", bad=events.lost > 0),
             _Row("repeated", events.repeated, "the same message_id came again"),
-            _Row("others", events.others, "hello, the pump's own events, what it sent"),
+            _Row("others", events.others, "hello, the pump's own events, its own messages"),
         ]
         if events.clashes:
             rows.append(_Row("mixed up", events.clashes, "two events, one message_id", bad=True))
@@ -88,7 +88,7 @@ class Summary:
             _Row(
                 "rejected",
                 commands.rejected,
-                "as the bad one had to be" if commands.rejected else "",
+                "as expected of the bad one" if commands.rejected else "",
             ),
             _Row("failed", commands.failed, bad=commands.failed > 0),
             _Row("unanswered", commands.unanswered, bad=commands.unanswered > 0),
@@ -103,8 +103,8 @@ class Summary:
             return "Something was lost or went wrong."
         if self._live:
             return "Done."
-        told = " (missed events were all told by a gap)" if self.events.missed else ""
-        return f"Nothing was lost{told}."
+        gaps = " (gaps announced all missed events)" if self.events.missed else ""
+        return f"Nothing was lost{gaps}."
 
     def _table(self, screen: Screen, title: str, rows: Sequence[_Row]) -> None:
         screen.say(title, bold=True)

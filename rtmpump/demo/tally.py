@@ -1,12 +1,12 @@
-"""What was emitted, received, told as missed and answered; and so what was lost.
+"""Counts what was emitted, received, announced as missed and answered; from that, what was lost.
 
 Laws:
 
-- Two events may have equal bytes (Slack sends many such), so they are counted, not just looked up:
-  of n equal events n must come, each with a message id of its own.
-- An event that a consumer never saw was *missed* if a `rtmpump.gap` covers the time when Slack
-  emitted it, for then the consumer was told; else it is *lost*. What Slack wrote into a socket that
-  died before the pump had committed it is nobody's but the gap's.
+- Two events may have equal bytes (Slack sends many such), so they are counted and not only looked
+  up: of n equal events n must arrive, each with its own message id.
+- An event that the consumer never got is *missed* if a `rtmpump.gap` covers the time when Slack
+  emitted it, because the gap announced it; else it is *lost*. Events that Slack wrote into a socket
+  that broke before the pump committed them are in the gap too.
 - No clock and no thread here; times are milliseconds since 1970. Any thread may call.
 """
 
@@ -19,31 +19,31 @@ from hashlib import blake2b
 from typing import Final, NamedTuple
 
 TOLERANCE_MS: Final = 250
-"""How far outside of a gap an event counts as covered: it needs time on the way to the pump."""
+"""How far outside a gap an event still counts as covered: it needs time on its way to the pump."""
 
 
 class Emission(NamedTuple):
-    """When the workspace began and ended to write one event."""
+    """The time of one event: from when to when the workspace wrote it."""
 
     began_ms: float
     ended_ms: float
 
 
 class AnnouncedGap(NamedTuple):
-    """What a `rtmpump.gap` says."""
+    """The time span of a `rtmpump.gap`."""
 
     from_ms: float
     to_ms: float
 
     def covers(self, emission: Emission) -> bool:
-        """Whether the event was written within the gap."""
+        """Return whether the event was written within the gap."""
         began, ended = emission
         return began <= self.to_ms + TOLERANCE_MS and ended >= self.from_ms - TOLERANCE_MS
 
 
 @dataclass(frozen=True)
 class EventCount:
-    """Events: `undelivered` of the `emitted` ones had nobody connected; `clashes` shared an id."""
+    """Events: `undelivered` were emitted while no client was connected; `clashes` shared an id."""
 
     emitted: int
     undelivered: int
@@ -57,7 +57,7 @@ class EventCount:
 
 @dataclass(frozen=True)
 class CommandCount:
-    """Commands: of those `enqueued`, how each ended; `rejected` had to be."""
+    """Commands: how each of those `enqueued` ended; the `rejected` ones had to be."""
 
     enqueued: int
     ok: int
@@ -81,19 +81,19 @@ class Tally:
         self.delays: list[float] = []
 
     def emits(self, body: bytes, now_ms: float) -> None:
-        """The workspace is about to write an event; `emitted` follows."""
+        """Note that the workspace is about to write an event; a call of `emitted` follows."""
         with self._lock:
             self._emitted[_digest(body)].append(Emission(now_ms, float("inf")))
 
     def emitted(self, body: bytes, now_ms: float, *, delivered: bool) -> None:
-        """It wrote the event, to somebody or, without `delivered`, to nobody."""
+        """Note that it wrote the event; without `delivered` no client was connected."""
         with self._lock:
             emissions = self._emitted[_digest(body)]
             emissions[-1] = Emission(emissions[-1].began_ms, now_ms)
             self._undelivered += not delivered
 
     def received(self, message_id: str, body: bytes, now_ms: float) -> bool:
-        """The consumer got a message; True if it was not seen before."""
+        """Count a message of the consumer; return True if it is a new one."""
         digest = _digest(body)
         with self._lock:
             before = self._ids.get(message_id)
@@ -112,17 +112,17 @@ class Tally:
             return True
 
     def gap(self, from_ms: float, to_ms: float) -> None:
-        """The pump told that events may be missing between these times."""
+        """Note that events may be missing between these times."""
         with self._lock:
             self._gaps.append(AnnouncedGap(from_ms, to_ms))
 
     def asked(self, id: str, *, bad: bool) -> None:
-        """A command was enqueued; one that is `bad` has to be rejected."""
+        """Note an enqueued command; a `bad` one must be rejected."""
         with self._lock:
             self._bad[id] = bad
 
     def answered(self, id: str, *, ok: bool) -> bool:
-        """A result came; True if it is the first for this command."""
+        """Note a result; return True if it is the first one for this command."""
         with self._lock:
             if id in self._answers:
                 return False
@@ -130,23 +130,25 @@ class Tally:
             return True
 
     def open(self) -> int:
-        """How much is still to come: events that nobody told as missed, and answers."""
+        """Return how many events and answers are still to come."""
         return self.events().lost + self.commands().unanswered
 
     def progress(self) -> int:
-        """A number that rises with all that arrives."""
+        """Return a number that rises with everything that arrives."""
         with self._lock:
             return len(self._ids) + len(self._answers) + self._repeated
 
     def events(self) -> EventCount:
-        """Count the events."""
+        """Return the count of the events."""
         with self._lock:
             received = missed = lost = 0
             for digest, emissions in self._emitted.items():
                 came = min(self._received[digest], len(emissions))
                 absent = len(emissions) - came
-                told = min(absent, sum(map(self._is_told, emissions))) if absent else 0
-                received, missed, lost = received + came, missed + told, lost + absent - told
+                covered = sum(map(self._is_announced, emissions)) if absent else 0
+                announced = min(absent, covered)
+                received, missed = received + came, missed + announced
+                lost += absent - announced
             return EventCount(
                 emitted=sum(map(len, self._emitted.values())),
                 undelivered=self._undelivered,
@@ -159,7 +161,7 @@ class Tally:
             )
 
     def commands(self) -> CommandCount:
-        """Count the commands."""
+        """Return the count of the commands."""
         with self._lock:
             came = [(self._bad[id], ok) for id, ok in self._answers.items() if id in self._bad]
             rejected = sum(bad and not ok for bad, ok in came)
@@ -172,7 +174,7 @@ class Tally:
                 unanswered=len(self._bad) - len(came),
             )
 
-    def _is_told(self, emission: Emission) -> bool:
+    def _is_announced(self, emission: Emission) -> bool:
         return any(gap.covers(emission) for gap in self._gaps)
 
 
