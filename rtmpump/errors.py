@@ -1,8 +1,8 @@
-"""One tree of errors: each says whose fault it is and what happens next.
+"""The tree of errors: each says what is at fault and what happens next.
 
-An error carries its facts as fields first; the one line that a user reads is made in `__str__`.
-`fate` says what the daemon does: try again, stop for good, or reject this one input and go on.
-No field may ever hold a token or a broker password.
+An error holds its facts as fields; `__str__` makes the one line for users. `fate` says what the
+daemon does: try again, stop for good, or reject this one input and go on. No field may ever hold a
+token or a password of the broker.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ EXIT_CONFIG = 78
 
 
 class RtmpumpError(Exception):
-    """The root. `exit_code` is what the program ends with when this error ends it."""
+    """The root. If this error ends the program, it ends with `exit_code`."""
 
     fate = Fate.FATAL
     exit_code = EXIT_FAILED
@@ -51,7 +51,7 @@ class ConfigError(RtmpumpError):
 
 
 class TokenRefused(RtmpumpError):
-    """Slack said that this token can never work; `code` is Slack's own word (`invalid_auth` …)."""
+    """Slack will never accept this token; `code` is Slack's error code (`invalid_auth` …)."""
 
     exit_code = EXIT_CONFIG
 
@@ -65,7 +65,7 @@ class TokenRefused(RtmpumpError):
 
 
 class ServiceUnreachable(RtmpumpError):
-    """A service that a command of the program needs did not answer."""
+    """A service that the command needs did not answer."""
 
     exit_code = EXIT_UNREACHABLE
 
@@ -81,7 +81,7 @@ class ServiceUnreachable(RtmpumpError):
 
 
 class PortRefused(RtmpumpError):
-    """The HTTP port can't be had: `listen` is what http.listen says."""
+    """The HTTP port can't be opened; `listen` is the value of http.listen."""
 
     def __init__(self, listen: str, problem: str) -> None:
         super().__init__(listen, problem)
@@ -89,15 +89,15 @@ class PortRefused(RtmpumpError):
         self.problem = problem
 
     def __str__(self) -> str:
-        fix = 'take another port, or set http.listen = "" to have none'
+        fix = 'choose another port, or set http.listen = "" for none'
         return f"http.listen: can't listen on {self.listen}: {self.problem}; {fix}"
 
 
 class LinkError(RtmpumpError):
-    """A link to the outside (Slack or RabbitMQ) failed or ended; it is made anew.
+    """A link to the outside (Slack or RabbitMQ) failed or ended; it is made again.
 
-    `reason` is one short word for metrics (`goodbye`, `reset` …), `detail` the story,
-    `retry_after` the seconds that the peer asked us to wait, `at_once` whether the first new try
+    `reason` is one short word for metrics (`goodbye`, `reset` …), `detail` a line for people,
+    `retry_after` the seconds that the peer asks us to wait, `at_once` whether the first new try
     needs no wait, `held` for how many seconds the link had been up.
     """
 
@@ -126,15 +126,15 @@ class LinkError(RtmpumpError):
 
 
 class NotConnected(LinkError):
-    """Nothing was written: the link is down just now."""
+    """Nothing was written: the link is down."""
 
 
 class WriteFailed(LinkError):
-    """The link broke while a frame was being written: nobody knows how much of it arrived."""
+    """The link broke while a frame was written; how much of it arrived is unknown."""
 
 
 class CommandRejected(RtmpumpError):
-    """A command can never be carried out; `code` is of the contract, `field` at fault (or "")."""
+    """A command that can never be executed; `code` is one of the contract, `field` is at fault."""
 
     fate = Fate.REJECTED
 
@@ -173,10 +173,10 @@ class SpoolFull(SpoolError):
 
 
 class SpoolFailed(SpoolError):
-    """The disk refused a write or a read (full, I/O error); nothing was accepted: try again."""
+    """The disk failed on a write or a read (full, I/O error); nothing was accepted: try again."""
 
     fate = Fate.RETRY
 
 
 class SpoolCorrupt(SpoolError):
-    """The file is damaged: it is set aside and a new one begun."""
+    """The file is damaged: it is set aside, and a new one is started."""

@@ -1,4 +1,4 @@
-"""`check`: is the configuration right, who set what, and do Slack and RabbitMQ take it?"""
+"""`check`: is the configuration right, and do Slack and RabbitMQ accept it?"""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ _WORST_FIRST: Final = (EXIT_CONFIG, EXIT_UNREACHABLE, EXIT_FAILED)
 @click.option("--connect", is_flag=True, help="Ask Slack and RabbitMQ as well.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for machines.")
 def check(config_file: str | None, connect: bool, as_json: bool) -> None:
-    """Validate the configuration; with --connect ask Slack and RabbitMQ what they say of it.
+    """Validate the configuration; with --connect ask Slack and RabbitMQ too.
 
-    Of Slack this takes one rtm.connect, of which it allows about one a minute (in Socket Mode one
-    apps.connections.open), and opens no WebSocket. In RabbitMQ nothing is declared.
+    For Slack it calls rtm.connect once (Slack allows about one call a minute), in Socket Mode
+    apps.connections.open; it opens no WebSocket. In RabbitMQ it declares nothing.
     """
     try:
         loaded = load(config_file, need_token=True)
@@ -87,7 +87,7 @@ def _in_words(risk: Mapping[str, str]) -> str:
 
 
 def _sources(loaded: Loaded, env: Mapping[str, str]) -> dict[str, str]:
-    """Say of each key that somebody set where its value comes from; later sources win."""
+    """Return for each key that is set where its value comes from; later sources win."""
     names = {
         section.name: tuple(field.name for field in msgspec.structs.fields(section.type))
         for section in msgspec.structs.fields(Config)
@@ -105,7 +105,7 @@ def _sources(loaded: Loaded, env: Mapping[str, str]) -> dict[str, str]:
 def _token_source(
     slack: Slack, env: Mapping[str, str], token: str, variable: str, credential: str
 ) -> str:
-    """Say which of the sources beside its key gave a token, in the order of `load`."""
+    """Return which source other than its key gave a token, in the order of `load`."""
     if env.get(variable, "").strip():
         return variable
     file = f"{token}_file"
@@ -128,7 +128,7 @@ def _shown(value: Any) -> Any:
 
 
 def _asked(ask: Callable[[Config], dict[str, Any]], config: Config) -> dict[str, Any]:
-    """Ask one service; what goes wrong becomes part of the report."""
+    """Ask one service; put an error into the report."""
     try:
         return {"ok": True, "exit": EXIT_DONE, **ask(config)}
     except LinkError as error:
@@ -142,7 +142,7 @@ def _asked(ask: Callable[[Config], dict[str, Any]], config: Config) -> dict[str,
 
 
 def _ask_slack(config: Config) -> dict[str, Any]:
-    """Ask who the token is, then the only thing that proves RTM: rtm.connect (or Socket Mode)."""
+    """Ask whose the token is, then make the only call that proves RTM (or Socket Mode)."""
     api = SlackApi(config.slack)
     may = "rtm.connect: this token may use RTM"
     if config.slack.mode == "socket":
@@ -163,7 +163,7 @@ def _ask_slack(config: Config) -> dict[str, Any]:
 
 
 def _ask_rabbitmq(config: Config) -> dict[str, Any]:
-    """Connect with the URLs of the configuration and ask for what must be there."""
+    """Connect with the URLs of the configuration, and ask for what must exist."""
     asked = [_look(config.broker, item) for item in _items(config)]
     node, vhost = asked[0].node, asked[0].vhost
     missing = [look.name for look in asked if not look.is_there]
@@ -179,7 +179,7 @@ def _ask_rabbitmq(config: Config) -> dict[str, Any]:
 
 
 class _Look(NamedTuple):
-    """What one look found: is this exchange or queue there?"""
+    """The result of one look: does this exchange or queue exist?"""
 
     node: str
     vhost: str
@@ -194,7 +194,7 @@ def _items(config: Config) -> list[Exchange | Queue]:
 
 
 def _look(broker: Broker, item: Exchange | Queue) -> _Look:
-    """Ask in a connection of its own, as the broker closes the channel where it is not."""
+    """Ask on a connection of its own: for a missing item the broker closes the channel."""
     with BrokerClient("check", broker) as client:
         node, vhost = client.node, client.vhost
         try:

@@ -37,7 +37,11 @@ def config_option(function: _Function) -> _Function:
 
 
 def load(config_file: str | None, *, need_token: bool) -> Loaded:
-    """Find and load the configuration; raises ConfigError."""
+    """Find and load the configuration.
+
+    Raises:
+        ConfigError: it is wrong, or a file that was named does not exist.
+    """
     from rtmpump import config
 
     file = config.find(config_file, os.environ)
@@ -45,19 +49,19 @@ def load(config_file: str | None, *, need_token: bool) -> Loaded:
 
 
 def start_log(config: Config) -> None:
-    """Log as the configuration says; libraries below us fall silent."""
+    """Log as the configuration says; the libraries log nothing."""
     from rtmpump import log
 
     log.setup(config.log.level, config.log.format)
 
 
 def risks(loaded: Loaded) -> list[dict[str, str]]:
-    """Tell what is allowed and unwise: each with `risk`, where it is, and a `fix`."""
+    """Return what is allowed but unwise: each has a `risk`, its place, and a `fix`."""
     from rtmpump import config
 
-    told = [
+    found = [
         {
-            "risk": "all may read it",
+            "risk": "all users may read it",
             "key": key,
             "file": file,
             "mode": mode,
@@ -67,13 +71,13 @@ def risks(loaded: Loaded) -> list[dict[str, str]]:
     ]
     if loaded.config.slack.insecure:
         risk = "token and messages may go over the network unprotected"
-        told.append({"risk": risk, "key": "slack.insecure", "fix": "set it to false"})
-    return told
+        found.append({"risk": risk, "key": "slack.insecure", "fix": "set it to false"})
+    return found
 
 
 @contextmanager
 def reachable(service: str, fix: str = "") -> Iterator[None]:
-    """Say of a link that failed that `service` is not reachable: ServiceUnreachable, exit 69."""
+    """Turn a failed link into ServiceUnreachable for `service` (exit code 69)."""
     try:
         yield
     except LinkError as error:
@@ -81,30 +85,30 @@ def reachable(service: str, fix: str = "") -> Iterator[None]:
 
 
 def not_declared(kind: str, name: str) -> RtmpumpError:
-    """Say that an exchange or a queue is not there, and how it gets there."""
+    """Return the error for an exchange or a queue that does not exist, with a fix."""
     fix = "start `rtmpump run` once, which declares it, or import `rtmpump topology --json`"
     return RtmpumpError(f"there is no {kind} {name} in RabbitMQ; {fix}")
 
 
 def one_line(text: str) -> str:
-    """Escape all that could steer a terminal or begin another line."""
+    """Escape all characters that could control a terminal or start another line."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def print_json(value: object, *, indent: int | None = None) -> None:
-    """Print JSON, on one line unless `indent` is given."""
+    """Print JSON, on one line without `indent`."""
     import json
 
     click.echo(json.dumps(value, indent=indent, ensure_ascii=False))
 
 
 def amount(count: int, what: str) -> str:
-    """Say how many, such as `1 event` or `1,200 events`."""
+    """Return a number with its noun, such as `1 event` or `1,200 events`."""
     return f"{count:,} {what}" + ("" if count == 1 else "s")
 
 
 def lasted(seconds: float) -> str:
-    """Say a time in the two units that matter, such as `2h 5m`."""
+    """Return a time in its two largest units, such as `2h 5m`."""
     left = int(seconds)
     parts: list[str] = []
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
@@ -115,12 +119,12 @@ def lasted(seconds: float) -> str:
 
 
 def ago(seconds: float) -> str:
-    """Say how long since, such as `2h 5m ago`."""
+    """Return how long ago, such as `2h 5m ago`."""
     return f"{lasted(seconds)} ago"
 
 
 def size(count: float) -> str:
-    """Say how many bytes, such as `1.5 MiB`."""
+    """Return a number of bytes, such as `1.5 MiB`."""
     for unit in ("bytes", "KiB", "MiB"):
         if count < 1024:
             return f"{count:.0f} bytes" if unit == "bytes" else f"{count:.1f} {unit}"

@@ -2,10 +2,10 @@
 
 Laws:
 
-- A command's module is imported when that command is used; so `--help` answers at once, and
-  nothing that is heavy may be imported at the top of this file.
-- A RtmpumpError ends the program with one line on standard error and its own exit code; the
-  traceback is for RTMPUMP_LOG_LEVEL=debug.
+- A command's module is imported when the command is used. So `--help` answers at once; no heavy
+  module may be imported at the top of this file.
+- A RtmpumpError ends the program with one line on standard error and its own exit code. A traceback
+  appears only with RTMPUMP_LOG_LEVEL=debug.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _INTERRUPTED: Final = 130
 
 
 class _Row(NamedTuple):
-    """Where a command is, as a click command of its own name, and its line in `--help`."""
+    """The module of a command (a click command with its name) and its line in `--help`."""
 
     module: str
     help: str
@@ -45,14 +45,14 @@ _COMMANDS: Final = {
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported only when they are used."""
+    """A group that imports a command only when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names in the order in which a person needs them."""
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command; None where there is none of this name."""
+        """Import a command; return None if there is none with this name."""
         row = _COMMANDS.get(cmd_name)
         if row is None:
             return None
@@ -62,12 +62,12 @@ class LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of commands from what is known without importing them."""
+        """Write the list of commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, row.help) for name, row in _COMMANDS.items()])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Propose commands from what is known without importing them, then options."""
+        """Propose commands without importing them, then options."""
         names = [
             CompletionItem(name, help=row.help)
             for name, row in _COMMANDS.items()
@@ -76,26 +76,26 @@ class LazyGroup(click.Group):
         return names + click.Command.shell_complete(self, ctx, incomplete)
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command; an error of ours becomes one line and an exit code."""
+        """Run the command; turn one of our errors into one line and an exit code."""
         _write_anything()
         try:
             return super().invoke(ctx)
         except RtmpumpError as error:
-            _tell(error)
+            _print_error(error)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
             ctx.exit(_INTERRUPTED)
 
 
 def _write_anything() -> None:
-    """Let no character end the program: what the terminal can't show is written as an escape."""
+    """Write a character that the terminal can't show as an escape; it must not end the program."""
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
 
 
-def _tell(error: RtmpumpError) -> None:
+def _print_error(error: RtmpumpError) -> None:
     if os.environ.get("RTMPUMP_LOG_LEVEL", "").lower() == "debug":
         import traceback
 
@@ -106,9 +106,9 @@ def _tell(error: RtmpumpError) -> None:
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="rtmpump", message="%(prog)s %(version)s")
 def main() -> None:
-    """Pump Slack's events into RabbitMQ, and messages from RabbitMQ into Slack, losing none.
+    """Pump Slack's events into RabbitMQ, and messages from RabbitMQ into Slack; lose none.
 
-    Begin with `rtmpump demo`, which needs no account; then `rtmpump check --connect`.
+    Start with `rtmpump demo`, which needs no account; then try `rtmpump check --connect`.
 
     Exit codes: 0 done, 1 failed, 2 wrong usage, 69 a service was not reachable, 78 the
     configuration is wrong or Slack refused the token.

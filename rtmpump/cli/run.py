@@ -20,7 +20,7 @@ from rtmpump.links.systemd import Notifier
 def run(config_file: str | None) -> None:
     """Run the daemon in the foreground until SIGTERM or Ctrl-C, then drain and exit 0.
 
-    A second signal stops at once. Nothing is lost: what is left stays in the spool and the queue.
+    A second signal stops it at once. Nothing is lost: the rest stays in the spool and the queue.
     """
     loaded = load(config_file, need_token=True)
     config = loaded.config
@@ -36,7 +36,7 @@ def run(config_file: str | None) -> None:
 
 
 def _exit_now(code: int) -> NoReturn:
-    """Leave without waiting for a thread that waits for somebody who does not answer."""
+    """Exit without waiting for a thread that waits for a peer without an answer."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

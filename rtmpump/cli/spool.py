@@ -1,7 +1,7 @@
-"""`spool info|verify|export`: what waits on the disk; of a running daemon it is asked.
+"""`spool info|verify|export`: the events on the disk; a running daemon is asked for them.
 
-Only one process may have the spool open. So the daemon's socket is tried first, and where there is
-none the file is read by ourselves, which changes nothing of it.
+Only one process may have the spool open. So the command asks the daemon's socket first. If there is
+none, it reads the file itself, and changes nothing in it.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ from rtmpump.spool.read_only import find_all_problems
 
 _SECONDS: Final = 10.0
 _END: Final = b'{"end":'
-_HUNG: Final = "it starts, stops or hangs: see `rtmpump status` and its log"
-_SAVED: Final = "the daemon's next start saves what can be read and sets this file aside"
-_UNIT: Final = "name it with --path; under systemd it is /var/lib/rtmpump/spool.db"
+_HUNG: Final = "it is starting, stopping or hanging: see `rtmpump status` and its log"
+_SAVED: Final = "the next start of the daemon saves what can be read, and sets this file aside"
+_UNIT: Final = "give its place with --path; under systemd it is /var/lib/rtmpump/spool.db"
 
 _path_option = click.option(
     "--path",
@@ -61,8 +61,8 @@ _path_option = click.option(
 def spool() -> None:
     """Look at the spool: the events that RabbitMQ has not confirmed yet.
 
-    Of a running daemon it is asked, of a stopped one the file is read. Nothing is changed, not
-    even in a damaged file.
+    A running daemon is asked; of a stopped one the file is read. Nothing is changed, not even in a
+    damaged file.
     """
 
 
@@ -71,16 +71,16 @@ def spool() -> None:
 @_path_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for machines.")
 def info(config_file: str | None, given: Path | None, as_json: bool) -> None:
-    """Tell how full the spool is and since when."""
+    """Show how full the spool is, and since when."""
     path, config = _which(config_file, given)
     asked = _ask(path, "info")
     is_running = asked is not None
     (line,) = asked if asked is not None else _look(path, config, "info")
-    told = {**json.loads(line), "running": is_running}
+    facts = {**json.loads(line), "running": is_running}
     if as_json:
-        print_json(told)
+        print_json(facts)
     else:
-        click.echo("\n".join(one_line(line) for line in _in_words(told)))
+        click.echo("\n".join(one_line(line) for line in _in_words(facts)))
 
 
 @spool.command()
@@ -88,15 +88,15 @@ def info(config_file: str | None, given: Path | None, as_json: bool) -> None:
 @_path_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for machines.")
 def verify(config_file: str | None, given: Path | None, as_json: bool) -> None:
-    """Read all of the spool and tell what is wrong; exit 0 if it is sound, else 1.
+    """Read the whole spool and show what is wrong; exit with 0 if it is sound, else with 1.
 
-    Of a running daemon each event and its checksum are read, a few at a time, so that it is not
-    held up; the structure of the file is checked at each start, and when the daemon is stopped.
+    A running daemon reads each event and its checksum, a few at a time, so that its work goes on.
+    The structure of the file is checked at each start of the daemon, and here when it is stopped.
     """
     path, _ = _which(config_file, given)
     asked = _ask(path, "verify")
     if asked is None:
-        with _told_apart(path):
+        with _with_fixes(path):
             problems = find_all_problems(path)
     else:
         problems = [json.loads(line) for line in asked]
@@ -112,10 +112,10 @@ def verify(config_file: str | None, given: Path | None, as_json: bool) -> None:
 @_path_option
 @click.option("-o", "--output", metavar="FILE", help="Write there and not to standard output.")
 def export(config_file: str | None, given: Path | None, output: str | None) -> None:
-    """Print what waits, one JSON object a line; it stays in the spool.
+    """Print the waiting events, one JSON object a line; they stay in the spool.
 
-    Fields: seq, received_at (milliseconds), team, bot, message_id, routing_key, and body, as a
-    string, or with "base64": true where it is no UTF-8.
+    Fields: seq, received_at (milliseconds), team, bot, message_id, routing_key, and body: a
+    string, with "base64": true if it is not UTF-8.
     """
     path, config = _which(config_file, given)
     asked = _ask(path, "export")
@@ -136,8 +136,8 @@ def _which(config_file: str | None, given: Path | None) -> tuple[Path, Config]:
 
 
 def _look(path: Path, config: Config, question: str) -> Iterator[bytes]:
-    """Answer it ourselves, from a spool that nobody runs."""
-    with _told_apart(path):
+    """Answer the question from the spool of a stopped daemon."""
+    with _with_fixes(path):
         spool = Spool.open_read_only(path, max_bytes=config.spool.max_bytes)
     try:
         yield from ANSWERS[question](spool)
@@ -146,8 +146,8 @@ def _look(path: Path, config: Config, question: str) -> Iterator[bytes]:
 
 
 @contextmanager
-def _told_apart(path: Path) -> Iterator[None]:
-    """Say what to do where the spool is held, or is not there."""
+def _with_fixes(path: Path) -> Iterator[None]:
+    """Add what to do if the spool is locked, damaged or missing."""
     try:
         yield
     except SpoolLocked as error:
@@ -163,7 +163,7 @@ def _told_apart(path: Path) -> Iterator[None]:
 
 
 def _ask(path: Path, question: str) -> Iterator[bytes] | None:
-    """Ask the daemon that runs on this spool; None where none listens."""
+    """Ask the daemon that has this spool open; return None if none listens."""
     asker = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     asker.settimeout(_SECONDS)
     try:
@@ -195,7 +195,7 @@ def _answer(asker: socket.socket, path: Path, question: str) -> Iterator[bytes]:
         raise ServiceUnreachable(daemon, f"no answer within {_SECONDS:g} s", _HUNG) from error
     except OSError as error:
         raise ServiceUnreachable(daemon, error.strerror or str(error), _HUNG) from error
-    raise ServiceUnreachable(daemon, "it broke off before the end", _HUNG)
+    raise ServiceUnreachable(daemon, "it stopped before the end", _HUNG)
 
 
 def _end_well(problem: str) -> None:
@@ -217,19 +217,19 @@ def _opened(output: str | None) -> Iterator[BinaryIO]:
 
 
 def _open_private(name: str, flags: int) -> int:
-    """It holds the text of messages, as the spool does."""
+    """Open a file for its owner only: it holds the text of messages, as the spool does."""
     return os.open(name, flags, 0o600)
 
 
-def _in_words(told: dict[str, Any]) -> Iterator[str]:
-    yield f"spool {told['path']} ({'of a running daemon' if told['running'] else 'nobody runs it'})"
-    oldest = told["oldest_seconds"]
+def _in_words(facts: dict[str, Any]) -> Iterator[str]:
+    yield f"spool {facts['path']} ({'of a running daemon' if facts['running'] else 'stopped'})"
+    oldest = facts["oldest_seconds"]
     since = "" if oldest is None else f", the oldest came {ago(oldest)}"
-    yield f"  events  {told['events']:,} waiting{since}"
-    share = told["bytes"] / told["max_bytes"]
-    yield f"  size    {size(told['bytes'])} of {size(told['max_bytes'])} ({share:.1%})"
-    first = "" if told["first_seq"] is None else f"first {told['first_seq']}, "
-    yield f"  seq     {first}last {told['last_seq']}"
-    yield f"  epoch   {told['epoch']}"
-    for name in told["set_aside"]:
+    yield f"  events  {facts['events']:,} waiting{since}"
+    share = facts["bytes"] / facts["max_bytes"]
+    yield f"  size    {size(facts['bytes'])} of {size(facts['max_bytes'])} ({share:.1%})"
+    first = "" if facts["first_seq"] is None else f"first {facts['first_seq']}, "
+    yield f"  seq     {first}last {facts['last_seq']}"
+    yield f"  epoch   {facts['epoch']}"
+    for name in facts["set_aside"]:
         yield f"  a damaged spool was set aside: {name}"

@@ -1,11 +1,11 @@
 """The configuration: every key with its type and default, as frozen structs.
 
-`find` says which file, `load` reads it and the environment. All that can be known to be wrong
-without asking Slack or RabbitMQ is a ConfigError here, before anything starts.
+`find` chooses the file; `load` reads it and the environment. Every mistake that can be found
+without Slack and RabbitMQ is a ConfigError here, before anything starts.
 
-- `sections` are the structs; `values` and `secrets` say how one value is read.
-- `sources` are the file and the environment; `loading` puts all together.
-- `contradictions` finds values that can't go together, `exposure` files that anybody may read.
+- `sections` holds the structs; `values` and `secrets` say how one value is read.
+- `sources` reads the file and the environment; `loading` puts all together.
+- `contradictions` finds values that can't go together, `exposure` files that all users may read.
 """
 
 from rtmpump.config.exposure import Exposed, exposed

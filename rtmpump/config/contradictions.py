@@ -19,14 +19,14 @@ class Contradiction(NamedTuple):
 
 
 def contradictions(config: Config) -> Iterator[Contradiction]:
-    """Find what can't be, the first thing first."""
+    """Yield each contradiction in a configuration."""
     if config.retry.max < config.retry.initial:
         names = ("retry.max", "retry.initial")
         yield Contradiction("retry.max must be at least retry.initial", names)
     if config.events.exchange == config.events.unrouted:
         yield _same("events.unrouted", "events.exchange")
     if config.ha.enabled and config.slack.mode == "socket":
-        # Slack itself deals the events of an app out to all of its connections.
+        # Slack itself spreads the events of an app over all its connections.
         problem = 'ha.enabled is for slack.mode = "rtm"; in Socket Mode run one pump'
         yield Contradiction(problem, ("ha.enabled", "slack.mode"))
     if config.ha.enabled and config.broker.heartbeat < _LEAST_HEARTBEAT:

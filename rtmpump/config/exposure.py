@@ -1,4 +1,4 @@
-"""Files with secrets that everybody on this machine may read or write."""
+"""Files with secrets that all users of this machine may read or write."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rtmpump.config.sources import Given, from_file
 
 
 class Exposed(NamedTuple):
-    """A file with a secret that everybody on this machine may read or write."""
+    """A file with a secret that all users of this machine may read or write."""
 
     key: str
     file: str
@@ -20,9 +20,9 @@ class Exposed(NamedTuple):
 
 
 def exposed(loaded: Config, path: Path | None, env: Mapping[str, str]) -> list[Exposed]:
-    """Return the files with secrets whose mode lets everybody in; `path` is what was loaded.
+    """Return the files with secrets whose mode lets all users in; `path` is the loaded file.
 
-    What systemd hands over as a credential is protected otherwise.
+    Credentials of systemd are left out: systemd protects their folder.
     """
     files = {
         "slack.token_file": loaded.slack.token_file,

@@ -51,8 +51,10 @@ def find(
 ) -> Path | None:
     """Return the file to load: `explicit`, $RTMPUMP_CONFIG, or the first of `places` that exists.
 
-    None means defaults and environment alone. Raises ConfigError where a file that somebody named
-    does not exist.
+    None means defaults and environment only.
+
+    Raises:
+        ConfigError: a file that was named does not exist.
     """
     for name, where in ((explicit, "--config"), (env.get("RTMPUMP_CONFIG"), "RTMPUMP_CONFIG")):
         if name:
@@ -65,10 +67,12 @@ def find(
 def load(path: Path | None, env: Mapping[str, str], *, need_token: bool = True) -> Config:
     """Read the file, then the environment over it, and check the whole.
 
-    With `need_token` the token is found in this order: slack.token, SLACK_API_TOKEN,
-    slack.token_file, $CREDENTIALS_DIRECTORY/slack-token; in Socket Mode the app-level token is
-    found in the same way. Without it, only the keys count and may be empty. Raises ConfigError for
-    the first thing that is wrong.
+    With `need_token` the token is searched in this order: slack.token, SLACK_API_TOKEN,
+    slack.token_file, $CREDENTIALS_DIRECTORY/slack-token. In Socket Mode the app-level token is
+    searched in the same way. Without `need_token` only the keys count, and they may be empty.
+
+    Raises:
+        ConfigError: something is wrong; it names the first mistake.
     """
     given = _given(path, env)
     config = Config(**{name: cls(**_values(name, given)) for name, cls in sections().items()})
@@ -90,7 +94,7 @@ def load(path: Path | None, env: Mapping[str, str], *, need_token: bool = True) 
 
 
 def _exists(path: Path) -> bool:
-    """Tell whether something is there; what can't be looked at is, and `load` tells the reason."""
+    """Return whether a file exists; if it can't be checked it counts, and `load` says why."""
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -101,12 +105,12 @@ def _exists(path: Path) -> bool:
 
 
 def _given(path: Path | None, env: Mapping[str, str]) -> dict[str, Given]:
-    """Return each value that somebody set, by its whole name; the environment wins."""
+    """Return each value that is set, by its whole name; the environment wins."""
     names = {section: tuple(keys) for section, keys in kinds().items()}
     in_env = from_env(env, names)
     in_file = from_file(path, names) if path else []
     if any(one.name in URL_KEYS for one in in_env):
-        # These keys are three ways to say one thing, so one in the environment beats each of them.
+        # These keys are three ways to say one thing, so one in the environment replaces them all.
         in_file = [one for one in in_file if one.name not in URL_KEYS]
     return {one.name: one for one in in_file + in_env}
 
@@ -131,7 +135,7 @@ def _place(given: Mapping[str, Given], name: str) -> Given:
 
 
 def _with_path(spool: SpoolConfig, env: Mapping[str, str]) -> SpoolConfig:
-    """Put the spool into systemd's StateDirectory= (systemd.exec(5)) unless the path was chosen."""
+    """Put the spool into systemd's StateDirectory= (systemd.exec(5)) unless a path is set."""
     folder = env.get("STATE_DIRECTORY", "").partition(":")[0]
     if not folder or spool.path != DEFAULT_SPOOL:
         return spool
@@ -139,7 +143,7 @@ def _with_path(spool: SpoolConfig, env: Mapping[str, str]) -> SpoolConfig:
 
 
 def _with_urls(broker: Broker, given: Mapping[str, Given]) -> Broker:
-    """Settle which nodes to use; a `url` equal to the default counts as not set."""
+    """Decide which nodes to use; a `url` equal to the default counts as not set."""
     is_set = (broker.url != DEFAULT_URL, bool(broker.urls), bool(broker.url_file))
     sources = [name for name, one in zip(URL_KEYS, is_set, strict=True) if one]
     if len(sources) > 1:

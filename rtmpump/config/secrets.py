@@ -1,8 +1,11 @@
 """Values that hold a secret or a URL: tokens, broker URLs, the proxy, the address of Slack's API.
 
-Laws: what is read here never gets into a message, not even in part, as nobody can tell which part
-of a mistyped URL is the password; no path either, as people write a token where its file is
-meant. It is kept as a Secret, which prints as `***`.
+Laws:
+
+- A value that is read here never appears in a message, not even a part of it: in a mistyped URL any
+  part may be the password. A path does not appear either: people write a token where its file is
+  meant.
+- A value is kept as a Secret, which prints as `***`.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ _ENCODE: Final = 'special characters of the password are percent-encoded, a "/" 
 
 
 class Secret:
-    """A token, or a URL with a password: prints as `***`; `reveal` gives what it holds."""
+    """A token, or a URL with a password: it prints as `***`; `reveal` returns the real value."""
 
     __slots__ = ("_hidden",)
 
@@ -29,7 +32,7 @@ class Secret:
         self._hidden = hidden
 
     def reveal(self) -> str:
-        """Return the real value; only for the line that hands it to Slack or RabbitMQ."""
+        """Return the real value; only for the line that gives it to Slack or RabbitMQ."""
         return self._hidden
 
     def __repr__(self) -> str:
@@ -48,14 +51,14 @@ class Secret:
         return hash((Secret, self._hidden))
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a Secret is never written out")
+        raise TypeError("a Secret can't be pickled")
 
 
 class Token(Kind[Secret]):
     """A Slack token, or "" for none; hidden."""
 
     def read(self, value: object) -> Secret:
-        """Return it hidden."""
+        """Return the value, hidden."""
         if not isinstance(value, str):
             raise ConfigError("must be a string")
         if re.search(r"\s", value):
@@ -66,7 +69,7 @@ class Token(Kind[Secret]):
 
 
 def _split(url: str) -> SplitResult | None:
-    """Split a URL, or return None where it has no host, a bad port, or characters no URL has."""
+    """Split a URL; return None if it has no host, a bad port, or impossible characters."""
     try:
         parts = urlsplit(url)
         usable = parts.hostname and parts.port != 0 and url.isprintable() and " " not in url
@@ -76,7 +79,7 @@ def _split(url: str) -> SplitResult | None:
 
 
 def is_protected(url: str) -> bool:
-    """Tell whether nobody can listen in on the way to a good URL: TLS, or this machine."""
+    """Return whether the way to a good URL is protected: it has TLS, or stays on this machine."""
     parts = urlsplit(url)
     return parts.scheme == "https" or bool(_LOOPBACK.fullmatch(parts.hostname or ""))
 
@@ -85,7 +88,7 @@ class AmqpUrl(Kind[Secret]):
     """The URL of a RabbitMQ node (https://www.rabbitmq.com/docs/uri-spec); hidden."""
 
     def read(self, value: object) -> Secret:
-        """Return it hidden."""
+        """Return the value, hidden."""
         if not isinstance(value, str) or not re.match("amqps?://", value):
             raise ConfigError("must be a URL that begins with amqp:// or amqps://")
         parts = _split(value)
@@ -97,10 +100,10 @@ class AmqpUrl(Kind[Secret]):
 
 
 class AmqpUrls(ListOf[tuple[Secret, ...]]):
-    """The URLs of several nodes, tried in their order."""
+    """The URLs of several nodes, in the order to try them."""
 
     def read(self, value: object) -> tuple[Secret, ...]:
-        """Return them hidden."""
+        """Return the values, hidden."""
         return tuple(AmqpUrl().read(url) for url in self.strings(value))
 
 
@@ -121,7 +124,7 @@ class ProxyUrl(Kind[Secret]):
     """The URL of an HTTP proxy, or "" for none; hidden: it may have a password."""
 
     def read(self, value: object) -> Secret:
-        """Return it hidden."""
+        """Return the value, hidden."""
         parts = _split(value) if isinstance(value, str) and value else None
         if value != "" and (parts is None or parts.scheme != "http"):
             raise ConfigError("must be a URL such as http://proxy.example:3128, or empty")
@@ -132,7 +135,7 @@ class UrlFile(Kind[tuple[Secret, ...]]):
     """A file with one URL on each line."""
 
     def read(self, value: object) -> tuple[Secret, ...]:
-        """Take the path, return the URLs hidden."""
+        """Read the file; return the URLs, hidden."""
         urls = tuple(AmqpUrl().read(line) for line in _lines(str(value)))
         if not urls:
             raise ConfigError("the file is empty")
@@ -143,7 +146,7 @@ class TokenFile(Kind[Secret]):
     """A file with a token and nothing else."""
 
     def read(self, value: object) -> Secret:
-        """Take the path, return the token hidden."""
+        """Read the file; return the token, hidden."""
         lines = _lines(str(value))
         if len(lines) != 1:
             raise ConfigError(f"the file must hold one line, the token; it has {len(lines)}")
@@ -151,7 +154,7 @@ class TokenFile(Kind[Secret]):
 
 
 def mode_for_all(path: Path) -> str:
-    """Return a file's mode where everybody on this machine may read or write it; else ""."""
+    """Return a file's mode if all users of this machine may read or write it, else ""."""
     try:
         mode = path.stat().st_mode
     except OSError:
@@ -160,14 +163,14 @@ def mode_for_all(path: Path) -> str:
 
 
 def holds_secret(value: object) -> bool:
-    """Tell whether a value as TOML gave it looks like a token, or a URL with a password."""
+    """Return whether a TOML value looks like a token, or like a URL with a password."""
     if isinstance(value, list):
         return any(map(holds_secret, value))
     return isinstance(value, str) and masked(value) == MASK
 
 
 def _lines(path: str) -> list[str]:
-    """Return the lines of a file with a secret, blank ones left out; errors never quote them."""
+    """Return the lines of a file with a secret, without blank ones; errors never quote them."""
     try:
         with Path(path).open("rb") as file:
             content = file.read(_LONGEST)

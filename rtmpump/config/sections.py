@@ -18,7 +18,7 @@ URL_KEYS: Final = ("broker.url", "broker.urls", "broker.url_file")
 
 
 class Slack(Struct, frozen=True, kw_only=True):
-    """`[slack]`: times in seconds; after `load`, `token` and `app_token` are the ones to use."""
+    """`[slack]`: times in seconds. After `load`, `token` and `app_token` are the ones to use."""
 
     mode: Annotated[Literal["rtm", "socket"], values.Choice("rtm", "socket")] = "rtm"
     token: Annotated[Secret, secrets.Token()] = Secret("")
@@ -38,7 +38,7 @@ class Slack(Struct, frozen=True, kw_only=True):
 
 
 class Broker(Struct, frozen=True, kw_only=True):
-    """`[broker]`: after `load`, `urls` are the nodes to try in order, and `url` is their first."""
+    """`[broker]`: after `load`, `urls` are the nodes to try in order, and `url` is the first."""
 
     url: Annotated[Secret, secrets.AmqpUrl()] = DEFAULT_URL
     urls: Annotated[tuple[Secret, ...], secrets.AmqpUrls()] = ()
@@ -56,8 +56,8 @@ class Broker(Struct, frozen=True, kw_only=True):
 class Events(Struct, frozen=True, kw_only=True):
     """`[events]`: `ignore` holds `type` or `type.subtype`, `confirm_window` counts messages.
 
-    `backfill_threads`: for how many seconds before a gap the threads are looked for that went on
-    in it.
+    `backfill_threads`: a thread that began up to so many seconds before a gap is searched for
+    replies in the gap.
     """
 
     exchange: Annotated[str, values.Name()] = "rtm.events"
@@ -72,10 +72,10 @@ class Events(Struct, frozen=True, kw_only=True):
 
 
 class Outbound(Struct, frozen=True, kw_only=True):
-    """`[outbound]`: `rate` in messages a second and channel, `reply_timeout` in seconds.
+    """`[outbound]`: `rate` in messages a second for each channel, `reply_timeout` in seconds.
 
-    `api_methods` are those of the Web API that commands may call, `api_rate` in calls a second of
-    each.
+    `api_methods` are the methods of the Web API that commands may call; `api_rate` is in calls a
+    second for each method.
     """
 
     queue: Annotated[str, values.Name()] = "rtm.outbound"
@@ -104,7 +104,7 @@ class SpoolConfig(Struct, frozen=True, kw_only=True):
 
 
 class Retry(Struct, frozen=True, kw_only=True):
-    """`[retry]`: seconds."""
+    """`[retry]`: times in seconds."""
 
     initial: Annotated[float, values.Duration()] = 0.5
     max: Annotated[float, values.Duration()] = 60.0
@@ -126,7 +126,7 @@ class Http(Struct, frozen=True, kw_only=True):
 
     @property
     def address(self) -> tuple[str, int] | None:
-        """Host and port to listen on; None where there is to be no port."""
+        """Host and port to listen on; None for no port."""
         return values.host_and_port(self.listen)
 
 
@@ -143,7 +143,7 @@ class Log(Struct, frozen=True, kw_only=True):
 
 
 class Config(Struct, frozen=True, kw_only=True):
-    """All of it; immutable, safe to share between threads and to print."""
+    """All sections; immutable, safe to share between threads and to print."""
 
     slack: Slack = Slack()
     broker: Broker = Broker()
@@ -164,7 +164,7 @@ def sections() -> dict[str, Any]:
 
 @cache
 def kinds() -> dict[str, dict[str, values.Kind[Any]]]:
-    """Return the kind of each key of each section, as the structs are annotated."""
+    """Return the kind of each key of each section, from the annotations of the structs."""
     return {
         section: {
             key: hint.__metadata__[0]

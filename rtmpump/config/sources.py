@@ -1,7 +1,7 @@
-"""Where configuration comes from: a TOML file and the environment, each value with its place.
+"""The sources of the configuration: a TOML file and the environment, each value with its place.
 
-Laws: nothing is checked or converted here but the names. Places are for people: `file:line`, or
-the name of the variable.
+Laws: only the names are checked here; no value is checked or converted. A place is for people:
+`file:line`, or the name of the variable.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from rtmpump.errors import ConfigError
 
 Names = Mapping[str, tuple[str, ...]]
 _PREFIX = "RTMPUMP_"
-# Kubernetes puts these into every container for a Service of the name `rtmpump-http` and the like.
+# Kubernetes sets these in every container for a Service with a name like `rtmpump-http`.
 _SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT)(_|$)|_PORT_\d+_(TCP|UDP|SCTP)(_|$)")
 
 
 class Given(NamedTuple):
-    """One value as somebody wrote it; `text` tells that it comes from the environment."""
+    """One value as it was written; `text` means that it comes from the environment."""
 
     section: str
     key: str
@@ -36,14 +36,15 @@ class Given(NamedTuple):
         return f"{self.section}.{self.key}"
 
     def wrong(self, error: ConfigError) -> ConfigError:
-        """Return the same error with the key and the place added."""
+        """Return the same error with the key and the place."""
         return ConfigError(error.problem, key=masked(self.name), where=self.where, fix=error.fix)
 
 
 def from_file(path: Path, names: Names) -> list[Given]:
     """Read a TOML file; `names` are the keys of each section.
 
-    Raises ConfigError: unreadable, no TOML, an unknown name, or a section that is no table.
+    Raises:
+        ConfigError: it can't be read, it is no TOML, a name is unknown, or a section is no table.
     """
     text = _text_of(path)
     try:
@@ -52,7 +53,7 @@ def from_file(path: Path, names: Names) -> list[Given]:
     except tomllib.TOMLDecodeError as error:
         raise _not_toml(path, text, error) from None
     except (ValueError, RecursionError):
-        # A number of thousands of digits, or lists in lists as deep.
+        # A number of thousands of digits, or lists nested thousands deep.
         raise ConfigError("holds a value too large to be read", where=str(path)) from None
     given = [
         Given(section, key, value, f"{path}:{lines[section, key]}")
@@ -65,7 +66,11 @@ def from_file(path: Path, names: Names) -> list[Given]:
 
 
 def from_env(env: Mapping[str, str], names: Names) -> list[Given]:
-    """Take every `RTMPUMP_<SECTION>_<KEY>`; ConfigError for what was likely meant as one."""
+    """Return every `RTMPUMP_<SECTION>_<KEY>`.
+
+    Raises:
+        ConfigError: a variable is nearly the name of a key.
+    """
     known = {f"{s}_{k}".upper(): (s, k) for s, keys in names.items() for k in keys}
     given = []
     for variable in sorted(name for name in env if name.startswith(_PREFIX)):
@@ -88,13 +93,13 @@ def _text_of(path: Path) -> str:
 
 def _not_toml(path: Path, text: str, error: tomllib.TOMLDecodeError) -> ConfigError:
     problem, _, at = str(error).partition(" (at ")
-    told = re.match(r"line (\d+)", at)
-    line = told[1] if told else text.rstrip().count("\n") + 1
+    place = re.match(r"line (\d+)", at)
+    line = place[1] if place else text.rstrip().count("\n") + 1
     return ConfigError(f"is no TOML: {problem[:1].lower()}{problem[1:]}", where=f"{path}:{line}")
 
 
 def _keys(section: str, table: object, names: Names, where: str) -> Iterator[tuple[str, Any]]:
-    """Give the keys of a section that is known and a table."""
+    """Yield the keys and values of a section, if it is known and a table."""
     if section not in names:
         raise _unknown_section(section, table, names, where)
     if not isinstance(table, dict):
@@ -136,7 +141,7 @@ def _is_service_link(name: str, value: str) -> bool:
 
 
 def _check_variable(name: str, known: Mapping[str, tuple[str, str]], names: Names) -> None:
-    """Refuse a variable that begins with a section or is nearly ours; leave others alone."""
+    """Refuse a variable that begins with a section or is nearly one of ours; allow all others."""
     section = name.partition("_")[0].lower()
     near = nearest(name, known, cutoff=0.85)
     if section in names:
@@ -149,9 +154,9 @@ def _check_variable(name: str, known: Mapping[str, tuple[str, str]], names: Name
 def _lines(text: str) -> dict[tuple[str, str], int]:
     """Return the line at which each section, as `(section, "")`, and each key begins.
 
-    tomllib keeps no positions. So the text is cut into statements, each the fewest lines that
-    parse by themselves under the table header in force; this is exact also for arrays and strings
-    of many lines. `text` must be good TOML.
+    tomllib gives no positions. So the text is cut into statements: each has the fewest lines that
+    parse alone under the current table header. This is exact for arrays and strings of many lines
+    too. `text` must be valid TOML.
     """
     lines: dict[tuple[str, str], int] = {}
     header, statement, start = "", "", 1

@@ -1,8 +1,10 @@
-"""How one configuration value is read: a TOML value or an environment text in, a checked value out.
+"""How one value is read: a TOML value or a text from the environment in, a checked value out.
 
-Laws: a kind knows no section, no file and no environment. It says what is wrong and how to put it
-right; `config` adds the key and the place. What a secret holds never gets into a message, also
-where somebody wrote it into the wrong key.
+Laws:
+
+- A kind knows no section, no file and no environment. It says what is wrong and how to fix it;
+  `sources` adds the key and the place.
+- A secret never appears in a message, also if it was written into the wrong key.
 """
 
 from __future__ import annotations
@@ -27,17 +29,17 @@ _EVENT_TYPE = 100
 
 
 def nearest(word: str, words: Iterable[str], cutoff: float = 0.6) -> str:
-    """Return the one of `words` that `word` was most likely meant to be, or ""."""
+    """Return the word of `words` that is most like `word`, or ""."""
     return next(iter(get_close_matches(word, sorted(words), n=1, cutoff=cutoff)), "")
 
 
 def masked(text: str) -> str:
-    """Return the text, or the mask where it looks like a token or a URL with a password."""
+    """Return the text, or the mask if it looks like a token or a URL with a password."""
     return MASK if _SECRET_LOOK.search(text) else text
 
 
 def found(value: object) -> str:
-    """Say in TOML's words what was found in place of a good value; a secret is masked."""
+    """Return in TOML's words what was found instead of a good value; mask a secret."""
     if isinstance(value, bool):
         return "found true" if value else "found false"
     if isinstance(value, str):
@@ -50,12 +52,12 @@ def found(value: object) -> str:
 
 
 def wrong(must: str, value: object, fix: str = "") -> ConfigError:
-    """Return the error that says what a value must be and what it is."""
+    """Return the error that says what a value must be, and what was found."""
     return ConfigError(f"must be {must}, {found(value)}", fix=fix)
 
 
 def reason(error: OSError) -> str:
-    """Return what the system said, without the number and the path."""
+    """Return the text of the system, without the number and the path."""
     return (error.strerror or str(error)).lower()
 
 
@@ -64,7 +66,7 @@ class Kind(ABC, Generic[_T]):
 
     @abstractmethod
     def read(self, value: object) -> _T:
-        """Check and convert a value as TOML gave it."""
+        """Check and convert a value from TOML."""
 
     def read_text(self, text: str) -> _T:
         """Check and convert a value from the environment."""
@@ -105,7 +107,7 @@ class TypeExchange(Text):
         super().__init__(longest=_SHORT_STRING - _EVENT_TYPE)
 
     def read(self, value: object) -> str:
-        """Return the pattern, sure that it can be formatted with `type` alone."""
+        """Return the pattern; `type` is its only placeholder."""
         text = super().read(value)
         if text and not re.fullmatch(r"[^{}]*\{type\}[^{}]*", text):
             raise wrong('a name with one {type} in it, such as "rtm.{type}"', text)
@@ -255,7 +257,7 @@ class Size(Kind[int]):
 
 
 class ListOf(Kind[_T]):
-    """A list of strings; in the environment a TOML array, or words with commas between."""
+    """A list of strings; in the environment a TOML array, or words separated by commas."""
 
     def read_text(self, text: str) -> _T:
         """Split the text; an empty one is the empty list."""
@@ -267,7 +269,7 @@ class ListOf(Kind[_T]):
             raise ConfigError("is no TOML array", fix='write ["a", "b"] or a,b') from None
 
     def strings(self, value: object) -> list[str]:
-        """Return the list, sure that each item is a string."""
+        """Return the list; each of its items is a string."""
         if not isinstance(value, list):
             raise ConfigError("must be a list of strings")
         for item in value:
@@ -277,10 +279,10 @@ class ListOf(Kind[_T]):
 
 
 class EventTypes(ListOf[frozenset[str]]):
-    """Event types to leave out: `type`, or `type.subtype`."""
+    """Event types to ignore: `type`, or `type.subtype`."""
 
     def read(self, value: object) -> frozenset[str]:
-        """Return the set of them."""
+        """Return them as a set."""
         words = self.strings(value)
         for word in words:
             if not re.fullmatch(r"[^.\s]+(\.[^.\s]+)?", word):
@@ -292,7 +294,7 @@ class Methods(ListOf[frozenset[str]]):
     """Methods of Slack's Web API, each by its whole name."""
 
     def read(self, value: object) -> frozenset[str]:
-        """Return the set of them."""
+        """Return them as a set."""
         words = self.strings(value)
         for word in words:
             if len(word) > 80 or not re.fullmatch(r"[A-Za-z0-9]+(\.[A-Za-z0-9]+)+", word):
@@ -302,10 +304,10 @@ class Methods(ListOf[frozenset[str]]):
 
 
 class File(Text):
-    """A file that must be there, or "" for none."""
+    """A file that must exist, or "" for none."""
 
     def read(self, value: object) -> str:
-        """Return the path as it was written."""
+        """Return the path as it is written."""
         text = super().read(value)
         if text and not os.path.isfile(text):
             raise ConfigError(f"no such file, {found(text)}")
@@ -313,7 +315,7 @@ class File(Text):
 
 
 class NewFile(Kind[Path]):
-    """A file that need not be there yet."""
+    """A file that need not exist yet."""
 
     def read(self, value: object) -> Path:
         """Return the path."""
@@ -321,7 +323,7 @@ class NewFile(Kind[Path]):
 
 
 def host_and_port(text: str) -> tuple[str, int] | None:
-    """Split `host:port` or `[IPv6]:port`; None where it is neither. Port 0 means any free one."""
+    """Split `host:port` or `[IPv6]:port`; return None if it is neither. Port 0 is any free port."""
     parts = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([^\s:/\[\]]+)):(\d{1,5})", text, re.ASCII)
     if not parts or int(parts[3]) > 65_535:
         return None
@@ -332,7 +334,7 @@ class Address(Text):
     """Where a server listens, `host:port`, or "" for nowhere."""
 
     def read(self, value: object) -> str:
-        """Return it as it was written."""
+        """Return the address as it is written."""
         text = super().read(value)
         if text and host_and_port(text) is None:
             raise wrong('"host:port" or ""', text, 'such as "127.0.0.1:9464" or "[::1]:9464"')

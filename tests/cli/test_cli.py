@@ -202,7 +202,8 @@ def test_check_warns_of_a_secret_that_all_may_read(tmp_path: Path) -> None:
     done = rtmpump(tmp_path, "check", "-c", str(file), env={"SLACK_API_TOKEN": "xoxb-1"})
     assert (done.returncode, done.stderr) == (
         0,
-        f"rtmpump: warning: {file} (mode 0644): broker.url: all may read it; chmod o= {file}\n",
+        f"rtmpump: warning: {file} (mode 0644): broker.url: all users may read it;"
+        f" chmod o= {file}\n",
     )
     done = rtmpump(tmp_path, "check", "--json", "-c", str(file), env={"SLACK_API_TOKEN": "xoxb-1"})
     (risk,) = json.loads(done.stdout)["risks"]

@@ -100,7 +100,7 @@ def test_info_is_for_people(folder: Path) -> None:
     done = ask(path, "info")
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
-    assert lines[0] == f"spool {path} (nobody runs it)"
+    assert lines[0] == f"spool {path} (stopped)"
     assert lines[1].startswith("  events  1,000 waiting, the oldest came ")
     assert lines[2].endswith(" KiB of 1.0 GiB (0.0%)")
     assert lines[3:] == [
@@ -152,7 +152,7 @@ def test_a_spool_that_is_not_there_is_not_made(folder: Path, what: str) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
         f"rtmpump: spool {folder}/spool.db: there is no such file; "
-        "name it with --path; under systemd it is /var/lib/rtmpump/spool.db\n"
+        "give its place with --path; under systemd it is /var/lib/rtmpump/spool.db\n"
     )
     assert list(folder.iterdir()) == []
 
@@ -200,7 +200,7 @@ def test_a_damaged_spool_is_told_in_one_line_and_left(folder: Path, kind: str) -
     info = ask(path, "info")
     assert (info.returncode, info.stdout) == (1, "")
     assert info.stderr.startswith(f"rtmpump: spool {path}: it is damaged: ")
-    assert "next start saves what can be read" in info.stderr
+    assert "next start of the daemon saves what can be read" in info.stderr
     assert info.stderr.count("\n") == 1
     verify = ask(path, "verify")
     assert verify.returncode == 1
@@ -290,7 +290,7 @@ def test_a_daemon_that_hangs_is_told(pump: PumpProcess) -> None:
         pump.signal(signal.SIGCONT)
     (told,) = info.errors
     assert told.startswith(f"rtmpump: the daemon of {pump.spool} is not reachable: no answer")
-    assert "it starts, stops or hangs" in told
+    assert "it is starting, stopping or hanging" in told
 
 
 def test_a_held_spool_without_a_socket_is_told(folder: Path) -> None:
@@ -301,7 +301,9 @@ def test_a_held_spool_without_a_socket_is_told(folder: Path) -> None:
     finally:
         spool.close()
     assert done.returncode == 69
-    assert "it holds the spool and does not answer; it starts, stops or hangs" in done.stderr
+    assert (
+        "it holds the spool and does not answer; it is starting, stopping or hanging" in done.stderr
+    )
     assert done.stderr.count("\n") == 1
 
 
