@@ -208,12 +208,12 @@ def test_chatter_asks_for_one_bad_command() -> None:
     chatter = Chatter(7, "T1")
     for _ in range(20):
         chatter.event()
-    wishes = [chatter.command() for _ in range(15)]
-    assert [wish.bad for wish in wishes].count(True) == 1
-    channels = {wish.body["channel"] for wish in wishes}
+    commands = [chatter.command() for _ in range(15)]
+    assert [command.bad for command in commands].count(True) == 1
+    channels = {command.body["channel"] for command in commands}
     assert {c[:1] for c in channels} >= {"#", "C"}
     assert channels & set(CHANNELS)
-    assert any(wish.body.get("reply_broadcast") for wish in wishes)
+    assert any(command.body.get("reply_broadcast") for command in commands)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -309,8 +309,8 @@ def test_chaos_loses_nothing(folder: Path) -> None:
 @pytest.mark.timeout(240)
 def test_socket_mode_loses_nothing(folder: Path) -> None:
     """The same over Socket Mode, with refreshes: what nobody acknowledged Slack sends again."""
-    wishes = ("--mode", "socket", "--seconds", "14", "--rate", "50", "--seed", "3", "--chaos")
-    with Demo(folder, *wishes) as demo:
+    options = ("--mode", "socket", "--seconds", "14", "--rate", "50", "--seed", "3", "--chaos")
+    with Demo(folder, *options) as demo:
         assert demo.end() == 0, demo.output
         assert "refresh_requested" in demo.output
         assert demo.count("lost") == demo.count("unanswered") == demo.count("failed") == 0
