@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import msgspec
 import pytest
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -19,6 +19,7 @@ from rtmpump.errors import SpoolFailed
 from rtmpump.http.exposition import exposition
 from rtmpump.metrics import BOUNDS, LINKS, Metrics
 
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 NOW = 1_700_000_000.0
 
 
@@ -154,6 +155,7 @@ def test_reasons_past_64_count_as_other() -> None:
     assert found[("commands_total", "result=ok", "type=other")] == 37
 
 
+@patient
 @example(["\ud800", "\ud800", 'a"\n\\', ""])
 @given(st.lists(st.text(st.characters(exclude_categories=())), max_size=20))
 def test_no_label_from_outside_breaks_the_page(words: list[str]) -> None:
@@ -184,6 +186,7 @@ def test_an_event_without_a_type_counts_as_unknown() -> None:
     assert labels(metrics, "events_received_total") == {("type=unknown",)}
 
 
+@patient
 @given(st.lists(st.floats(min_value=0, max_value=1e6)))
 def test_buckets_hold_all_that_is_not_above_them(many: list[float]) -> None:
     """The histogram says the same as a count by hand, one by one or all at once."""

@@ -6,7 +6,7 @@ import json
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rtmpump.http.rate_history import BUCKETS, STEP, TYPES, RateHistory, quantile
@@ -168,6 +168,7 @@ def test_quantile_inside_a_bucket() -> None:
     assert quantile(counts, 0.5) is None
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.integers(0, 50), min_size=len(BOUNDS) + 1, max_size=len(BOUNDS) + 1))
 def test_quantiles_of_anything(counts: list[int]) -> None:
     """A quantile lies in the bucket that holds it, and a higher one is no less."""
