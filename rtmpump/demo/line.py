@@ -47,7 +47,7 @@ class Line:
         self._items = list(items)
         self._queue = queue
         self._arrived = arrived
-        self._rabbit = BrokerConnection(name, broker, self)
+        self._connection = BrokerConnection(name, broker, self)
         self._lifecycle = Lifecycle()
         self._stop = self._lifecycle.stop
         self._settled_start = threading.Event()
@@ -78,7 +78,7 @@ class Line:
     def stop(self) -> None:
         """End the connection and the thread; any thread may call it, also before the start."""
         self._stop.set()
-        self._rabbit.call(self._rabbit.close)
+        self._connection.call(self._connection.close)
         if self._thread.is_alive():
             self._thread.join(_JOIN_SECONDS)
 
@@ -87,16 +87,16 @@ class Line:
         with self._lock:
             self._outbox[self._next_letter] = _Letter(queue, body, properties)
             self._next_letter += 1
-        self._rabbit.call(self._flush)
+        self._connection.call(self._flush)
 
     # What the connection calls back.
 
     def ready(self) -> None:
         """Declare, then consume."""
         if self._stop.is_set():
-            self._rabbit.close()
+            self._connection.close()
         else:
-            self._rabbit.declare(self._items, passive=False, done=self._begin)
+            self._connection.declare(self._items, passive=False, done=self._begin)
 
     def settled(self, tag: int, multiple: bool, ok: bool) -> None:
         """Forget messages that are confirmed; publish the refused ones again."""
@@ -107,7 +107,7 @@ class Line:
                 if ok:
                     self._outbox.pop(number, None)
         if not ok:
-            self._rabbit.later(_POLICY.initial, self._flush)
+            self._connection.later(_POLICY.initial, self._flush)
 
     def returned(self, properties: Properties) -> None:
         """Do nothing: no message here is mandatory."""
@@ -115,7 +115,7 @@ class Line:
     def delivered(self, delivery: Delivery) -> None:
         """Pass a message on, then acknowledge it."""
         self._arrived(delivery)
-        self._rabbit.ack(delivery.tag)
+        self._connection.ack(delivery.tag)
 
     def blocked(self, is_blocked: bool) -> None:
         """Do nothing: one message a second needs no brake."""
@@ -133,10 +133,10 @@ class Line:
     def _session(self) -> None:
         self._written.clear()
         self._next_tag = 1
-        rabbit = BrokerConnection(self._name, self._broker, self)
-        self._rabbit = rabbit
+        connection = BrokerConnection(self._name, self._broker, self)
+        self._connection = connection
         if not self._stop.is_set():
-            rabbit.run()
+            connection.run()
 
     def _failed(self, retry: RetryDetails) -> None:
         self._problem = f"{retry.reason}: {retry.detail}"
@@ -144,19 +144,19 @@ class Line:
             self._settled_start.set()
 
     def _begin(self) -> None:
-        self._rabbit.consume(self._queue, _PREFETCH)
+        self._connection.consume(self._queue, _PREFETCH)
         self._declared = True
         self._settled_start.set()
         self._flush()
 
     def _flush(self) -> None:
-        if not self._declared or not self._rabbit.is_open:
+        if not self._declared or not self._connection.is_open:
             return
         with self._lock:
             under_way = set(self._written.values())
             due = [(n, letter) for n, letter in self._outbox.items() if n not in under_way]
         for number, (queue, body, properties) in due:
-            self._rabbit.publish("", queue, body, properties, False)
+            self._connection.publish("", queue, body, properties, False)
             self._written[self._next_tag] = number
             self._next_tag += 1
 
@@ -195,17 +195,17 @@ class _DeletingConnection(BrokerConnection):
 class _Remover:
     def __init__(self, broker: Broker, items: list[topology.Item]) -> None:
         self._items = [item for item in items if not isinstance(item, topology.Binding)]
-        self._rabbit = _DeletingConnection("remover", broker, self)
+        self._connection = _DeletingConnection("remover", broker, self)
         self.problem = ""
 
     def run(self) -> None:
         try:
-            self._rabbit.run()
+            self._connection.run()
         except Exception as error:
             self.problem = str(error)
 
     def ready(self) -> None:
-        self._rabbit.delete(self._items, self._rabbit.close)
+        self._connection.delete(self._items, self._connection.close)
 
     def settled(self, tag: int, multiple: bool, ok: bool) -> None:
         """Do nothing: nothing is published."""

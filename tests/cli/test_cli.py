@@ -47,7 +47,7 @@ def test_help_tells_each_command_without_importing_what_is_heavy(tmp_path: Path)
 
 @pytest.mark.parametrize("name", ["run", "check", "tail", "send", "status", "topology"])
 def test_each_command_has_help_and_a_config_option(tmp_path: Path, name: str) -> None:
-    """`rtmpump NAME --help` answers 0 and tells of --config."""
+    """`rtmpump NAME --help` exits with 0 and shows --config."""
     done = rtmpump(tmp_path, name, "--help")
     assert done.returncode == 0
     assert "-c, --config FILE" in done.stdout
@@ -89,8 +89,8 @@ def test_bash_completes_with_the_line_of_the_documentation(tmp_path: Path) -> No
     (tmp_path / "rtmpump").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m rtmpump "$@"\n')
     (tmp_path / "rtmpump").chmod(0o700)
     page = (ROOT / "docs" / "operate.md").read_text()
-    told = next(line for line in page.splitlines() if "_RTMPUMP_COMPLETE=bash_source" in line)
-    script = f"{told.partition('#')[0]}\n" + (
+    line = next(line for line in page.splitlines() if "_RTMPUMP_COMPLETE=bash_source" in line)
+    script = f"{line.partition('#')[0]}\n" + (
         "COMP_WORDS=(rtmpump st) COMP_CWORD=1; _rtmpump_completion rtmpump; "
         'complete -p rtmpump; echo "${COMPREPLY[@]}"'
     )
@@ -146,7 +146,7 @@ def test_the_option_wins_over_the_variable_and_that_over_the_folder(tmp_path: Pa
 
 
 def test_a_missing_file_is_78(tmp_path: Path) -> None:
-    """A file that somebody named must be there."""
+    """A file that is named must exist."""
     done = rtmpump(tmp_path, "topology", "--config", "nowhere.toml")
     assert done.returncode == 78
     assert "no such file: nowhere.toml" in done.stderr
@@ -261,7 +261,7 @@ def test_check_connect_json_after_a_run_finds_all(
 def test_check_connect_fails_where_passive_finds_nothing(
     tmp_path: Path, workspace: Workspace, broker_url: str
 ) -> None:
-    """With declare = "passive" somebody must have made the queues."""
+    """With declare = "passive" the queues must exist already."""
     file = config_file(tmp_path, broker_url, token=workspace.token, api_url=workspace.api_url)
     env = {"RTMPUMP_BROKER_DECLARE": "passive"}
     done = rtmpump(tmp_path, "check", "--connect", "-c", str(file), env=env)
@@ -272,7 +272,7 @@ def test_check_connect_fails_where_passive_finds_nothing(
 def test_check_connect_asks_for_socket_mode(
     tmp_path: Path, workspace: Workspace, broker_url: str
 ) -> None:
-    """Both tokens are asked about, told by their source and never shown; no WebSocket is opened."""
+    """Both tokens are checked, named by their source and never shown; no WebSocket is opened."""
     file = config_file(tmp_path, broker_url, token=workspace.token, api_url=workspace.api_url)
     env = {"RTMPUMP_SLACK_MODE": "socket", "SLACK_APP_TOKEN": workspace.app_token}
     done = rtmpump(tmp_path, "check", "--connect", "-c", str(file), env=env)
@@ -309,7 +309,7 @@ def test_check_connect_is_78_where_slack_refuses_the_token(
 def test_check_connect_says_that_a_new_kind_of_token_has_no_rtm(
     tmp_path: Path, workspace: Workspace, broker_url: str
 ) -> None:
-    """auth.test takes such a token, only rtm.connect tells."""
+    """The method auth.test accepts such a token; only rtm.connect refuses it."""
     workspace.faults.api_errors["rtm.connect"].append("not_allowed_token_type")
     file = config_file(tmp_path, broker_url, token=workspace.token, api_url=workspace.api_url)
     done = rtmpump(tmp_path, "check", "--connect", "-c", str(file))

@@ -45,7 +45,7 @@ def files(folder: Path) -> dict[str, tuple[Any, ...]]:
 
 
 def ask(path: Path, what: str, *args: str) -> Any:
-    """Runs `rtmpump spool WHAT --path`, elsewhere than beside the spool."""
+    """Run `rtmpump spool WHAT --path` in another folder than that of the spool."""
     return rtmpump(path.parent.parent, "spool", what, "--path", str(path), *args)
 
 
@@ -58,7 +58,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def killed(folder: Path) -> Path:
-    """A spool whose daemon was killed: 700 events are in its write-ahead log alone."""
+    """Make a spool whose daemon was killed: 700 events are only in its write-ahead log."""
     path = folder / "spool.db"
     with child(KILLED, path) as process:
         assert line(process) == "put"
@@ -69,9 +69,9 @@ def killed(folder: Path) -> Path:
 def test_a_stopped_spool_is_looked_at_and_not_touched(killed: Path) -> None:
     """All three read what the log holds, and change no file, not even its time."""
     before = files(killed.parent)
-    told = json.loads(ask(killed, "info", "--json").stdout)
-    assert (told["events"], told["first_seq"], told["last_seq"]) == (700, 1, 700)
-    assert (told["running"], told["path"], told["set_aside"]) == (False, str(killed), [])
+    facts = json.loads(ask(killed, "info", "--json").stdout)
+    assert (facts["events"], facts["first_seq"], facts["last_seq"]) == (700, 1, 700)
+    assert (facts["running"], facts["path"], facts["set_aside"]) == (False, str(killed), [])
     sound = ask(killed, "verify")
     assert (sound.returncode, sound.stdout) == (0, f"{killed} is sound\n")
     exported = ask(killed, "export").stdout.splitlines()
@@ -174,9 +174,9 @@ def test_a_flipped_byte_is_found_and_the_rest_exported(folder: Path) -> None:
     scribble(path, at, b"X")
     before = files(folder)
     done = ask(path, "verify", "--json")
-    told = json.loads(done.stdout)
-    assert (done.returncode, told["ok"]) == (1, False)
-    assert told["problems"] == ["the checksum of event 42 is wrong"]
+    facts = json.loads(done.stdout)
+    assert (done.returncode, facts["ok"]) == (1, False)
+    assert facts["problems"] == ["the checksum of event 42 is wrong"]
     exported = ask(path, "export")
     assert exported.returncode == 1
     assert len(exported.stdout.splitlines()) == 99
@@ -186,7 +186,7 @@ def test_a_flipped_byte_is_found_and_the_rest_exported(folder: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["page", "junk", "log only"])
 def test_a_damaged_spool_is_told_in_one_line_and_left(folder: Path, kind: str) -> None:
-    """By info; verify tells each problem on a line, and nothing is repaired."""
+    """The command info reports it; verify prints each problem on a line; nothing is repaired."""
     path = folder / "spool.db"
     if kind == "page":
         made(path, 1000)
@@ -216,8 +216,8 @@ def test_a_repair_that_was_cut_off_is_not_completed(folder: Path) -> None:
         leftover.unlink()
     (folder / "spool.db").write_bytes(b"damaged")
     before = files(folder)
-    told = json.loads(ask(folder / "spool.db", "info", "--json").stdout)
-    assert told["events"] == 5
+    facts = json.loads(ask(folder / "spool.db", "info", "--json").stdout)
+    assert facts["events"] == 5
     assert files(folder) == before
 
 
@@ -226,7 +226,7 @@ def test_a_repair_that_was_cut_off_is_not_completed(folder: Path) -> None:
 
 @pytest.fixture
 def pump(tmp_path: Path, workspace: Workspace) -> Any:
-    """A pump whose spool holds 501 events or more: hello, ours, and its own."""
+    """Run a pump whose spool holds at least 501 events: hello, ours, and its own."""
     with PumpProcess(tmp_path, workspace, NOBODY) as pump:
         pump.wait_ready("slack")
         for number in range(500):
@@ -237,7 +237,7 @@ def pump(tmp_path: Path, workspace: Workspace) -> Any:
 
 
 def asked(pump: PumpProcess) -> Any:
-    """What `spool info --json` says."""
+    """Return what `spool info --json` prints."""
     done = rtmpump(pump.folder, "spool", "info", "--json", "-c", str(pump.config))
     assert (done.returncode, done.stderr) == (0, "")
     return json.loads(done.stdout)
@@ -245,8 +245,8 @@ def asked(pump: PumpProcess) -> Any:
 
 def test_a_running_daemon_answers_for_its_spool(pump: PumpProcess) -> None:
     """It alone may open the file; who asks gets the same as from a stopped one."""
-    told = asked(pump)
-    assert (told["running"], told["path"]) == (True, str(pump.spool))
+    facts = asked(pump)
+    assert (facts["running"], facts["path"]) == (True, str(pump.spool))
     args = ("-c", str(pump.config))
     assert rtmpump(pump.folder, "spool", "info", *args).stdout.startswith(
         f"spool {pump.spool} (of a running daemon)\n"
@@ -281,16 +281,16 @@ def test_the_socket_is_private_and_goes_with_the_daemon(pump: PumpProcess) -> No
 
 
 def test_a_daemon_that_hangs_is_told(pump: PumpProcess) -> None:
-    """It holds the spool, so nobody can look; exit 69 and what to do."""
+    """It holds the spool, so it can't be read: exit code 69, and what to do."""
     pump.signal(signal.SIGSTOP)
     try:
         with Running(pump.folder, "spool", "info", "-c", str(pump.config)) as info:
             assert info.wait() == 69
     finally:
         pump.signal(signal.SIGCONT)
-    (told,) = info.errors
-    assert told.startswith(f"rtmpump: the daemon of {pump.spool} is not reachable: no answer")
-    assert "it is starting, stopping or hanging" in told
+    (error,) = info.errors
+    assert error.startswith(f"rtmpump: the daemon of {pump.spool} is not reachable: no answer")
+    assert "it is starting, stopping or hanging" in error
 
 
 def test_a_held_spool_without_a_socket_is_told(folder: Path) -> None:
@@ -347,7 +347,7 @@ def test_a_place_with_a_long_name_has_a_socket_too(tmp_path: Path, workspace: Wo
 
 
 def test_what_is_no_socket_is_not_replaced(tmp_path: Path, workspace: Workspace) -> None:
-    """The daemon tells it and does its work without; who asks hears that it does not answer."""
+    """The daemon reports it and works without; a client hears that it does not answer."""
     (tmp_path / "spool.db.sock").write_text("mine")
     with PumpProcess(tmp_path, workspace, NOBODY) as pump:
         pump.wait_ready("slack")
@@ -358,7 +358,7 @@ def test_what_is_no_socket_is_not_replaced(tmp_path: Path, workspace: Workspace)
 
 
 def test_a_running_daemon_tells_of_a_damaged_event(tmp_path: Path, workspace: Workspace) -> None:
-    """verify ends with 1 and names it; the daemon goes on."""
+    """The command `verify` exits with 1 and names it; the daemon goes on."""
     spool = opened(tmp_path / "spool.db")
     put(spool, 500)
     spool.close()

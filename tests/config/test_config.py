@@ -14,7 +14,7 @@ import pytest
 from rtmpump import config
 from rtmpump.config import Config, Secret
 from rtmpump.errors import ConfigError
-from tests.support.config import ENV, EXAMPLE, TOKEN, at, load, told
+from tests.support.config import ENV, EXAMPLE, TOKEN, at, error_text, load
 from tests.support.paths import ROOT
 
 # Every key and its default, as users are told; `token` is what ENV gives.
@@ -289,18 +289,18 @@ _CONTRADICTIONS = [
 
 @pytest.mark.parametrize(("text", "wanted"), _CONTRADICTIONS)
 def test_contradictions(tmp_path: Path, text: str, wanted: str) -> None:
-    """Values that are each right but can't go together are told with both names and a place."""
-    assert told(tmp_path, text) == f"config.toml:{wanted}"
+    """Values that are each right but can't go together: the error has both names and a place."""
+    assert error_text(tmp_path, text) == f"config.toml:{wanted}"
 
 
 def test_contradiction_with_the_environment(tmp_path: Path) -> None:
-    """A contradiction that the environment made is told by its variable."""
-    got = told(tmp_path, "[retry]\ninitial = 1", {"RTMPUMP_RETRY_MAX": "100ms"})
+    """A contradiction that comes from the environment: the error names its variable."""
+    got = error_text(tmp_path, "[retry]\ninitial = 1", {"RTMPUMP_RETRY_MAX": "100ms"})
     assert got == "RTMPUMP_RETRY_MAX: retry.max must be at least retry.initial"
 
 
 def test_tls_with_all_it_needs(tmp_path: Path) -> None:
-    """amqps with certificate, key and "external" is accepted."""
+    """A URL with amqps, certificate, key and "external" is accepted."""
     broker = load(
         tmp_path,
         f"[broker]\nurl = 'amqps://a'\nauth = 'external'\nca_file = '{__file__}'\n"
@@ -340,7 +340,7 @@ def test_find_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_find_named_but_missing(explicit: str | None, env: dict[str, str], wanted: str) -> None:
-    """A file that somebody named must be there."""
+    """A file that is named must exist."""
     with pytest.raises(ConfigError) as caught:
         config.find(explicit, env)
     assert str(caught.value) == wanted
@@ -371,7 +371,7 @@ def test_import_stays_light() -> None:
 
 
 def test_find_what_cannot_be_looked_at(tmp_path: Path) -> None:
-    """A place that can't be looked at is not passed over: loading it tells the reason."""
+    """A place that can't be checked is not passed over: `load` says why."""
     place = tmp_path / "config.toml"
     place.symlink_to(place)
     assert config.find(None, {}, (place,)) == place

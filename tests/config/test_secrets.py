@@ -16,12 +16,12 @@ import structlog
 from rtmpump import config, log
 from rtmpump.config import Config, Secret
 from rtmpump.errors import ConfigError
-from tests.support.config import ENV, EXAMPLE, TOKEN, load, refused, table, told
+from tests.support.config import ENV, EXAMPLE, TOKEN, error_text, load, refused, table
 
 
 @pytest.fixture
 def token_env(tmp_path: Path) -> dict[str, str]:
-    """An environment in which each source of the token has one of its own."""
+    """Return an environment in which each source has a token of its own."""
     (tmp_path / "token").write_text("xoxb-file\n")
     (tmp_path / "slack-token").write_text("xoxb-credential\r\n")
     return {
@@ -111,22 +111,22 @@ def test_missing_token_names_the_line(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_token_file(tmp_path: Path, content: bytes | None, problem: str) -> None:
-    """A token file that is missing or holds something else is told by its key, without content."""
+    """A token file that is missing or holds something else: the error has its key, no content."""
     if content is not None:
         (tmp_path / "token").write_bytes(content)
     text = f"[slack]\ntoken_file = '{tmp_path}/token'\n"
-    got = told(tmp_path, text, {"SLACK_API_TOKEN": ""})
+    got = error_text(tmp_path, text, {"SLACK_API_TOKEN": ""})
     assert got == f"config.toml:2: slack.token_file: {problem}"
 
 
 def test_wrong_token_elsewhere(tmp_path: Path) -> None:
-    """A token that can't be one is told by the variable that gave it."""
+    """A bad token: the error names the variable that it came from."""
     problem = "must not hold blanks or line breaks"
-    got = told(tmp_path, "", {"SLACK_API_TOKEN": "a b"})
+    got = error_text(tmp_path, "", {"SLACK_API_TOKEN": "a b"})
     assert got == f"SLACK_API_TOKEN: slack.token: {problem}"
     (tmp_path / "slack-token").write_text("a b")
     env = {"SLACK_API_TOKEN": "", "CREDENTIALS_DIRECTORY": str(tmp_path)}
-    assert told(tmp_path, "", env) == f"CREDENTIALS_DIRECTORY: slack.token: {problem}"
+    assert error_text(tmp_path, "", env) == f"CREDENTIALS_DIRECTORY: slack.token: {problem}"
 
 
 def test_no_token_needed() -> None:
@@ -160,10 +160,10 @@ def test_urls_from_file(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_url_file(tmp_path: Path, content: str | None, problem: str) -> None:
-    """A URL file that is missing, empty or wrong is told by its key, without content."""
+    """A URL file that is missing, empty or wrong: the error has its key, not its content."""
     if content is not None:
         (tmp_path / "urls").write_text(content)
-    got = told(tmp_path, f"[broker]\nurl_file = '{tmp_path}/urls'\n")
+    got = error_text(tmp_path, f"[broker]\nurl_file = '{tmp_path}/urls'\n")
     assert got == f"config.toml:2: broker.url_file: {problem}"
 
 
@@ -183,7 +183,7 @@ url_file = 'x'\nurls = ['amqp://a'] | 2: broker.url_file: stands beside broker.u
 @pytest.mark.parametrize(("text", "wanted"), _TWO_PLACES)
 def test_two_places_for_urls(tmp_path: Path, text: str, wanted: str) -> None:
     """Two ways to name the broker at once are an error, as one would be passed over in silence."""
-    got = told(tmp_path, "[broker]\n" + text.replace(r"\n", "\n"))
+    got = error_text(tmp_path, "[broker]\n" + text.replace(r"\n", "\n"))
     assert got == f"config.toml:{wanted}; keep one of them"
 
 
@@ -225,16 +225,18 @@ broker.urls | ["amqp://h", "h"] | must be a URL that begins with amqp:// or amqp
 
 @pytest.mark.parametrize(("name", "toml", "wanted"), _WRONG)
 def test_wrong_values(tmp_path: Path, name: str, toml: str, wanted: str) -> None:
-    """A token or a URL that can't be right is told by line, key and what it must be."""
+    """A bad token or URL: the error has the line, the key, and what it must be."""
     section, key = name.split(".")
-    assert told(tmp_path, f"[{section}]\n{key} = {toml}\n") == f"config.toml:2: {name}: {wanted}"
+    assert (
+        error_text(tmp_path, f"[{section}]\n{key} = {toml}\n") == f"config.toml:2: {name}: {wanted}"
+    )
 
 
 @pytest.mark.parametrize("host", ["slack.com", "127.0.0.1.x", "10.0.0.1", "[2001:db8::1]"])
 def test_plain_http_is_for_this_machine(tmp_path: Path, host: str) -> None:
     """To any other the token would go for all to read; who wants that has to say so."""
     text = f"[slack]\napi_url = 'http://{host}/api/'\n"
-    assert told(tmp_path, text) == (
+    assert error_text(tmp_path, text) == (
         "config.toml:2: slack.api_url: must begin with https://; "
         "http is for this machine only, unless slack.insecure = true"
     )
@@ -262,7 +264,7 @@ _PASSWORD = 'special characters of the password are percent-encoded, a "/" as %2
 )
 def test_wrong_broker_url(tmp_path: Path, url: str) -> None:
     """A broker URL that can't be right is refused with the likely reason, and never quoted."""
-    assert told(tmp_path, f'[broker]\nurl = "{url}"\n') == (
+    assert error_text(tmp_path, f'[broker]\nurl = "{url}"\n') == (
         "config.toml:2: broker.url: must be a URL as amqp://user:password@host:port/vhost; "
         + _PASSWORD
     )
@@ -270,7 +272,7 @@ def test_wrong_broker_url(tmp_path: Path, url: str) -> None:
 
 def test_vhost_with_a_slash(tmp_path: Path) -> None:
     """A slash inside the virtual host must be encoded, else half of the name would be lost."""
-    assert told(tmp_path, '[broker]\nurl = "amqp://host/a/b"\n') == (
+    assert error_text(tmp_path, '[broker]\nurl = "amqp://host/a/b"\n') == (
         f"config.toml:2: broker.url: has more than one part after the host; {_PASSWORD}"
     )
 
@@ -291,7 +293,7 @@ def test_api_url(url: str, kept: str) -> None:
 
 
 def exposed(folder: Path, text: str, env: dict[str, str] | None = None) -> list[tuple[str, ...]]:
-    """What is told of these settings: key, file name and mode."""
+    """Return what is reported of these settings: key, file name and mode."""
     loaded = load(folder, text, env)
     found = config.exposed(loaded, folder / "config.toml", env or {})
     return [(one.key, Path(one.file).name, one.mode) for one in found]
@@ -302,7 +304,7 @@ def exposed(folder: Path, text: str, env: dict[str, str] | None = None) -> list[
     [(0o600, ""), (0o640, ""), (0o440, ""), (0o644, "0644"), (0o604, "0604"), (0o602, "0602")],
 )
 def test_files_of_secrets_that_all_may_read(tmp_path: Path, mode: int, told_mode: str) -> None:
-    """Each is told with its key and mode; the group may read, as it must in Kubernetes."""
+    """Each is reported with its key and mode; the group may read, as it must in Kubernetes."""
     for name, content in (("token", "xoxb-1"), ("url", "amqps://u:p@h"), ("key", "-")):
         (tmp_path / name).write_text(content)
         (tmp_path / name).chmod(mode)
@@ -330,7 +332,7 @@ def test_files_of_secrets_that_all_may_read(tmp_path: Path, mode: int, told_mode
 def test_a_configuration_with_secrets_that_all_may_read(
     tmp_path: Path, text: str, key: str
 ) -> None:
-    """It is told where it holds one, and the example with its guest holds none."""
+    """It is reported if it holds a secret; the example with its guest holds none."""
     (tmp_path / "config.toml").touch(0o644)
     assert exposed(tmp_path, text) == ([(key, "config.toml", "0644")] if key else [])
     assert exposed(tmp_path, EXAMPLE.read_text()) == []
@@ -344,7 +346,7 @@ _PROXY_URL = "http://user:hunter3@proxy"
 
 @pytest.fixture
 def secretive() -> Config:
-    """A configuration with a token and passwords."""
+    """Return a configuration with a token and passwords."""
     env = {"RTMPUMP_BROKER_URLS": f"{_PASSWORD_URL},{_PASSWORD_URL}", "RTMPUMP_SLACK_PROXY": ""}
     env["RTMPUMP_SLACK_PROXY"] = _PROXY_URL
     return config.load(None, ENV | env)
@@ -391,7 +393,7 @@ def test_config_text(secretive: Config) -> None:
 
 
 def test_secret_in_json(secretive: Config) -> None:
-    """JSON refuses a Secret, or is given *** by whoever helps it along."""
+    """JSON refuses a Secret, or gets *** from a helper function."""
     _assert_clean(_not_encoded(lambda: json.dumps({"token": Secret(TOKEN)})))
     _assert_clean(_not_encoded(lambda: msgspec.json.encode(secretive)))
     _assert_clean(_not_encoded(lambda: msgspec.msgpack.encode(secretive)))

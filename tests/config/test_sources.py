@@ -8,7 +8,7 @@ import pytest
 
 from rtmpump import config
 from rtmpump.errors import ConfigError
-from tests.support.config import ENV, load, table, told
+from tests.support.config import ENV, error_text, load, table
 
 _WRONG_NAMES = table(r"""
 [slack]\n\n# why\nping_intervall = 5 | 4: slack.ping_intervall: unknown key; did you mean slack.ping_interval?
@@ -29,8 +29,8 @@ log = 3 | 1: log: must be a table, found 3
 
 @pytest.mark.parametrize(("text", "wanted"), _WRONG_NAMES)
 def test_wrong_names(tmp_path: Path, text: str, wanted: str) -> None:
-    """A wrong name is told with the key, the line and the nearest right name."""
-    assert told(tmp_path, text.replace(r"\n", "\n")) == f"config.toml:{wanted}"
+    """A wrong name: the error has the key, the line and the nearest right name."""
+    assert error_text(tmp_path, text.replace(r"\n", "\n")) == f"config.toml:{wanted}"
 
 
 @pytest.mark.parametrize(
@@ -45,9 +45,9 @@ def test_wrong_names(tmp_path: Path, text: str, wanted: str) -> None:
     ],
 )
 def test_line_is_exact(tmp_path: Path, text: str, line: int) -> None:
-    """The line told is the one where the key begins, whatever stands before it."""
+    """The line in the error is the one where the key begins, whatever is before it."""
     problem = 'must hold "type" or "type.subtype" only, found \'b c\''
-    assert told(tmp_path, text) == f"config.toml:{line}: events.ignore: {problem}"
+    assert error_text(tmp_path, text) == f"config.toml:{line}: events.ignore: {problem}"
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_ways_of_toml(tmp_path: Path, text: str) -> None:
 
 
 def test_unreadable_file(tmp_path: Path) -> None:
-    """A file that can't be read, or is no text, is told with the reason."""
+    """A file that can't be read, or is no text: the error says why."""
     (tmp_path / "latin1").write_bytes(b"# \xfc")
     for name, problem in (("", "can't read it: is a directory"), ("latin1", "is not UTF-8 text")):
         with pytest.raises(ConfigError) as caught:
@@ -87,7 +87,7 @@ RTMPUMP_LOG_ZZZ | [log] has no such key
 @pytest.mark.parametrize(("variable", "fix"), _WRONG_VARIABLES)
 def test_wrong_variables(tmp_path: Path, variable: str, fix: str) -> None:
     """A variable that was likely meant as one of ours is an error that names the nearest."""
-    assert told(tmp_path, "", {variable: "80"}) == f"{variable}: unknown variable; {fix}"
+    assert error_text(tmp_path, "", {variable: "80"}) == f"{variable}: unknown variable; {fix}"
 
 
 @pytest.mark.parametrize(
@@ -112,5 +112,5 @@ def test_variables_of_others(variable: str, text: str) -> None:
 @pytest.mark.parametrize("value", ["[" * 5_000 + "]" * 5_000, "9" * 5_000])
 def test_a_value_too_large_to_be_read(tmp_path: Path, value: str) -> None:
     """Lists in lists by the thousand, and a number of as many digits: one line that says so."""
-    line = told(tmp_path, f"[broker]\nurls = {value}\n")
+    line = error_text(tmp_path, f"[broker]\nurls = {value}\n")
     assert line == "config.toml: holds a value too large to be read"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtmpump import config
-from tests.support.config import ENV, load, table, told
+from tests.support.config import ENV, error_text, load, table
 
 _SHORT = {
     "{times}": 'write seconds as a number, or "10s", "2m", "1h"',
@@ -90,10 +90,10 @@ def _long(text: str) -> str:
 
 @pytest.mark.parametrize(("name", "toml", "wanted"), _WRONG)
 def test_wrong_values(tmp_path: Path, name: str, toml: str, wanted: str) -> None:
-    """A wrong value is told with the line, the key, what it must be and what was found."""
+    """A wrong value: the error has line, key, what it must be and what was found."""
     section, key = name.split(".")
     text = f"# one\n[{section}]\n{key} = {_long(toml)}\n"
-    assert told(tmp_path, text) == f"config.toml:3: {name}: {_long(wanted)}"
+    assert error_text(tmp_path, text) == f"config.toml:3: {name}: {_long(wanted)}"
 
 
 _WRONG_TEXTS = table(r"""
@@ -111,10 +111,10 @@ BROKER_URL |  | broker.url: must be a URL that begins with amqp:// or amqps://
 
 @pytest.mark.parametrize(("variable", "text", "wanted"), _WRONG_TEXTS)
 def test_wrong_texts(tmp_path: Path, variable: str, text: str, wanted: str) -> None:
-    """A wrong value in the environment is told by its variable, whatever the file says."""
+    """A wrong value in the environment: the error names the variable, whatever the file holds."""
     variable = f"RTMPUMP_{variable}"
     in_file = "[outbound]\nburst = 2\n"
-    assert told(tmp_path, in_file, {variable: text}) == f"{variable}: {wanted}"
+    assert error_text(tmp_path, in_file, {variable: text}) == f"{variable}: {wanted}"
 
 
 @pytest.mark.parametrize(

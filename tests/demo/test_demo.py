@@ -57,7 +57,7 @@ class Demo:
         self.lines: list[str] = []
 
     def read_until(self, word: str) -> None:
-        """Reads on until a line holds `word`."""
+        """Read on until a line holds `word`."""
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.lines.append(line)
@@ -66,7 +66,7 @@ class Demo:
         raise AssertionError(f"no {word!r} in:\n{self.output}")
 
     def end(self) -> int:
-        """Reads the rest; returns the exit code."""
+        """Read the rest; return the exit code."""
         assert self.process.stdout is not None
         self.lines += self.process.stdout
         return self.process.wait(60)
@@ -77,7 +77,7 @@ class Demo:
         return "".join(self.lines)
 
     def count(self, name: str) -> int:
-        """A number of the tables at the end."""
+        """Return a number of the tables at the end."""
         found = re.search(rf"^  {re.escape(name)} +([\d,]+)", self.output, re.MULTILINE)
         assert found, self.output
         return int(found[1].replace(",", ""))
@@ -104,7 +104,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def emit(tally: Tally, body: bytes, now_ms: float, *, delivered: bool = True) -> None:
-    """An event is written in one millisecond."""
+    """Count an event that is written in one millisecond."""
     tally.emits(body, now_ms)
     tally.emitted(body, now_ms + 1, delivered=delivered)
 
@@ -128,7 +128,7 @@ def test_event_that_never_came_is_lost() -> None:
 
 
 def test_event_within_a_gap_is_missed_not_lost() -> None:
-    """The consumer was told that something may be missing then."""
+    """The consumer knows from the gap that something may be missing."""
     tally = Tally()
     emit(tally, b"one", FAR, delivered=False)
     tally.gap(FAR - 1, FAR + 5)
@@ -228,7 +228,7 @@ def test_each_kind_of_strike_comes_and_leaves_time_to_recover(seed: int) -> None
 
 
 def test_names_on_a_users_broker_are_all_our_own() -> None:
-    """Nothing that somebody else may have is declared, so nothing of theirs is deleted."""
+    """The demo declares no name that others may have, so it deletes nothing of theirs."""
     names = Names(own=True)
     keys: Mapping[str, Any] = names.settings()
     settings = config.Config(
@@ -297,7 +297,7 @@ def test_demo_loses_nothing_and_leaves_nothing(folder: Path) -> None:
 
 @pytest.mark.timeout(240)
 def test_chaos_loses_nothing(folder: Path) -> None:
-    """A cut, a reset, a killed pump and a restarted broker: what is missing was told by a gap."""
+    """A cut, a reset, a killed pump and a restarted broker: gaps announced what is missing."""
     with Demo(folder, "--seconds", "12", "--rate", "50", "--seed", "11", "--chaos") as demo:
         assert demo.end() == 0, demo.output
         assert demo.output.count("⚡") >= 4
@@ -308,7 +308,7 @@ def test_chaos_loses_nothing(folder: Path) -> None:
 
 @pytest.mark.timeout(240)
 def test_socket_mode_loses_nothing(folder: Path) -> None:
-    """The same over Socket Mode, with refreshes: what nobody acknowledged Slack sends again."""
+    """The same over Socket Mode, with refreshes: Slack sends unacknowledged events again."""
     options = ("--mode", "socket", "--seconds", "14", "--rate", "50", "--seed", "3", "--chaos")
     with Demo(folder, *options) as demo:
         assert demo.end() == 0, demo.output
@@ -392,7 +392,7 @@ def test_refused_token_is_told_as_such(folder: Path, monkeypatch: pytest.MonkeyP
 def test_pump_that_ended_by_itself_is_told_with_its_last_words(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Somebody else's kill is no strike of ours; one of ours is no end of the demo."""
+    """A kill by another process is no strike of ours; a strike does not end the demo."""
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     with Workspace() as workspace, closing(_pump(workspace)) as pump:
         pump.start()
@@ -408,5 +408,5 @@ def test_pump_that_ended_by_itself_is_told_with_its_last_words(
 
 
 def _pump(workspace: Workspace) -> PumpProcess:
-    """A pump whose broker isn't there."""
+    """Make a pump whose broker does not exist."""
     return PumpProcess(workspace, "amqp://guest:guest@127.0.0.1:1/%2F", Names(own=False), "")

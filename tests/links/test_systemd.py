@@ -25,7 +25,7 @@ class Manager:
         self.socket.bind(address)
 
     def heard(self) -> str:
-        """The next datagram."""
+        """Return the next datagram."""
         return self.socket.recv(65_536).decode()
 
     def heard_nothing(self) -> bool:
@@ -39,13 +39,13 @@ class Manager:
 
 @pytest.fixture
 def name(tmp_path: Path) -> str:
-    """The path of the socket."""
+    """Return the path of the socket."""
     return str(tmp_path / "notify")
 
 
 @pytest.fixture
 def manager(name: str) -> Iterator[Manager]:
-    """A manager that listens at the path `name`."""
+    """Run a manager that listens at the path `name`."""
     manager = Manager(name)
     with manager.socket:
         yield manager
@@ -101,7 +101,7 @@ def test_without_a_socket_of_ours_nothing_happens(name: str) -> None:
 
 
 def test_a_manager_that_is_gone_is_no_error(name: str) -> None:
-    """Nobody listens, or only a file is left of the socket."""
+    """No manager listens, or only a file is left of the socket."""
     notifier = Notifier({"NOTIFY_SOCKET": name})
     notifier.ready()
     Path(name).touch()
@@ -109,7 +109,7 @@ def test_a_manager_that_is_gone_is_no_error(name: str) -> None:
 
 
 def test_a_manager_that_reads_nothing_does_not_hold_us(manager: Manager, name: str) -> None:
-    """When its buffer is full a call gives up by itself, and what was told before is kept."""
+    """When its buffer is full a call gives up by itself; earlier reports are kept."""
     notifier = Notifier({"NOTIFY_SOCKET": name})
     manager.socket.setblocking(False)
     filler = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)

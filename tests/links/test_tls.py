@@ -15,7 +15,7 @@ from tests.support.tls import make_pair
 
 
 def handshake(client: ssl.SSLContext, server: ssl.SSLContext, host: str) -> str:
-    """The version that both agree on; raises what the client says."""
+    """Return the version that both agree on; raise the client's error."""
 
     def serve(one: socket.socket) -> None:
         with suppress(OSError), server.wrap_socket(one, server_side=True) as wrapped:

@@ -232,7 +232,7 @@ def test_random_scribbles(tmp_path: Path) -> None:
 
 
 def version(path: Path) -> int:
-    """The `user_version` in the header."""
+    """Return the `user_version` in the header."""
     return int.from_bytes(path.read_bytes()[60:64], "big", signed=True)
 
 
@@ -283,7 +283,7 @@ def test_lost_first_page_of_a_killed_spool(tmp_path: Path) -> None:
 
 
 def test_lost_state_and_oldest_events(path: Path) -> None:
-    """Though nobody knows where the events begin, those beyond the damage are found."""
+    """If it is unknown where the events begin, those beyond the damage are found all the same."""
     spool = opened(path)
     for _ in range(40):
         spool.confirm(put(spool, 10_000, size=10, batch=5000))

@@ -123,7 +123,7 @@ def test_places_where_no_spool_can_be(tmp_path: Path) -> None:
 
 
 def test_file_is_for_its_owner_alone(path: Path) -> None:
-    """Spool, log and lock hold what people wrote: nobody else may read them."""
+    """Spool, log and lock hold what people wrote: no other user may read them."""
     spool = opened(path)
     put(spool, 1)
     modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
@@ -150,7 +150,7 @@ def test_a_source_is_kept_and_raises_the_format(path: Path) -> None:
 
 
 def version(path: Path) -> int:
-    """The format that the file says it has."""
+    """Return the format that the file says it has."""
     with sqlite3.connect(path) as db:
         (found,) = db.execute("PRAGMA user_version").fetchone()
     db.close()

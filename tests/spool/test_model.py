@@ -25,7 +25,7 @@ class SpoolMachine(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        """A new spool."""
+        """Make a new spool."""
         self.folder = Path(tempfile.mkdtemp())
         self.path = self.folder / "spool.db"
         self.spool = opened(self.path)
@@ -99,7 +99,7 @@ class SpoolMachine(RuleBasedStateMachine):
 
     @rule()
     def verify(self) -> None:
-        """The file is sound at any time."""
+        """Check that the file is sound at any time."""
         assert self.spool.verify() == []
 
     @invariant()

@@ -30,7 +30,7 @@ from tests.support.spool import (
 
 @pytest.fixture
 def spool(path: Path) -> Iterator[Spool]:
-    """An open, empty spool."""
+    """Open an empty spool."""
     made = opened(path)
     yield made
     made.close()

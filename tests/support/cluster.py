@@ -18,7 +18,7 @@ SIZE = 3
 
 @contextmanager
 def cluster() -> Iterator[list[RabbitNode]]:
-    """The nodes, all of them up; each may be stopped, killed and started."""
+    """Run the nodes; each may be stopped, killed and started."""
     shared = Cluster(cookie=secrets.token_hex(16), epmd=free_port())
     with ExitStack() as stack:
         keeper = Keeper("")

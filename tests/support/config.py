@@ -33,7 +33,7 @@ def refused(folder: Path, text: str = "", env: Mapping[str, str] | None = None) 
     return error.value
 
 
-def told(folder: Path, text: str = "", env: Mapping[str, str] | None = None) -> str:
+def error_text(folder: Path, text: str = "", env: Mapping[str, str] | None = None) -> str:
     """Load what is wrong and give the error's line, the folder taken out."""
     return str(refused(folder, text, env)).replace(f"{folder}/", "")
 

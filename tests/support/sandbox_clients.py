@@ -14,7 +14,7 @@ from rtmpump.sandbox.slack.workspace import Workspace
 
 
 def web_client(workspace: Workspace, tls: ssl.SSLContext | None = None) -> WebClient:
-    """A client with the right token, which does not try again by itself."""
+    """Return a client with the right token, which does not retry by itself."""
     return WebClient(
         token=workspace.token, base_url=workspace.api_url, ssl=tls, timeout=10, retry_handlers=[]
     )
@@ -39,19 +39,19 @@ class RtmClient:
         return self.socket.sock
 
     def send(self, frame: object) -> None:
-        """Sends a JSON frame."""
+        """Send a JSON frame."""
         self.socket.send(json.dumps(frame))
 
     def get(self) -> Any:
-        """The next frame."""
+        """Return the next frame."""
         return json.loads(self.socket.recv())
 
     def say(self, text: str, number: int = 1, channel: str = "C0GENERAL", **more: Any) -> None:
-        """Sends a message."""
+        """Send a message."""
         self.send({"id": number, "type": "message", "channel": channel, "text": text} | more)
 
     def end(self) -> str:
-        """Reads until the connection ends; how it ended: "close CODE", "closed" or "reset"."""
+        """Read until the connection ends; return how: "close CODE", "closed" or "reset"."""
         try:
             while True:
                 opcode, data = self.socket.recv_data(control_frame=True)
@@ -68,7 +68,7 @@ class RtmClient:
         return bool(self.get() == {"type": "pong", "reply_to": 987654321})
 
     def close(self) -> None:
-        """Closes the socket at once; websocket-client has none any more after a cut."""
+        """Close the socket at once; after a cut websocket-client has none."""
         if self.socket.sock is not None:
             self.socket.sock.close()
 
@@ -80,7 +80,7 @@ class RtmClient:
 
 
 def connect(workspace: Workspace, *, batch: bool = False) -> RtmClient:
-    """A client that has seen hello and gets events."""
+    """Return a client that has seen hello and gets events."""
     client = RtmClient(workspace, batch=batch)
     assert client.get()["type"] == "hello"
     return client

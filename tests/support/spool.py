@@ -24,13 +24,13 @@ START_MS = 1_700_000_000_000
 
 
 def opened(path: Path, **options: Any) -> Spool:
-    """A spool of 64 MiB that blocks and does not fsync, unless told otherwise."""
+    """Open a spool of 64 MiB that blocks and does not fsync, unless the options say otherwise."""
     settings: dict[str, Any] = {"max_bytes": 64 * MIB, "when_full": "block", "sync": "normal"}
     return Spool.open(path, **(settings | options))
 
 
 def body(number: int, size: int = 300) -> bytes:
-    """A body that says which event it is."""
+    """Return a body that says which event it is."""
     return b'{"n":%d}' % number + b" " * (size - 8)
 
 
@@ -64,7 +64,7 @@ def rows(spool: Spool, after: int = 0) -> Iterator[Row]:
 
 
 def seqs(spool: Spool, after: int = 0) -> list[int]:
-    """The seqs of all that waits; each row must be as `put` made it."""
+    """Return the seqs of all that waits; check that each row is as `put` made it."""
     found = []
     for row in rows(spool, after):
         assert (row.received_ms, row.body.rstrip()) == (START_MS + row.seq, body(row.seq, 0))
@@ -73,7 +73,7 @@ def seqs(spool: Spool, after: int = 0) -> list[int]:
 
 
 def image(path: Path, folder: Path) -> Path:
-    """The files as a crash at this moment would leave them, in another folder."""
+    """Copy the files to another folder, as a crash at this moment would leave them."""
     folder.mkdir()
     for suffix in ("", "-wal"):
         if path.with_name(path.name + suffix).exists():
@@ -96,7 +96,7 @@ def until(condition: Callable[[], bool], seconds: float = 30) -> None:
 
 @contextmanager
 def child(script: str, *args: object, **env: str) -> Iterator[subprocess.Popen[str]]:
-    """A Python process with `tests.support.spool` in reach; killed at the end if it still runs."""
+    """Run a Python process that can import `tests.support.spool`; kill it at the end."""
     process = subprocess.Popen(
         [sys.executable, "-c", script, *map(str, args)],
         cwd=ROOT,
@@ -113,7 +113,7 @@ def child(script: str, *args: object, **env: str) -> Iterator[subprocess.Popen[s
 
 
 def line(process: subprocess.Popen[str]) -> str:
-    """The next line a child prints."""
+    """Return the next line that a child prints."""
     assert process.stdout is not None
     text = process.stdout.readline()
     assert text, "the child ended"
@@ -148,7 +148,7 @@ class Reports(list[tuple[str, dict[str, Any]]]):
 
 
 def made(path: Path, count: int, *, confirmed: int = 0) -> str:
-    """A closed spool of `count` events; its epoch."""
+    """Make a closed spool of `count` events; return its epoch."""
     spool = opened(path)
     put(spool, count)
     spool.confirm(confirmed)
@@ -164,7 +164,7 @@ def scribble(path: Path, offset: int, data: bytes) -> None:
 
 
 def leaves(path: Path, low: int, high: int) -> list[int]:
-    """The numbers of pages that hold events `low` to `high`, found by their bodies."""
+    """Return the numbers of the pages that hold events `low` to `high`, found by their bodies."""
     data = path.read_bytes()
     numbers = range(0, len(data), PAGE)
     marks = [body(seq, 0) for seq in range(low, high + 1)]
@@ -172,7 +172,7 @@ def leaves(path: Path, low: int, high: int) -> list[int]:
 
 
 def goes_on(spool: Spool, old_epoch: str, after: int) -> None:
-    """New events get a new epoch and seqs beyond all that were ever given."""
+    """Check that new events get a new epoch, and seqs beyond all that were ever used."""
     assert spool.epoch != old_epoch
     assert all(row.origin.epoch == old_epoch for row in rows(spool))
     assert all(row.origin[:2] == ("T1", "U1") for row in rows(spool))
@@ -185,7 +185,7 @@ def goes_on(spool: Spool, old_epoch: str, after: int) -> None:
 
 @contextmanager
 def small_disk(folder: Path, size: int) -> Iterator[Path]:
-    """A file system of `size` bytes, mounted in `folder`; skips where that is not allowed."""
+    """Mount a file system of `size` bytes in `folder`; skip the test if that is not allowed."""
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
     try:

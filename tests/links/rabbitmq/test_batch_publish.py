@@ -24,7 +24,7 @@ INT_MAX = 2**31 - 1
 
 
 def private(one: object) -> Any:
-    """The same, for the eye of the type checker without types: pika's stubs are public alone."""
+    """Return the same without types: pika's stubs have public members only."""
     return one
 
 
@@ -47,9 +47,9 @@ class Recorder(Connection):
 
     def take(self) -> tuple[bytes, int, int]:
         """All that was written, how many bytes and how many frames were counted; then anew."""
-        told = b"".join(self.written), self.bytes_sent, self.frames_sent
+        written = b"".join(self.written), self.bytes_sent, self.frames_sent
         self.written, self.bytes_sent, self.frames_sent = [], 0, 0
-        return told
+        return written
 
     def _adapter_connect_stream(self) -> None:
         raise NotImplementedError
@@ -67,7 +67,7 @@ class Recorder(Connection):
 
 
 def opened() -> tuple[Recorder, Channel]:
-    """An open channel whose writes are kept."""
+    """Make an open channel that keeps its writes."""
     connection = Recorder()
     channel = Channel(connection, 7, lambda _channel: None)
     private(channel)._set_state(Channel.OPEN)
@@ -75,7 +75,7 @@ def opened() -> tuple[Recorder, Channel]:
 
 
 def by_pika(events: list[tuple[Route, bytes]], mandatory: bool) -> tuple[bytes, int, int]:
-    """What `basic_publish` writes for them, and counts."""
+    """Return what `basic_publish` writes for them, and counts."""
     connection, channel = opened()
     for name, body in events:
         channel.basic_publish("ex", name.routing_key, body, event_properties(name), mandatory)
@@ -83,7 +83,7 @@ def by_pika(events: list[tuple[Route, bytes]], mandatory: bool) -> tuple[bytes, 
 
 
 def by_us(events: list[tuple[Route, bytes]], mandatory: bool) -> tuple[bytes, int, int]:
-    """What we write for them, and count."""
+    """Return what we write for them, and count."""
     connection, channel = opened()
     fast = BatchPublisher(channel, "ex", mandatory)
     assert fast.is_fast
@@ -133,7 +133,7 @@ def test_what_routes_names_can_be_written(body: bytes) -> None:
 
 
 def test_a_publish_does_nothing_but_write() -> None:
-    """pika counts no tag and keeps no message: what we pass over is the writing alone."""
+    """We bypass only the writing of pika, which counts no tag and keeps no message."""
     connection, channel = opened()
     channel.confirm_delivery(lambda _frame: None)
     connection.take()
@@ -151,7 +151,7 @@ def test_usual_events_take_the_fast_way() -> None:
 
 
 def test_a_write_is_bounded() -> None:
-    """pika keeps what it can't send: a big chunk goes to it in blocks."""
+    """A big chunk goes to pika in blocks: pika keeps what it can't send."""
     connection, channel = opened()
     BatchPublisher(channel, "ex", True).publish([(USUAL, b"b" * 4000)] * 100)
     assert len(connection.written) > 4

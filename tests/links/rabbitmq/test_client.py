@@ -14,7 +14,7 @@ from tests.support.pump import Broker
 
 
 def settings(url: str) -> config.Broker:
-    """Settings with this one node."""
+    """Return settings with this one node."""
     return config.Broker(url=Secret(url), urls=(Secret(url),))
 
 
@@ -39,10 +39,10 @@ def test_a_node_that_is_away_is_a_link_error() -> None:
 def test_a_wrong_password_is_told_and_not_shown(node: RabbitNode) -> None:
     """The reason is `auth`."""
     url = f"amqp://guest:wrong-word@127.0.0.1:{node.port}/%2F"
-    with pytest.raises(LinkError) as told, BrokerClient("tail", settings(url)):
+    with pytest.raises(LinkError) as caught, BrokerClient("tail", settings(url)):
         pytest.fail("the password is wrong")
-    assert told.value.reason == "auth"
-    assert "wrong-word" not in str(told.value)
+    assert caught.value.reason == "auth"
+    assert "wrong-word" not in str(caught.value)
 
 
 def test_what_ended_the_link_is_raised_at_each_later_question(broker_url: str) -> None:

@@ -27,7 +27,7 @@ from tests.support.pump import Broker, wait_until
 
 
 class Listener:
-    """Keeps what the connection tells; `on_ready` runs on its thread."""
+    """Keeps what the connection calls back; `on_ready` runs on its thread."""
 
     def __init__(self, on_ready: Callable[[BrokerConnection], None]) -> None:
         self.on_ready = on_ready
@@ -36,24 +36,24 @@ class Listener:
         self.thread = 0
 
     def ready(self) -> None:
-        """The channel is open."""
+        """Note that the channel is open."""
         self.thread = threading.get_ident()
         self.on_ready(self.rabbit)
 
     def settled(self, tag: int, multiple: bool, ok: bool) -> None:
-        """A confirm."""
+        """Note a confirm."""
         self.got.append((tag, multiple, ok))
 
     def returned(self, properties: Properties) -> None:
-        """A return."""
+        """Note a return."""
         self.got.append(properties)
 
     def delivered(self, delivery: Delivery) -> None:
-        """A message."""
+        """Note a message."""
         self.got.append(delivery)
 
     def blocked(self, is_blocked: bool) -> None:
-        """An alarm, or its end."""
+        """Note an alarm, or its end."""
         self.got.append(is_blocked)
 
 
@@ -62,7 +62,7 @@ def made(
     on_ready: Callable[[BrokerConnection], None] = BrokerConnection.close,
     **options: Any,
 ) -> tuple[BrokerConnection, Listener]:
-    """A connection that has not begun; without `on_ready` it closes as soon as it is ready."""
+    """Make a connection that has not begun; without `on_ready` it closes as soon as it is ready."""
     secrets = tuple(map(Secret, urls))
     listener = Listener(on_ready)
     listener.rabbit = BrokerConnection(
@@ -97,7 +97,7 @@ def running(rabbit: BrokerConnection) -> Iterator[threading.Thread]:
 
 @pytest.fixture
 def peer() -> Iterator[Callable[[bytes], str]]:
-    """A peer that answers each connection with these bytes and ends it; gives its URL."""
+    """Run a peer that answers each connection with these bytes and ends it; yield its URL."""
     servers: list[socket.socket] = []
 
     def serve(server: socket.socket, answer: bytes) -> None:
@@ -121,7 +121,7 @@ def peer() -> Iterator[Callable[[bytes], str]]:
 
 
 def dead_url() -> str:
-    """A node that is not there."""
+    """Return the URL of a node that does not exist."""
     return f"amqp://guest:guest@127.0.0.1:{free_port()}/"
 
 
@@ -164,14 +164,14 @@ def test_a_peer_that_is_no_broker(peer: Callable[[bytes], str], answer: bytes) -
 
 
 def test_a_wrong_password(node: RabbitNode) -> None:
-    """It is told as such, without the password."""
+    """It is reported as such, without the password."""
     error = ended(node.url.replace("guest:guest", "guest:s3cret"))
     assert error.reason == "auth"
     assert "s3cret" not in repr(error)
 
 
 def test_a_vhost_that_is_not_there(node: RabbitNode) -> None:
-    """It is told that the broker refused it."""
+    """The error says that the broker refused it."""
     error = ended(node.url.replace("%2F", "nowhere"))
     assert error.reason == "not_allowed"
     assert "vhost" in error.detail or "virtual host" in error.detail
@@ -186,7 +186,7 @@ def test_a_url_that_pika_cannot_read() -> None:
 
 
 def test_a_host_that_has_no_address() -> None:
-    """A name that can't be resolved is told as unreachable."""
+    """A name that can't be resolved is reported as unreachable."""
     assert ended("amqp://guest:guest@no-such-host.invalid:5672/").reason == "unreachable"
 
 
@@ -194,7 +194,7 @@ def test_a_host_that_has_no_address() -> None:
 
 
 def test_a_close_while_it_connects() -> None:
-    """A peer that takes the connection and says nothing holds nobody up."""
+    """A peer that accepts the connection and sends nothing blocks nothing."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         rabbit, _ = made(f"amqp://guest:guest@127.0.0.1:{server.getsockname()[1]}/")
         with running(rabbit) as thread:
@@ -319,7 +319,7 @@ def test_a_queue_with_another_argument(broker_url: str, broker: Broker) -> None:
 
 
 def test_a_permission_that_is_missing(broker_url: str) -> None:
-    """RabbitMQ keeps "amq." names for itself: refused, and told as a permission."""
+    """RabbitMQ reserves names with "amq.": refused, and reported as a permission."""
     error = ended(
         broker_url,
         on_ready=lambda rabbit: rabbit.declare(
@@ -355,7 +355,7 @@ def test_a_queue_that_is_deleted_cancels_its_consumer(broker_url: str, broker: B
 
 
 def delete_when_consumed(broker: Broker, queue: str) -> None:
-    """As an operator would, when somebody reads it."""
+    """As an operator would do after reading it."""
     declare = broker.channel.queue_declare
     wait_until(lambda: declare(queue, passive=True).method.consumer_count)
     broker.channel.queue_delete(queue)
@@ -374,7 +374,7 @@ def authority() -> trustme.CA:
 def tls(
     authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, str]]:
-    """A node that wants a certificate of each client: its TLS URL, and the files."""
+    """Run a node that wants a certificate of each client; yield its TLS URL, and the files."""
     folder = tmp_path_factory.mktemp("tls")
     files = {name: str(folder / f"{name}.pem") for name in ("ca", "other", "node", "client")}
     authority.cert_pem.write_to_path(files["ca"])

@@ -54,12 +54,12 @@ class SecureNode:
         certificate.private_key_and_cert_chain_pem.write_to_path(str(self.folder / "node.pem"))
 
     def reload(self, certificate: trustme.LeafCert) -> None:
-        """The same, while it runs."""
+        """Return the node, started."""
         self.show(certificate)
         self.node.evaluate("ssl:clear_pem_cache()")
 
     def ours(self, name: str) -> str:
-        """The file of a client's certificate, with this name in it."""
+        """Return the file of a client's certificate with this name in it."""
         file = self.folder / f"{name}.pem"
         file.touch(mode=0o600)
         leaf = self.certificate(name, common_name=name)
@@ -73,7 +73,7 @@ class SecureNode:
 
 @pytest.fixture(scope="module")
 def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureNode]:
-    """The node, which knows a user by the name in its certificate."""
+    """Run a node that knows a user by the name in its certificate."""
     one = SecureNode(tmp_path_factory.mktemp("secure"))
     with one.node:
         one.node.ctl("add_user", USER, "never-used")
@@ -81,8 +81,8 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureNode]:
         yield one
 
 
-def told(error: LinkError) -> str:
-    """The one line, which is one, and holds no password."""
+def error_line(error: LinkError) -> str:
+    """Return the text of an error: one line without the password."""
     assert str(error).isprintable()
     assert "guest:" not in str(error)
     return str(error)
@@ -101,7 +101,7 @@ def test_a_certificate_of_nobody_is_no_login(secure: SecureNode) -> None:
     cert = secure.ours("stranger.example")
     error = ended(secure.url(""), auth="external", ca_file=secure.ca, client_cert=cert)
     assert error.reason == "auth"
-    assert "certificate" in told(error)
+    assert "certificate" in error_line(error)
 
 
 def test_a_password_works_over_tls_without_a_certificate_of_ours(secure: SecureNode) -> None:
@@ -113,23 +113,23 @@ def test_a_host_of_another_name_is_refused(secure: SecureNode) -> None:
     """The certificate is for 127.0.0.1, and localhost is another name."""
     error = ended(secure.url(host="localhost"), ca_file=secure.ca)
     assert error.reason == "tls"
-    assert "localhost" in told(error)
+    assert "localhost" in error_line(error)
 
 
 def test_an_authority_that_nobody_named_is_refused(secure: SecureNode) -> None:
     """Without broker.ca_file the system's authorities count, and the node's is none of them."""
     error = ended(secure.url())
     assert error.reason == "tls"
-    assert "certificate" in told(error)
+    assert "certificate" in error_line(error)
 
 
 def test_an_expired_certificate_is_refused(secure: SecureNode) -> None:
-    """It is tried again, for somebody will renew it; then it works at once."""
+    """It is tried again, because it may be renewed; then it works at once."""
     day = datetime.timedelta(days=1)
     secure.reload(secure.certificate("127.0.0.1", not_before=PAST, not_after=PAST + day))
     error = ended(secure.url(), ca_file=secure.ca)
     assert (error.reason, error.fate.value) == ("tls", "retry")
-    assert "expired" in told(error)
+    assert "expired" in error_line(error)
     secure.reload(secure.certificate("127.0.0.1"))
     made(secure.url(), ca_file=secure.ca)[0].run()
 
@@ -138,7 +138,7 @@ def test_tls_is_never_left_out(secure: SecureNode) -> None:
     """A peer that speaks plain AMQP where TLS was asked for is refused, not taken as it is."""
     error = ended(f"amqps://guest:guest@127.0.0.1:{secure.node.port}/%2F", ca_file=secure.ca)
     assert error.reason in ("tls", "lost", "timeout")
-    told(error)
+    error_line(error)
 
 
 def test_a_pump_that_is_known_by_its_certificate(secure: SecureNode, tmp_path: Path) -> None:

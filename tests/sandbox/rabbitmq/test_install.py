@@ -16,7 +16,7 @@ WRAPPER = '#!/bin/sh\necho "Only root or rabbitmq should run ${SCRIPT}"\n'
 
 
 def program(folder: Path, name: str, text: str) -> Path:
-    """A script on disk."""
+    """Write a script to disk."""
     file = folder / name
     file.write_text(text)
     file.chmod(0o755)
@@ -24,7 +24,7 @@ def program(folder: Path, name: str, text: str) -> Path:
 
 
 def run_install(folder: Path, apt_get: str) -> tuple[int, str]:
-    """Runs the installation with `apt_get` in place of the real one: exit code and what it said."""
+    """Run the installation with `apt_get` instead of the real one; return exit code and output."""
     program(folder, "apt-get", f'#!/bin/sh\necho "$*"\n{apt_get}\n')
     done = subprocess.run(
         ["/bin/sh", "-c", install._INSTALL, "install", folder / "policy", "some-package"],
@@ -37,7 +37,7 @@ def run_install(folder: Path, apt_get: str) -> tuple[int, str]:
 
 
 def test_the_server_found_is_no_wrapper() -> None:
-    """It can be run as anybody, and rabbitmqctl lies beside it."""
+    """Any user can run it, and rabbitmqctl is beside it."""
     server = install.find()
     assert os.access(server, os.X_OK)
     assert os.access(server.with_name("rabbitmqctl"), os.X_OK)
@@ -45,10 +45,10 @@ def test_the_server_found_is_no_wrapper() -> None:
 
 
 def test_nothing_is_installed_when_it_is_there() -> None:
-    """find_or_install then has nothing to tell."""
-    told: list[str] = []
-    assert install.find_or_install(told.append) == install.find()
-    assert told == []
+    """If RabbitMQ is installed, find_or_install logs nothing."""
+    lines: list[str] = []
+    assert install.find_or_install(lines.append) == install.find()
+    assert lines == []
 
 
 def test_ensure_prints_the_place() -> None:

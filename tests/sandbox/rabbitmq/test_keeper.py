@@ -39,7 +39,7 @@ def gone(pid: int, seconds: float = 30) -> bool:
 
 
 def number_in(file: Path) -> int:
-    """The number that a process writes into `file` soon."""
+    """Return the number that a process soon writes into `file`."""
     deadline = time.monotonic() + 30
     while not file.exists() or not file.read_text().endswith("\n"):
         assert time.monotonic() < deadline

@@ -23,7 +23,7 @@ QUEUE = "kept"
 
 
 def put(node: RabbitNode, body: bytes) -> None:
-    """Publishes a persistent message to a durable queue, confirmed."""
+    """Publish a persistent message to a durable queue, with a confirm."""
     with pika.BlockingConnection(pika.URLParameters(node.url)) as connection:
         channel = connection.channel()
         channel.confirm_delivery()
@@ -33,7 +33,7 @@ def put(node: RabbitNode, body: bytes) -> None:
 
 
 def take(node: RabbitNode) -> bytes | None:
-    """The next message of the queue, or None."""
+    """Return the next message of the queue, or None."""
     with pika.BlockingConnection(pika.URLParameters(node.url)) as connection:
         _, _, body = connection.channel().basic_get(QUEUE, auto_ack=True)
         return body
@@ -50,7 +50,7 @@ def wait_until(true: Callable[[], bool], seconds: float = 30) -> bool:
 
 
 def processes_with(word: str) -> list[int]:
-    """Processes (no zombies) that have `word` in their environment."""
+    """Return the processes (no zombies) that have `word` in their environment."""
     found = []
     for entry in Path("/proc").iterdir():
         try:
@@ -62,7 +62,7 @@ def processes_with(word: str) -> list[int]:
 
 
 def listening(pid: int) -> list[tuple[str, int]]:
-    """Where a process listens for TCP, from /proc; other than 127.0.0.1 is told as "elsewhere"."""
+    """Return where a process listens for TCP, from /proc; "elsewhere" if not on 127.0.0.1."""
     files = set()
     for file in Path(f"/proc/{pid}/fd").iterdir():
         # One that is no socket may be closed meanwhile.
@@ -94,7 +94,7 @@ def test_pid_is_the_erlang_machine(node: RabbitNode) -> None:
 
 
 def test_ctl_asks_this_node(node: RabbitNode) -> None:
-    """rabbitmqctl finds it by its own name, cookie and epmd."""
+    """The program `rabbitmqctl` finds it by its own name, cookie and epmd."""
     assert node.ctl("eval", "node().").strip().strip("'") == node.name
     with pytest.raises(ServiceUnreachable, match="rabbitmqctl nonsense"):
         node.ctl("nonsense")
@@ -163,8 +163,8 @@ def test_settings_and_neighbours(node: RabbitNode) -> None:
     """A second node has its own ports and settings; close() leaves no process and no folder."""
     with RabbitNode(config={"vm_memory_high_watermark.absolute": "123MB"}) as other:
         assert len({node.port, other.port}) == 2
-        told = other.evaluate("vm_memory_monitor:get_vm_memory_high_watermark()")
-        assert told == '{absolute,"123MB"}'
+        setting = other.evaluate("vm_memory_monitor:get_vm_memory_high_watermark()")
+        assert setting == '{absolute,"123MB"}'
         folder = other.folder
         assert processes_with(str(folder))
     assert not folder.exists()

@@ -29,12 +29,12 @@ def client(workspace: Workspace) -> WebClient:
 
 
 def texts(answer: Any) -> list[str]:
-    """What the messages of an answer say."""
+    """Return the texts of the messages of an answer."""
     return [one["text"] for one in answer["messages"]]
 
 
 def refusal(client: WebClient, method: str, **arguments: Any) -> Any:
-    """The answer that slack_sdk reports as an error."""
+    """Return the answer that slack_sdk reports as an error."""
     with pytest.raises(SlackApiError) as caught:
         client.api_call(method, params=arguments)
     return caught.value.response
@@ -56,7 +56,7 @@ def test_history_has_the_newest_first_without_channel_and_replies(
 
 
 def test_history_comes_in_pages_that_stand_still(workspace: Workspace, client: WebClient) -> None:
-    """What is said meanwhile moves no page; a newer app gets fifteen at most."""
+    """A later message moves no page; a newer app gets at most fifteen."""
     for n in range(40):
         workspace.say("general", str(n))
     got: list[str] = []
@@ -120,7 +120,7 @@ def test_users_conversations_lists_those_of_the_bot(
 
 
 def test_a_reaction_is_added_once(workspace: Workspace, client: WebClient) -> None:
-    """It stands in the history; what can't be is told."""
+    """It is in the history; an impossible reaction is an error."""
     ts = workspace.say("general", "x")
     arguments: dict[str, Any] = {"channel": GENERAL, "timestamp": ts, "name": "thumbsup"}
     assert client.reactions_add(**arguments)["ok"]

@@ -27,7 +27,7 @@ def workspace() -> Iterator[Workspace]:
 
 
 def how_it_ends(connection: socket.socket) -> str:
-    """Reads raw bytes to the end."""
+    """Read raw bytes to the end."""
     try:
         while connection.recv(1 << 20):
             pass
@@ -86,7 +86,7 @@ def test_an_api_call_can_be_reset(workspace: Workspace) -> None:
 
 
 def test_the_url_can_be_another(workspace: Workspace) -> None:
-    """rtm.connect gives out what it is told to."""
+    """The answer of rtm.connect has the URL of the faults."""
     workspace.faults.connect_url = "ws://127.0.0.1:1/nothing"
     assert web_client(workspace).api_call("rtm.connect")["url"] == "ws://127.0.0.1:1/nothing"
 
@@ -121,7 +121,7 @@ def test_an_error_can_come_instead_of_hello(workspace: Workspace) -> None:
 
 
 def test_goodbye_is_followed_by_a_close(workspace: Workspace) -> None:
-    """Only for the connections that got it: one that came meanwhile stays."""
+    """Only for the connections that got it: a newer one stays."""
     with connect(workspace) as old:
         workspace.goodbye(close_after=0.2)
         assert old.get() == {"type": "goodbye"}

@@ -69,7 +69,7 @@ def test_a_slow_reader_holds_up_the_flood() -> None:
 
 
 def test_a_flood_can_have_a_rate() -> None:
-    """It is never faster than asked; what nobody was there to get is not counted."""
+    """It is never faster than asked; events without a connected client are not counted."""
     with Workspace() as workspace:
         assert workspace.emit_many(messages(10, 100)) == 0
         with connect(workspace):
@@ -132,7 +132,7 @@ def _url(place: dict[str, str]) -> str:
 
 
 def _runs(pid: int) -> bool:
-    """Whether a process exists that is no zombie: nobody may be there to reap an orphan."""
+    """Return whether a process exists that is no zombie: an orphan may have no reaping parent."""
     try:
         with open(f"/proc/{pid}/stat") as stat:
             return stat.read().rpartition(")")[2].split()[0] != "Z"

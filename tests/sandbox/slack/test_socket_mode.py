@@ -25,20 +25,20 @@ MESSAGE = {"type": "message", "channel": "C0GENERAL", "text": "hé", "ts": "1.00
 
 
 def open_socket(workspace: Workspace) -> websocket.WebSocket:
-    """A raw connection of Socket Mode."""
+    """Open a raw connection of Socket Mode."""
     client = WebClient(base_url=workspace.api_url, retry_handlers=[])
     url = client.apps_connections_open(app_token=workspace.app_token)["url"]
     return websocket.create_connection(url, timeout=10)
 
 
 def got(socket: websocket.WebSocket) -> Any:
-    """The next frame."""
+    """Return the next frame."""
     return json.loads(socket.recv())
 
 
 @pytest.fixture
 def workspace() -> Iterator[Workspace]:
-    """A workspace that retries soon."""
+    """Run a workspace that retries soon."""
     with Workspace() as workspace:
         workspace.faults.ack_seconds = 0.05
         workspace.faults.retry_after = (0.0, 0.05, 0.05)
@@ -62,14 +62,14 @@ class Listener:
             self.arrived.notify_all()
 
     def wait(self, count: int) -> None:
-        """Waits until so many came."""
+        """Wait until so many came."""
         with self.arrived:
             assert self.arrived.wait_for(lambda: len(self.got) >= count, 20)
 
 
 @contextmanager
 def connected(kind: Callable[..., Any], workspace: Workspace) -> Iterator[Listener]:
-    """A client of slack_sdk that is connected."""
+    """Return a connected client of slack_sdk."""
     client = kind(
         app_token=workspace.app_token,
         web_client=WebClient(token=workspace.token, base_url=workspace.api_url),
@@ -148,7 +148,7 @@ def test_each_event_goes_to_one_connection(workspace: Workspace) -> None:
 
 
 def test_an_unacknowledged_event_comes_three_times_again(workspace: Workspace) -> None:
-    """Retries tell their number and the reason, keep the event's id, and end."""
+    """Retries have a number and a reason, keep the event's id, and end."""
     socket = open_socket(workspace)
     got(socket)
     assert workspace.wait_live()

@@ -24,21 +24,21 @@ def workspace() -> Iterator[Workspace]:
 
 
 def ask(workspace: Workspace, method: str, **request: Any) -> Any:
-    """A call without slack_sdk, to choose how token and arguments travel."""
+    """Call without slack_sdk, to choose where token and arguments go."""
     call = urllib.request.Request(workspace.api_url + method, **request)  # noqa: S310
     with urllib.request.urlopen(call, timeout=10) as answer:  # noqa: S310
         return json.load(answer)
 
 
 def failure(workspace: Workspace, method: str, **arguments: Any) -> str:
-    """The error code that slack_sdk reports."""
+    """Return the error code that slack_sdk reports."""
     with pytest.raises(SlackApiError) as caught:
         web_client(workspace).api_call(method, data=arguments)
     return str(caught.value.response["error"])
 
 
 def test_auth_test_names_team_and_bot(workspace: Workspace) -> None:
-    """auth.test tells whose token it is."""
+    """The method auth.test answers whose token it is."""
     answer = web_client(workspace).auth_test()
     assert (answer["team_id"], answer["user_id"]) == ("T0SANDBOX", "U0PUMP")
 

@@ -26,7 +26,7 @@ SIZES = (0, 1, 125, 126, 127, 65_535, 65_536)
 
 
 def client_frame(payload: bytes, opcode: int = Opcode.TEXT, fin: int = 1) -> bytes:
-    """A masked frame, made by websocket-client."""
+    """Return a masked frame, made by websocket-client."""
     frame = websocket.ABNF.create_frame(payload, opcode, fin)
     encoded = frame.format()
     assert isinstance(encoded, bytes)

@@ -246,7 +246,7 @@ def contexts(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, 
 
 
 def test_everything_works_over_tls(contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
-    """https and wss; large events while the client sends, so both directions are busy at once."""
+    """Both https and wss; with large events while the client sends: both directions are busy."""
     server, trusting = contexts
     with Workspace(tls=server) as workspace, RtmClient(workspace, trusting) as client:
         assert workspace.api_url.startswith("https://")
