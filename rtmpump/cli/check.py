@@ -148,7 +148,7 @@ def _ask_slack(config: Config) -> dict[str, Any]:
     if config.slack.mode == "socket":
         may = "apps.connections.open: the app-level token may use Socket Mode"
     api.auth_test()
-    connected = api.connect()
+    connected = api.sign_in()
     return {
         "team": connected.team,
         "team_name": connected.team_name,

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 
 
-class Seen:
+class RecentIds:
     """The newest `most` identities. One thread owns it."""
 
     def __init__(self, most: int) -> None:

@@ -14,8 +14,7 @@ from typing import Final, NamedTuple
 
 from rtmpump.daemon.service_status import ServiceStatus
 from rtmpump.links.lifecycle import Lifecycle
-from rtmpump.links.slack.socket_mode import SocketMode
-from rtmpump.links.slack.websocket import RtmSocket
+from rtmpump.links.slack.event_source import EventSource
 from rtmpump.pumps.backfill.pump import Backfill
 from rtmpump.pumps.outbound import sender as sending
 from rtmpump.pumps.terms import Terms
@@ -67,7 +66,7 @@ class Election:
         current: CurrentTerm,
         new_term: Callable[[int | None], Term],
         pumps: Sequence[Terms[Term]],
-        source: RtmSocket | SocketMode,
+        source: EventSource,
         status: ServiceStatus,
     ) -> None:
         self._current = current

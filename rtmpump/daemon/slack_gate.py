@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from rtmpump.errors import NotConnected
-from rtmpump.links.slack.socket_mode import SocketMode
-from rtmpump.links.slack.websocket import RtmSocket
+from rtmpump.links.slack.rtm import RtmSource
 from rtmpump.pumps.lease import ActiveRole
 from rtmpump.pumps.web_api_workers import Answered, WebApiWorkers
 
@@ -18,11 +17,10 @@ _RETRY_SECONDS: Final = 1.0
 class SlackGate:
     """Both methods may be called from any thread."""
 
-    def __init__(
-        self, role: ActiveRole, source: RtmSocket | SocketMode, calls: WebApiWorkers
-    ) -> None:
+    def __init__(self, role: ActiveRole, rtm: RtmSource | None, calls: WebApiWorkers) -> None:
+        """Take the ways to Slack; `rtm` is None in Socket Mode, which takes no commands."""
         self._role = role
-        self._source = source
+        self._rtm = rtm
         self._calls = calls
 
     def send(self, frame: bytes, connection: int) -> None:
@@ -34,7 +32,9 @@ class SlackGate:
         """
         if not self._role.is_held():
             raise NotConnected("slack", "standby", "this pump is not the active one")
-        self._source.send(frame, connection=connection)
+        if self._rtm is None:
+            raise NotConnected("slack", "not_connected", "Socket Mode takes no commands")
+        self._rtm.send(frame, connection=connection)
 
     def submit(self, method: str, arguments: Mapping[str, str], answered: Answered) -> float:
         """Have a method of the Web API called; see `WebApiWorkers.submit`."""

@@ -31,9 +31,10 @@ from rtmpump.daemon.slack_gate import SlackGate
 from rtmpump.http.server import Port
 from rtmpump.links.lifecycle import Lifecycle, Pump
 from rtmpump.links.slack.connection_orders import ConnectionOrders
-from rtmpump.links.slack.socket_mode import SEEN_MOST, SocketMode
+from rtmpump.links.slack.event_source import EventSource
+from rtmpump.links.slack.rtm import RtmSource
+from rtmpump.links.slack.socket_mode import RECENT_IDS, SocketMode
 from rtmpump.links.slack.web_api import SlackApi
-from rtmpump.links.slack.websocket import RtmSocket
 from rtmpump.links.systemd import Notifier
 from rtmpump.metrics import Metrics
 from rtmpump.pumps import reader as reading
@@ -66,7 +67,7 @@ class Parts:
     publisher: Publisher
     directory: Directory
     calls: WebApiWorkers
-    source: RtmSocket | SocketMode
+    source: EventSource
     dialer: Dialer | None
     backfill: Backfill | None
     current: CurrentTerm
@@ -124,28 +125,20 @@ def build(config: Config, notifier: Notifier) -> Parts:
 
 
 def _build_on(base: _Base, port: Port | None) -> Parts:
-    config, spool, metrics, status, api, ids = base
+    config, spool, metrics, status, api, _ = base
     spool_port = SpoolPort.beside(spool)
     publisher = Publisher(config, spool, metrics, Lifecycle(status))
     directory = Directory(api, policy=config.retry, lifecycle=Lifecycle())
     calls = _web_api_workers(config)
-    source, dialer = _event_source(base)
+    source, rtm, dialer = _event_source(base)
     role = ActiveRole()
-    new_term = partial(_new_term, base, SlackGate(role, source, calls), directory)
+    new_term = partial(_new_term, base, SlackGate(role, rtm, calls), directory)
     term = new_term(None)
     backfill = _backfill(base, term, publisher)
     current = CurrentTerm(term, backfill)
     metrics.commands_waiting = current.commands_waiting
-    reader = Reader(
-        config,
-        api,
-        source,
-        spool,
-        metrics,
-        ids=ids,
-        lifecycle=term.reading,
-        listener=PumpsListener(publisher, current, directory, backfill),
-    )
+    listener = PumpsListener(publisher, current, directory, backfill)
+    reader = Reader(config, source, spool, metrics, term.reading, listener)
     parts = Parts(
         config=config,
         metrics=metrics,
@@ -213,16 +206,17 @@ def _new_term(base: _Base, gate: SlackGate, directory: Directory, watermark_ms: 
     return Term(sender, Lifecycle(base.status), Lifecycle(base.status), watermark_ms)
 
 
-def _event_source(base: _Base) -> tuple[RtmSocket | SocketMode, Dialer | None]:
-    """Build the source of events; RTM dials as it reads, Socket Mode beside it."""
-    slack = base.config.slack
+def _event_source(base: _Base) -> tuple[EventSource, RtmSource | None, Dialer | None]:
+    """Build the source of events: RTM, which takes commands too, or Socket Mode with its dialer."""
+    slack, api = base.config.slack, base.api
     if slack.mode == "rtm":
-        return RtmSocket(slack), None
+        rtm = RtmSource(slack, api, base.ids)
+        return rtm, rtm, None
     orders = ConnectionOrders()
-    source = SocketMode(slack, ids=base.ids, orders=orders)
-    source.remember(_newest(base.spool, SEEN_MOST))
-    policy = base.config.retry
-    return source, Dialer(slack, base.api, policy=policy, lifecycle=Lifecycle(), orders=orders)
+    source = SocketMode(slack, api, base.ids, orders)
+    source.remember(_newest(base.spool, RECENT_IDS))
+    dialer = Dialer(slack, api, policy=base.config.retry, lifecycle=Lifecycle(), orders=orders)
+    return source, None, dialer
 
 
 def _newest(spool: Spool, most: int) -> Iterator[bytes]:
@@ -230,7 +224,7 @@ def _newest(spool: Spool, most: int) -> Iterator[bytes]:
     cursor = spool.usage().last_seq - most
     while rows := spool.read(cursor, _READ_AT_ONCE):
         cursor = rows[-1].seq
-        yield from (row.body for row in rows if row.origin.source == SocketMode.source)
+        yield from (row.body for row in rows if row.origin.source == SocketMode.name)
 
 
 def _backfill(base: _Base, term: Term, publisher: Publisher) -> Backfill | None:

@@ -15,7 +15,7 @@ from rtmpump.links.lifecycle import Lifecycle, RetryDetails
 from rtmpump.links.retry import CallBudget, keep_trying
 from rtmpump.links.slack.connection_orders import ConnectionOrders
 from rtmpump.links.slack.web_api import SlackApi
-from rtmpump.links.slack.websocket import RtmSocket
+from rtmpump.links.slack.websocket import SlackConnection
 
 # Slack's pages disagree whether apps.connections.open is of Tier 1 or 3; a refresh of all
 # connections at once must go through, and a storm must not.
@@ -79,18 +79,16 @@ class Dialer:
             self.lifecycle.progress()
         return not self._stop.is_set()
 
-    def _dial(self) -> RtmSocket:
+    def _dial(self) -> SlackConnection:
         self.lifecycle.rest(_DIALLING)
-        connection = RtmSocket(self._slack)
         try:
-            connection.open(self._api.connection_url().reveal())
+            return SlackConnection.open(self._api.connection_url().reveal(), self._slack)
         except LinkError as error:
             if not self._failing:
                 # What failed long ago is no reason to wait longer now.
                 error.held = math.inf
             self._failing = True
             raise
-        return connection
 
     def _failed(self, retry: RetryDetails) -> None:
         self.lifecycle.rest(retry.wait + _DIALLING)

@@ -25,7 +25,7 @@ from rtmpump.config import Config, Secret
 from rtmpump.core import pump_events
 from rtmpump.core.frames import Event, Frame, Reply, parse
 from rtmpump.core.routes import UNKNOWN, clean, ignored
-from rtmpump.core.session import MIGRATION, Ended, MessageIds, Session, State
+from rtmpump.core.session import MIGRATION, Ended, Session, State
 from rtmpump.core.watermark import later
 from rtmpump.errors import (
     LinkError,
@@ -38,9 +38,8 @@ from rtmpump.errors import (
 )
 from rtmpump.links.lifecycle import Lifecycle
 from rtmpump.links.retry import CallBudget, keep_trying
-from rtmpump.links.slack.socket_mode import SocketMode
-from rtmpump.links.slack.web_api import Connected, SlackApi
-from rtmpump.links.slack.websocket import RtmSocket
+from rtmpump.links.slack.event_source import EventSource
+from rtmpump.links.slack.web_api import SignIn
 from rtmpump.metrics import Metrics
 from rtmpump.spool import Appended, Dropped, Spool
 
@@ -85,26 +84,21 @@ class Reader:
     def __init__(
         self,
         config: Config,
-        api: SlackApi,
-        socket: RtmSocket | SocketMode,
+        source: EventSource,
         spool: Spool,
         metrics: Metrics,
-        *,
-        ids: MessageIds,
         lifecycle: Lifecycle,
         listener: ReaderListener,
     ) -> None:
         self._config = config
-        self._api = api
-        self._socket = socket
+        self._source = source
         self._spool = spool
         self._metrics = metrics
-        self._ids = ids
         self.lifecycle = lifecycle
         self._stop = lifecycle.stop
         self._listener = listener
         self._budget = CallBudget(_CONNECT_CALLS, config.retry.max)
-        self._answer = Connected(Secret(""), "", "", "", "")
+        self._signed_in = SignIn(Secret(""), "", "", "", "")
         self._watermark_ms = spool.watermark_ms
         self._ended = Ended("restart", "the pump was not running", at_once=True)
         self._live_since: float | None = None
@@ -120,7 +114,7 @@ class Reader:
     def stop(self) -> None:
         """Close the WebSocket in order and end. From any thread."""
         self._stop.set()
-        self._socket.wake()
+        self._source.wake()
 
     def begin(self, lifecycle: Lifecycle, watermark_ms: int | None) -> None:
         """Be ready for another `run`, with a lifecycle of its own, after others may have read.
@@ -144,7 +138,7 @@ class Reader:
         self._live_since = None
         if not self._stop.is_set():
             self.lifecycle.progress()
-            self._answer = self._api.connect()
+            self._signed_in = self._source.sign_in()
         # A stop during that call: nobody needs the URL any more.
         if not self._stop.is_set():
             self._hold_connection()
@@ -153,25 +147,15 @@ class Reader:
         """Connect and read to the end; LinkError unless that was a stop."""
         self.lifecycle.progress()
         self._begun_ms = _now_ms()
-        self._connection = self._socket.open(self._answer.url.reveal())
+        self._connection = self._source.open(self._signed_in.url.reveal())
         try:
-            ended = self._converse(self._begin())
+            ended = self._converse(self._source.new_session(time.monotonic()))
         finally:
-            self._socket.close()
+            self._source.close()
             self._metrics.link(LINK, False)
         if ended is not None:
             held = 0.0 if self._live_since is None else time.monotonic() - self._live_since
             raise LinkError(LINK, ended.reason, ended.detail, at_once=ended.at_once, held=held)
-
-    def _begin(self) -> Session:
-        slack = self._config.slack
-        return Session(
-            time.monotonic(),
-            hello_timeout=slack.hello_timeout,
-            ping_interval=slack.ping_interval,
-            ping_timeout=slack.ping_timeout,
-            ids=self._ids,
-        )
 
     def _converse(self, session: Session) -> Ended | None:
         """Read until the connection ends (why) or a stop was asked for (None)."""
@@ -189,7 +173,7 @@ class Reader:
         """Take in all that is ready, then do what is due."""
         self.lifecycle.progress()
         try:
-            bodies = self._socket.read(min(wait, _LONGEST_READ))
+            bodies = self._source.read(min(wait, _LONGEST_READ))
         except LinkError as end:
             session.closed(end.reason, end.detail, time.monotonic())
             return
@@ -205,12 +189,12 @@ class Reader:
         if frame is not None:
             # What came before the break is still to be read, and then the read tells the end.
             with suppress(NotConnected, WriteFailed):
-                self._socket.send(frame, connection=self._connection)
+                self._source.ping(frame, connection=self._connection)
 
     def _take_in(self, session: Session, bodies: list[bytes]) -> None:
-        batch = _Batch(self._socket.received_ms, self._config.events.ignore)
+        batch = _Batch(self._source.received_ms, self._config.events.ignore)
         session.heard(time.monotonic())
-        read = self._socket.parse
+        read = self._source.parse
         for body in bodies:
             frame = read(body)
             # Nearly all are plain events, which mean nothing to the session.
@@ -221,7 +205,7 @@ class Reader:
         watermark_ms = self._watermark_after(session, batch)
         if self._store(session, batch.events, watermark_ms):
             self._watermark_ms = watermark_ms
-            self._socket.accepted()
+            self._source.accepted()
         else:
             batch.greeted = False
         self._pass_on(session, batch)
@@ -250,7 +234,7 @@ class Reader:
 
     def _greeting(self, now_ms: int) -> list[bytes]:
         """The pump's own events at a hello."""
-        answer, since = self._answer, self._watermark_ms
+        answer, since = self._signed_in, self._watermark_ms
         events = [
             pump_events.connected(team=answer.team, bot=answer.bot, connection=self._connection)
         ]
@@ -273,7 +257,7 @@ class Reader:
         if batch.greeted:
             self._live_since = time.monotonic()
             self._metrics.link(LINK, True)
-            where = f"team {self._answer.team}, bot {self._answer.bot}"
+            where = f"team {self._signed_in.team}, bot {self._signed_in.bot}"
             self.lifecycle.listener.link_up(LINK, where)
             self._listener.connected(self._connection)
         for reply in batch.replies:
@@ -300,7 +284,7 @@ class Reader:
 
     def _close_in_order(self, session: Session) -> None:
         """Say goodbye, and take in what Slack had sent before it hears of it."""
-        self._socket.say_goodbye()
+        self._source.say_goodbye()
         until = time.monotonic() + _CLOSING
         # Nothing may be stored behind events that were given up: it would hide the gap.
         while (left := until - time.monotonic()) > 0 and not self._gave_up:
@@ -338,14 +322,14 @@ class Reader:
     def _append(
         self, items: list[tuple[int, bytes]], watermark_ms: int | None
     ) -> Appended | SpoolFull | SpoolFailed:
-        team, bot = self._answer.team, self._answer.bot
+        team, bot = self._signed_in.team, self._signed_in.bot
         try:
             return self._spool.append(
                 items,
                 team=team,
                 bot=bot,
                 watermark_ms=watermark_ms,
-                source=self._socket.source,
+                source=self._source.name,
             )
         except (SpoolFull, SpoolFailed) as refused:
             return refused

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rtmpump.core import envelopes
 from rtmpump.core.envelopes import Disconnect, acknowledgement, control, ping_id, read
 from rtmpump.core.frames import Event, Hello, Pong, ping
-from rtmpump.core.recent_ids import Seen
+from rtmpump.core.recent_ids import RecentIds
 from rtmpump.core.routes import route
 
 EVENT = b'{"type":"message","subtype":"x","channel":"C1","ts":"1.000001"}'
@@ -117,7 +117,7 @@ def test_only_rows_of_socket_mode_are_opened() -> None:
 
 def test_seen_is_bounded() -> None:
     """The oldest are forgotten first, and what comes again counts as new."""
-    seen = Seen(3)
+    seen = RecentIds(3)
     seen.add(["a", "b", "c"])
     seen.add(["a", "d"])
     assert [name in seen for name in "abcd"] == [True, False, True, True]

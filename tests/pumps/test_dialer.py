@@ -27,7 +27,7 @@ from rtmpump.errors import TokenRefused
 from rtmpump.links.lifecycle import Lifecycle
 from rtmpump.links.slack.connection_orders import ConnectionOrders
 from rtmpump.links.slack.web_api import SlackApi
-from rtmpump.links.slack.websocket import RtmSocket
+from rtmpump.links.slack.websocket import SlackConnection
 from rtmpump.pumps.dialer import Dialer
 from rtmpump.sandbox.slack.faults import ApiFault, Hang, HttpAnswer, Reset
 from rtmpump.sandbox.slack.workspace import Workspace
@@ -51,7 +51,7 @@ class Dialing:
         )
         self.orders = ConnectionOrders()
         self.orders.open()
-        self._taken: list[RtmSocket] = []
+        self._taken: list[SlackConnection] = []
         self.dialer = Dialer(
             slack,
             SlackApi(slack),
@@ -68,7 +68,7 @@ class Dialing:
         self.orders.order(count)
 
     @property
-    def delivered(self) -> list[RtmSocket]:
+    def delivered(self) -> list[SlackConnection]:
         """What was handed over so far."""
         self._taken += self.orders.take()
         return self._taken

@@ -9,21 +9,22 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from rtmpump import config
 from rtmpump.config import Config, Secret, SpoolConfig
 from rtmpump.core.frames import Reply, parse
-from rtmpump.core.session import MessageIds
+from rtmpump.core.session import MessageIds, Session
 from rtmpump.errors import LinkError, RtmpumpError
 from rtmpump.links.lifecycle import Lifecycle, RetryDetails
-from rtmpump.links.slack.web_api import Connected, SlackApi
-from rtmpump.links.slack.websocket import RtmSocket
+from rtmpump.links.slack.event_source import EventSource, new_session
+from rtmpump.links.slack.web_api import SignIn
 from rtmpump.metrics import Metrics
 from rtmpump.pumps.reader import Reader
 from rtmpump.sandbox.slack.workspace import Workspace
 from rtmpump.spool import Appended, Row, Spool
 from tests.support.links import LinkLog
+from tests.support.rtm import rtm_source
 
 SECONDS = 60.0
 HELLO = b'{"type":"hello"}'
@@ -110,7 +111,7 @@ class Refusing:
 
 
 class Scripted:
-    """API and WebSocket of a peer that does what no workspace would: each connection is a list.
+    """A source of events that does what no workspace would: each connection is a list.
 
     An entry is what one read gives, or an error that it raises.
     """
@@ -119,18 +120,23 @@ class Scripted:
         self.connections = deque(connections)
         self.opened = 0
         self.accepts = 0
+        self.slack = config.Slack()
         self._reads: deque[Any] = deque()
 
-    source = ""
+    name = ""
     parse = staticmethod(parse)
+
+    def new_session(self, now: float) -> Session:
+        """As any source makes it."""
+        return new_session(now, self.slack, MessageIds())
 
     def accepted(self) -> None:
         """Count what is safe."""
         self.accepts += 1
 
-    def connect(self) -> Connected:
+    def sign_in(self) -> SignIn:
         """Answer rtm.connect."""
-        return Connected(Secret("ws://127.0.0.1/"), "T1", "U1", "team", "bot")
+        return SignIn(Secret("ws://127.0.0.1/"), "T1", "U1", "team", "bot")
 
     def open(self, url: str) -> int:
         """Begin the next connection of the script."""
@@ -154,7 +160,7 @@ class Scripted:
         """Each read is of just now."""
         return time.time_ns() // 1_000_000
 
-    def send(self, frame: bytes, *, connection: int) -> None:
+    def ping(self, frame: bytes, *, connection: int) -> None:
         """Take a ping and never answer."""
 
     def wake(self) -> None:
@@ -166,7 +172,7 @@ class Scripted:
 class Reading:
     """A reader that runs."""
 
-    def __init__(self, settings: Config, spool: Any, api: Any, socket: Any) -> None:
+    def __init__(self, settings: Config, spool: Any, source: EventSource) -> None:
         self.told = Told()
         self.metrics = Metrics()
         self.ups: list[str] = []
@@ -176,13 +182,11 @@ class Reading:
         self.stop_flag = threading.Event()
         self.reader = Reader(
             settings,
-            cast("SlackApi", api),
-            cast("RtmSocket", socket),
+            source,
             spool,
             self.metrics,
-            ids=MessageIds(),
-            lifecycle=Lifecycle(LinkLog(self.ups, self.downs), self.stop_flag),
-            listener=self.told,
+            Lifecycle(LinkLog(self.ups, self.downs), self.stop_flag),
+            self.told,
         )
         self.thread = threading.Thread(target=self._run, name="reader under test")
 
@@ -224,9 +228,9 @@ def reading(
     settings: Config, spool: Any, workspace: Workspace | None = None, script: Any = None
 ) -> Iterator[Reading]:
     """Starts a reader; it has ended afterwards, and without an error that the test did not take."""
-    api = script or SlackApi(settings.slack)
-    socket = script or RtmSocket(settings.slack)
-    running = Reading(settings, spool, api, socket)
+    if script is not None:
+        script.slack = settings.slack
+    running = Reading(settings, spool, script or rtm_source(settings.slack))
     running.thread.start()
     try:
         yield running

@@ -9,8 +9,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from rtmpump.config import Slack
+from rtmpump.core.session import MessageIds
 from rtmpump.errors import LinkError
-from rtmpump.links.slack.websocket import RtmSocket
+from rtmpump.links.slack.rtm import RtmSource
+from rtmpump.links.slack.web_api import SlackApi
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.support.sandbox_clients import web_client
 
@@ -18,12 +21,17 @@ SECONDS = 30.0
 MIB = 1 << 20
 
 
+def rtm_source(slack: Slack) -> RtmSource:
+    """RTM with these settings, not open."""
+    return RtmSource(slack, SlackApi(slack), MessageIds())
+
+
 def url_of(workspace: Workspace, tls: ssl.SSLContext | None = None) -> str:
     """A fresh URL."""
     return str(web_client(workspace, tls).api_call("rtm.connect")["url"])
 
 
-def collect(rtm: RtmSocket, count: int) -> list[bytes]:
+def collect(rtm: RtmSource, count: int) -> list[bytes]:
     """Reads until `count` messages have come; what is there after a deadline."""
     got: list[bytes] = []
     deadline = time.monotonic() + SECONDS
@@ -32,7 +40,7 @@ def collect(rtm: RtmSocket, count: int) -> list[bytes]:
     return got
 
 
-def live(rtm: RtmSocket, workspace: Workspace, tls: ssl.SSLContext | None = None) -> int:
+def live(rtm: RtmSource, workspace: Workspace, tls: ssl.SSLContext | None = None) -> int:
     """Connects and reads hello; returns the number of the connection."""
     before = workspace.connections
     number = rtm.open(url_of(workspace, tls))
@@ -42,7 +50,7 @@ def live(rtm: RtmSocket, workspace: Workspace, tls: ssl.SSLContext | None = None
     return number
 
 
-def the_end(rtm: RtmSocket) -> tuple[list[bytes], LinkError]:
+def the_end(rtm: RtmSource) -> tuple[list[bytes], LinkError]:
     """Reads to the end: what came before it, and the error."""
     got: list[bytes] = []
     deadline = time.monotonic() + SECONDS
@@ -83,7 +91,7 @@ def say(number: int, who: str = "a", text: str = "x") -> bytes:
 
 
 def send_many(
-    rtm: RtmSocket, connection: int, count: int, size: int = 1, written: list[int] | None = None
+    rtm: RtmSource, connection: int, count: int, size: int = 1, written: list[int] | None = None
 ) -> None:
     """Writes numbered frames with texts of `size`; notes those that were written."""
     for number in range(count):

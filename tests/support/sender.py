@@ -14,8 +14,8 @@ from rtmpump.core.outbound.api_calls import CallAnswer
 from rtmpump.core.session import MessageIds
 from rtmpump.errors import LinkError
 from rtmpump.links.lifecycle import Lifecycle, RetryDetails
+from rtmpump.links.slack.rtm import RtmSource
 from rtmpump.links.slack.web_api import SlackApi
-from rtmpump.links.slack.websocket import RtmSocket
 from rtmpump.metrics import Metrics
 from rtmpump.pumps.directory import Directory
 from rtmpump.pumps.outbound.sender import Close, LinkDown, LinkUp, Sender
@@ -30,12 +30,13 @@ class SenderRig:
 
     def __init__(self, workspace: Workspace, broker_url: str, **outbound: Any) -> None:
         self.config = _config(workspace, broker_url, {"rate": 1_000.0, "burst": 100} | outbound)
-        self.socket = RtmSocket(self.config.slack)
+        self._api = SlackApi(self.config.slack)
+        ids = MessageIds()
+        self.socket = RtmSource(self.config.slack, self._api, ids)
         self.stop = threading.Event()
         self._ups: list[str] = []
         self._downs: list[RetryDetails] = []
         self._errors: list[BaseException] = []
-        self._api = SlackApi(self.config.slack)
         self._directory = Directory(
             self._api, policy=self.config.retry, lifecycle=Lifecycle(stop=self.stop)
         )
@@ -46,7 +47,7 @@ class SenderRig:
             self.metrics,
             self,
             self._directory,
-            MessageIds(),
+            ids,
             Lifecycle(LinkLog(self._ups, self._downs), self.stop),
         )
         workers = [worker.run for worker in self.calls.workers]
@@ -105,7 +106,7 @@ class SenderRig:
         """Read as the reader does, with neither pings nor a spool."""
         while not self.stop.is_set():
             try:
-                number = self.socket.open(self._api.connect().url.reveal())
+                number = self.socket.open(self.socket.sign_in().url.reveal())
                 while not self.stop.is_set():
                     for body in self.socket.read(0.1):
                         self._pass_on(parse(body), number)

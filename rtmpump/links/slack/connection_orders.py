@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 
 from rtmpump.links.slack.waker import Waker
-from rtmpump.links.slack.websocket import RtmSocket
+from rtmpump.links.slack.websocket import SlackConnection
 
 
 class ConnectionOrders:
@@ -23,7 +23,7 @@ class ConnectionOrders:
         self._changed = threading.Condition()
         self._is_open = False
         self._ordered = 0
-        self._delivered: list[RtmSocket] = []
+        self._delivered: list[SlackConnection] = []
 
     @property
     def ordered(self) -> int:
@@ -53,7 +53,7 @@ class ConnectionOrders:
                 self._ordered += max(0, count)
                 self._changed.notify_all()
 
-    def take(self) -> list[RtmSocket]:
+    def take(self) -> list[SlackConnection]:
         """Take all that was delivered."""
         with self._changed:
             delivered, self._delivered = self._delivered, []
@@ -71,7 +71,7 @@ class ConnectionOrders:
         with self._changed:
             self._changed.notify_all()
 
-    def deliver(self, connection: RtmSocket) -> None:
+    def deliver(self, connection: SlackConnection) -> None:
         """Hand over the connection of one order."""
         with self._changed:
             self._ordered = max(0, self._ordered - 1)

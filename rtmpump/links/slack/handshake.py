@@ -27,7 +27,7 @@ _ANY_HOST, _NO_HOST = ["*"], ["-.invalid"]
 
 
 def connect(url: str, slack: Slack) -> websocket.WebSocket:
-    """Connect with the proxy and the authorities of the settings; see `RtmSocket.open`.
+    """Connect with the proxy and the authorities of the settings; see `SlackConnection.open`.
 
     Raises:
         LinkError: with the reasons told there.

@@ -30,13 +30,15 @@ from rtmpump.config import Slack
 from rtmpump.core import envelopes
 from rtmpump.core.envelopes import Disconnect, Envelope
 from rtmpump.core.frames import Goodbye, Hello, Pong
-from rtmpump.core.recent_ids import Seen
+from rtmpump.core.recent_ids import RecentIds
 from rtmpump.core.session import MessageIds, Session, State
 from rtmpump.errors import LinkError, NotConnected, TokenRefused, WriteFailed
 from rtmpump.links.slack.connection_orders import ConnectionOrders
-from rtmpump.links.slack.websocket import RtmSocket
+from rtmpump.links.slack.event_source import new_session
+from rtmpump.links.slack.web_api import SignIn, SlackApi
+from rtmpump.links.slack.websocket import SlackConnection
 
-SEEN_MOST: Final = 32_768
+RECENT_IDS: Final = 32_768
 """Slack's last retry comes some six minutes after the first try: that is 90 events a second."""
 
 _LINK: Final = "slack"
@@ -56,18 +58,28 @@ _log = log.get("socket_mode")
 
 
 class SocketMode:
-    """All WebSockets of Socket Mode as one source of frames; `orders` brings the further ones."""
+    """The EventSource of Socket Mode; `orders` brings the connections after the first.
 
-    source = envelopes.SOURCE
+    `recent_ids`: how many accepted events are remembered, so that a repeat is known again.
+    """
+
+    name = envelopes.SOURCE
     parse = staticmethod(envelopes.parse_frame)
 
     def __init__(
-        self, slack: Slack, *, ids: MessageIds, orders: ConnectionOrders, seen_most: int = SEEN_MOST
+        self,
+        slack: Slack,
+        api: SlackApi,
+        ids: MessageIds,
+        orders: ConnectionOrders,
+        *,
+        recent_ids: int = RECENT_IDS,
     ) -> None:
         self._slack = slack
+        self._api = api
         self._ids = ids
         self._orders = orders
-        self._seen = Seen(seen_most)
+        self._recent = RecentIds(recent_ids)
         self._members: list[_Member] = []
         self._unacknowledged: list[tuple[_Member, Envelope]] = []
         self._fresh: dict[str, None] = {}
@@ -87,16 +99,24 @@ class SocketMode:
     def remember(self, frames: Iterable[bytes]) -> None:
         """Take these for accepted: they are what the spool still holds after a restart."""
         opened = map(envelopes.read, frames)
-        self._seen.add(one.identity for one in opened if one is not None)
+        self._recent.add(one.identity for one in opened if one is not None)
+
+    def sign_in(self) -> SignIn:
+        """Call auth.test and apps.connections.open; see `EventSource.sign_in`."""
+        return self._api.sign_in()
+
+    def new_session(self, now: float) -> Session:
+        """See `EventSource.new_session`."""
+        return new_session(now, self._slack, self._ids)
 
     def open(self, url: str) -> int:
         """Connect to a URL of apps.connections.open, and order the other connections.
 
-        Raises LinkError as `RtmSocket.open` does.
+        Raises:
+            LinkError: see `SlackConnection.open`.
         """
         self.close()
-        first = RtmSocket(self._slack)
-        first.open(url)
+        first = SlackConnection.open(url, self._slack)
         self._number += 1
         self._greeted, self._ended, self._not_before = False, None, 0.0
         self._ping = None
@@ -105,7 +125,7 @@ class SocketMode:
         return self._number
 
     def read(self, wait: float) -> list[bytes]:
-        """Give the frames that are ready, without the repeats; see `RtmSocket.read`.
+        """Give the frames that are ready, without the repeats; see `EventSource.read`.
 
         What was given before and not `accepted` is forgotten, so that Slack sends it again.
 
@@ -116,7 +136,7 @@ class SocketMode:
         self._unacknowledged, self._fresh = [], {}
         self._take_arrivals()
         bodies = self._gather()
-        if not (bodies or any(member.socket.left for member in self._members)):
+        if not (bodies or any(member.connection.left for member in self._members)):
             self._poll(min(wait, self._next_duty()))
             self._take_arrivals()
             bodies = self._gather()
@@ -128,15 +148,16 @@ class SocketMode:
 
     def accepted(self) -> None:
         """What the last `read` gave is in the spool: remember it, and tell Slack."""
-        self._seen.add(self._fresh)
+        self._recent.add(self._fresh)
         for member, envelope in self._unacknowledged:
             self._acknowledge(member, envelope)
         self._unacknowledged, self._fresh = [], {}
 
-    def send(self, frame: bytes, *, connection: int) -> None:
-        """Write a ping of the reader's (`frames.ping`) on every connection, for it sends no other.
+    def ping(self, frame: bytes, *, connection: int) -> None:
+        """Write a ping on every connection; `read` gives the answer of all as RTM's pong.
 
-        `read` gives the answer of all as RTM's pong. Raises NotConnected where all that is over.
+        Raises:
+            NotConnected: all connections of that number are over.
         """
         if connection != self._number or not self._members:
             raise NotConnected(_LINK, "not_connected", f"connection {connection} is over")
@@ -144,14 +165,14 @@ class SocketMode:
         for member in self._members:
             if member.session.state is State.LIVE or member.is_leaving:
                 with suppress(NotConnected, WriteFailed):
-                    member.socket.ping(frame)
+                    member.connection.ping(frame)
                     ping.unanswered.add(member)
 
     def say_goodbye(self) -> None:
         """Begin the end of every connection; `read` goes on until Slack's answers. Any thread."""
         self._orders.close()
         for member in list(self._members):
-            member.socket.say_goodbye()
+            member.connection.say_goodbye()
 
     def wake(self) -> None:
         """Make a `read` that waits return soon. From any thread."""
@@ -161,7 +182,7 @@ class SocketMode:
         """End and free all connections; those that were ordered are closed when they arrive."""
         self._orders.close()
         members, self._members = self._members, []
-        for one in (*self._orders.take(), *(member.socket for member in members)):
+        for one in (*self._orders.take(), *(member.connection for member in members)):
             one.close()
 
     # The connections that come.
@@ -173,17 +194,10 @@ class SocketMode:
             else:
                 arrival.close()
 
-    def _admit(self, connection: RtmSocket) -> None:
-        slack, now = self._slack, time.monotonic()
+    def _admit(self, connection: SlackConnection) -> None:
+        now = time.monotonic()
         self._made += 1
-        session = Session(
-            now,
-            hello_timeout=slack.hello_timeout,
-            ping_interval=slack.ping_interval,
-            ping_timeout=slack.ping_timeout,
-            ids=self._ids,
-            leave_after=_LEAVE_AFTER,
-        )
+        session = new_session(now, self._slack, self._ids, leave_after=_LEAVE_AFTER)
         self._members.append(_Member(self._made, connection, session))
 
     def _staying(self) -> list[_Member]:
@@ -206,12 +220,12 @@ class SocketMode:
             if member.session.ended is not None:
                 continue
             try:
-                frames = member.socket.read(0)
+                frames = member.connection.read(0)
             except LinkError as end:
                 member.session.closed(end.reason, end.detail, now)
                 continue
-            received = min(received, member.socket.received_ms)
-            if member.socket.heard:
+            received = min(received, member.connection.received_ms)
+            if member.connection.heard:
                 member.session.heard(now)
             for frame in frames:
                 self._take(member, frame, bodies)
@@ -223,7 +237,7 @@ class SocketMode:
         envelope = envelopes.read(frame)
         if envelope is None:
             self._take_control(member, frame, bodies)
-        elif envelope.identity in self._seen:
+        elif envelope.identity in self._recent:
             self._acknowledge(member, envelope)
             _log.debug("event.repeated", envelope=envelope.id[:80])
         else:
@@ -248,7 +262,7 @@ class SocketMode:
         """Take in the answers to pings of the reader's and of our own; each is a sign of life."""
         bodies: list[bytes] = []
         ping = self._ping
-        for payload in member.socket.pongs:
+        for payload in member.connection.pongs:
             id = envelopes.ping_id(payload)
             if id is not None:
                 member.session.received(Pong(id), now)
@@ -287,12 +301,11 @@ class SocketMode:
     def _acknowledge(self, member: _Member, envelope: Envelope) -> None:
         answer = self._slack.slash_answer if envelope.kind == "slash_commands" else ""
         frame = envelopes.acknowledgement(envelope.id, answer if envelope.takes_answer else "")
-        number = member.socket.current
-        if number is None:
+        if not member.connection.is_writable:
             return
         # A connection that breaks here is found out by the next read, and Slack sends it again.
         with suppress(NotConnected, WriteFailed):
-            member.socket.send(frame, connection=number)
+            member.connection.send(frame)
 
     # What is due.
 
@@ -314,14 +327,14 @@ class SocketMode:
         ping = member.due(now)
         if ping is not None:
             with suppress(NotConnected, WriteFailed):
-                member.socket.ping(ping)
+                member.connection.ping(ping)
         ended = member.session.ended
         if ended is None:
             return
         reason, held = member.why or ended.reason, now - member.since
         self._ended = LinkError(_LINK, reason, ended.detail, at_once=ended.at_once, held=held)
         self._members.remove(member)
-        member.socket.close()
+        member.connection.close()
         if self._members:
             if self._ping is not None:
                 self._ping.unanswered.discard(member)
@@ -332,9 +345,7 @@ class SocketMode:
         poll, waker = select.poll(), self._orders.waker
         poll.register(waker, select.POLLIN)
         for member in self._members:
-            interest = member.socket.interest
-            if interest is not None:
-                poll.register(*interest)
+            poll.register(*member.connection.interest)
         ready = poll.poll(math.ceil(min(max(wait, 0.0), _LONGEST_POLL) * 1000))
         if any(fd == waker.fileno() for fd, _ in ready):
             waker.clear()
@@ -352,9 +363,9 @@ class _Ping:
 class _Member:
     """One connection, from the upgrade to its end."""
 
-    def __init__(self, number: int, socket: RtmSocket, session: Session) -> None:
+    def __init__(self, number: int, connection: SlackConnection, session: Session) -> None:
         self.number = number
-        self.socket = socket
+        self.connection = connection
         self.session = session
         self.since = time.monotonic()
         self.why = ""
@@ -380,4 +391,4 @@ class _Member:
     def retire(self, now: float) -> None:
         """Begin to close it in order."""
         self._over_at = now + _CLOSING
-        self.socket.say_goodbye()
+        self.connection.say_goodbye()

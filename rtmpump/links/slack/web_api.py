@@ -150,7 +150,7 @@ class ChannelsRefused(LinkError):
     fate = Fate.REJECTED
 
 
-class Connected(NamedTuple):
+class SignIn(NamedTuple):
     """A single-use `url` of a WebSocket (of rtm.connect: 30 s), ids and names."""
 
     url: Secret
@@ -189,12 +189,12 @@ class SlackApi:
         self._api = urlsplit(slack.api_url)
         self._unfinished: dict[str, _Listing] = {}
 
-    def connect(self) -> Connected:
+    def sign_in(self) -> SignIn:
         """Ask for a WebSocket URL by rtm.connect; in Socket Mode by apps.connections.open.
 
         Raises TokenRefused where no try can ever help.
         """
-        return self._connect_socket_mode() if self._slack.mode == "socket" else self._connect_rtm()
+        return self._sign_in_socket_mode() if self._slack.mode == "socket" else self._sign_in_rtm()
 
     def connection_url(self) -> Secret:
         """Ask for the URL of one more connection of Socket Mode."""
@@ -203,15 +203,15 @@ class SlackApi:
         self._check_url(url, method)
         return Secret(str(url))
 
-    def _connect_socket_mode(self) -> Connected:
+    def _sign_in_socket_mode(self) -> SignIn:
         """Ask who the bot is, for apps.connections.open tells nothing but a URL."""
         who = self.auth_test()
         ids = _text(who, "team_id"), _text(who, "user_id")
         if not all(ids):
             raise LinkError("slack", "bad_answer", "auth.test told no team or user id")
-        return Connected(self.connection_url(), *ids, _text(who, "team"), _text(who, "user"))
+        return SignIn(self.connection_url(), *ids, _text(who, "team"), _text(who, "user"))
 
-    def _connect_rtm(self) -> Connected:
+    def _sign_in_rtm(self) -> SignIn:
         arguments = {"batch_presence_aware": "1"} if self._slack.batch_presence_aware else {}
         answer = self._call("rtm.connect", arguments)
         team, bot = _member(answer, "team"), _member(answer, "self")
@@ -220,7 +220,7 @@ class SlackApi:
         if not (_text(team, "id") and _text(bot, "id")):
             raise LinkError("slack", "bad_answer", "rtm.connect told no team or user id")
         names = _text(team, "name"), _text(bot, "name")
-        return Connected(Secret(str(url)), _text(team, "id"), _text(bot, "id"), *names)
+        return SignIn(Secret(str(url)), _text(team, "id"), _text(bot, "id"), *names)
 
     def auth_test(self) -> dict[str, Any]:
         """Return what auth.test says of the token; raises TokenRefused."""
@@ -232,7 +232,7 @@ class SlackApi:
         Private ones are left out where the token has no scope for them. After `ratelimited` the
         next call goes on with the page that was refused, else a long list would never end. A set
         `stop` ends it between two pages, with a LinkError. Raises ChannelsRefused where no try can
-        help, and never TokenRefused: `connect` finds out about the token.
+        help, and never TokenRefused: `sign_in` finds out about the token.
         """
         with _as_refused_list():
             try:

@@ -1,12 +1,11 @@
-"""The WebSocket of Slack RTM: one reader, writers of any thread, and every end has its reason.
+"""One WebSocket to Slack: one reader, writers of any thread, and every end has its reason.
 
 Its laws:
-- One `read` at a time; `send`, `say_goodbye`, `wake` and `close` may be called from any thread.
-- A connection has a number, and who writes names it: a frame made for the old connection never
-  goes out on the new one.
-- `read` gives every frame that arrived before it tells the end.
-- Frames are bytes here; what they mean is `core.frames`' affair.
-- What goes wrong with websocket-client is translated here; how to connect is `rtm_connect`'s.
+- One `read` at a time; `send`, `ping`, `say_goodbye` and `close` may be called from any thread, and
+  `wake` too, but not during `close`.
+- `read` gives every frame that arrived before it raises the end.
+- Frames are bytes here; `core.frames` and `core.envelopes` know what they mean.
+- What goes wrong with websocket-client is translated here; `handshake` connects.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ import websocket
 from websocket import ABNF
 
 from rtmpump.config import Slack
-from rtmpump.core.frames import parse
 from rtmpump.errors import LinkError, NotConnected, WriteFailed
 from rtmpump.links.slack.handshake import connect
 from rtmpump.links.slack.socket_io import Ending, UnwritableError, Wire, story
@@ -34,45 +32,63 @@ _DATA = (ABNF.OPCODE_TEXT, ABNF.OPCODE_BINARY)
 _NO_STATUS = 1005
 
 
-class RtmSocket:
-    """The one WebSocket of the process; connections follow each other, numbered 1, 2, 3 …
+class SlackConnection:
+    """One WebSocket to Slack, from its upgrade to its end."""
 
-    A connection that has ended keeps its socket until `close` or the next `open`.
-    """
+    def __init__(self, client: websocket.WebSocket) -> None:
+        """Take over a client that has connected; raises OSError."""
+        if client.sock is None:
+            raise _not_connected("the connection is gone")
+        self._client = client
+        self._wire = Wire(client.sock)
+        client.sock = cast("Any", self._wire)
+        self._reading = threading.Lock()
+        self._opened = time.monotonic()
+        self._ending: Ending | None = None
+        self._half = 0
+        # Whether websocket-client holds nothing of a message that is not whole.
+        self._between = True
+        self.pongs: list[bytes] = []
+        """The payloads of the WebSocket pongs that the last `read` met."""
 
-    source = ""
-    parse = staticmethod(parse)
-
-    def __init__(self, slack: Slack) -> None:
-        self._slack = slack
-        self._guard = threading.Lock()
-        self._link: _Link | None = None
-        self._number = 0
-
-    @property
-    def current(self) -> int | None:
-        """The number of the connection that takes frames now."""
-        link = self._link
-        return link.number if link is not None and link.wire.writable else None
-
-    def open(self, url: str) -> int:
-        """Connect to a URL of `rtm.connect`; return the number of the connection.
-
-        What was open is closed first. Each step (TCP, proxy, TLS, upgrade) has 10 s.
+    @classmethod
+    def open(cls, url: str, slack: Slack) -> SlackConnection:
+        """Connect to a URL of Slack. Each step (TCP, proxy, TLS, upgrade) has 10 s.
 
         Raises:
             LinkError: `expired_url` (HTTP 4xx; `at_once`), `ratelimited` (429), `handshake` (any
                 other answer), `unreachable`, `proxy`, `tls`, `timeout`, `reset` or `bad_url`.
         """
-        self.close()
-        client = connect(url, self._slack)
+        client = connect(url, slack)
         try:
-            link = _Link(self._number + 1, client)
+            return cls(client)
         except OSError as error:  # no file descriptor is left, or the peer has gone already
             raise LinkError(_LINK, "reset", story(error)) from error
-        with self._guard:
-            self._number, self._link = link.number, link
-        return link.number
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether it takes frames."""
+        return self._wire.writable
+
+    @property
+    def heard(self) -> bool:
+        """Whether the last `read` took anything at all from the peer."""
+        return self._wire.got
+
+    @property
+    def left(self) -> bool:
+        """Whether the next `read` has bytes that arrived for the one before."""
+        return self._wire.left
+
+    @property
+    def interest(self) -> tuple[int, int]:
+        """The file descriptor and events to poll for before the next `read(0)`."""
+        return self._wire.interest
+
+    @property
+    def received_ms(self) -> int:
+        """When what the last `read` gave was taken from the socket (milliseconds since 1970)."""
+        return self._wire.received_ms
 
     def read(self, wait: float) -> list[bytes]:
         """Give the payloads of the text and binary messages that are ready, in order.
@@ -83,145 +99,70 @@ class RtmSocket:
 
         Raises:
             LinkError: the end, `at_once`, after all that came before it: `closed`, `eof`, `reset`
-                (over TLS, CPython 3.11 tells it as `eof`), `protocol` (RFC 6455 or TLS was broken),
-                `too_large` (a message over 16 MiB, or whose header says so).
-            NotConnected: nothing is open.
+                (over TLS, CPython 3.11 reports it as `eof`), `protocol` (RFC 6455 or TLS was
+                broken), `too_large` (a message over 16 MiB, or whose header says so).
         """
-        link = self._link
-        if link is None:
-            raise _not_connected("nothing is open")
-        return link.read(wait)
-
-    def accepted(self) -> None:
-        """What the last `read` gave is safe; RTM has no way to tell Slack."""
-
-    def ping(self, payload: bytes) -> None:
-        """Write a WebSocket ping; `pongs` will tell the answer. Raises as `send` does."""
-        link = self._link
-        if link is None:
-            raise _not_connected("nothing is open")
-        link.send(payload, ABNF.OPCODE_PING)
-
-    @property
-    def pongs(self) -> list[bytes]:
-        """The payloads of the WebSocket pongs that the last `read` met."""
-        link = self._link
-        return [] if link is None else link.pongs
-
-    @property
-    def heard(self) -> bool:
-        """Whether the last `read` took anything at all from the peer."""
-        link = self._link
-        return link is not None and link.wire.got
-
-    @property
-    def left(self) -> bool:
-        """Whether the next `read` has bytes that arrived for the one before."""
-        link = self._link
-        return link is not None and link.wire.left
-
-    @property
-    def interest(self) -> tuple[int, int] | None:
-        """The file descriptor and events to poll for before the next `read(0)`."""
-        link = self._link
-        return None if link is None else link.wire.interest
-
-    @property
-    def received_ms(self) -> int:
-        """When what the last `read` gave was taken from the socket (milliseconds since 1970)."""
-        link = self._link
-        return 0 if link is None else link.wire.received_ms
-
-    def send(self, frame: bytes, *, connection: int) -> None:
-        """Write one text frame, whole, on the connection of that number. Any thread.
-
-        Raises:
-            NotConnected: that connection takes no frames; nothing was written.
-            WriteFailed: it broke on the way, or the peer took nothing for 5 s; it is shut down.
-        """
-        link = self._link
-        if link is None or link.number != connection:
-            raise _not_connected(f"connection {connection} is over")
-        link.send(frame)
-
-    def say_goodbye(self) -> None:
-        """Send a close frame (1000) if the connection takes one; never raises. Any thread.
-
-        `read` goes on until the peer's answer. No other frame can follow.
-        """
-        link = self._link
-        if link is not None:
-            with contextlib.suppress(OSError, websocket.WebSocketException):
-                link.client.send_close()
-
-    def wake(self) -> None:
-        """Make a `read` that waits return at once, or the next that would wait. Any thread."""
-        with self._guard:
-            if self._link is not None:
-                self._link.wire.wake()
-
-    def close(self) -> None:
-        """End and free the connection; waits of other threads end at once. Any thread."""
-        with self._guard:
-            link, self._link = self._link, None
-        if link is not None:
-            link.close()
-
-
-class _Link:
-    """One connection, from its upgrade to its end."""
-
-    def __init__(self, number: int, client: websocket.WebSocket) -> None:
-        if client.sock is None:
-            raise _not_connected("the connection is gone")
-        self.number = number
-        self.client = client
-        self.wire = Wire(client.sock)
-        client.sock = cast("Any", self.wire)
-        self._reading = threading.Lock()
-        self._opened = time.monotonic()
-        self._ending: Ending | None = None
-        self._half = 0
-        # Whether websocket-client holds nothing of a message that is not whole.
-        self._between = True
-        self.pongs: list[bytes] = []
-
-    def read(self, wait: float) -> list[bytes]:
         with self._reading:
             messages = self._next(wait) if self._ending is None else []
             if self._ending is not None and not messages:
                 raise self._error(self._ending)
             return messages
 
-    def send(self, frame: bytes, opcode: int = ABNF.OPCODE_TEXT) -> None:
+    def send(self, frame: bytes) -> None:
+        """Write one text frame, whole. Any thread.
+
+        Raises:
+            NotConnected: the connection takes no frames; nothing was written.
+            WriteFailed: it broke on the way, or the peer took nothing for 5 s; it is shut down.
+        """
+        self._send(frame, ABNF.OPCODE_TEXT)
+
+    def ping(self, payload: bytes) -> None:
+        """Write a WebSocket ping; `pongs` will have the answer. Raises as `send` does."""
+        self._send(payload, ABNF.OPCODE_PING)
+
+    def say_goodbye(self) -> None:
+        """Send a close frame (1000) if the connection takes one; never raises. Any thread.
+
+        `read` goes on until the peer's answer. No other frame can follow.
+        """
+        with contextlib.suppress(OSError, websocket.WebSocketException):
+            self._client.send_close()
+
+    def wake(self) -> None:
+        """Make a `read` that waits return at once, or the next that would wait."""
+        self._wire.wake()
+
+    def close(self) -> None:
+        """End and free the connection; waits of other threads end at once. Any thread."""
+        self._wire.shut()
+        with self._reading, self._client.lock:
+            self._wire.free()
+
+    def _send(self, frame: bytes, opcode: int) -> None:
         try:
-            self.client.send(frame, opcode)
+            self._client.send(frame, opcode)
         except UnwritableError:
-            raise _not_connected(f"connection {self.number} takes no more frames") from None
+            raise _not_connected("the connection takes no more frames") from None
         except OSError as error:
             raise WriteFailed(_LINK, "write_failed", story(error), at_once=True) from error
         except websocket.WebSocketException as error:
             raise WriteFailed(_LINK, "write_failed", "timed out", at_once=True) from error
 
-    def close(self) -> None:
-        self.wire.shut()
-        with self._reading, self.client.lock:
-            self.wire.free()
-
     def _next(self, wait: float) -> list[bytes]:
         # Bytes are left when the last read stopped at its limit: there is no need to wait.
-        if not self.wire.left:
-            self.wire.fill(wait)
+        if not self._wire.left:
+            self._wire.fill(wait)
         # What the reader writes meanwhile are answers; a `send` of the same thread is none.
-        self.wire.answering = threading.get_ident()
+        self._wire.answering = threading.get_ident()
         try:
             return self._take()
         finally:
-            self.wire.answering = None
+            self._wire.answering = None
 
     def _take(self) -> list[bytes]:
         """The messages in the buffer; sets `_ending` when they are the last."""
-        wire = self.wire
+        wire = self._wire
         messages: list[bytes] = []
         self.pongs = []
         room, whole = _MOST_BYTES, wire.at
@@ -257,12 +198,12 @@ class _Link:
 
     def _receive(self) -> tuple[int, bytes]:
         """Take the next message, or control frame, by way of websocket-client."""
-        at, was_between = self.wire.at, self._between
+        at, was_between = self._wire.at, self._between
         self._between = False
         try:
-            opcode, frame = self.client.recv_data_frame(True)
+            opcode, frame = self._client.recv_data_frame(True)
         except websocket.WebSocketTimeoutException:
-            self._between = was_between and self.wire.at == at
+            self._between = was_between and self._wire.at == at
             raise
         self._between = was_between or opcode in _DATA
         return opcode, frame.data
@@ -272,7 +213,7 @@ class _Link:
         whole_is_too_large = bool(messages) and len(messages[-1]) > _LARGEST_MESSAGE
         half_is_too_large = (
             self._half > _LARGEST_MESSAGE + _LARGEST_HEADER
-            or (self.client.frame_buffer.length or 0) > _LARGEST_MESSAGE
+            or (self._client.frame_buffer.length or 0) > _LARGEST_MESSAGE
         )
         if whole_is_too_large or half_is_too_large:
             self._fail(
@@ -283,7 +224,7 @@ class _Link:
     def _fail(self, ending: Ending, code: int) -> None:
         """End it from our side (RFC 6455 §7.1.7); a write of the reader never raises."""
         self._ending = ending
-        self.client.send_close(code)
+        self._client.send_close(code)
 
     def _error(self, ending: Ending) -> LinkError:
         held = time.monotonic() - self._opened

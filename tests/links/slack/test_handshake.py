@@ -16,7 +16,7 @@ import pytest
 from rtmpump.config import Slack
 from rtmpump.config.secrets import Secret
 from rtmpump.errors import LinkError
-from rtmpump.links.slack.websocket import RtmSocket
+from rtmpump.links.slack.rtm import RtmSource
 from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.slack.faults import Hang, HttpAnswer, Reset
 from rtmpump.sandbox.slack.workspace import Workspace
@@ -24,6 +24,7 @@ from tests.support.rtm import (
     SECONDS,
     collect,
     live,
+    rtm_source,
     running,
     url_of,
 )
@@ -40,14 +41,14 @@ def workspace() -> Iterator[Workspace]:
 
 
 @pytest.fixture
-def rtm() -> Iterator[RtmSocket]:
+def rtm() -> Iterator[RtmSource]:
     """A socket with the settings as they are by default."""
-    rtm = RtmSocket(Slack())
+    rtm = rtm_source(Slack())
     yield rtm
     rtm.close()
 
 
-def refused(rtm: RtmSocket, url: str) -> LinkError:
+def refused(rtm: RtmSource, url: str) -> LinkError:
     """The error of a connection that does not come about."""
     with pytest.raises(LinkError) as caught:
         rtm.open(url)
@@ -59,7 +60,7 @@ def refused(rtm: RtmSocket, url: str) -> LinkError:
 
 def connected(slack: Slack, workspace: Workspace) -> str:
     """Connects with these settings and says what the first frame is."""
-    rtm = RtmSocket(slack)
+    rtm = rtm_source(slack)
     try:
         rtm.open(url_of(workspace))
         return str(json.loads(collect(rtm, 1)[0])["type"])
@@ -93,7 +94,7 @@ REFUSALS = [
 
 @pytest.mark.parametrize("refusal", REFUSALS, ids=lambda r: f"{r.reason} {r.fault}"[:40])
 def test_a_refused_upgrade_has_its_reason(
-    rtm: RtmSocket, workspace: Workspace, refusal: Refusal
+    rtm: RtmSource, workspace: Workspace, refusal: Refusal
 ) -> None:
     """An expired URL wants a new one at once; no text has the ticket."""
     workspace.faults.handshakes.append(refusal.fault)
@@ -113,14 +114,14 @@ def test_a_refused_upgrade_has_its_reason(
         ("", "bad_url"),
     ],
 )
-def test_what_can_not_be_reached_says_so(rtm: RtmSocket, url: str, reason: str) -> None:
+def test_what_can_not_be_reached_says_so(rtm: RtmSource, url: str, reason: str) -> None:
     """Refused ports, names that do not exist, and URLs that are none."""
     error = refused(rtm, url.replace("{free}", str(free_port())))
     assert (error.reason, error.at_once) == (reason, False)
 
 
 def test_an_upgrade_without_an_answer_times_out(
-    rtm: RtmSocket, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    rtm: RtmSource, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The wait is bounded."""
     monkeypatch.setattr("rtmpump.links.slack.handshake._SECONDS", 0.2)
@@ -152,18 +153,18 @@ def test_a_certificate_of_a_stranger_is_refused(right: Pair, wrong: Pair) -> Non
     """Neither the system's authorities nor another one will do."""
     with Workspace(tls=right.server) as workspace:
         for ca_file in ("", wrong.ca_file):
-            error = refused(RtmSocket(Slack(ca_file=ca_file)), tls_url(workspace))
+            error = refused(rtm_source(Slack(ca_file=ca_file)), tls_url(workspace))
             assert (error.reason, "issuer" in error.detail) == ("tls", True)
 
 
 def test_a_certificate_for_another_host_is_refused(wrong: Pair) -> None:
     """Though its authority is trusted."""
     with Workspace(tls=wrong.server) as workspace:
-        error = refused(RtmSocket(Slack(ca_file=wrong.ca_file)), tls_url(workspace))
+        error = refused(rtm_source(Slack(ca_file=wrong.ca_file)), tls_url(workspace))
     assert (error.reason, "mismatch" in error.detail) == ("tls", True)
 
 
-def test_tls_where_there_is_none_is_refused(rtm: RtmSocket) -> None:
+def test_tls_where_there_is_none_is_refused(rtm: RtmSource) -> None:
     """An answer in plain text is no TLS."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -181,7 +182,7 @@ def test_a_file_without_authorities_is_told(tmp_path: Path) -> None:
     """Its name is in the text."""
     ca_file = tmp_path / "ca.pem"
     ca_file.write_text("nothing")
-    error = refused(RtmSocket(Slack(ca_file=str(ca_file))), "wss://127.0.0.1:1/?ticket=1")
+    error = refused(rtm_source(Slack(ca_file=str(ca_file))), "wss://127.0.0.1:1/?ticket=1")
     assert (error.reason, str(ca_file) in error.detail) == ("tls", True)
 
 
@@ -275,7 +276,7 @@ def test_a_proxy_gets_its_password(workspace: Workspace) -> None:
 def test_a_proxy_that_refuses_is_told_without_the_password(workspace: Workspace) -> None:
     """The reason is `proxy`, and its status is told."""
     with Proxy("somebody:else") as proxy:
-        rtm = RtmSocket(through(proxy.port, "user:hunter2@"))
+        rtm = rtm_source(through(proxy.port, "user:hunter2@"))
         error = refused(rtm, url_of(workspace))
     assert (error.reason, error.detail.endswith("407")) == ("proxy", True)
     assert "hunter2" not in f"{error!r} {error}"
@@ -283,7 +284,7 @@ def test_a_proxy_that_refuses_is_told_without_the_password(workspace: Workspace)
 
 def test_a_proxy_that_is_not_there_is_unreachable(workspace: Workspace) -> None:
     """As Slack itself would be, and nothing is tried without the proxy."""
-    rtm = RtmSocket(through(free_port(), "user:hunter2@"))
+    rtm = rtm_source(through(free_port(), "user:hunter2@"))
     error = refused(rtm, url_of(workspace))
     assert (error.reason, "hunter2" in str(error), workspace.connections) == (
         "unreachable",
@@ -297,7 +298,7 @@ def test_tls_goes_through_a_proxy(right: Pair) -> None:
     client = ssl.create_default_context(cafile=right.ca_file)
     with Workspace(tls=right.server) as workspace, Proxy() as proxy:
         slack = through(proxy.port)
-        rtm = RtmSocket(Slack(proxy=slack.proxy, ca_file=right.ca_file))
+        rtm = rtm_source(Slack(proxy=slack.proxy, ca_file=right.ca_file))
         live(rtm, workspace, client)
         rtm.close()
 
@@ -310,7 +311,7 @@ def test_a_proxy_of_the_environment_is_not_for_loopback(
     with Proxy("nobody:x") as proxy:
         monkeypatch.setenv("http_proxy", f"http://user:hunter2@127.0.0.1:{proxy.port}")
         monkeypatch.delenv("no_proxy", raising=False)
-        rtm = RtmSocket(Slack())
+        rtm = rtm_source(Slack())
         assert rtm.open(url) == 1
         assert proxy.asked == []
         rtm.close()

@@ -37,7 +37,7 @@ from rtmpump.links.slack import socket_mode
 from rtmpump.links.slack.connection_orders import ConnectionOrders
 from rtmpump.links.slack.socket_mode import SocketMode
 from rtmpump.links.slack.web_api import SlackApi
-from rtmpump.links.slack.websocket import RtmSocket
+from rtmpump.links.slack.websocket import SlackConnection
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.support.line import Line
 from tests.support.rtm import SECONDS
@@ -49,7 +49,7 @@ SOON = 4.0
 class Source:
     """Several connections, and how many more are on order."""
 
-    def __init__(self, workspace: Workspace, seen_most: int = 100, **slack: Any) -> None:
+    def __init__(self, workspace: Workspace, recent_ids: int = 100, **slack: Any) -> None:
         self.workspace = workspace
         self.slack = config.Slack(
             mode="socket",
@@ -60,7 +60,7 @@ class Source:
         )
         self.api = SlackApi(self.slack)
         self.desk = ConnectionOrders()
-        self.mode = SocketMode(self.slack, ids=MessageIds(), orders=self.desk, seen_most=seen_most)
+        self.mode = SocketMode(self.slack, self.api, MessageIds(), self.desk, recent_ids=recent_ids)
 
     @property
     def orders(self) -> int:
@@ -71,11 +71,9 @@ class Source:
         """A fresh one."""
         return self.api.connection_url().reveal()
 
-    def dial(self) -> RtmSocket:
+    def dial(self) -> SlackConnection:
         """One more connection, that is nobody's yet."""
-        connection = RtmSocket(self.slack)
-        connection.open(self.url())
-        return connection
+        return SlackConnection.open(self.url(), self.slack)
 
     def deliver(self) -> None:
         """Fulfil an order."""
@@ -128,7 +126,7 @@ class Source:
 
     def ping(self, id: int, connection: int = 1) -> None:
         """Write a ping as the reader does."""
-        self.mode.send(frames.ping(id), connection=connection)
+        self.mode.ping(frames.ping(id), connection=connection)
 
     def no_news(self) -> list[bytes]:
         """Read without accepting, until Slack has taken all that we wrote before."""
@@ -267,8 +265,7 @@ def test_an_acceptance_when_all_is_over_hurts_nobody(workspace: Workspace, opene
     source = opened(connections=1)
     workspace.emit(message(0))
     source.read_until(has(0), accept=False)
-    interest = source.mode._members[0].socket.interest
-    assert interest is not None
+    interest = source.mode._members[0].connection.interest
     reset = select.poll()
     reset.register(interest[0], 0)
     workspace.reset()
@@ -331,7 +328,7 @@ def test_what_the_spool_held_at_the_start_is_known(workspace: Workspace, make: M
 def test_no_more_is_remembered_than_was_asked_for(workspace: Workspace, opened: Make) -> None:
     """The oldest are forgotten, and would be given again; the memory stays bounded."""
     workspace.faults.deaf_to_acks = True
-    source = opened(connections=1, seen_most=2)
+    source = opened(connections=1, recent_ids=2)
     for number in range(3):
         workspace.emit(message(number))
         source.read_until(has(number))
@@ -656,7 +653,7 @@ def test_what_comes_after_the_end_is_closed(
     late = source.dial()
     end(source.mode)
     source.desk.deliver(late)
-    assert late.current is None
+    assert not late.is_writable
     source.until_end()
     assert workspace.wait(lambda: not workspace.sockets)
     assert source.orders == 0
@@ -669,7 +666,7 @@ def test_what_came_and_was_not_taken_yet_is_closed_with_all(
     source = opened()
     source.desk.deliver(late := source.dial())
     source.mode.close()
-    assert late.current is None
+    assert not late.is_writable
     assert workspace.wait(lambda: not workspace.sockets)
 
 
@@ -699,7 +696,7 @@ def test_each_missing_one_is_ordered_once(opened: Make) -> None:
 def test_more_than_were_wanted_are_closed(workspace: Workspace, two: Source) -> None:
     """At once, and nobody hears of them."""
     two.desk.deliver(late := two.dial())
-    two.read_until(lambda _: late.current is None)
+    two.read_until(lambda _: not late.is_writable)
     assert two.mode.connections == 2
 
 

@@ -10,13 +10,13 @@ import pytest
 from rtmpump.config import Slack
 from rtmpump.errors import WriteFailed
 from rtmpump.links.slack import socket_io
-from rtmpump.links.slack.websocket import RtmSocket
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.support.rtm import (
     SECONDS,
     collect,
     live,
     ping_many,
+    rtm_source,
     running,
     send_many,
     the_end,
@@ -36,7 +36,7 @@ def test_tls_reads_and_writes_at_the_same_time(right: Pair, version: ssl.TLSVers
     client = ssl.create_default_context(cafile=right.ca_file)
     client.maximum_version = version
     right.server.maximum_version = version
-    rtm = RtmSocket(Slack(ca_file=right.ca_file))
+    rtm = rtm_source(Slack(ca_file=right.ca_file))
     flood = [b'{"type":"x","n":%d,"text":"%s"}' % (n, b"y" * 1000) for n in range(5000)]
     with Workspace(tls=right.server) as workspace:
         number = live(rtm, workspace, client)
@@ -60,7 +60,7 @@ def test_tls_reads_and_writes_at_the_same_time(right: Pair, version: ssl.TLSVers
 def test_tls_ends_have_their_reasons(right: Pair) -> None:
     """A reset may be told as an end: CPython 3.11 loses the errno of a TLS read."""
     client = ssl.create_default_context(cafile=right.ca_file)
-    rtm = RtmSocket(Slack(ca_file=right.ca_file))
+    rtm = rtm_source(Slack(ca_file=right.ca_file))
     with Workspace(tls=right.server) as workspace:
         for end, reasons in ((workspace.cut, ["eof"]), (workspace.reset, ["reset", "eof"])):
             live(rtm, workspace, client)
@@ -75,7 +75,7 @@ def test_a_peer_over_tls_that_takes_nothing_breaks_the_write(
     """As it is without TLS."""
     monkeypatch.setattr(socket_io, "_STALL_SECONDS", 0.3)
     client = ssl.create_default_context(cafile=right.ca_file)
-    rtm = RtmSocket(Slack(ca_file=right.ca_file))
+    rtm = rtm_source(Slack(ca_file=right.ca_file))
     with Workspace(tls=right.server) as workspace:
         number = live(rtm, workspace, client)
         workspace.silence()

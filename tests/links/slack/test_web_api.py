@@ -16,7 +16,7 @@ import pytest
 from rtmpump import config
 from rtmpump.errors import ConfigError, Fate, LinkError, RtmpumpError, TokenRefused
 from rtmpump.links.slack import web_api
-from rtmpump.links.slack.web_api import ChannelsRefused, Connected, SlackApi
+from rtmpump.links.slack.web_api import ChannelsRefused, SignIn, SlackApi
 from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.slack.faults import Hang, HttpAnswer, Reset
 from rtmpump.sandbox.slack.workspace import Workspace
@@ -61,14 +61,14 @@ def failing(workspace: Workspace, *faults: Any, method: str = "rtm.connect") -> 
 def link_error(api: SlackApi) -> LinkError:
     """What `connect` raises."""
     with pytest.raises(LinkError) as caught:
-        api.connect()
+        api.sign_in()
     return caught.value
 
 
 def test_connect_tells_url_and_names(workspace: Workspace) -> None:
     """The URL with its query, the ids and names of workspace and bot."""
-    answer = api_of(workspace).connect()
-    assert answer == Connected(answer.url, workspace.team, workspace.bot, "Sandbox", "pump")
+    answer = api_of(workspace).sign_in()
+    assert answer == SignIn(answer.url, workspace.team, workspace.bot, "Sandbox", "pump")
     assert answer.url.reveal().startswith(f"ws://127.0.0.1:{workspace.port}/link/?ticket=")
 
 
@@ -77,7 +77,7 @@ def test_batch_presence_is_asked_for_when_set(
     workspace: Workspace, aware: bool, sent: str | None
 ) -> None:
     """batch_presence_aware is 1 or left out."""
-    api_of(workspace, batch_presence_aware=aware).connect()
+    api_of(workspace, batch_presence_aware=aware).sign_in()
     assert workspace.calls[0].args.get("batch_presence_aware") == sent
 
 
@@ -174,7 +174,7 @@ def test_odd_channels_are_passed_over(workspace: Workspace) -> None:
 def test_fatal_codes_refuse_the_token(workspace: Workspace, code: str) -> None:
     """Slack's word and a fix, and the exit code of a bad configuration."""
     with pytest.raises(TokenRefused) as caught:
-        failing(workspace, code).connect()
+        failing(workspace, code).sign_in()
     assert (caught.value.code, caught.value.exit_code) == (code, 78)
     assert ("classic app" if code == "not_allowed_token_type" else " ") in caught.value.fix
 
@@ -291,7 +291,7 @@ def test_tls_trusts_the_ca_file_alone(tmp_path: Path) -> None:
     """With it all works; without it the error is tls and names the host."""
     server, ca_file = make_pair(tmp_path, "127.0.0.1")
     with Workspace(tls=server) as workspace:
-        assert api_of(workspace, ca_file=ca_file).connect().url.reveal().startswith("wss://")
+        assert api_of(workspace, ca_file=ca_file).sign_in().url.reveal().startswith("wss://")
         error = link_error(api_of(workspace))
         assert error.reason == "tls"
         assert error.detail.startswith("127.0.0.1: unable to get local issuer")
@@ -325,7 +325,7 @@ def test_an_answer_without_end_is_given_up(workspace: Workspace, status: int) ->
 
 def test_the_url_of_a_connection_shows_nowhere(workspace: Workspace) -> None:
     """Its ticket opens the workspace for half a minute."""
-    answer = api_of(workspace).connect()
+    answer = api_of(workspace).sign_in()
     assert "ticket" not in f"{answer} {answer!r} {answer.url}"
     assert "ticket=" in answer.url.reveal()
 
@@ -334,7 +334,7 @@ def test_a_plain_api_gives_no_plain_url_to_elsewhere(workspace: Workspace) -> No
     """Here plain http is fine, and still no ws:// to another machine, unless somebody says so."""
     workspace.faults.connect_url = "ws://slack.example/x"
     assert link_error(api_of(workspace)).reason == "bad_url"
-    answer = api_of(workspace, insecure=True).connect()
+    answer = api_of(workspace, insecure=True).sign_in()
     assert answer.url.reveal() == "ws://slack.example/x"
 
 
@@ -347,7 +347,7 @@ def test_an_https_api_gives_no_plain_url_to_elsewhere(tmp_path: Path) -> None:
         assert link_error(api).reason == "bad_url"
         for url in ("ws://127.0.0.1/x", "ws://[::1]/", "ws://localhost/", "wss://slack.example/"):
             workspace.faults.connect_url = url
-            assert api.connect().url.reveal() == url
+            assert api.sign_in().url.reveal() == url
 
 
 def test_a_ca_file_without_certificates_is_a_config_error(
@@ -357,7 +357,7 @@ def test_a_ca_file_without_certificates_is_a_config_error(
     (tmp_path / "ca.pem").write_text("nothing")
     for name in ("ca.pem", "missing.pem"):
         with pytest.raises(ConfigError) as caught:
-            api_of(workspace, ca_file=str(tmp_path / name)).connect()
+            api_of(workspace, ca_file=str(tmp_path / name)).sign_in()
         assert caught.value.key == "slack.ca_file"
 
 
@@ -365,7 +365,7 @@ def test_the_proxy_is_used(workspace: Workspace) -> None:
     """The workspace plays the proxy for a host that isn't there."""
     proxy = config.Secret(f"http://user:pass@127.0.0.1:{workspace.port}")
     away = f"http://127.0.0.1:{free_port()}/api/"
-    assert api_of(workspace, api_url=away, proxy=proxy).connect().team == workspace.team
+    assert api_of(workspace, api_url=away, proxy=proxy).sign_in().team == workspace.team
 
 
 def test_proxies_of_the_environment_follow_the_usual_rules(
@@ -376,11 +376,11 @@ def test_proxies_of_the_environment_follow_the_usual_rules(
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.setenv("HTTPS_PROXY", dead)
-    assert api_of(workspace).connect()
+    assert api_of(workspace).sign_in()
     monkeypatch.setenv("http_proxy", dead)
     assert link_error(api_of(workspace)).reason == "unreachable"
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    assert api_of(workspace).connect()
+    assert api_of(workspace).sign_in()
 
 
 TOKEN = "xoxb-1234-very-secret"
@@ -408,7 +408,7 @@ def test_no_text_of_an_error_holds_the_token(
     caplog.set_level(0)
     with Workspace(token=TOKEN) as workspace:
         with pytest.raises(RtmpumpError) as caught:
-            failing(workspace, fault).connect()
+            failing(workspace, fault).sign_in()
         error = caught.value
         lines = [str(error), repr(error), repr(error.args), repr(vars(error))]
         lines += traceback.format_exception(error)
@@ -421,7 +421,7 @@ def test_no_text_of_an_error_holds_the_token(
 def test_a_token_that_no_header_can_hold_is_not_told() -> None:
     """http.client quotes a header that it refuses; we don't."""
     with Workspace() as workspace, pytest.raises(LinkError) as caught:
-        api_of(workspace, token=config.Secret(f"{TOKEN}\nx")).connect()
+        api_of(workspace, token=config.Secret(f"{TOKEN}\nx")).sign_in()
     assert TOKEN not in "".join(traceback.format_exception(caught.value))
 
 

@@ -14,7 +14,7 @@ import pytest
 from rtmpump.config import Slack
 from rtmpump.errors import LinkError, NotConnected, WriteFailed
 from rtmpump.links.slack import socket_io
-from rtmpump.links.slack.websocket import RtmSocket
+from rtmpump.links.slack.rtm import RtmSource
 from rtmpump.sandbox.slack.faults import HttpAnswer, Reset
 from rtmpump.sandbox.slack.websocket import encode, header
 from rtmpump.sandbox.slack.workspace import Workspace
@@ -24,6 +24,7 @@ from tests.support.rtm import (
     collect,
     live,
     ping_many,
+    rtm_source,
     running,
     say,
     send_many,
@@ -40,9 +41,9 @@ def workspace() -> Iterator[Workspace]:
 
 
 @pytest.fixture
-def rtm() -> Iterator[RtmSocket]:
+def rtm() -> Iterator[RtmSource]:
     """A socket with the settings as they are by default."""
-    rtm = RtmSocket(Slack())
+    rtm = rtm_source(Slack())
     yield rtm
     rtm.close()
 
@@ -50,7 +51,7 @@ def rtm() -> Iterator[RtmSocket]:
 # Reading
 
 
-def test_a_flood_arrives_complete_and_in_order(rtm: RtmSocket, workspace: Workspace) -> None:
+def test_a_flood_arrives_complete_and_in_order(rtm: RtmSource, workspace: Workspace) -> None:
     """50,000 frames; no read gives more than 512."""
     live(rtm, workspace)
     flood = [b'{"type":"x","n":%d,"text":"%s"}' % (n, b"y" * 150) for n in range(50_000)]
@@ -63,7 +64,7 @@ def test_a_flood_arrives_complete_and_in_order(rtm: RtmSocket, workspace: Worksp
     assert got == flood
 
 
-def test_frames_of_all_sizes_arrive(rtm: RtmSocket, workspace: Workspace) -> None:
+def test_frames_of_all_sizes_arrive(rtm: RtmSource, workspace: Workspace) -> None:
     """The three lengths of RFC 6455 §5.2 and their edges; empty and binary ones too."""
     live(rtm, workspace)
     sizes = (0, 1, 125, 126, 127, 65_535, 65_536, 300_000)
@@ -72,7 +73,7 @@ def test_frames_of_all_sizes_arrive(rtm: RtmSocket, workspace: Workspace) -> Non
         assert collect(rtm, len(bodies)) == bodies
 
 
-def test_bytes_may_come_one_by_one(rtm: RtmSocket, workspace: Workspace) -> None:
+def test_bytes_may_come_one_by_one(rtm: RtmSource, workspace: Workspace) -> None:
     """A frame in as many segments as it has bytes is one message."""
     workspace.faults.byte_by_byte = True
     live(rtm, workspace)
@@ -81,7 +82,7 @@ def test_bytes_may_come_one_by_one(rtm: RtmSocket, workspace: Workspace) -> None
         assert collect(rtm, 20) == bodies
 
 
-def test_fragments_are_put_together(rtm: RtmSocket, workspace: Workspace) -> None:
+def test_fragments_are_put_together(rtm: RtmSource, workspace: Workspace) -> None:
     """Also with a ping between two of them (RFC 6455 §5.4)."""
     live(rtm, workspace)
     workspace.faults.fragment = 7
@@ -92,7 +93,7 @@ def test_fragments_are_put_together(rtm: RtmSocket, workspace: Workspace) -> Non
 
 
 @pytest.mark.parametrize("cut", [1, 2, 3, 4, 5, 100])
-def test_half_a_frame_waits_for_its_rest(rtm: RtmSocket, workspace: Workspace, cut: int) -> None:
+def test_half_a_frame_waits_for_its_rest(rtm: RtmSource, workspace: Workspace, cut: int) -> None:
     """Silence in the middle of a frame gives nothing, wherever it is cut, and loses nothing."""
     live(rtm, workspace)
     whole, frame = encode(b"first"), encode(b"v" * 200)
@@ -103,7 +104,7 @@ def test_half_a_frame_waits_for_its_rest(rtm: RtmSocket, workspace: Workspace, c
     assert collect(rtm, 1) == [b"v" * 200]
 
 
-def test_half_a_frame_makes_no_busy_loop(rtm: RtmSocket, workspace: Workspace) -> None:
+def test_half_a_frame_makes_no_busy_loop(rtm: RtmSource, workspace: Workspace) -> None:
     """A read with half a frame at hand waits like any other."""
     live(rtm, workspace)
     workspace.raw(encode(b"v" * 200)[:50])
@@ -114,7 +115,7 @@ def test_half_a_frame_makes_no_busy_loop(rtm: RtmSocket, workspace: Workspace) -
 
 
 def test_a_read_that_stopped_at_its_limit_has_more_at_once(
-    rtm: RtmSocket, workspace: Workspace
+    rtm: RtmSource, workspace: Workspace
 ) -> None:
     """The rest is given without a wait, though nothing more comes."""
     live(rtm, workspace)
@@ -125,7 +126,7 @@ def test_a_read_that_stopped_at_its_limit_has_more_at_once(
     assert time.monotonic() - started < SECONDS / 2
 
 
-def test_a_read_ends_after_its_wait(rtm: RtmSocket, workspace: Workspace) -> None:
+def test_a_read_ends_after_its_wait(rtm: RtmSource, workspace: Workspace) -> None:
     """Nothing came: an empty list, not before the time is over."""
     live(rtm, workspace)
     started = time.monotonic()
@@ -134,7 +135,7 @@ def test_a_read_ends_after_its_wait(rtm: RtmSocket, workspace: Workspace) -> Non
     assert rtm.read(0) == []
 
 
-def test_wake_ends_a_read(rtm: RtmSocket, workspace: Workspace) -> None:
+def test_wake_ends_a_read(rtm: RtmSource, workspace: Workspace) -> None:
     """Whether it waits already or begins just after; the read that follows waits again."""
     live(rtm, workspace)
     started = time.monotonic()
@@ -150,14 +151,14 @@ def test_wake_ends_a_read(rtm: RtmSocket, workspace: Workspace) -> None:
     timer.join()
 
 
-def test_wake_without_a_connection_is_nothing(rtm: RtmSocket) -> None:
+def test_wake_without_a_connection_is_nothing(rtm: RtmSource) -> None:
     """Neither are close and goodbye."""
     rtm.wake()
     rtm.say_goodbye()
     rtm.close()
 
 
-def test_nothing_can_be_read_before_open(rtm: RtmSocket) -> None:
+def test_nothing_can_be_read_before_open(rtm: RtmSource) -> None:
     """NotConnected, as for writing."""
     with pytest.raises(NotConnected):
         rtm.read(0)
@@ -223,7 +224,7 @@ ENDS = {
 
 
 @pytest.mark.parametrize("name", ENDS)
-def test_an_end_has_its_reason(rtm: RtmSocket, workspace: Workspace, name: str) -> None:
+def test_an_end_has_its_reason(rtm: RtmSource, workspace: Workspace, name: str) -> None:
     """It is told after the frames that came before, again at each read, and then nobody writes."""
     number = live(rtm, workspace)
     workspace.emit_many([b"%d" % n for n in range(1000)])
@@ -240,7 +241,7 @@ def test_an_end_has_its_reason(rtm: RtmSocket, workspace: Workspace, name: str) 
         rtm.send(b"{}", connection=number)
 
 
-def test_the_largest_message_arrives(rtm: RtmSocket, workspace: Workspace) -> None:
+def test_the_largest_message_arrives(rtm: RtmSource, workspace: Workspace) -> None:
     """16 MiB are not too large."""
     live(rtm, workspace)
     with running(lambda: workspace.emit(b"y" * 16 * MIB)):
@@ -268,7 +269,7 @@ def test_frames_before_a_reset_that_meets_a_pong_arrive() -> None:
 
 
 def test_pings_are_answered_while_another_thread_writes(
-    rtm: RtmSocket, workspace: Workspace
+    rtm: RtmSource, workspace: Workspace
 ) -> None:
     """2,000 frames and 200 pongs on one socket, each whole and all in order."""
     number = live(rtm, workspace)
@@ -285,7 +286,7 @@ def test_pings_are_answered_while_another_thread_writes(
     assert [frame["id"] for frame in workspace.frames] == list(range(2000))
 
 
-def test_two_writers_never_mix_their_frames(rtm: RtmSocket, workspace: Workspace) -> None:
+def test_two_writers_never_mix_their_frames(rtm: RtmSource, workspace: Workspace) -> None:
     """Each frame arrives whole, and those of one writer in their order."""
     number = live(rtm, workspace)
 
@@ -301,7 +302,7 @@ def test_two_writers_never_mix_their_frames(rtm: RtmSocket, workspace: Workspace
 
 
 def test_a_frame_for_an_older_connection_is_not_written(
-    rtm: RtmSocket, workspace: Workspace
+    rtm: RtmSource, workspace: Workspace
 ) -> None:
     """Connections are numbered 1, 2, 3 …; only the number of the present one is good."""
     assert rtm.current is None
@@ -316,7 +317,7 @@ def test_a_frame_for_an_older_connection_is_not_written(
 
 
 def test_a_peer_that_takes_nothing_breaks_the_write(
-    rtm: RtmSocket, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    rtm: RtmSource, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """WriteFailed; the reader, who waits, finds out at once, and the next write is NotConnected."""
     monkeypatch.setattr(socket_io, "_STALL_SECONDS", 0.3)
@@ -331,7 +332,7 @@ def test_a_peer_that_takes_nothing_breaks_the_write(
         rtm.send(b"{}", connection=number)
 
 
-def test_goodbye_is_answered_and_nothing_follows_it(rtm: RtmSocket, workspace: Workspace) -> None:
+def test_goodbye_is_answered_and_nothing_follows_it(rtm: RtmSource, workspace: Workspace) -> None:
     """The closing handshake, begun by us; a second goodbye is nothing."""
     number = live(rtm, workspace)
     rtm.say_goodbye()
@@ -344,7 +345,7 @@ def test_goodbye_is_answered_and_nothing_follows_it(rtm: RtmSocket, workspace: W
 
 
 def test_close_ends_a_read_and_a_write(
-    rtm: RtmSocket, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    rtm: RtmSource, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Threads that wait in them come back at once; the socket can be opened again."""
     monkeypatch.setattr(socket_io, "_STALL_SECONDS", SECONDS * 2)
@@ -366,7 +367,7 @@ def test_close_ends_a_read_and_a_write(
     assert live(rtm, workspace) == 2
 
 
-def test_no_file_descriptor_stays(rtm: RtmSocket, workspace: Workspace) -> None:
+def test_no_file_descriptor_stays(rtm: RtmSource, workspace: Workspace) -> None:
     """After 50 connections, and as many that failed, there are as many as before."""
     url = url_of(workspace)
 
