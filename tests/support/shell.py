@@ -17,8 +17,10 @@ from tests.support.paths import ROOT
 
 ELSEWHERE: Final = {
     "apt-get": "needs root and the network",
+    "debootstrap": "needs root and the network",
     "git": "needs the network",
     "journalctl": "needs systemd",
+    "mount": "needs root, and would change this machine",
     "pip": "needs the network",
     "python3": "makes a virtual environment, which needs minutes",
     "rabbitmqctl": "needs root on the broker's machine",
@@ -33,8 +35,10 @@ OTHER_SHELLS: Final = {
 }
 """Beginnings of statements that are for another shell; tests/cli/test_cli.py tries completion."""
 
+# What may be named: `mount` does nothing here.
+_OF_THIS_MACHINE = ("/dev", "/proc", "/tmp")
 _HEREDOC = re.compile(r"<<'?(\w+)'?")
-_OUTSIDE = re.compile(r"(?<![\w.:/$-])/(?=(?:etc|opt|var)/)")
+_OUTSIDE = re.compile(r"(?<![\w.:/$-])/(?=(?:etc|opt|srv|var)/)")
 _ABSOLUTE = re.compile(r"(?:^|[\s=])(/[^\s'\"]+)")
 
 
@@ -119,7 +123,7 @@ class World:
         for folder in (self.programs, self.root / "opt/rtmpump/bin"):
             self.program(folder / "rtmpump", f'exec "{sys.executable}" -m rtmpump "$@"')
         self.program(self.root / "opt/rtmpump/bin/pip", "exit 0")
-        for folder in (self.root / "etc/systemd/system", self.root / "var/lib"):
+        for folder in (self.root / "etc/systemd/system", self.root / "srv", self.root / "var/lib"):
             folder.mkdir(parents=True)
 
     @staticmethod
@@ -132,7 +136,8 @@ class World:
         """Return the text with the paths of this world; AssertionError if one leads out of it."""
         moved = _OUTSIDE.sub(f"{self.root}/", text).replace(":9464", f":{self.port}")
         for path in _ABSOLUTE.findall(moved.partition("<<")[0]):
-            assert path.startswith((str(self.root), "/dev/stdin")), f"{path} is of this machine"
+            allowed = (str(self.root), *_OF_THIS_MACHINE)
+            assert path.startswith(allowed), f"{path} is of this machine"
         return moved
 
     def run(self, text: str, typed: str, seconds: float) -> subprocess.CompletedProcess[str]:
