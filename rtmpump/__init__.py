@@ -26,8 +26,8 @@ The outbound trip:
    `core/outbound/command_parsing.py` makes a command of it, or a rejection.
 2. `pumps/directory.py` turns the channel's name into its id. `core/outbound/name_resolution.py`
    keeps the order of those that wait for it.
-3. `pumps/outbound/dispatcher.py` decides when it goes: in `core/outbound/channel_queues.py` it waits
-   for its turn and for the rate limit of its channel.
+3. `pumps/outbound/dispatcher.py` decides when it goes. In `core/outbound/channel_queues.py` it
+   waits for its turn and for the rate limit of its channel.
 4. `pumps/outbound/rtm_writer.py` writes it to the same WebSocket, and the reader brings Slack's
    reply back. In Socket Mode, and for commands of the type api, `pumps/outbound/api_caller.py`
    has `pumps/web_api_workers.py` call Slack's Web API instead.
