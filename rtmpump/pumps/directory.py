@@ -16,7 +16,8 @@ from typing import Final, NamedTuple
 from rtmpump import config, log
 from rtmpump.links.lifecycle import Lifecycle, RetryDetails
 from rtmpump.links.retry import keep_trying
-from rtmpump.links.slack.web_api import ChannelsRefused, SlackApi
+from rtmpump.links.slack.api_errors import ChannelsRefused
+from rtmpump.links.slack.web_api import SlackApi
 
 Answer = Callable[[str | None, str], None]
 

@@ -25,7 +25,8 @@ from typing import Final, NamedTuple
 from rtmpump.core.outbound.api_calls import CallAnswer
 from rtmpump.core.rate_limit import RateLimit
 from rtmpump.links.lifecycle import Lifecycle
-from rtmpump.links.slack.web_api import CallFailed, CallRefused, SlackApi
+from rtmpump.links.slack.api_errors import CallFailed, CallRefused
+from rtmpump.links.slack.web_api import SlackApi
 
 WORKERS: Final = 4
 _LINE_MAX: Final = 8

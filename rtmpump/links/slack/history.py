@@ -22,7 +22,8 @@ from rtmpump.core.missed_messages import Moment
 from rtmpump.core.rate_limit import RateLimit
 from rtmpump.links.lifecycle import Lifecycle, RetryDetails
 from rtmpump.links.retry import keep_trying
-from rtmpump.links.slack.web_api import CallFailed, CallRefused, SlackApi
+from rtmpump.links.slack.api_errors import CallFailed, CallRefused
+from rtmpump.links.slack.web_api import SlackApi
 
 KINDS: Final = ("public_channel", "private_channel", "mpim", "im")
 # Slack recommends no more (https://docs.slack.dev/reference/methods/conversations.history).

@@ -31,8 +31,9 @@ from rtmpump.core.missed_messages import Gap, Said, Span
 from rtmpump.core.routes import BACKFILL
 from rtmpump.errors import SpoolFailed, SpoolFull
 from rtmpump.links.lifecycle import Lifecycle, RetryDetails
+from rtmpump.links.slack.api_errors import CallRefused
 from rtmpump.links.slack.history import KINDS, PAGE, History, Stopped
-from rtmpump.links.slack.web_api import CallRefused, SlackApi
+from rtmpump.links.slack.web_api import SlackApi
 from rtmpump.metrics import Metrics
 from rtmpump.pumps.backfill.gap_file import Gaps
 from rtmpump.spool import Spool

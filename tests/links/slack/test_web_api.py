@@ -15,8 +15,9 @@ import pytest
 
 from rtmpump import config
 from rtmpump.errors import ConfigError, Fate, LinkError, RtmpumpError, TokenRefused
-from rtmpump.links.slack import web_api
-from rtmpump.links.slack.web_api import ChannelsRefused, SignIn, SlackApi
+from rtmpump.links.slack import api_errors
+from rtmpump.links.slack.api_errors import ChannelsRefused
+from rtmpump.links.slack.web_api import SignIn, SlackApi
 from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.slack.faults import Hang, HttpAnswer, Reset
 from rtmpump.sandbox.slack.workspace import Workspace
@@ -428,7 +429,7 @@ def test_a_token_that_no_header_can_hold_is_not_told() -> None:
 @pytest.mark.parametrize("response", [{"ok": False, "error": "invalid_auth"}, "invalid_auth"])
 def test_a_response_may_be_a_dict_or_text(response: object) -> None:
     """slack_sdk's own type says so; a dict is read, text is no code."""
-    answer = web_api._answer(response)
+    answer = api_errors.read_answer(response)
     assert answer.status == 200
     assert answer.data == (response if isinstance(response, dict) else {})
 
