@@ -52,7 +52,7 @@ class _Sent(msgspec.Struct, gc=False):
     state: int = _FLYING
 
 
-class Window:
+class ConfirmWindow:
     """What is in flight and what is confirmed; see the laws above."""
 
     __slots__ = (

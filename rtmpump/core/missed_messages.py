@@ -125,7 +125,7 @@ def _was_an_event(message: dict[str, Any], ignore: frozenset[str]) -> bool:
     )
 
 
-class Gap(msgspec.Struct):
+class OpenGap(msgspec.Struct):
     """A gap that is to be filled, and how far that has come; times in milliseconds since 1970.
 
     `done` are the conversations that are read to their end, and `channel` the one that is being
@@ -148,6 +148,6 @@ class Gap(msgspec.Struct):
         """Whether anything of it was done."""
         return bool(self.done or self.failed or self.channel)
 
-    def covers(self, other: Gap) -> bool:
+    def covers(self, other: OpenGap) -> bool:
         """Whether all of the other lies in it."""
         return self.from_ms <= other.from_ms and other.to_ms <= self.to_ms

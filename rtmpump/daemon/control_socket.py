@@ -60,7 +60,7 @@ def addressed(path: Path) -> Iterator[str]:
         os.close(folder)
 
 
-class SpoolPort:
+class ControlSocket:
     """Listens from when it is made, answers from `start` until `stop`."""
 
     def __init__(self, spool: Spool) -> None:
@@ -73,7 +73,7 @@ class SpoolPort:
         self._listener = _listener(self._path)
 
     @classmethod
-    def beside(cls, spool: Spool) -> SpoolPort | None:
+    def beside(cls, spool: Spool) -> ControlSocket | None:
         """Make one; None where that is refused, which is told."""
         try:
             return cls(spool)

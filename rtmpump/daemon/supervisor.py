@@ -85,8 +85,8 @@ class Supervisor:
             parts.port.start(server.Sources(links, self.stalled, parts.metrics))
             host, port = parts.port.address
             _log.info("http.listening", host=host, port=port)
-        if parts.spool_port is not None:
-            parts.spool_port.start()
+        if parts.control_socket is not None:
+            parts.control_socket.start()
         for thread in self._threads.values():
             thread.start()
         # A broker or a Slack that is away must not hold up the boot.
@@ -171,8 +171,8 @@ class Supervisor:
         parts, left, late = self._parts, self._left_in_spool(), self.alive()
         if parts.port is not None:
             parts.port.stop()
-        if parts.spool_port is not None:
-            parts.spool_port.stop()
+        if parts.control_socket is not None:
+            parts.control_socket.stop()
         if not late:
             parts.spool.close()
             parts.source.close()

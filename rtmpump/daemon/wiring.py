@@ -22,7 +22,7 @@ from typing import Any, Final, NamedTuple
 from rtmpump import log
 from rtmpump.config import Config
 from rtmpump.core.session import MessageIds
-from rtmpump.daemon.control_socket import SpoolPort
+from rtmpump.daemon.control_socket import ControlSocket
 from rtmpump.daemon.election import CurrentTerm, Election, Term
 from rtmpump.daemon.link_states import LinkStates
 from rtmpump.daemon.reader_listener import PumpsListener
@@ -38,7 +38,7 @@ from rtmpump.links.slack.web_api import SlackApi
 from rtmpump.links.systemd import Notifier
 from rtmpump.metrics import Metrics
 from rtmpump.pumps import reader as reading
-from rtmpump.pumps.backfill.gap_file import Gaps
+from rtmpump.pumps.backfill.gap_file import GapFile
 from rtmpump.pumps.backfill.pump import Backfill
 from rtmpump.pumps.dialer import Dialer
 from rtmpump.pumps.directory import Directory
@@ -63,7 +63,7 @@ class Parts:
     status: ServiceStatus
     spool: Spool
     port: Port | None
-    spool_port: SpoolPort | None
+    control_socket: ControlSocket | None
     publisher: Publisher
     directory: Directory
     calls: WebApiWorkers
@@ -126,7 +126,7 @@ def build(config: Config, notifier: Notifier) -> Parts:
 
 def _build_on(base: _Base, port: Port | None) -> Parts:
     config, spool, metrics, status, api, _ = base
-    spool_port = SpoolPort.beside(spool)
+    control_socket = ControlSocket.beside(spool)
     publisher = Publisher(config, spool, metrics, Lifecycle(status))
     directory = Directory(api, policy=config.retry, lifecycle=Lifecycle())
     calls = _web_api_workers(config)
@@ -145,7 +145,7 @@ def _build_on(base: _Base, port: Port | None) -> Parts:
         status=status,
         spool=spool,
         port=port,
-        spool_port=spool_port,
+        control_socket=control_socket,
         publisher=publisher,
         directory=directory,
         calls=calls,
@@ -231,15 +231,8 @@ def _backfill(base: _Base, term: Term, publisher: Publisher) -> Backfill | None:
     config = base.config
     if not config.events.backfill:
         return None
-    return Backfill(
-        config,
-        SlackApi(config.slack),
-        base.spool,
-        Gaps(config.spool.path, _report),
-        base.metrics,
-        lifecycle=term.filling,
-        stored=publisher.wake,
-    )
+    gaps = GapFile(config.spool.path, _report)
+    return Backfill(config, base.spool, gaps, base.metrics, term.filling, publisher.wake)
 
 
 def _web_api_workers(config: Config) -> WebApiWorkers:

@@ -25,7 +25,7 @@ from typing import Final
 
 from rtmpump import log
 from rtmpump.config import Config
-from rtmpump.core.confirm_window import Window
+from rtmpump.core.confirm_window import ConfirmWindow
 from rtmpump.core.refusals import Refusals
 from rtmpump.core.routes import Route, route
 from rtmpump.errors import LinkError, SpoolError, SpoolFailed
@@ -67,7 +67,7 @@ class Publisher:
         self._metrics = metrics
         self.lifecycle = lifecycle
         self._stop = lifecycle.stop
-        self._window = Window(config.events.confirm_window)
+        self._window = ConfirmWindow(config.events.confirm_window)
         self._types = TypeExchanges(config)
         self._rabbit = BrokerConnection(LINK, config.broker, self)
         self._cursor = 0

@@ -9,31 +9,31 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from rtmpump.core.confirm_window import Acked, Window
+from rtmpump.core.confirm_window import Acked, ConfirmWindow
 
 
-def _filled(count: int, size: int = 8) -> Window:
+def _filled(count: int, size: int = 8) -> ConfirmWindow:
     """Make a window with seqs 1 to `count` in flight under tags 1 to `count`."""
-    window = Window(size)
+    window = ConfirmWindow(size)
     for seq in range(1, count + 1):
         assert window.sent(seq, float(seq), seq * 10) == seq
     return window
 
 
-def _facts(window: Window) -> tuple[int, int, int, float | None]:
+def _facts(window: ConfirmWindow) -> tuple[int, int, int, float | None]:
     return window.in_flight, window.confirmed_upto, window.room(), window.oldest_sent()
 
 
 def test_a_new_window_is_empty() -> None:
     """Nothing is in flight or confirmed, and there is room for all."""
-    assert _facts(Window(5)) == (0, 0, 5, None)
+    assert _facts(ConfirmWindow(5)) == (0, 0, 5, None)
 
 
 @pytest.mark.parametrize("size", [0, -1])
 def test_a_window_lets_something_through(size: int) -> None:
     """A size below 1 is refused."""
     with pytest.raises(ValueError, match="size"):
-        Window(size)
+        ConfirmWindow(size)
 
 
 def test_a_multiple_ack_confirms_a_prefix() -> None:
@@ -231,7 +231,7 @@ class WindowAgainstBroker(RuleBasedStateMachine):
     def begin(self, size: int, gaps: list[int]) -> None:
         """Make a spool of rising seqs, with holes, and a window."""
         self.size = size
-        self.window = Window(size)
+        self.window = ConfirmWindow(size)
         self.spool = [sum(gaps[: at + 1]) for at in range(len(gaps))]
         self.broker = _Broker()
         self.now = 0.0

@@ -9,8 +9,8 @@ import pytest
 
 from rtmpump.core.missed_messages import (
     MARGIN_MS,
-    Gap,
     Moment,
+    OpenGap,
     Said,
     Span,
     after,
@@ -107,8 +107,8 @@ def test_streams_are_merged_by_time_and_copies_dropped() -> None:
 
 def test_a_gap_is_begun_when_anything_of_it_was_done() -> None:
     """And covers what lies in it."""
-    gap = Gap(10, 20, "T", "U")
+    gap = OpenGap(10, 20, "T", "U")
     assert not gap.is_begun
-    assert Gap(10, 20, "T", "U", channel="C1").is_begun
-    assert gap.covers(Gap(10, 20, "T", "U"))
-    assert not gap.covers(Gap(9, 20, "T", "U"))
+    assert OpenGap(10, 20, "T", "U", channel="C1").is_begun
+    assert gap.covers(OpenGap(10, 20, "T", "U"))
+    assert not gap.covers(OpenGap(9, 20, "T", "U"))

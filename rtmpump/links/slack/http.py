@@ -27,7 +27,7 @@ class TooLarge(OSError):
     """An answer of more bytes than any of Slack's has."""
 
 
-class Client(WebClient):
+class SlackClient(WebClient):
     """Answers are read whole, up to 16 MiB; a redirect is an answer like any other."""
 
     def _perform_urllib_http_request_internal(self, url: str, req: Request) -> dict[str, Any]:

@@ -174,9 +174,9 @@ class SlackApi:
         return self._make_client(self._slack.app_token)
 
     def _make_client(self, token: Secret) -> WebClient:
-        from rtmpump.links.slack.http import Client
+        from rtmpump.links.slack.http import SlackClient
 
-        client = Client(
+        client = SlackClient(
             token=token.reveal(),
             base_url=self._slack.api_url,
             timeout=self._timeout,

@@ -21,25 +21,25 @@ from typing import Any, Final
 
 import msgspec
 
-from rtmpump.core.missed_messages import Gap
+from rtmpump.core.missed_messages import OpenGap
 from rtmpump.spool.file import beside, sync_path
 
 GAPS_MAX: Final = 64
 
-Told = Callable[[str, dict[str, Any]], None]
+Report = Callable[[str, dict[str, Any]], None]
 
 
-class Gaps:
-    """All methods may be called from any thread; a Gap's fields belong to who fills it."""
+class GapFile:
+    """All methods may be called from any thread; a OpenGap's fields belong to who fills it."""
 
-    def __init__(self, spool: Path, told: Told) -> None:
+    def __init__(self, spool: Path, report: Report) -> None:
         """Read the file beside the spool, if there is one."""
         self._path = beside(Path(os.path.realpath(spool)), "-gaps")
-        self._told = told
+        self._report = report
         self._lock = threading.Lock()
         self._gaps = self._read()
 
-    def add(self, gap: Gap) -> None:
+    def add(self, gap: OpenGap) -> None:
         """Keep a gap; one that it covers, and of which nothing was done, it replaces.
 
         Those of another team are let go of: the token of today can't read what was said there.
@@ -47,14 +47,14 @@ class Gaps:
         with self._lock:
             ours = [one for one in self._gaps if one.team == gap.team]
             if len(ours) < len(self._gaps):
-                self._told("gaps.of_another_team", {"count": len(self._gaps) - len(ours)})
+                self._report("gaps.of_another_team", {"count": len(self._gaps) - len(ours)})
             self._gaps = [one for one in ours if one.is_begun or not gap.covers(one)]
             self._gaps.append(gap)
             if len(self._gaps) > GAPS_MAX:
                 self._join_oldest()
             self._write()
 
-    def first(self) -> Gap | None:
+    def first(self) -> OpenGap | None:
         """The oldest gap."""
         with self._lock:
             return self._gaps[0] if self._gaps else None
@@ -64,7 +64,7 @@ class Gaps:
         with self._lock:
             self._write()
 
-    def close(self, gap: Gap) -> None:
+    def close(self, gap: OpenGap) -> None:
         """It is filled, as far as it can be."""
         with self._lock:
             self._gaps = [one for one in self._gaps if one is not gap]
@@ -77,19 +77,19 @@ class Gaps:
         # The very first may be under way.
         one, other = self._gaps[1:3]
         from_ms, to_ms = min(one.from_ms, other.from_ms), max(one.to_ms, other.to_ms)
-        self._gaps[1:3] = [Gap(from_ms, to_ms, other.team, other.bot)]
+        self._gaps[1:3] = [OpenGap(from_ms, to_ms, other.team, other.bot)]
 
-    def _read(self) -> list[Gap]:
+    def _read(self) -> list[OpenGap]:
         try:
-            return msgspec.json.decode(self._path.read_bytes(), type=list[Gap])
+            return msgspec.json.decode(self._path.read_bytes(), type=list[OpenGap])
         except FileNotFoundError:
             return []
         except OSError as error:
-            self._told("gaps.unreadable", {"file": str(self._path), "problem": error.strerror})
+            self._report("gaps.unreadable", {"file": str(self._path), "problem": error.strerror})
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             aside = beside(self._path, ".corrupt")
             os.replace(self._path, aside)
-            self._told("gaps.set_aside", {"file": str(aside), "problem": str(error)})
+            self._report("gaps.set_aside", {"file": str(aside), "problem": str(error)})
         return []
 
     def _write(self) -> None:
@@ -101,4 +101,4 @@ class Gaps:
             os.replace(draft, self._path)
             sync_path(self._path.parent)
         except OSError as error:
-            self._told("gaps.not_saved", {"file": str(self._path), "problem": error.strerror})
+            self._report("gaps.not_saved", {"file": str(self._path), "problem": error.strerror})

@@ -27,7 +27,7 @@ from typing import Final, NamedTuple
 from rtmpump import log
 from rtmpump.config import Config
 from rtmpump.core import missed_messages, pump_events
-from rtmpump.core.missed_messages import Gap, Said, Span
+from rtmpump.core.missed_messages import OpenGap, Said, Span
 from rtmpump.core.routes import BACKFILL
 from rtmpump.errors import SpoolFailed, SpoolFull
 from rtmpump.links.lifecycle import Lifecycle, RetryDetails
@@ -35,7 +35,7 @@ from rtmpump.links.slack.api_errors import CallRefused
 from rtmpump.links.slack.history import KINDS, PAGE, History, Stopped
 from rtmpump.links.slack.web_api import SlackApi
 from rtmpump.metrics import Metrics
-from rtmpump.pumps.backfill.gap_file import Gaps
+from rtmpump.pumps.backfill.gap_file import GapFile
 from rtmpump.spool import Spool
 
 _BATCH: Final = 100
@@ -73,14 +73,13 @@ class Backfill:
     def __init__(
         self,
         config: Config,
-        api: SlackApi,
         spool: Spool,
-        gaps: Gaps,
+        gaps: GapFile,
         metrics: Metrics,
-        *,
         lifecycle: Lifecycle,
         stored: Callable[[], None],
     ) -> None:
+        """Begin with the gaps of the file; `stored` is called when events are in the spool."""
         self._ignore = config.events.ignore
         self._threads_before = config.events.backfill_threads
         self._spool = spool
@@ -89,14 +88,16 @@ class Backfill:
         self.lifecycle = lifecycle
         self._stop = lifecycle.stop
         self._stored = stored
-        self._history = History(api, policy=config.retry, lifecycle=lifecycle, report=_report_wait)
+        self._history = History(
+            SlackApi(config.slack), policy=config.retry, lifecycle=lifecycle, report=_report_wait
+        )
         self._said: dict[str, set[str]] = defaultdict(set)
         self._changed = threading.Condition()
         self._is_known_whose = False
 
     def missed(self, from_ms: int, to_ms: int, team: str, bot: str) -> None:
         """Slack may have sent what nobody received, between these times. From any thread."""
-        self._gaps.add(Gap(from_ms, to_ms, team, bot))
+        self._gaps.add(OpenGap(from_ms, to_ms, team, bot))
         with self._changed:
             self._is_known_whose = True
             self._changed.notify_all()
@@ -120,7 +121,7 @@ class Backfill:
         except Stopped:
             return
 
-    def _next(self) -> Gap | None:
+    def _next(self) -> OpenGap | None:
         """Wait for a gap; None at a stop."""
         with self._changed:
             while not self._stop.is_set():
@@ -132,7 +133,7 @@ class Backfill:
                 self._changed.wait(_STOP_NOTICED)
         return None
 
-    def _fill(self, gap: Gap) -> None:
+    def _fill(self, gap: OpenGap) -> None:
         times = {"from": pump_events.rfc3339(gap.from_ms), "to": pump_events.rfc3339(gap.to_ms)}
         _log.info("backfill.began", **times)
         for kind in KINDS:
@@ -153,7 +154,7 @@ class Backfill:
         counts = {"channels": gap.channels, "messages": gap.messages, "failed": len(gap.failed)}
         _log.info("backfill.done", **times, **counts)
 
-    def _fill_kind(self, gap: Gap, kind: str) -> None:
+    def _fill_kind(self, gap: OpenGap, kind: str) -> None:
         """Fill all conversations of a kind; CallRefused where none can be read."""
         if kind in gap.done:
             return
@@ -171,18 +172,18 @@ class Backfill:
             self._done(gap, channel)
         self._done(gap, kind)
 
-    def _give_up(self, gap: Gap, what: str, refused: CallRefused) -> None:
+    def _give_up(self, gap: OpenGap, what: str, refused: CallRefused) -> None:
         _log.debug("backfill.given_up", conversations=what, reason=refused.code)
         self._said[refused.code].add(refused.detail)
         gap.failed.append((what, refused.code))
         self._done(gap, what)
 
-    def _done(self, gap: Gap, what: str) -> None:
+    def _done(self, gap: OpenGap, what: str) -> None:
         gap.done.append(what)
         gap.channel = gap.upto = ""
         self._gaps.save()
 
-    def _fill_channel(self, gap: Gap, channel: str) -> None:
+    def _fill_channel(self, gap: OpenGap, channel: str) -> None:
         within = missed_messages.span(gap.from_ms, gap.to_ms)
         reached = missed_messages.moment(gap.upto) if gap.channel == channel else None
         if reached is not None:
@@ -232,7 +233,7 @@ class Backfill:
             yield from missed_messages.said(messages, channel, page.span, self._ignore)
 
     def _thread_stream(
-        self, gap: Gap, channel: str, thread: str, within: Span, limit: int
+        self, gap: OpenGap, channel: str, thread: str, within: Span, limit: int
     ) -> Iterator[Said]:
         """The replies of a thread; its parent comes with its channel, if it belongs to the gap."""
         parent = missed_messages.moment(thread)
@@ -245,16 +246,16 @@ class Backfill:
             if refused.code != "thread_not_found":
                 self._note_failure(gap, channel, refused.code)
 
-    def _note_too_many(self, gap: Gap, channel: str, threads: list[str]) -> None:
+    def _note_too_many(self, gap: OpenGap, channel: str, threads: list[str]) -> None:
         if len(threads) > _THREADS_MAX:
             self._note_failure(gap, channel, "too_many_threads")
 
-    def _note_failure(self, gap: Gap, channel: str, reason: str) -> None:
+    def _note_failure(self, gap: OpenGap, channel: str, reason: str) -> None:
         """Part of a channel can't be read; it is told once."""
         if (channel, reason) not in gap.failed:
             gap.failed.append((channel, reason))
 
-    def _store(self, gap: Gap, bodies: list[bytes], source: str) -> None:
+    def _store(self, gap: OpenGap, bodies: list[bytes], source: str) -> None:
         """Put events into the spool, as soon as there is room; Stopped if a stop comes before."""
         now_ms = time.time_ns() // 1_000_000
         items = [(now_ms, body) for body in bodies]
@@ -265,7 +266,7 @@ class Backfill:
         self.lifecycle.progress()
         self._stored()
 
-    def _try_to_store(self, gap: Gap, items: list[tuple[int, bytes]], source: str) -> bool:
+    def _try_to_store(self, gap: OpenGap, items: list[tuple[int, bytes]], source: str) -> bool:
         try:
             measure = self._spool.usage()
             if measure.bytes > measure.max_bytes // 2:
@@ -276,7 +277,7 @@ class Backfill:
             return False
         return True
 
-    def _tell_failures(self, gap: Gap) -> None:
+    def _tell_failures(self, gap: OpenGap) -> None:
         """One line for each reason."""
         by_reason: dict[str, list[str]] = defaultdict(list)
         for what, reason in gap.failed:

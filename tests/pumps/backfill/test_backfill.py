@@ -13,12 +13,11 @@ from typing import Any
 import pytest
 
 from rtmpump import config
-from rtmpump.core.missed_messages import Gap
+from rtmpump.core.missed_messages import OpenGap
 from rtmpump.links.lifecycle import Lifecycle
-from rtmpump.links.slack.web_api import SlackApi
 from rtmpump.metrics import Metrics
 from rtmpump.pumps.backfill import pump as backfill
-from rtmpump.pumps.backfill.gap_file import Gaps
+from rtmpump.pumps.backfill.gap_file import GapFile
 from rtmpump.pumps.backfill.pump import Backfill
 from rtmpump.sandbox.slack.faults import ApiFault, Hang, HttpAnswer
 from rtmpump.sandbox.slack.workspace import Workspace
@@ -39,7 +38,7 @@ class Filling:
         self.path = folder / "spool.db"
         self.spool: Spool = opened(self.path, **spool_keys)
         self.told = Reports()
-        self.gaps = Gaps(self.path, self.told)
+        self.gaps = GapFile(self.path, self.told)
         self.metrics = Metrics()
         self.stop = threading.Event()
         settings = config.Config(
@@ -49,12 +48,11 @@ class Filling:
         )
         self.pump = Backfill(
             settings,
-            SlackApi(settings.slack),
             self.spool,
             self.gaps,
             self.metrics,
-            lifecycle=Lifecycle(stop=self.stop),
-            stored=lambda: None,
+            Lifecycle(stop=self.stop),
+            lambda: None,
         )
         self.error: BaseException | None = None
         self.thread = threading.Thread(target=self._run)
@@ -181,8 +179,8 @@ def test_it_goes_on_where_it_was(workspace: Workspace, fill: Fill, tmp_path: Pat
     """In the middle of a channel, with the counts of before."""
     ts = [workspace.say("general", str(n)) for n in range(10)]
     from_ms, to_ms = around(*ts)
-    begun = Gap(from_ms, to_ms, "T1", "U1", channel=GENERAL, upto=ts[5], messages=6)
-    Gaps(tmp_path / "spool.db", Reports()).add(begun)
+    begun = OpenGap(from_ms, to_ms, "T1", "U1", channel=GENERAL, upto=ts[5], messages=6)
+    GapFile(tmp_path / "spool.db", Reports()).add(begun)
     filling = fill()
     missed(filling, (to_ms + HOUR_MS, to_ms + HOUR_MS))
     first, _ = filling.closed(2)
@@ -205,7 +203,7 @@ def test_a_stop_in_a_gap_ends_it_after_the_call_and_the_next_run_goes_on(
     filling.rest()
     assert len(calls(workspace)) == 3
     assert filling.texts() == [f"general {n}" for n in range(6)]
-    assert len(Gaps(filling.path, Reports())) == len(filling.gaps) == 1
+    assert len(GapFile(filling.path, Reports())) == len(filling.gaps) == 1
     filling.begin()
     (closed,) = filling.closed()
     assert filling.texts() == [f"{name} {n}" for name in ("general", "random") for n in range(6)]
@@ -227,7 +225,7 @@ def test_a_run_that_was_stopped_before_it_began_asks_for_nothing(
 
 def test_it_waits_for_the_first_hello(workspace: Workspace, fill: Fill, tmp_path: Path) -> None:
     """Gaps of a team that is not ours are let go of, and told."""
-    Gaps(tmp_path / "spool.db", Reports()).add(Gap(1, 2, "T-other", "U9"))
+    GapFile(tmp_path / "spool.db", Reports()).add(OpenGap(1, 2, "T-other", "U9"))
     filling = fill()
     workspace.say("general", "x")
     assert not workspace.calls

@@ -6,21 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from rtmpump.core.missed_messages import Gap
-from rtmpump.pumps.backfill.gap_file import GAPS_MAX, Gaps
+from rtmpump.core.missed_messages import OpenGap
+from rtmpump.pumps.backfill.gap_file import GAPS_MAX, GapFile
 from tests.support.spool import Reports
 
 pytestmark = pytest.mark.quick
 
 
-def gap(from_ms: int, to_ms: int, team: str = "T1") -> Gap:
+def gap(from_ms: int, to_ms: int, team: str = "T1") -> OpenGap:
     """A gap of which nothing was done."""
-    return Gap(from_ms, to_ms, team, "U1")
+    return OpenGap(from_ms, to_ms, team, "U1")
 
 
-def again(path: Path) -> Gaps:
+def again(path: Path) -> GapFile:
     """The gaps as the next start reads them."""
-    return Gaps(path, Reports())
+    return GapFile(path, Reports())
 
 
 def test_gaps_outlive_the_process_with_how_far_they_came(path: Path) -> None:
@@ -73,7 +73,7 @@ def test_a_file_that_is_damaged_is_set_aside_and_told(path: Path, content: bytes
     file = path.with_name("spool.db-gaps")
     file.write_bytes(content)
     told = Reports()
-    gaps = Gaps(path, told)
+    gaps = GapFile(path, told)
     assert gaps.first() is None
     assert [event for event, _ in told] == ["gaps.set_aside"]
     assert path.with_name("spool.db-gaps.corrupt").read_bytes() == content
@@ -86,7 +86,7 @@ def test_a_disk_that_refuses_is_told_and_ends_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "gone"
     folder.mkdir()
     told = Reports()
-    gaps = Gaps(folder / "spool.db", told)
+    gaps = GapFile(folder / "spool.db", told)
     folder.rmdir()
     gaps.add(gap(1, 2))
     assert gaps.first() == gap(1, 2)
