@@ -249,15 +249,15 @@ class _DeadQueue:
     def send_again(self, letters: Sequence[Received]) -> None:
         """Publish them as commands, and acknowledge those that RabbitMQ has."""
         messages = [(again(one.properties), one.body) for one in letters]
-        fates = self._client.publish_all(self.outbound, messages, timeout=_CONFIRM_TIMEOUT)
-        pairs = zip(letters, fates, strict=True)
-        self._ack(one for one, fate in pairs if fate == "taken")
-        if "unroutable" in fates:
+        outcomes = self._client.publish_all(self.outbound, messages, timeout=_CONFIRM_TIMEOUT)
+        pairs = zip(letters, outcomes, strict=True)
+        self._ack(one for one, outcome in pairs if outcome == "taken")
+        if "unroutable" in outcomes:
             raise not_declared("queue", self.outbound)
-        if "refused" in fates:
+        if "refused" in outcomes:
             problem = f"RabbitMQ refused a command: the queue {self.outbound} is full or failing"
             raise RtmpumpError(f"{problem}; what it did not take stays in {self.name}")
-        if None in fates:
+        if None in outcomes:
             detail = f"no confirm within {_CONFIRM_TIMEOUT:g} s: it has an alarm, or hangs"
             raise ServiceUnreachable("RabbitMQ", detail, f"the rest stays in {self.name}")
 

@@ -25,7 +25,7 @@ from rtmpump.cli.common import (
 from rtmpump.config import Config
 from rtmpump.core.outbound import command_parsing
 from rtmpump.errors import CommandRejected, LinkError, RtmpumpError, ServiceUnreachable
-from rtmpump.links.rabbitmq.client import BrokerClient, Fate, Received, Unanswered
+from rtmpump.links.rabbitmq.client import BrokerClient, PublishOutcome, Received, Unanswered
 
 _ACK_EVERY: Final = 50
 _REST_MAX: Final = 200
@@ -228,17 +228,17 @@ def _command(channel: str, text: str, thread: str | None, broadcast: bool) -> by
     return body
 
 
-def _check_taken(queue: str, publish: Callable[[], Fate]) -> None:
+def _check_taken(queue: str, publish: Callable[[], PublishOutcome]) -> None:
     """Publish, and raise what became of it unless the broker has it."""
     try:
-        fate = publish()
+        outcome = publish()
     except Unanswered as silence:
         why = "it has a memory or disk alarm" if silence.blocked else "it did not confirm"
         detail = f"{why}; whether it took the command is not known"
         raise ServiceUnreachable("RabbitMQ", detail) from None
-    if fate == "unroutable":
+    if outcome == "unroutable":
         raise not_declared("queue", queue)
-    if fate == "refused":
+    if outcome == "refused":
         raise RtmpumpError(f"RabbitMQ refused the command: the queue {queue} is full or failing")
 
 

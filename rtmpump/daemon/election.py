@@ -45,7 +45,7 @@ class CurrentTerm:
 
     def tell_sender(self, note: sending.Note) -> None:
         """Bring a note to the sender."""
-        self.term.sender.tell(note)
+        self.term.sender.notify(note)
 
     def stop_reading(self) -> None:
         """Let the reader of this term end, also if it did not begin yet."""
@@ -89,7 +89,7 @@ class Election:
         self._current.stop_reading()
         self._source.wake()
         self._current.stop_filling()
-        term.sender.tell(sending.Finish(within=_STEP_DOWN))
+        term.sender.notify(sending.Finish(within=_STEP_DOWN))
         if not self._status.states.is_up(sending.LINK):
             term.sender.lifecycle.stop.set()
         self._status.take_role("standby")

@@ -13,7 +13,7 @@ from rtmpump.core.frames import Reply
 from rtmpump.core.outbound.api_calls import CallAnswer
 from rtmpump.core.outbound.command_parsing import parse
 from rtmpump.core.outbound.job import Job, fingerprint
-from rtmpump.core.outbound.mailbox import Called, LinkUp, Note
+from rtmpump.core.outbound.mailbox import CallAnswered, LinkUp, Note
 from rtmpump.core.outbound.outcome import Outcome
 from rtmpump.core.session import MessageIds
 from rtmpump.pumps.outbound.dispatcher import Dispatcher
@@ -62,7 +62,7 @@ class DispatcherRig:
         self.looked_up.append(answer)
         return None
 
-    def tell(self, note: Note) -> None:
+    def notify(self, note: Note) -> None:
         """Keep a note."""
         self.notes.append(note)
 
@@ -76,7 +76,8 @@ class DispatcherRig:
         self.tags += 1
         job = Job(self.tags, fingerprint(body, None, None, None), None, body, self.now)
         job.expires_at = None if expires_in is None else self.now + expires_in
-        self.dispatcher.take(job, parse(body))
+        job.command = parse(body)
+        self.dispatcher.take(job, job.command)
         self.go_on()
         return job
 
@@ -107,7 +108,7 @@ class DispatcherRig:
         """Slack answers the last call."""
         self.calls[-1][2](answer)
         note = self.notes.pop()
-        assert isinstance(note, Called)
+        assert isinstance(note, CallAnswered)
         self.handle(note)
 
     @property

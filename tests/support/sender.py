@@ -86,7 +86,7 @@ class SenderRig:
     def close(self) -> None:
         """Ends all threads."""
         self.stop.set()
-        self.sender.tell(Close())
+        self.sender.notify(Close())
         self._directory.stop()
         self.calls.wake()
         self.socket.wake()
@@ -111,15 +111,15 @@ class SenderRig:
                     for body in self.socket.read(0.1):
                         self._pass_on(parse(body), number)
             except LinkError:
-                self.sender.tell(LinkDown())
+                self.sender.notify(LinkDown())
                 time.sleep(0.05)
         self.socket.close()
 
     def _pass_on(self, frame: object, number: int) -> None:
         if isinstance(frame, Hello):
-            self.sender.tell(LinkUp(number))
+            self.sender.notify(LinkUp(number))
         elif isinstance(frame, Reply):
-            self.sender.tell(frame)
+            self.sender.notify(frame)
 
 
 def _config(workspace: Workspace, broker_url: str, outbound: dict[str, Any]) -> config.Config:

@@ -4,10 +4,10 @@ Laws:
 
 - Of a queue only the head is ever under way. What follows waits until the head is settled, so a
   message that has to be sent again is never overtaken by the next one of its channel.
-- A job whose gate is closed (the way to Slack that it needs is not there) holds up its own queue,
+- A job whose way is closed (the way to Slack that it needs is not there) holds up its own queue,
   and takes no token of the rate limit.
 - Memory is in proportion to the jobs that are not over, whatever ends them and in whatever order.
-- A queue that waits for its rate limit, its gate, a reply or a retry costs nothing until then: what
+- A queue that waits for its rate limit, its way, a reply or a retry costs nothing until then: what
   can go is found in a heap of times, not by looking at every queue.
 """
 
@@ -31,7 +31,7 @@ class Sendable(Protocol):
 
     costs: bool
     """Whether the rate limit counts it."""
-    gate: str
+    way: str
     """What has to be open for it to be sent."""
 
 
@@ -57,7 +57,7 @@ class ChannelQueues(Generic[T]):
         self._limit = limit
         self._queues: dict[str, _Queue[T]] = {}
         self._plan: list[tuple[float, str]] = []
-        # Each closed gate, and the queues that wait for it with the times at which they could go.
+        # Each closed way, and the queues that wait for it with the times at which they could go.
         self._closed: dict[str, dict[str, float]] = {}
 
     def add(self, key: str, job: T, now: float) -> None:
@@ -96,8 +96,8 @@ class ChannelQueues(Generic[T]):
             job = self._head(key, queue)
             if job is None:
                 continue
-            if job.gate in self._closed:
-                self._closed[job.gate].setdefault(key, at)
+            if job.way in self._closed:
+                self._closed[job.way].setdefault(key, at)
             elif wait := (self._limit.take(key, now) if job.costs else 0.0):
                 self._plan_at(key, queue, now + wait)
             else:
@@ -124,13 +124,13 @@ class ChannelQueues(Generic[T]):
             queue.busy = False
             self._plan_at(key, queue, at)
 
-    def close(self, gate: str) -> None:
-        """Hold back the jobs of this gate until `open`."""
-        self._closed.setdefault(gate, {})
+    def close(self, way: str) -> None:
+        """Hold back the jobs of this way until `open`."""
+        self._closed.setdefault(way, {})
 
-    def open(self, gate: str) -> None:
-        """Let the jobs of this gate go, as soon as they could have gone."""
-        for key, at in self._closed.pop(gate, {}).items():
+    def open(self, way: str) -> None:
+        """Let the jobs of this way go, as soon as they could have gone."""
+        for key, at in self._closed.pop(way, {}).items():
             queue = self._queues[key]
             if not queue.busy and queue.planned_at is None:
                 self._plan_at(key, queue, at)

@@ -58,9 +58,7 @@ _THREAD_TS = re.compile(r"[0-9]{1,12}\.[0-9]{6}")
 _Fields: TypeAlias = dict[str, Any]
 
 
-def parse(
-    body: bytes, *, socket_mode: bool = False, api_methods: frozenset[str] | None = None
-) -> Command:
+def parse(body: bytes, *, socket_mode: bool = False) -> Command:
     """Read the body of a command: a JSON object (RFC 8259) of at most 65,536 bytes of UTF-8.
 
     Of a key that comes twice the last one counts. Raises CommandRejected with the code `too_long`
@@ -71,10 +69,7 @@ def parse(
     _refuse_of_other_mode(fields, kind, socket_mode)
     _refuse_unknown(fields, kind, socket_mode)
     command = _MAKERS[kind](fields)
-    if isinstance(command, Api):
-        _require_allowed(command, api_methods)
-        return command
-    if socket_mode:
+    if isinstance(command, Api) or socket_mode:
         return command
     # With the least id, and none for a name: what is too long even so need not wait for the rest.
     channel = getattr(command, "channel", "")
@@ -82,11 +77,16 @@ def parse(
     return command
 
 
-def _require_allowed(api: Api, methods: frozenset[str] | None) -> None:
-    if methods is None or api.method in methods:
+def require_allowed(command: Command, methods: frozenset[str]) -> None:
+    """Check that a command calls no method but these.
+
+    Raises:
+        CommandRejected: it is a call of another method.
+    """
+    if not isinstance(command, Api) or command.method in methods:
         return
-    near = _nearest(api.method, sorted(methods)) if methods else ""
-    found = f"must be one of outbound.api_methods; found {_what(api.method)}{near}"
+    near = _nearest(command.method, sorted(methods)) if methods else ""
+    found = f"must be one of outbound.api_methods; found {_what(command.method)}{near}"
     fix = "add it to that list in the pump's config" if not near else "add it there if it is meant"
     raise _reject(f'field "method" {found}; {fix}', "method")
 

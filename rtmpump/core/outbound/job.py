@@ -65,7 +65,7 @@ class Job:
     expires_at: float | None = None
     command: Command | None = None
     channel_id: str = ""
-    gate: str = ""
+    way: str = ""
     queue_key: str = ""
     costs: bool = False
     stage: Stage = Stage.WAITING

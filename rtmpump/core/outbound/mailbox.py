@@ -28,7 +28,7 @@ class LinkDown(NamedTuple):
     """The WebSocket ended."""
 
 
-class Found(NamedTuple):
+class NameAnswered(NamedTuple):
     """The directory's answer: the id of the channel of this name, or None and why."""
 
     name: str
@@ -36,7 +36,7 @@ class Found(NamedTuple):
     why: str
 
 
-class Called(NamedTuple):
+class CallAnswered(NamedTuple):
     """A call of the Web API ended."""
 
     job: Job
@@ -53,7 +53,7 @@ class Close(NamedTuple):
     """End now."""
 
 
-FromSlack: TypeAlias = Reply | LinkUp | LinkDown | Found | Called
+FromSlack: TypeAlias = Reply | LinkUp | LinkDown | NameAnswered | CallAnswered
 Note: TypeAlias = FromSlack | Finish | Close
 
 

@@ -54,7 +54,7 @@ class Unanswered(Exception):
         self.blocked = blocked
 
 
-Fate: TypeAlias = Literal["taken", "refused", "unroutable"]
+PublishOutcome: TypeAlias = Literal["taken", "refused", "unroutable"]
 
 
 class _Done(NamedTuple):
@@ -134,7 +134,7 @@ class BrokerClient:
 
     def publish(
         self, to_queue: str, body: bytes, correlation_id: str, *, timeout: float, reply: bool
-    ) -> Fate:
+    ) -> PublishOutcome:
         """Publish a persistent, mandatory message to a queue and wait for the broker's confirm.
 
         With `reply` it asks for an answer, which `receive` gives. Raises Unanswered.
@@ -148,14 +148,14 @@ class BrokerClient:
             timestamp=int(time.time()),
             app_id="rtmpump",
         )
-        (fate,) = self.publish_all(to_queue, [(properties, body)], timeout=timeout)
-        if fate is None:
+        (outcome,) = self.publish_all(to_queue, [(properties, body)], timeout=timeout)
+        if outcome is None:
             raise Unanswered(self._blocked)
-        return fate
+        return outcome
 
     def publish_all(
         self, to_queue: str, messages: Sequence[tuple[Properties, bytes]], *, timeout: float
-    ) -> list[Fate | None]:
+    ) -> list[PublishOutcome | None]:
         """Publish mandatory messages to one queue and wait for the broker's word on each.
 
         None where there was none for `timeout` seconds. If one was returned, all are
@@ -165,7 +165,7 @@ class BrokerClient:
         self._published += len(messages)
         self._was_returned = False
         self._rabbit.call(lambda: self._rabbit.publish_each(to_queue, messages))
-        fates: list[Fate | None] = [None] * len(messages)
+        outcomes: list[PublishOutcome | None] = [None] * len(messages)
         waiting = set(range(first, self._published + 1))
         while waiting:
             try:
@@ -175,8 +175,8 @@ class BrokerClient:
             tags = range(first, settled.tag + 1) if settled.multiple else [settled.tag]
             for tag in waiting.intersection(tags):
                 waiting.discard(tag)
-                fates[tag - first] = "taken" if settled.ok else "refused"
-        return ["unroutable"] * len(messages) if self._was_returned else fates
+                outcomes[tag - first] = "taken" if settled.ok else "refused"
+        return ["unroutable"] * len(messages) if self._was_returned else outcomes
 
     def count(self, queue: str) -> Count:
         """Ask a queue how much is in it; LinkError `not_found` ends the client."""

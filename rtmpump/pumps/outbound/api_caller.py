@@ -17,23 +17,23 @@ from rtmpump import log
 from rtmpump.core.outbound.api_calls import CallAnswer
 from rtmpump.core.outbound.commands import Api, Command, Message, post
 from rtmpump.core.outbound.job import Job, Stage
-from rtmpump.core.outbound.mailbox import Called
+from rtmpump.core.outbound.mailbox import CallAnswered
 from rtmpump.core.outbound.outcome import Outcome, bounded
-from rtmpump.pumps.outbound.way import Failed, Listener, NotNow, Slack, Verdict, Way
+from rtmpump.pumps.outbound.way import DispatchListener, Failed, NotNow, SlackAccess, Verdict, Way
 
 _log = log.get("sender")
 
 
 class ApiCaller(Way):
-    """Has calls made; their answers come to the listener, as `Called`."""
+    """Has calls made; their answers come to the listener, as `CallAnswered`."""
 
-    gate = "api"
+    name = "api"
 
-    def __init__(self, slack: Slack, listener: Listener) -> None:
+    def __init__(self, slack: SlackAccess, listener: DispatchListener) -> None:
         self._slack = slack
         self._listener = listener
 
-    def transmit(self, job: Job, command: Command) -> Verdict | NotNow | None:
+    def transmit(self, job: Job, command: Command) -> Verdict | None:
         """Have the call made."""
         call = _call_of(job, command)
         wait = self._slack.submit(call.method, call.arguments, partial(self._answered, job))
@@ -42,7 +42,7 @@ class ApiCaller(Way):
         job.attempts += 1
         return None
 
-    def read(self, called: Called) -> Verdict | None:
+    def read(self, called: CallAnswered) -> Verdict | None:
         """Return what became of the call; None if its job did not wait for it."""
         job, answer = called
         if job.stage is not Stage.WRITTEN:
@@ -67,7 +67,7 @@ class ApiCaller(Way):
 
     def _answered(self, job: Job, answer: CallAnswer) -> None:
         """Bring the answer to the sender's thread. On the thread of a worker."""
-        self._listener.tell(Called(job, answer))
+        self._listener.notify(CallAnswered(job, answer))
 
 
 def _call_of(job: Job, command: Command) -> Api:

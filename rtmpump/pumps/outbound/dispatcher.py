@@ -2,18 +2,18 @@
 
 Laws:
 
-- Inside a channel order is kept, whichever way a command takes: one is under way at a time.
+- The order of a channel is kept, whichever way its commands take: one is under way at a time.
   Channels never wait for each other.
 - Order begins when a command comes: `NameResolution` keeps it while names are looked up.
-- What Slack surely did not do goes again, `outbound.max_attempts` times at most. Where it is not
+- What Slack surely did not do goes again, up to `outbound.max_attempts` attempts. Where it is not
   known whether Slack did it, `outbound.on_uncertain` decides.
 - A job has one deadline at a time: its expiration while it waits, the end of the wait for Slack's
-  reply once it was sent.
+  reply after it was sent.
 
-`rtm_writer` and `api_caller` transmit one command each; what they have in common is here. What must
+`rtm_writer` and `api_caller` transmit one command; all that they have in common is here. What must
 not live here: where a command comes from, and how its end is reported.
 
-All of it belongs to one thread. Times in seconds of `now`, a clock that never goes back.
+One thread owns it. Times are seconds of `now`, a clock that never goes back.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from rtmpump.core.outbound.commands import (
 )
 from rtmpump.core.outbound.deadlines import Deadlines
 from rtmpump.core.outbound.job import Job, Stage
-from rtmpump.core.outbound.mailbox import Called, Found, FromSlack, LinkDown, LinkUp
+from rtmpump.core.outbound.mailbox import CallAnswered, FromSlack, LinkDown, LinkUp, NameAnswered
 from rtmpump.core.outbound.name_resolution import NameResolution
 from rtmpump.core.outbound.outcome import Outcome
 from rtmpump.core.outbound.reply_tracker import ReplyTracker
@@ -46,11 +46,20 @@ from rtmpump.core.rate_limit import RateLimit
 from rtmpump.core.session import MessageIds
 from rtmpump.pumps.outbound.api_caller import ApiCaller
 from rtmpump.pumps.outbound.rtm_writer import RtmWriter
-from rtmpump.pumps.outbound.way import ChannelIds, Failed, Listener, NotNow, Slack, Verdict, Way
+from rtmpump.pumps.outbound.way import (
+    ChannelIds,
+    DispatchListener,
+    Failed,
+    NotNow,
+    SlackAccess,
+    Verdict,
+    Way,
+)
 
 # After a reconnect the first frames may answer the last message of the connection before.
 _LATE_REPLY: Final = 1.0
-# A list of channels takes a second or two; a directory that Slack doesn't answer must stop nobody.
+# A list of channels takes a second or two. While Slack doesn't answer the directory, commands for
+# other channels must not wait longer than this.
 _NAMES_COME: Final = 5.0
 # Thirty doublings are more than any wait; a float ends at a thousand.
 _DOUBLINGS_MAX: Final = 30
@@ -59,15 +68,15 @@ _log = log.get("sender")
 
 
 class Dispatcher:
-    """The commands that are under way; the listener hears once of the end of each."""
+    """The commands that are under way; the listener is called once for the end of each."""
 
     def __init__(
         self,
         config: Config,
-        slack: Slack,
+        slack: SlackAccess,
         channel_ids: ChannelIds,
         message_ids: MessageIds,
-        listener: Listener,
+        listener: DispatchListener,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._outbound = config.outbound
@@ -84,18 +93,17 @@ class Dispatcher:
         self._replies = ReplyTracker()
         self._rtm = RtmWriter(config.outbound, slack, message_ids, self._replies, now)
         self._api = ApiCaller(slack, listener)
-        self._ways: dict[str, Way] = {way.gate: way for way in (self._rtm, self._api)}
-        self._queues.close(self._rtm.gate)
+        self._ways: dict[str, Way] = {way.name: way for way in (self._rtm, self._api)}
+        self._queues.close(self._rtm.name)
 
     def awaits(self, reply: Reply) -> bool:
-        """Return whether a job waits for this reply. From any thread."""
+        """Return whether the reply is to a frame of ours. From any thread."""
         return reply.reply_to in self._replies
 
     def take(self, job: Job, command: Command) -> None:
         """Bring a new command to Slack, in its turn."""
-        job.command = command
         is_call = isinstance(command, Api)
-        job.gate = (self._api if is_call or self._is_socket_mode else self._rtm).gate
+        job.way = (self._api if is_call or self._is_socket_mode else self._rtm).name
         job.costs, key = is_message(command), queue_key(command)
         self._watch_expiration(job)
         now = self._now()
@@ -107,7 +115,7 @@ class Dispatcher:
             self._look_up(name)
 
     def take_back(self, job: Job) -> None:
-        """Go on with a job that waited or was sent when the broker went away."""
+        """Go on with a job that was here when the connection to the broker ended."""
         if job.stage is Stage.WRITTEN:
             self._queues.add_sent(job.queue_key, job)
         else:
@@ -115,38 +123,41 @@ class Dispatcher:
             self._place_in_turn(job, job.queue_key, self._now())
 
     def reject(self, job: Job, code: str, message: str) -> None:
-        """End a job that can't be sent."""
+        """End a job that can never be sent."""
         _log.warning("command.failed", type=job.kind, code=code)
         self._settle(job, Outcome(False, "", code, message))
 
     def handle(self, note: FromSlack) -> None:
-        """Take in what another thread has of Slack."""
+        """Take in what came from Slack."""
         match note:
             case Reply():
                 if (read := self._rtm.read(note)) is not None:
                     self._conclude(*read)
-            case Called(job, _):
+            case CallAnswered(job, _):
                 if (verdict := self._api.read(note)) is not None:
                     self._conclude(job, verdict)
-            case Found():
-                self._found(note)
+            case NameAnswered():
+                self._name_answered(note)
             case LinkUp(connection):
                 self._rtm.link_up(connection)
-                self._queues.open(self._rtm.gate)
-                self.decide_soon()
+                self._queues.open(self._rtm.name)
+                self._decide_soon()
             case LinkDown():
                 self._rtm.link_down()
-                self._queues.close(self._rtm.gate)
+                self._queues.close(self._rtm.name)
                 for job in self._replies.link_down():
                     self._deadlines.drop(job)
 
-    def finish(self) -> None:
-        """Wait for no hello any more: what the WebSocket left uncertain is decided soon."""
+    def await_no_hello(self) -> None:
+        """Decide soon about what the WebSocket left unsure, also without a new connection."""
         if not self._rtm.is_open:
-            self.decide_soon()
+            self._decide_soon()
 
     def go_on(self, *, sends: bool) -> float:
-        """Do all that is due; return the time at which the next thing is. `sends`: send too."""
+        """Do all that is due, and return the time at which the next thing is.
+
+        Without `sends` no attempt is begun.
+        """
         now = self._now()
         if self._names.line:
             for job, key in self._names.release(now):
@@ -161,14 +172,14 @@ class Dispatcher:
         return min(next_send, next_name, self._deadlines.next_at())
 
     def forget(self, job: Job) -> None:
-        """Expect nothing for this job any more: it never comes back from the broker."""
+        """Forget a job whose message will not be delivered again."""
         self._deadlines.drop(job)
         self._replies.forget(job)
 
     def leave_all(self, jobs: Iterable[Job]) -> None:
-        """Let go of all jobs, these, for the broker went away.
+        """Let go of `jobs`, which are all: the connection to the broker ended.
 
-        What was not sent comes again; what was sent still has its reply due, and may end.
+        What was not sent is delivered again. What was sent still waits for its reply, and may end.
         """
         for job in jobs:
             if job.stage is not Stage.WRITTEN:
@@ -181,33 +192,33 @@ class Dispatcher:
     def _look_up(self, name: str) -> None:
         id = self._channel_ids.lookup(name, partial(self._looked_up, name))
         if id is not None:
-            self._found(Found(name, id, ""))
+            self._name_answered(NameAnswered(name, id, ""))
 
     def _looked_up(self, name: str, id: str | None, why: str) -> None:
         """Bring the answer to the sender's thread. On the thread of the directory."""
-        self._listener.tell(Found(name, id, why))
+        self._listener.notify(NameAnswered(name, id, why))
 
-    def _found(self, found: Found) -> None:
-        if found.channel_id is not None:
-            for job, key in self._names.found(found.name, found.channel_id):
+    def _name_answered(self, answer: NameAnswered) -> None:
+        if answer.channel_id is not None:
+            for job, key in self._names.found(answer.name, answer.channel_id):
                 self._place(job, key, self._now())
             return
-        first, more = self._names.not_found(found.name)
+        first, more = self._names.not_found(answer.name)
         if first is not None:
-            self.reject(first, "channel_not_found", found.why)
+            self.reject(first, "channel_not_found", answer.why)
         if more:
-            # They came later, and may be luckier: they are owed a question of their own.
-            self._look_up(found.name)
+            # They came later, when there may have been such a channel: ask once more for them.
+            self._look_up(answer.name)
 
     def _place_in_turn(self, job: Job, key: str, now: float) -> None:
-        """Place it after all that came before and may be for the same channel."""
+        """Place it behind all that came earlier and may be for the same channel."""
         if self._names.line:
             self._names.add(job, key, now)
         else:
             self._place(job, key, now)
 
     def _place(self, job: Job, key: str, now: float) -> None:
-        """Send it after those of its channel; all of presence is one channel, ""."""
+        """Queue it behind those of its channel; all of presence is one channel, ""."""
         job.queue_key = key
         if not isinstance(job.command, Api):
             job.channel_id = key
@@ -216,26 +227,23 @@ class Dispatcher:
     # One attempt.
 
     def _transmit(self, job: Job) -> None:
-        """Send it now; its queue is ours until the job is settled or must go again."""
-        now = self._now()
+        """Make one attempt; the job holds its queue until it is settled or has to go again."""
         if job.stage is Stage.WRITTEN or job.command is None:
             return
-        if job.is_late(now):
+        if job.is_late(self._now()):
             self._fail_late(job)
             return
-        way = self._ways[job.gate]
-        answer = way.transmit(job, job.command)
+        way = self._ways[job.way]
+        verdict = way.transmit(job, job.command)
         if not way.is_open:
-            self._queues.close(way.gate)
-        if isinstance(answer, NotNow):
-            self._queues.again(job.queue_key, job, now + answer.wait)
-        elif answer is not None:
-            self._conclude(job, answer)
-        else:
-            job.stage = Stage.WRITTEN
+            self._queues.close(way.name)
+        if verdict is None:
             self._await_answer(job, way)
+        else:
+            self._conclude(job, verdict)
 
     def _await_answer(self, job: Job, way: Way) -> None:
+        job.stage = Stage.WRITTEN
         if way.reply_timeout is None:
             self._deadlines.drop(job)
         else:
@@ -244,25 +252,28 @@ class Dispatcher:
     def _deadline_passed(self, job: Job) -> None:
         if job.stage is Stage.WAITING:
             self._fail_late(job)
-        elif (verdict := self._ways[job.gate].unanswered(job)) is not None:
+        elif (verdict := self._ways[job.way].unanswered(job)) is not None:
             self._conclude(job, verdict)
 
     def _conclude(self, job: Job, verdict: Verdict) -> None:
-        """Settle the job, or send it again."""
-        if isinstance(verdict, Failed):
-            job.uncertain = job.uncertain or not verdict.certain
-            end = self._end_of(job, verdict)
-            if end is None:
-                self._send_again(job, verdict)
-            else:
-                self._fail(job, end)
-        elif verdict.ok:
-            self._settle(job, verdict)
-        else:
-            self._fail(job, verdict)
+        """Settle the job, or have it go again."""
+        match verdict:
+            case NotNow(wait):
+                self._go_again(job, wait)
+            case Failed():
+                job.uncertain = job.uncertain or not verdict.certain
+                end = self._end_after(job, verdict)
+                if end is None:
+                    self._try_again(job, verdict)
+                else:
+                    self._fail(job, end)
+            case Outcome(ok=True):
+                self._settle(job, verdict)
+            case _:
+                self._fail(job, verdict)
 
-    def _end_of(self, job: Job, failed: Failed) -> Outcome | None:
-        """Return the end of a job whose attempt failed; None if it goes again."""
+    def _end_after(self, job: Job, failed: Failed) -> Outcome | None:
+        """Return the end of a job after a failed attempt; None if it goes again."""
         timed_out = not failed.certain and failed.code == "timeout"
         if not failed.certain and self._outbound.on_uncertain == "dead-letter":
             code = "timeout" if timed_out else "uncertain"
@@ -272,15 +283,18 @@ class Dispatcher:
             return Outcome(False, "", code, f"{job.attempts} attempts: {failed.why}")
         return None
 
-    def _send_again(self, job: Job, failed: Failed) -> None:
-        """Send it once more; a late reply to an earlier attempt still settles it."""
-        job.stage = Stage.WAITING
+    def _try_again(self, job: Job, failed: Failed) -> None:
         job.failures += 1
         wait = failed.wait
         if failed.backs_off:
             doublings = min(job.failures - 1, _DOUBLINGS_MAX)
             wait = max(wait, min(self._retry.initial * 2**doublings, self._retry.max))
-        self._ways[job.gate].log_again(job, failed, wait)
+        self._ways[job.way].log_again(job, failed, wait)
+        self._go_again(job, wait)
+
+    def _go_again(self, job: Job, wait: float) -> None:
+        """Make another attempt; a late reply to an earlier one still settles the job."""
+        job.stage = Stage.WAITING
         self._deadlines.drop(job)
         if job.tag is not None:
             self._watch_expiration(job)
@@ -290,8 +304,8 @@ class Dispatcher:
         if job.expires_at is not None:
             self._deadlines.set(job, job.expires_at)
 
-    def decide_soon(self) -> None:
-        """Decide about the unsure in a moment: late replies come now or never."""
+    def _decide_soon(self) -> None:
+        """Wait a moment for late replies to the unsure jobs: they come now or never."""
         for job in self._replies.unsure:
             self._deadlines.set(job, self._now() + _LATE_REPLY)
 
@@ -302,7 +316,7 @@ class Dispatcher:
         self._fail(job, Outcome(False, "", "timeout", message))
 
     def _fail(self, job: Job, outcome: Outcome) -> None:
-        fields: dict[str, Any] = self._ways[job.gate].log_fields(job)
+        fields: dict[str, Any] = self._ways[job.way].log_fields(job)
         _log.warning("command.failed", type=job.kind, code=outcome.code, **fields)
         self._settle(job, outcome)
 

@@ -22,7 +22,7 @@ from rtmpump.core.outbound.outcome import Outcome
 from rtmpump.core.outbound.reply_tracker import ReplyTracker
 from rtmpump.core.session import MessageIds
 from rtmpump.errors import CommandRejected, NotConnected, WriteFailed
-from rtmpump.pumps.outbound.way import Failed, NotNow, Slack, Verdict, Way
+from rtmpump.pumps.outbound.way import Failed, NotNow, SlackAccess, Verdict, Way
 
 # Slack asks for a typing indicator at most every three seconds; it shows for about five.
 _TYPING_EVERY: Final = 3.0
@@ -38,12 +38,12 @@ _log = log.get("sender")
 class RtmWriter(Way):
     """Writes commands to the WebSocket."""
 
-    gate = "rtm"
+    name = "rtm"
 
     def __init__(
         self,
         outbound: Outbound,
-        slack: Slack,
+        slack: SlackAccess,
         ids: MessageIds,
         replies: ReplyTracker,
         now: Callable[[], float],
@@ -73,7 +73,7 @@ class RtmWriter(Way):
         """Write no more: the WebSocket ended."""
         self.is_open = False
 
-    def transmit(self, job: Job, command: Command) -> Verdict | NotNow | None:
+    def transmit(self, job: Job, command: Command) -> Verdict | None:
         """Write one frame."""
         if isinstance(command, Typing) and self._still_shows(job.channel_id, command):
             job.attempts += 1

@@ -1,14 +1,14 @@
-"""From the outbound queue to Slack: each command settled, answered once, and only then acked.
+"""From the outbound queue to Slack: each command is settled, answered once, and then acknowledged.
 
 Laws:
 
-- A command is acked only after its outcome is safe: Slack's reply came and the result is confirmed,
-  or the dead letter is confirmed. An error is both dead-lettered and answered.
-- When the connection to the broker ends, what was sent already is remembered (`Orphans`) and not
-  sent again when RabbitMQ delivers it again; what was not sent is forgotten, for it comes again.
+- A command is acknowledged only when its outcome is safe: the result of Slack's reply, or the dead
+  letter, is confirmed. A command that fails gets both, a dead letter and a result.
+- When the connection to the broker ends, the sender remembers what was sent to Slack (`Orphans`),
+  so that it is not sent again when RabbitMQ delivers it again. It forgets what was not sent.
 
-`Dispatcher` brings a command to Slack and says how it ended; `links.rabbitmq.results` reports that
-to the broker. One thread, one connection. `tell` is the one method for other threads.
+`Dispatcher` brings a command to Slack and says how it ended. `links.rabbitmq.results` reports that
+to the broker. One thread owns it, with one connection; other threads call `notify` alone.
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from functools import partial
 from threading import Lock
 from typing import Final
 
 from rtmpump import log
 from rtmpump.config import Config
 from rtmpump.core.frames import Reply
-from rtmpump.core.outbound.command_parsing import parse
+from rtmpump.core.outbound.command_parsing import parse, require_allowed
 from rtmpump.core.outbound.job import Job, Stage, expiry, fingerprint
 from rtmpump.core.outbound.mailbox import (
     Close,
@@ -44,15 +43,15 @@ from rtmpump.links.rabbitmq.results import Results
 from rtmpump.links.retry import keep_trying
 from rtmpump.metrics import Metrics
 from rtmpump.pumps.outbound.dispatcher import Dispatcher
-from rtmpump.pumps.outbound.way import ChannelIds, Slack
+from rtmpump.pumps.outbound.way import ChannelIds, SlackAccess
 
 __all__ = ["LINK", "Close", "Finish", "LinkDown", "LinkUp", "Note", "Sender"]
 
 LINK: Final = "broker_commands"
-# RabbitMQ delivers again first of all; an orphan that did not come within this is gone for good,
-# and must not be taken for a command of the same content that comes much later.
+# RabbitMQ delivers again before all else. An orphan that does not come in this time is gone for
+# good, and must not be taken for an equal command that comes much later.
 _ORPHANS_COME: Final = 60.0
-# It puts back what an ended connection had within milliseconds, once it knows of the end.
+# RabbitMQ puts back what an ended connection held within milliseconds after it knows of the end.
 _RETURNS_COME: Final = 2.0
 _PROGRESS_EVERY: Final = 1.0
 
@@ -66,7 +65,7 @@ class Sender:
         self,
         config: Config,
         metrics: Metrics,
-        slack: Slack,
+        slack: SlackAccess,
         channel_ids: ChannelIds,
         message_ids: MessageIds,
         lifecycle: Lifecycle,
@@ -75,11 +74,7 @@ class Sender:
         self._outbound = config.outbound
         self._metrics = metrics
         self.lifecycle = lifecycle
-        self._parse = partial(
-            parse,
-            socket_mode=config.slack.mode == "socket",
-            api_methods=config.outbound.api_methods,
-        )
+        self._is_socket_mode = config.slack.mode == "socket"
         self._rabbit = BrokerConnection(LINK, config.broker, self)
         self._results = Results(config.outbound, metrics, self)
         self._dispatcher = Dispatcher(config, slack, channel_ids, message_ids, self)
@@ -94,11 +89,11 @@ class Sender:
         self._timer: tuple[float, Callable[[], None]] | None = None
 
     def run(self) -> None:
-        """Send until `stop` is set or `Finish` was told and nothing is under way."""
+        """Send until `stop` is set, or until nothing is under way after a `Finish`."""
         keep_trying(self._session, policy=self._config.retry, lifecycle=self.lifecycle)
 
-    def tell(self, note: Note) -> None:
-        """Bring a note to this pump; from any thread, also while the broker is away."""
+    def notify(self, note: Note) -> None:
+        """Bring a note to this pump. From any thread, also without a connection to the broker."""
         if isinstance(note, Reply) and not self._dispatcher.awaits(note):
             _log.debug("reply.unmatched", reply_to=note.reply_to)
             return
@@ -106,7 +101,7 @@ class Sender:
         self._finishing = self._finishing or is_end
         with self._mailbox_lock:
             self._mailbox.put(note)
-            # One wake-up for all until they are read; an end is heard even while we connect.
+            # One wake-up is enough until all are read; an end also stops an attempt to connect.
             wakes = is_end or not self._woken
             self._woken = True
         if wakes:
@@ -124,7 +119,7 @@ class Sender:
         self._results.begin(self._rabbit)
         with self._mailbox_lock:
             self._woken = False
-        # After these lines `tell` reaches the new connection; what was told before is seen here.
+        # From here on `notify` wakes the new connection; an earlier end is seen in the next line.
         if self.lifecycle.stop.is_set() or self._finishing:
             return
         try:
@@ -133,7 +128,7 @@ class Sender:
             self._metrics.link(LINK, False)
             self._keep_what_was_sent()
 
-    # What the connection tells us.
+    # What the connection calls.
 
     def ready(self) -> None:
         """Declare the queues, then consume."""
@@ -159,20 +154,20 @@ class Sender:
         self._rabbit.later(_PROGRESS_EVERY, self._tick)
 
     def settled(self, tag: int, multiple: bool, ok: bool) -> None:
-        """A result or a dead letter was confirmed, or refused."""
+        """Take the broker's word on results and dead letters."""
         self._results.settled(tag, multiple, ok)
         if self._finishing:
             self._close_if_quiet()
 
     def returned(self, properties: Properties) -> None:
-        """A dead letter came back."""
+        """Begin anew: a dead letter came back."""
         self._results.returned()
 
     def blocked(self, is_blocked: bool) -> None:
-        """Results are small; pika keeps the few that are due until the alarm is over."""
+        """Do nothing: results are small, and pika keeps the few that are due until it is over."""
 
     def delivered(self, delivery: Delivery) -> None:
-        """Take a command on, or let it wait for those that were here before."""
+        """Take a command on, or hold it back until those that were here before came again."""
         for one in self._redelivery.take(delivery, time.monotonic(), again=delivery.redelivered):
             self._take_on(one)
 
@@ -197,9 +192,10 @@ class Sender:
         self._go_on()
 
     def _begin(self, job: Job) -> None:
-        """Have a new command sent, or end it at once."""
+        """Have a new command sent, or reject it."""
         try:
-            command = self._parse(job.body)
+            command = job.command = parse(job.body, socket_mode=self._is_socket_mode)
+            require_allowed(command, self._outbound.api_methods)
             job.expires_at = expiry(job)
         except CommandRejected as rejected:
             self._dispatcher.reject(job, rejected.code, rejected.message)
@@ -207,7 +203,7 @@ class Sender:
             self._dispatcher.take(job, command)
 
     def _adopt(self, job: Job, delivery: Delivery) -> None:
-        """Go on where this command was when the broker went away."""
+        """Go on where this command was when the connection to the broker ended."""
         job.tag, job.properties, job.body = delivery.tag, delivery.properties, delivery.body
         self._jobs[delivery.tag] = job
         if job.outcome is not None:
@@ -216,18 +212,18 @@ class Sender:
             self._dispatcher.take_back(job)
 
     def ended(self, job: Job, outcome: Outcome) -> None:
-        """Report the outcome; a job without a tag waits for its message to come again."""
+        """Report the outcome; for a job without a tag that waits until its message comes again."""
         self._metrics.command(job.kind, "ok" if outcome.ok else outcome.code)
         self._metrics.command_latency(time.monotonic() - job.received_at)
         if job.tag is not None:
             self._results.deliver(job, outcome)
 
     def acked(self, job: Job, tag: int) -> None:
-        """Nothing more is to be done; but it may come again, if the ack doesn't arrive."""
+        """Let go of a job; its message comes again if the ack does not arrive."""
         del self._jobs[tag]
         job.tag, job.body = None, b""
         if job.outcome is not None:
-            # It may be large, and was reported.
+            # Slack's response may be large, and it was reported.
             job.outcome = job.outcome._replace(response=None)
         self._orphans.acked(job, time.monotonic())
 
@@ -247,7 +243,7 @@ class Sender:
                 case _:
                     self._dispatcher.handle(note)
                     if self._finishing and isinstance(note, LinkDown):
-                        self._dispatcher.finish()
+                        self._dispatcher.await_no_hello()
         if self._consuming_since is not None:
             self._go_on()
         elif self._finishing:
@@ -269,8 +265,8 @@ class Sender:
         self._go_on()
 
     def _finish(self, within: float | None) -> None:
-        """Take nothing more; what waits unsent goes back to the queue when the channel closes."""
-        self._dispatcher.finish()
+        """Take no more commands; unsent ones go back to the queue when the channel closes."""
+        self._dispatcher.await_no_hello()
         self._rabbit.cancel(self._outbound.queue, self._close_if_quiet)
         if within is not None:
             self._rabbit.later(within, self._rabbit.close)
@@ -282,7 +278,7 @@ class Sender:
             self._rabbit.close()
 
     def _keep_what_was_sent(self) -> None:
-        """The broker is away: all deliveries come again; remember those that Slack has seen."""
+        """Remember the commands that Slack has seen: all deliveries come again."""
         since, self._consuming_since = self._consuming_since, None
         now, jobs = time.monotonic(), list(self._jobs.values())
         forgotten = []

@@ -1,7 +1,7 @@
 """What the dispatcher needs of a way to Slack, and what became of one attempt.
 
-A way transmits one job and reads Slack's answer to it. It decides nothing: whether and when a job
-goes again is for the dispatcher, which knows order, rate and expiration.
+A way transmits one job and reads Slack's answer to it. It decides nothing: the dispatcher knows
+order, rate and expiration, and decides whether and when a job goes again.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from rtmpump.core.outbound.mailbox import Note
 from rtmpump.core.outbound.outcome import Outcome
 
 
-class Slack(Protocol):
-    """Where commands go: the WebSocket, and the workers that call the Web API."""
+class SlackAccess(Protocol):
+    """Where commands go: the WebSocket of RTM, and the workers that call the Web API."""
 
     def send(self, frame: bytes, connection: int) -> None:
         """Write a frame to the WebSocket connection of this number.
 
         Raises:
             NotConnected: nothing was written.
-            WriteFailed: some of it may have been written.
+            WriteFailed: a part of the frame may have been written.
         """
 
     def submit(
         self, method: str, arguments: Mapping[str, str], answered: Callable[[CallAnswer], None]
     ) -> float:
-        """Have a method called and return 0.0, or return the seconds until it is worth asking.
+        """Have a method called and return 0.0, or return the seconds after which to ask again.
 
         `answered` is called from another thread.
         """
@@ -41,24 +41,27 @@ class ChannelIds(Protocol):
     """Where the id of a channel comes from: the directory."""
 
     def lookup(self, name: str, answer: Callable[[str | None, str], None]) -> str | None:
-        """Return the id of a channel if it is known; else None, and call `answer` later.
+        """Return the id of a channel if it is known; else return None, and call `answer` later.
 
-        `answer` takes the id, or None and the reason. It is called from another thread.
+        `answer` takes the id and "", or None and the reason. It is called from another thread.
         """
 
 
-class Listener(Protocol):
+class DispatchListener(Protocol):
     """Who is called back: the sender."""
 
     def ended(self, job: Job, outcome: Outcome) -> None:
         """Report how the job ended. On the sender's thread."""
 
-    def tell(self, note: Note) -> None:
+    def notify(self, note: Note) -> None:
         """Bring a note to the sender's thread. From any thread."""
 
 
 class NotNow(NamedTuple):
-    """Nothing was sent. The job goes again after `wait` seconds, once its gate is open."""
+    """Nothing was done, and no attempt is counted.
+
+    The job goes again after `wait` seconds, once its way is open.
+    """
 
     wait: float = 0.0
 
@@ -66,8 +69,8 @@ class NotNow(NamedTuple):
 class Failed(NamedTuple):
     """An attempt failed in such a way that the job may go again; `why` is for people.
 
-    `certain`: Slack surely did nothing. `wait`: the least time in seconds until the next attempt;
-    `backs_off`: it grows with each failure of the job.
+    `certain`: Slack surely did nothing. `wait`: the least time in seconds until the next attempt.
+    `backs_off`: the wait grows with each failure of the job. `detail`: for the log.
     """
 
     code: str
@@ -78,30 +81,30 @@ class Failed(NamedTuple):
     detail: str = ""
 
 
-Verdict: TypeAlias = Outcome | Failed
-"""What became of an attempt: the end of the job, or a failure after which it may go again."""
+Verdict: TypeAlias = Outcome | Failed | NotNow
+"""What became of an attempt."""
 
 
 class Way(ABC):
     """One way to Slack; all of it belongs to the sender's thread."""
 
-    gate: ClassVar[str]
-    """The gate of its jobs in the channel queues."""
+    name: ClassVar[str]
+    """By this name the channel queues know the way."""
     reply_timeout: float | None = None
     """How long to wait for a reply, in seconds; None: an answer comes for certain."""
     is_open: bool = True
     """Whether jobs can be transmitted, as far as is known."""
 
     @abstractmethod
-    def transmit(self, job: Job, command: Command) -> Verdict | NotNow | None:
-        """Transmit the job's command and count the attempt; None: the answer comes later."""
+    def transmit(self, job: Job, command: Command) -> Verdict | None:
+        """Transmit the command and count the attempt; return None if the answer comes later."""
 
     @abstractmethod
     def log_again(self, job: Job, failed: Failed, wait: float) -> None:
         """Log that the job goes again in `wait` seconds."""
 
     def log_fields(self, job: Job) -> dict[str, Any]:
-        """Return what the log has to say of a failed job of this way."""
+        """Return further fields for the log line of a job that failed."""
         return {}
 
     def unanswered(self, job: Job) -> Verdict | None:

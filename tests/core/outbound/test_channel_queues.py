@@ -14,7 +14,7 @@ from rtmpump.core.rate_limit import RateLimit
 
 RATE, BURST = 2.0, 2
 KEYS = st.sampled_from(["A", "B"])
-GATES = st.sampled_from(["open", "gate"])
+WAYS = st.sampled_from(["api", "rtm"])
 
 
 @dataclass(eq=False)
@@ -23,7 +23,7 @@ class Piece:
 
     costs: bool = True
     done: bool = False
-    gate: str = "open"
+    way: str = "api"
     key: str = ""
 
 
@@ -113,46 +113,46 @@ def test_jobs_that_end_before_anything_is_sent_take_no_memory() -> None:
     assert some.next_at() == math.inf
 
 
-def test_a_closed_gate_holds_its_own_jobs_and_takes_no_token() -> None:
+def test_a_closed_way_holds_its_own_jobs_and_takes_no_token() -> None:
     """They go when it opens, in the order in which they could have gone."""
     some = queues()
-    some.close("gate")
-    held = [Piece(gate="gate") for _ in range(3)]
+    some.close("rtm")
+    held = [Piece(way="rtm") for _ in range(3)]
     for number, job in enumerate(held):
         some.add("CBA"[number], job, number)
     some.add("D", other := Piece(), 3)
     assert due(some, 3) == [other]
     assert some.next_at() == math.inf
     assert due(some, 100) == []
-    some.open("gate")
+    some.open("rtm")
     assert due(some, 100) == held
 
 
-def test_behind_a_closed_gate_order_is_kept() -> None:
-    """What needs no gate waits behind what needs it; once that is over, it goes."""
+def test_behind_a_closed_way_order_is_kept() -> None:
+    """What goes another way waits behind what is held; once that is over, it goes."""
     some = queues()
-    some.close("gate")
-    some.add("A", first := Piece(gate="gate"), 0)
+    some.close("rtm")
+    some.add("A", first := Piece(way="rtm"), 0)
     some.add("A", second := Piece(), 0)
     assert due(some, 0) == []
     end(some, "A", first, 1)
     assert due(some, 1) == [second]
-    some.open("gate")
+    some.open("rtm")
     assert due(some, 2) == []
 
 
-def test_jobs_that_end_behind_a_closed_gate_take_no_memory() -> None:
+def test_jobs_that_end_behind_a_closed_way_take_no_memory() -> None:
     """Also those that were due already."""
     some = queues()
-    some.close("gate")
+    some.close("rtm")
     for number in range(1_000):
-        job = Piece(gate="gate")
+        job = Piece(way="rtm")
         some.add(f"C{number}", job, number)
         assert due(some, number) == []
         end(some, f"C{number}", job, number)
     assert not some._queues
-    assert not some._closed["gate"]
-    some.open("gate")
+    assert not some._closed["rtm"]
+    some.open("rtm")
     assert some.next_at() == math.inf
 
 
@@ -176,10 +176,10 @@ class QueuesMachine(RuleBasedStateMachine):
         self.model = {"A": Model(), "B": Model()}
         self.granted: dict[str, list[float]] = {"A": [], "B": []}
 
-    @rule(key=KEYS, costs=st.booleans(), gate=GATES)
-    def add(self, key: str, costs: bool, gate: str) -> None:
+    @rule(key=KEYS, costs=st.booleans(), way=WAYS)
+    def add(self, key: str, costs: bool, way: str) -> None:
         """A job comes."""
-        job = Piece(costs, gate=gate, key=key)
+        job = Piece(costs, way=way, key=key)
         self.model[key].jobs.append(job)
         self.queues.add(key, job, self.now)
 
@@ -189,7 +189,7 @@ class QueuesMachine(RuleBasedStateMachine):
         self.now += seconds
         for job in self.queues.due(self.now):
             model = self.model[job.key]
-            assert not (job.gate == "gate" and self.closed)
+            assert not (job.way == "rtm" and self.closed)
             assert not model.under_way
             assert job is model.jobs[0]
             assert self.now >= model.not_before
@@ -230,13 +230,13 @@ class QueuesMachine(RuleBasedStateMachine):
     def close(self) -> None:
         """A way to Slack is lost."""
         self.closed = True
-        self.queues.close("gate")
+        self.queues.close("rtm")
 
     @rule()
     def open(self) -> None:
         """It is there again."""
         self.closed = False
-        self.queues.open("gate")
+        self.queues.open("rtm")
 
     @invariant()
     def no_token_is_overdrawn(self) -> None:
@@ -251,7 +251,7 @@ class QueuesMachine(RuleBasedStateMachine):
     def what_can_go_is_planned(self) -> None:
         """No queue is stuck: one that could go has its time."""
         heads = [one.jobs[0] for one in self.model.values() if one.jobs and not one.under_way]
-        can_go = [job for job in heads if not (job.gate == "gate" and self.closed)]
+        can_go = [job for job in heads if not (job.way == "rtm" and self.closed)]
         planned = self.queues.next_at() < math.inf
         assert planned or not can_go
         assert heads or not planned

@@ -10,7 +10,7 @@ import pytest
 from rtmpump.core.frames import Reply
 from rtmpump.core.outbound.api_calls import CallAnswer
 from rtmpump.core.outbound.job import Stage
-from rtmpump.core.outbound.mailbox import Called, Found, LinkDown, LinkUp
+from rtmpump.core.outbound.mailbox import CallAnswered, LinkDown, LinkUp, NameAnswered
 from rtmpump.core.outbound.outcome import Outcome
 from rtmpump.errors import NotConnected, WriteFailed
 from tests.support.dispatcher import DispatcherRig
@@ -94,7 +94,7 @@ def test_a_stop_waits_for_no_hello() -> None:
     rig = DispatcherRig(on_uncertain="dead-letter")
     rig.message("hi")
     rig.handle(LinkDown())
-    rig.dispatcher.finish()
+    rig.dispatcher.await_no_hello()
     rig.go_on(1.0)
     assert rig.codes == ["uncertain"]
 
@@ -282,7 +282,7 @@ def test_an_answer_that_comes_for_another_attempt_says_nothing() -> None:
     rig = DispatcherRig()
     job = rig.call()
     rig.answer(CallAnswer(None, "unreachable", again=True, made=False))
-    rig.handle(Called(job, CallAnswer({"ok": True})))
+    rig.handle(CallAnswered(job, CallAnswer({"ok": True})))
     assert rig.ends == []
 
 
@@ -292,7 +292,7 @@ def test_in_socket_mode_a_message_is_a_call() -> None:
     job = rig.message("hi", "general")
     rig.looked_up[0]("C1A", "")
     note = rig.notes.pop()
-    assert note == Found("general", "C1A", "")
+    assert note == NameAnswered("general", "C1A", "")
     rig.handle(note)
     assert rig.calls[0][:2] == ("chat.postMessage", {"channel": "C1A", "text": "hi"})
     rig.answer(CallAnswer({"ok": True, "ts": "1.2"}))
@@ -305,9 +305,9 @@ def test_a_name_that_is_not_found_ends_the_first_and_is_asked_for_again() -> Non
     rig.message("first", "general")
     rig.message("second", "#general")
     assert len(rig.looked_up) == 1
-    rig.handle(Found("general", None, "there is none"))
+    rig.handle(NameAnswered("general", None, "there is none"))
     assert (rig.codes, len(rig.looked_up)) == (["channel_not_found"], 2)
-    rig.handle(Found("general", "C1A", ""))
+    rig.handle(NameAnswered("general", "C1A", ""))
     assert rig.texts == ["second"]
 
 
@@ -317,7 +317,7 @@ def test_what_was_sent_before_the_broker_went_away_holds_its_channel() -> None:
     job, behind = rig.message("sent"), rig.message("behind")
     rig.dispatcher.leave_all([job, behind])
     job.tag = None
-    rig.handle(Found("general", "C1A", ""))
+    rig.handle(NameAnswered("general", "C1A", ""))
     assert rig.texts == ["sent"]
     job.tag = 7
     rig.dispatcher.take_back(job)

@@ -71,6 +71,16 @@ def test_a_dead_queue_that_is_gone_loses_no_dead_letter(start: StartRig, broker:
     assert broker.more_results(command) == []
 
 
+def test_a_rejected_command_is_counted_by_its_type(start: StartRig, broker: Broker) -> None:
+    """As far as it can be read: what is no command at all is "invalid"."""
+    rig = start()
+    call = {"type": "api", "method": "reactions.add"}
+    for command in (call, b"garbage"):
+        broker.result(broker.command(command))
+    counts = rig.metrics.snapshot().commands
+    assert counts == {type: {"invalid_command": 1} for type in ("api", "invalid")}
+
+
 def fill(broker: Broker, queue: str) -> None:
     """Publish to a queue until it refuses."""
     while True:
@@ -365,7 +375,7 @@ def test_a_finish_waits_no_longer_than_for_the_replies(
     broker.publish(message("unanswered"))
     broker.publish(message("unsent"))
     wait_until(lambda: any(frame["type"] == "message" for frame in workspace.frames))
-    rig.sender.tell(Finish())
+    rig.sender.notify(Finish())
     wait_until(lambda: rig.has_ended)
     wait_until(lambda: broker.count("rtm.outbound") == 2)
 
@@ -374,7 +384,7 @@ def test_replies_that_nobody_waits_for_are_not_kept(start: StartRig) -> None:
     """Whatever Slack repeats while the broker is away, memory does not grow."""
     rig = start()
     for number in range(10_000):
-        rig.sender.tell(Reply(number, True, "", "", "", None))
+        rig.sender.notify(Reply(number, True, "", "", "", None))
     assert len(rig.sender._mailbox) == 0
 
 
