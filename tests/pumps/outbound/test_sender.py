@@ -114,15 +114,25 @@ def test_a_full_dead_queue_does_not_hold_back_the_answer(
     assert rig.metrics.snapshot().dead_letters == {"invalid_command": len(commands)}
 
 
-def test_a_result_that_is_refused_is_tried_again(start: StartRig, broker: Broker) -> None:
+def test_a_result_that_is_refused_is_tried_again(
+    node: RabbitNode, start: StartRig, broker: Broker, broker_url: str
+) -> None:
     """Also on a new connection; it comes once, and only then the command is acked."""
-    queue = broker.queue(name="full", x_max_length=0, x_overflow="reject-publish")
+    vhost = broker_url.rsplit("/", 1)[1]
+    queue = broker.queue(name="full")
+    node.ctl(
+        "set_policy", "--vhost", vhost, "full", "^full$",
+        '{"max-length": 0, "overflow": "reject-publish"}', "--apply-to", "queues",
+    )  # fmt: skip
+    with pytest.raises(pika.exceptions.NackError):
+        fill(broker, queue)
+    broker.channel.queue_purge(queue)
     rig = start()
     rig.sender._results._refusals = Refusals(0.5)
     broker.publish(message("hi"), reply_to=queue, correlation_id="c", message_id="m")
     wait_until(lambda: "nacked" in rig.ended)
-    broker.channel.queue_delete(queue)
-    broker.queue(name="full")
+    # Not a queue that is deleted and made anew: a result between the two would be lost.
+    node.ctl("clear_policy", "--vhost", vhost, "full")
     assert broker.get(queue).json["ok"]
     wait_until(lambda: is_empty(rig, broker))
     assert broker.poll(queue) is None
