@@ -19,7 +19,7 @@ from rtmpump.sandbox.slack.faults import Hang
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
 from tests.support.http import ask
-from tests.support.paths import ROOT
+from tests.support.paths import PYTHONPATH
 from tests.support.pump import PumpProcess, wait_until
 
 # Nobody listens there, so these pumps have a workspace and no broker.
@@ -118,7 +118,7 @@ def changed(folder: Path, *lines: str) -> dict[str, str]:
         "from rtmpump.daemon import reader_listener, supervisor"
     )
     (folder / "sitecustomize.py").write_text("\n".join([before, *lines, ""]))
-    return {"PYTHONPATH": f"{folder}:{ROOT}"}
+    return {"PYTHONPATH": f"{folder}:{PYTHONPATH}"}
 
 
 def test_damage_at_run_time(workspace: Workspace, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.hub import Sent
 from rtmpump.sandbox.slack.rtm import as_bytes
 from rtmpump.sandbox.slack.workspace import Workspace
-from tests.support.paths import ROOT
+from tests.support.paths import PYTHONPATH
 from tests.support.pump import wait_until
 
 FAR = 10_000.0 + TOLERANCE_MS
@@ -46,7 +46,7 @@ class Demo:
         env = {name: value for name, value in os.environ.items() if "SLACK" not in name}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "rtmpump", "demo", *arguments],
-            env=env | {"TMPDIR": str(folder), "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"},
+            env=env | {"TMPDIR": str(folder), "PYTHONPATH": PYTHONPATH, "PYTHONUTF8": "1"},
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

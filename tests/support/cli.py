@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
-from tests.support.paths import ROOT
+from tests.support.paths import PYTHONPATH
 from tests.support.pump import SECONDS, wait_until
 
 _OURS = ("RTMPUMP_", "SLACK_", "CREDENTIALS_DIRECTORY", "STATE_DIRECTORY", "NOTIFY_SOCKET")
@@ -19,7 +19,7 @@ _OURS = ("RTMPUMP_", "SLACK_", "CREDENTIALS_DIRECTORY", "STATE_DIRECTORY", "NOTI
 def environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
     """Ours without what would configure the program, and `env` on top."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(_OURS)}
-    return kept | {"PYTHONPATH": str(ROOT)} | dict(env or {})
+    return kept | {"PYTHONPATH": PYTHONPATH} | dict(env or {})
 
 
 def rtmpump(

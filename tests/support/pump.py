@@ -18,7 +18,7 @@ import pika.exceptions
 from pika.adapters.blocking_connection import BlockingChannel
 
 from rtmpump.sandbox.slack.workspace import Workspace
-from tests.support.paths import ROOT
+from tests.support.paths import PYTHONPATH
 
 SECONDS = 30.0
 LINKS = ("slack", "broker_events", "broker_commands")
@@ -94,7 +94,7 @@ class PumpProcess:
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 cwd=self.folder,
-                env=_clean_environment() | {"PYTHONPATH": str(ROOT)} | self._env,
+                env=_clean_environment() | {"PYTHONPATH": PYTHONPATH} | self._env,
                 start_new_session=True,
             )
         return self

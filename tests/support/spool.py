@@ -16,7 +16,7 @@ import pytest
 
 from rtmpump.errors import SpoolError
 from rtmpump.spool import Row, Spool
-from tests.support.paths import ROOT
+from tests.support.paths import PYTHONPATH, ROOT
 
 PAGE = 4096
 MIB = 1 << 20
@@ -100,7 +100,7 @@ def child(script: str, *args: object, **env: str) -> Iterator[subprocess.Popen[s
     process = subprocess.Popen(
         [sys.executable, "-c", script, *map(str, args)],
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)} | env,
+        env=os.environ | {"PYTHONPATH": PYTHONPATH} | env,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
