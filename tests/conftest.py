@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -24,12 +26,27 @@ StartPump = Callable[..., PumpProcess]
 
 
 def pytest_configure() -> None:
-    """Let Ctrl-C reach the programs under test even where a shell runs us in the background.
+    """Prepare what the programs under test inherit."""
+    _let_interrupts_through()
+    _keep_bytecode()
+
+
+def _let_interrupts_through() -> None:
+    """Let Ctrl-C reach the programs even where a shell runs us in the background.
 
     Such a shell ignores SIGINT for us, and what is ignored is inherited.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _keep_bytecode() -> None:
+    """Let Python keep bytecode, also where the environment forbids it, as container images do.
+
+    The tests start the program some hundred times, and compiling it takes a third of each start.
+    """
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
 
 
 @pytest.fixture(scope="session")
