@@ -2,7 +2,8 @@
 
 - `spool` is the queue as the program sees it: turns, confirms, and what happens when it is full.
 - `store` holds the rows: one transaction for each change.
-- `file` knows the file: its lock, its tables, its checksums, and what SQLite's errors mean.
+- `file` knows the file: its tables, its checksums, and what SQLite's errors mean.
+- `lock` is the lock beside the file: one daemon, or several readers.
 - `repair` exchanges a damaged file for a new one; `read_only` reads without changing anything.
 """
 

@@ -1,9 +1,7 @@
-"""The file of the spool: its lock, its tables, its checksums, and what SQLite's errors mean.
+"""The file of the spool: its tables, its checksums, and what SQLite's errors mean.
 
 Laws:
-- A process takes `path.lock` before it opens the file. That lock file is never renamed, so the lock
-  stays valid while a damaged spool is replaced; SQLite's own lock belongs to the inode and would
-  not.
+- A process holds the lock of `spool.lock` before it opens the file.
 - `connect` returns a connection only if the file is ours, has a version that we know, and
   `quick_check` finds it sound.
 - SQLite's errors are translated here: a failing disk is SpoolFailed, a damaged file is
@@ -12,7 +10,6 @@ Laws:
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 import sqlite3
@@ -203,46 +200,6 @@ def _translated(path: str, error: sqlite3.DatabaseError) -> SpoolError:
 def is_damage(error: sqlite3.DatabaseError) -> bool:
     """Return whether SQLite reports a damaged file, and not a failing disk."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGE
-
-
-def hold(path: Path) -> int:
-    """Take `path.lock` for this process; return the file descriptor that holds the lock.
-
-    Raises:
-        SpoolLocked: another process holds the lock.
-        SpoolError: the folder is missing or not writable.
-    """
-    folder = path.parent
-    if not folder.is_dir():
-        raise SpoolError(str(path), f"there is no folder {folder}", "create it or set spool.path")
-    lock = _open_for_writing(path, beside(path, ".lock"))
-    try:
-        _flock(path, lock)
-        # SQLite opens a file that it can't write for reading only, so check that. But only with the
-        # lock: closing any descriptor of a file drops the POSIX locks that this process has on it.
-        os.close(_open_for_writing(path, path))
-    except BaseException:
-        os.close(lock)
-        raise
-    return lock
-
-
-def _open_for_writing(path: Path, target: Path) -> int:
-    try:
-        return os.open(target, os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        problem = f"can't write {target} ({error.strerror})"
-        raise SpoolError(str(path), problem, "see the owner and mode of file and folder") from error
-
-
-def _flock(path: Path, lock: int) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        fix = "one spool serves one rtmpump: stop the other or set spool.path"
-        raise SpoolLocked(str(path), "another process holds it", fix) from error
-    except OSError as error:
-        raise SpoolError(str(path), f"can't be locked ({error.strerror})") from error
 
 
 def connect(path: Path, sync: str) -> sqlite3.Connection:

@@ -11,7 +11,6 @@ Laws:
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -19,8 +18,9 @@ from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
-from rtmpump.errors import SpoolCorrupt, SpoolError, SpoolLocked
+from rtmpump.errors import SpoolCorrupt, SpoolError
 from rtmpump.spool.file import beside, check, faults, file_size, find_problems, is_empty, set_up
+from rtmpump.spool.lock import share, unreadable
 
 _PROBLEMS_MAX = 200
 _PRAGMAS = ("locking_mode=EXCLUSIVE", "cache_size=-8192", "mmap_size=0")
@@ -64,7 +64,7 @@ def _lines(problem: str) -> dict[str, None]:
 
 @contextmanager
 def _connected(path: Path) -> Iterator[sqlite3.Connection]:
-    with faults(path), _shared_lock(path):
+    with faults(path), share(path):
         source = _source(path)
         has_log = file_size(beside(source, "-wal")) > 0
         if is_empty(source):
@@ -83,24 +83,6 @@ def _connected(path: Path) -> Iterator[sqlite3.Connection]:
             db.close()
 
 
-@contextmanager
-def _shared_lock(path: Path) -> Iterator[None]:
-    try:
-        lock = os.open(beside(path, ".lock"), os.O_RDONLY)
-    except FileNotFoundError:
-        yield
-        return
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        raise SpoolLocked(str(path), "another process holds it") from error
-    finally:
-        os.close(lock)
-
-
 def _source(path: Path) -> Path:
     """Return the file that counts: after an interrupted repair it is the salvaged one."""
     salvaged = beside(path, ".salvaged")
@@ -110,9 +92,5 @@ def _source(path: Path) -> Path:
     except FileNotFoundError as error:
         raise SpoolError(str(path), "there is no such file") from error
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     return source
-
-
-def _unreadable(path: Path, error: OSError) -> SpoolError:
-    return SpoolError(str(path), f"can't be read ({error.strerror})", "ask as its owner or as root")

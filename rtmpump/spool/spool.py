@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from rtmpump.errors import SpoolCorrupt, SpoolFailed, SpoolFull
-from rtmpump.spool.file import Origin, Row, hold
+from rtmpump.spool.file import Origin, Row
+from rtmpump.spool.lock import hold
 from rtmpump.spool.read_only import reading
 from rtmpump.spool.repair import Report, open_sound
 from rtmpump.spool.store import Batch, Damage, Dropped, EventStore, Items, Limits, Peek, Usage
