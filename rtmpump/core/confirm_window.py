@@ -4,17 +4,17 @@ Laws:
 
 - Tags rise by one from 1 on a channel (RabbitMQ, "Publisher Confirms"); each is answered once, by
   an ack or a nack of itself or of a later one with `multiple`.
-- An event is settled by the ack of a publish that the broker did not return, by nothing else. A
-  `basic.return` comes before the ack of the same publish. A returned event is published again,
-  to the exchange for the unrouted, and the ack of that publish settles it.
-- After a nack nothing new is sent. When all in flight has been answered the caller goes back to
-  the first event that was nacked and sends it and all that follow it again: a later event never
-  comes instead of an earlier one. So an event can be confirmed twice.
-- It then starts with few in flight and doubles them with each such number confirmed, for a broker
-  that just said no.
+- Only one thing settles an event: the ack of a publish that the broker did not return. A
+  `basic.return` comes before the ack of the same publish. A returned event is published again, to
+  the exchange for unrouted events, and the ack of that publish settles it.
+- After a nack nothing new is sent. When all in flight has been answered, the caller goes back to
+  the first nacked event and sends it and all that follow it again: a later event never comes
+  instead of an earlier one. So an event can be confirmed twice.
+- The caller then starts with few in flight, because the broker has just refused. The number doubles
+  each time that as many were confirmed.
 - `confirmed_upto` never passes an event that isn't settled.
 
-What must not live here: pika, the spool, and what to publish. Only seqs and tags.
+What must not be here: pika, the spool, and what to publish. Only seqs and tags.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _AFTER_NACK = 1
 
 
 class Acked(NamedTuple):
-    """What an ack did: `confirmed` as (seq, received_ms) settled, `resend` as seqs to send again.
+    """What an ack did: `confirmed` are settled (seq, received_ms), `resend` seqs to send again.
 
     Each of `resend` was returned; it stays in flight until `resent` and its ack, or `settle`.
     """
@@ -69,7 +69,11 @@ class ConfirmWindow:
     )
 
     def __init__(self, size: int) -> None:
-        """Take the greatest number of events in flight; ValueError below 1."""
+        """Begin with nothing in flight; `size` is the greatest number of events in flight.
+
+        Raises:
+            ValueError: `size` is below 1.
+        """
         if size < 1:
             raise ValueError(f"a window of size {size} lets nothing through")
         self._size = size
@@ -88,13 +92,14 @@ class ConfirmWindow:
         self._low_tag = 1
 
     def room(self) -> int:
-        """How many events may be sent now: 0 while a nack waits for the rest to be answered."""
+        """Return how many events may be sent now; 0 after a nack, until all are answered."""
         return max(0, self._limit - self.in_flight) if self._first_failed is None else 0
 
     def sent(self, seq: int, now: float, received_ms: int = 0) -> int:
-        """Count an event as published with `mandatory`; gives the delivery tag of that publish.
+        """Count an event as published with `mandatory`; return the delivery tag of that publish.
 
-        ValueError without room, or when `seq` does not come after the one sent before.
+        Raises:
+            ValueError: there is no room, or `seq` does not come after the one sent before.
         """
         if seq <= self._last_seq:
             raise ValueError(f"seq {seq} sent after {self._last_seq}")
@@ -108,7 +113,7 @@ class ConfirmWindow:
         return self._low_tag + len(self._unanswered) - 1
 
     def returned(self, seq: int) -> bool:
-        """Mark an event that no queue took; False, and nothing done, if it is not in flight."""
+        """Mark an event that no queue took; return False if it is not in flight."""
         event = self._find(seq)
         if event is None or event.state not in (_FLYING, _RETURNED):
             return False
@@ -116,9 +121,12 @@ class ConfirmWindow:
         return True
 
     def resent(self, seq: int, now: float) -> int:
-        """Count a returned event as published again, not `mandatory`; gives the new delivery tag.
+        """Count a returned event as published again, not `mandatory`; return the new tag.
 
-        Needs no room, for the event is in flight already. ValueError if `ack` did not ask for it.
+        It needs no room, because the event is in flight already.
+
+        Raises:
+            ValueError: `ack` did not ask for it.
         """
         event = self._held(seq)
         event.state = _RESENT
@@ -127,12 +135,20 @@ class ConfirmWindow:
         return self._low_tag + len(self._unanswered) - 1
 
     def settle(self, seq: int) -> None:
-        """Let go of a returned event that nobody wants; ValueError if `ack` did not ask for it."""
+        """Settle a returned event that is not to be sent again.
+
+        Raises:
+            ValueError: `ack` did not ask for it.
+        """
         self._held(seq).state = _SETTLED
         self._count_settled(1)
 
     def ack(self, tag: int, multiple: bool) -> Acked:
-        """Take the broker's `basic.ack`; ValueError, and nothing done, if it answers nothing."""
+        """Take the broker's `basic.ack`.
+
+        Raises:
+            ValueError: it answers nothing; nothing was changed.
+        """
         done = Acked([], [])
         confirmed = done.confirmed
         for event in self._answered(tag, multiple):
@@ -146,7 +162,11 @@ class ConfirmWindow:
         return done
 
     def nack(self, tag: int, multiple: bool) -> int:
-        """Take the broker's `basic.nack`, give how many it refused; ValueError as with `ack`."""
+        """Take the broker's `basic.nack`; return how many events it refused.
+
+        Raises:
+            ValueError: it answers nothing; nothing was changed.
+        """
         failed = self._answered(tag, multiple)
         for event in failed:
             event.state = _FAILED
@@ -157,9 +177,9 @@ class ConfirmWindow:
         return len(failed)
 
     def rewind(self) -> int | None:
-        """Give the first nacked seq, from which on all is to be sent again, and forget the nack.
+        """Return the first nacked seq, from which all is to be sent again, and forget the nack.
 
-        None while something is still in flight, or when nothing was nacked.
+        None while something is still in flight, or if nothing was nacked.
         """
         first = self._first_failed
         if first is None or self.in_flight:
@@ -172,21 +192,22 @@ class ConfirmWindow:
         return first
 
     def reset(self, after: int) -> None:
-        """Begin on a new channel with the event that follows `after`; what was in flight is lost.
+        """Begin on a new channel with the event that follows `after`; forget what was in flight.
 
-        `confirmed_upto` stays; ValueError if `after` is before it.
+        Raises:
+            ValueError: `after` is before `confirmed_upto`, which stays.
         """
         if after < self.confirmed_upto:
             raise ValueError(f"reset to {after}, before the confirmed {self.confirmed_upto}")
         self._begin(after)
 
     def oldest_sent(self) -> float | None:
-        """Give the `now` of the oldest publish without an answer."""
+        """Return the `now` of the oldest publish without an answer; None if all are answered."""
         event = self._unanswered[0] if self._unanswered else None
         return None if event is None else event.sent_at
 
     def _answered(self, tag: int, multiple: bool) -> list[_Sent]:
-        """Take away the publishes that this tag answers; at least one, or ValueError."""
+        """Remove the publishes that this tag answers, and return them; ValueError if none."""
         waiting = self._unanswered
         place = tag - self._low_tag
         if not 0 <= place < len(waiting):
@@ -205,7 +226,7 @@ class ConfirmWindow:
         return answered
 
     def _drop_answered_prefix(self) -> None:
-        """Keep the law of `_unanswered`: its first one has no answer yet."""
+        """Make sure that the first of `_unanswered` has no answer yet."""
         waiting = self._unanswered
         while waiting and waiting[0] is None:
             waiting.popleft()

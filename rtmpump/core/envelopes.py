@@ -1,11 +1,11 @@
-"""One frame of Socket Mode: what Slack wrapped around an event, and what is inside.
+"""One frame of Socket Mode: the envelope that Slack put around an event, and the event inside.
 
 Laws:
 
-- What is inside is cut out of the frame byte by byte, never written anew.
-- No bytes raise. What is no envelope gives None, and is then what RTM would make of it.
-- An envelope that must be read in the slow way (half a surrogate pair, a number past a double) is
-  read all the same: without its id Slack could never be told that it arrived.
+- The event is cut out of the frame byte by byte, never encoded anew.
+- No bytes raise. What is no envelope gives None, and is then read as a frame of RTM.
+- An envelope that msgspec refuses (half a surrogate pair, a number too large for a double) is read
+  in a slow way: without its id it could not be acknowledged.
 
 Sources: https://docs.slack.dev/apis/events-api/using-socket-mode and the payloads' own pages.
 """
@@ -20,7 +20,7 @@ import msgspec
 from rtmpump.core.frames import Event, Frame, Hello, head, parse
 
 SOURCE: Final = "socket"
-"""What the spool says of events that lie in it as envelopes."""
+"""The source that the spool keeps with events that lie in it as envelopes."""
 EVENTS_API: Final = "events_api"
 _KINDS: Final = {"slash_commands": "slash_command", "interactive": "interactive"}
 _SHORT: Final = 255
@@ -29,12 +29,13 @@ _FORGIVING: Final = json.JSONDecoder()
 
 
 class Envelope(msgspec.Struct, frozen=True, gc=False):
-    """`id` is what an acknowledgement names; `kind` is Slack's word, such as "events_api".
+    """An envelope that was opened.
 
-    `body` are the bytes of what is published: the inner event, or else the payload. `type` and
-    `subtype` name it for consumers. `identity` is equal for all deliveries of one event. `channel`
-    and `user` are those of the payload ("" for none), `facts` the headers that only the wrapping
-    knows. `takes_answer`: Slack shows an answer to a person.
+    `id` is what an acknowledgement names; `kind` is Slack's word, such as "events_api". `body` are
+    the bytes that are published: the inner event, or else the payload. `type` and `subtype` name it
+    for consumers. `identity` is equal for all deliveries of one event. `channel` and `user` are
+    those of the payload ("" for none), `facts` the headers that only the envelope has.
+    `takes_answer`: Slack shows an answer to a person.
     """
 
     id: str
@@ -50,7 +51,7 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
 
 
 class Disconnect(msgspec.Struct, frozen=True, gc=False):
-    """Slack is about to end this connection; `reason` is its word: "refresh_requested" …"""
+    """Slack is about to end this connection; `reason` is its word, as "refresh_requested"."""
 
     reason: str
 
@@ -84,7 +85,7 @@ _payload = msgspec.json.Decoder(_Payload).decode
 
 
 def read(frame: bytes) -> Envelope | None:
-    """Open an envelope; None for whatever is none."""
+    """Open an envelope; None if the frame is none."""
     outer = _read_outer(frame)
     if outer is None:
         return None
@@ -108,7 +109,7 @@ def read(frame: bytes) -> Envelope | None:
 
 
 def parse_frame(frame: bytes) -> Frame:
-    """Say what a frame of Socket Mode is to a session: an event, a hello or a pong."""
+    """Say what a frame of Socket Mode is for a session: an event, a hello or a pong."""
     envelope = read(frame)
     if envelope is not None:
         return Event(envelope.type, envelope.subtype if envelope.type else "")
@@ -116,7 +117,7 @@ def parse_frame(frame: bytes) -> Frame:
 
 
 def control(frame: bytes) -> Hello | Disconnect | None:
-    """Tell a frame that is about the connection itself."""
+    """Read a frame that is about the connection itself; None for any other."""
     seen = parse(frame)
     if isinstance(seen, Hello):
         return seen
@@ -128,7 +129,7 @@ def control(frame: bytes) -> Hello | Disconnect | None:
 
 
 def ping_id(payload: bytes) -> int | None:
-    """Read the id of our ping (`frames.ping`) out of a WebSocket pong; None where it is another."""
+    """Read the id of our ping (`frames.ping`) from a WebSocket pong; None if it has none."""
     try:
         return msgspec.json.decode(payload, type=_Ping).id
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -136,11 +137,11 @@ def ping_id(payload: bytes) -> int | None:
 
 
 def acknowledgement(envelope_id: str, answer: str = "") -> bytes:
-    """Make the frame that tells Slack that an envelope is safe; `answer` is shown to the person."""
-    told: dict[str, Any] = {"envelope_id": envelope_id}
+    """Make the frame that acknowledges an envelope; Slack shows `answer` to the person."""
+    members: dict[str, Any] = {"envelope_id": envelope_id}
     if answer:
-        told["payload"] = {"text": answer}
-    return msgspec.json.encode(told)
+        members["payload"] = {"text": answer}
+    return msgspec.json.encode(members)
 
 
 def _event(id: str, inner: _Payload, payload: bytes) -> Envelope:
@@ -170,7 +171,7 @@ def _id_of(value: object) -> object:
 
 
 def _word(value: object) -> str:
-    """Give a string that fits into a header, "" for all else."""
+    """Return a string that fits into a header, "" for all else."""
     is_word = isinstance(value, str) and len(value.encode("utf-8", "replace")) <= _SHORT
     return str(value) if is_word else ""
 
@@ -196,7 +197,7 @@ def _read_payload(payload: bytes) -> _Payload | None:
 
 
 def _slow(text: bytes, kind: Any) -> Any:
-    """Read what RFC 8259 allows and msgspec refuses."""
+    """Read what RFC 8259 allows but msgspec refuses."""
     members = _members(text)
     if not members:
         return None
@@ -215,7 +216,7 @@ def _value(slice: str) -> Any:
 
 
 def _members(frame: bytes) -> dict[str, str]:
-    """Cut a JSON object into the text of each member; {} for what is none."""
+    """Cut a JSON object into the text of each member; {} if it is no object."""
     try:
         text = frame.decode()
         at = _after_blanks(text, 0)

@@ -1,8 +1,8 @@
-"""The event types that are known beforehand, so that consumers can bind before the first event.
+"""The event types that are known in advance, so that consumers can bind before the first event.
 
-Slack's are those of its published RTM reference, as collected in the MIT-licensed repositories
-slack-ruby/slack-api-ref and slackhq/slack-api-docs. Real workspaces send others too: the set is
-open, and nothing may depend on a type being here.
+Slack's types are those of its published RTM reference, as collected in the MIT-licensed
+repositories slack-ruby/slack-api-ref and slackhq/slack-api-docs. Real workspaces send others too:
+the set is open, and nothing may depend on a type being here.
 """
 
 from __future__ import annotations
@@ -97,6 +97,6 @@ _REFERENCE: Final = (
     "user_typing",
 )
 
-# "error" is a frame of the protocol, told in Slack's text and not in its list of events.
+# "error" is a frame of the protocol: Slack's text describes it, its list of events does not.
 TYPES: Final[tuple[str, ...]] = (*_REFERENCE, "error", "rtmpump")
 """Slack's documented types, "error", and "rtmpump" for the pump's own events; no repeats."""

@@ -2,12 +2,12 @@
 
 Laws:
 
-- No bytes raise. What can't be read is an `Event` of no type, for nothing that Slack pushed may
-  be dropped; only what is surely a reply or a pong is no event.
-- Each field is looked at with suspicion: whatever JSON allows may stand there. A string that
-  leaves this file can be encoded as UTF-8.
-- This file says what a frame is. What follows from it is the business of `session` (state),
-  `routes` (names) and `pending` (commands).
+- No bytes raise. What can't be read is an `Event` without a type: nothing that Slack sent may be
+  dropped. Only what is surely a reply or a pong is no event.
+- No field is trusted: it may be anything that JSON allows. A string that leaves this file can be
+  encoded as UTF-8.
+- This file says what a frame is. What follows from it is decided in `session` (state), `routes`
+  (names) and `outbound.reply_tracker` (commands).
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _NO_BRACKETS = bytes(set(range(256)) - _STEP.keys())
 
 
 class Head(msgspec.Struct, gc=False):
-    """The few top-level fields that we ever look at, of any frame, of any JSON type.
+    """The few top-level fields of a frame that we look at; each may be of any JSON type.
 
-    `None` stands for a missing field and for `null`. Of a key that comes twice the last one counts.
+    A missing field and `null` are both None. If a key comes twice, the last one counts.
     """
 
     type: Any = None
@@ -51,9 +51,9 @@ class Head(msgspec.Struct, gc=False):
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """A frame that is published: `type` as Slack wrote it, "" where it has no usable one.
+    """A frame that is published: `type` as Slack wrote it, "" if it has no usable one.
 
-    `subtype` is "" where it is missing or no string, and always with a `type` of "".
+    `subtype` is "" if it is missing or no string, and always if `type` is "".
     """
 
     type: str
@@ -69,7 +69,7 @@ class Goodbye(Event, frozen=True, gc=False):
 
 
 class Error(Event, frozen=True, gc=False):
-    """The connection is at fault: `code` 1 says that its URL has expired, 0 that none was given."""
+    """An error of the connection; `code` is 1 if its URL has expired, 0 if Slack gave none."""
 
     code: int
     msg: str
@@ -78,9 +78,9 @@ class Error(Event, frozen=True, gc=False):
 class Reply(msgspec.Struct, frozen=True, gc=False):
     """Slack's answer to the frame that we sent with the id `reply_to`.
 
-    `ts` is that of the message made, "" without one. `error_code` and `error_msg` are "" where
-    nothing is told. An echo (a `message` or `error` with a `reply_to`) settles its command and is
-    pushed to all the same: `event` is then what to publish.
+    `ts` is that of the new message, "" without one. `error_code` and `error_msg` are "" if Slack
+    gave none. An echo (a `message` or `error` with a `reply_to`) settles its command and is also an
+    event: `event` is then what to publish.
     """
 
     reply_to: int
@@ -92,7 +92,7 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
 
 
 class Pong(msgspec.Struct, frozen=True, gc=False):
-    """The answer to our ping of id `reply_to` (0 where it names none: our ids start at 1)."""
+    """The answer to our ping of id `reply_to` (0 if it names none: our ids start at 1)."""
 
     reply_to: int
 
@@ -109,9 +109,9 @@ def ping(id: int) -> bytes:
 
 
 def head(body: bytes) -> Head | None:
-    """Read the few fields that matter; None when `body` is no JSON object (RFC 8259) in UTF-8.
+    """Read the few fields that matter; None if `body` is no JSON object (RFC 8259) in UTF-8.
 
-    Also None for one that is nested more than `DEPTH_MAX` deep.
+    Also None if it is nested more than `DEPTH_MAX` deep.
     """
     try:
         if not body.isascii():
@@ -127,8 +127,8 @@ def head(body: bytes) -> Head | None:
 def parse(body: bytes) -> Frame:
     """Say what a frame is; never raises.
 
-    A reply has no `type`, an integer `reply_to` and a boolean `ok`; whatever else is odd is an
-    `Event`.
+    A reply has no `type`, an integer `reply_to` and a boolean `ok`. Any other frame without a type
+    is an `Event`.
     """
     seen = head(body)
     if seen is None:
@@ -141,9 +141,9 @@ def parse(body: bytes) -> Frame:
 
 
 def _odd_head(body: bytes) -> Head | None:
-    """Read what RFC 8259 allows and msgspec refuses: half a surrogate pair, a number past a double.
+    """Read what RFC 8259 allows but msgspec refuses: half a surrogate pair, a too large number.
 
-    Such a message has a type and belongs where its kind is looked for. Slow, and seldom needed.
+    Such an event has a type, and consumers expect it under that type. Slow, and seldom needed.
     """
     try:
         found = json.loads(body.decode(), parse_int=_integer, parse_constant=_refuse)
@@ -155,9 +155,10 @@ def _odd_head(body: bytes) -> Head | None:
 
 
 def _is_too_deep(body: bytes) -> bool:
-    """Measure a body that was read: a limit of our own, for the interpreter's hangs on the caller.
+    """Return whether a body is nested too deep.
 
-    Without it the same event could be read at one time and not at another.
+    The interpreter's own limit depends on the depth of the caller: the same event could be read at
+    one time and not at another.
     """
     if body.count(b"{") + body.count(b"[") <= DEPTH_MAX:
         return False
@@ -166,7 +167,7 @@ def _is_too_deep(body: bytes) -> bool:
 
 
 def _integer(digits: str) -> int | float:
-    """Numbers of thousands of digits cost quadratic time, and Python refuses them past 4,300."""
+    """Read an integer; a long one as a float, because thousands of digits take quadratic time."""
     return int(digits) if len(digits) <= _INT_DIGITS else float(digits)
 
 
@@ -198,7 +199,7 @@ def _reply(seen: Head, ok: bool, event: Event | None) -> Reply:
 
 
 def _fault(error: object) -> tuple[int | str | None, str]:
-    """Give code and message of an `error`: `{"code": 2, "msg": "…"}`, or whatever is there."""
+    """Return code and message of an `error`: `{"code": 2, "msg": "…"}`, or what is there."""
     if isinstance(error, str):
         return _clipped(error, _CODE_MAX), _clipped(error, _MSG_MAX)
     if not isinstance(error, dict):

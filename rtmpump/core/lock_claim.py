@@ -44,7 +44,7 @@ class LockToken(msgspec.Struct, frozen=True, rename={"watermark_ms": "covered_un
 
 
 class LockClaim:
-    """The claim of the pump `me`, a name that nobody can guess, new for each connection."""
+    """The claim of the pump `me`, a name that can not be guessed, new for each connection."""
 
     def __init__(self, me: str, host: str, lasts: float) -> None:
         self._me = me
@@ -57,7 +57,7 @@ class LockClaim:
         self._until: float | None = None
         self._is_over = False
         self.watermark_ms: int | None = None
-        """The latest watermark that other pumps have told us."""
+        """The latest watermark in the tokens of other pumps."""
         self.before = ""
         """The host of the last token of another pump."""
 
@@ -95,7 +95,7 @@ class LockClaim:
         return given_up
 
     def extend(self, now: float) -> None:
-        """Take in that something else than a token shows that the lock is still ours.
+        """Learn that something else than a token shows that the lock is still ours.
 
         It counts only if the queue gave us something before.
         """

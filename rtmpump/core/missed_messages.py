@@ -1,15 +1,14 @@
-"""What Slack's history means: which of its messages are events that a gap took from us.
+"""Makes events of Slack's history: those that were missed in a gap.
 
 Laws:
 
-- What comes out looks like the event that was missed as far as that can be known: `type`, `channel`
-  and `event_ts` are added, and the message id made of it (`routes`) is that of the live event.
-- A message is known by its `ts`, which is unique in its channel and is its time. Two copies of one
-  (a reply that was broadcast stands in the channel and in its thread) are one.
-- What Slack calls hidden (the tombstone of a deleted message) was never said to anybody.
+- An event made here looks like the missed one as far as possible: `type`, `channel` and `event_ts`
+  are added, and its message id (`routes`) is that of the live event.
+- The `ts` identifies a message: it is unique in its channel, and is its time. Two copies of one
+  message (a broadcast reply is in the channel and in its thread) are one.
+- What Slack calls hidden (the tombstone of a deleted message) is left out.
 
-The rest of a message is as it is now and not as it was: edited text, reactions, the count of
-replies.
+The rest of a message is as it is now, not as it was: edited text, reactions, the count of replies.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ class Moment(NamedTuple):
 
 
 class Said(NamedTuple):
-    """One message as the event that it was; ordered by its time."""
+    """One message as the event that it was; sorts by its time."""
 
     at: Moment
     body: bytes
@@ -58,17 +57,17 @@ class Span(NamedTuple):
 
 
 def span(from_ms: int, to_ms: int) -> Span:
-    """The range of `ts` in which the messages of a gap may lie (milliseconds since 1970)."""
+    """Return the range of `ts` of a gap's messages; the arguments are milliseconds since 1970."""
     return Span(_moment_of(from_ms - MARGIN_MS), _moment_of(to_ms + MARGIN_MS))
 
 
 def before(at: Moment, seconds: float) -> Moment:
-    """The moment so many seconds earlier, but not before 1970."""
+    """Return the moment so many seconds earlier, but not before 1970."""
     return Moment(max(0, at.seconds - int(seconds)), at.micros)
 
 
 def after(at: Moment) -> Moment:
-    """The next moment that there is."""
+    """Return the next moment that there is."""
     following = at.seconds * 1_000_000 + at.micros + 1
     return Moment(following // 1_000_000, following % 1_000_000)
 
@@ -91,7 +90,7 @@ def said(messages: Iterable[Any], channel: str, within: Span, ignore: frozenset[
 
 
 def threads(messages: Iterable[Any], within: Span) -> set[str]:
-    """The threads of which these messages show that they went on in the span or after it."""
+    """Return the threads that went on in the span or after it, as far as these messages show."""
     found: set[str] = set()
     for message in messages:
         if not isinstance(message, dict):
@@ -126,10 +125,10 @@ def _was_an_event(message: dict[str, Any], ignore: frozenset[str]) -> bool:
 
 
 class OpenGap(msgspec.Struct):
-    """A gap that is to be filled, and how far that has come; times in milliseconds since 1970.
+    """A gap that is to be filled, and its progress; times in milliseconds since 1970.
 
-    `done` are the conversations that are read to their end, and `channel` the one that is being
-    read, of which all up to `upto` (a `ts`) is in the spool.
+    `done` are the conversations that were read to their end. `channel` is the one that is being
+    read; all of it up to `upto` (a `ts`) is in the spool.
     """
 
     from_ms: int

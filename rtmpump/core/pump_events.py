@@ -1,4 +1,4 @@
-"""The pump's own events, which go the way of Slack's: connected, disconnected, gap, backfilled.
+"""The pump's own events, published like Slack's: connected, disconnected, gap, backfilled.
 
 They have no `ts`, so their message ids come from the spool's epoch and seq.
 """
@@ -16,36 +16,36 @@ _FAILED_MAX = 200
 
 
 def connected(*, team: str, bot: str, connection: int) -> bytes:
-    """Slack said hello; `connection` counts the WebSockets of this process from 1."""
+    """Announce Slack's hello; `connection` counts the WebSockets of this process from 1."""
     return _event("connected", team=team, bot=bot, connection=str(connection))
 
 
 def disconnected(reason: str, detail: str) -> bytes:
-    """The WebSocket ended; `reason` is one word, `detail` a sentence."""
+    """Announce the end of the WebSocket; `reason` is one word, `detail` a sentence."""
     return _event("disconnected", reason=reason, detail=detail)
 
 
 def gap(*, from_ms: int, to_ms: int, reason: str) -> bytes:
-    """Events may be missing between these times (milliseconds since 1970), for this reason."""
+    """Announce that events may be missing between two times (milliseconds since 1970)."""
     return _event("gap", **{"from": rfc3339(from_ms), "to": rfc3339(to_ms)}, reason=reason)
 
 
 def backfilled(
     *, from_ms: int, to_ms: int, channels: int, messages: int, failed: Sequence[tuple[str, str]]
 ) -> bytes:
-    """What could be fetched of a gap was; its times are those of the gap.
+    """Announce that a gap is filled as far as it can be; the times are those of the gap.
 
     `channels` were read to their end, `messages` were published. `failed` are conversations (an
-    id, or all of a kind: "im", "mpim", "private_channel", "public_channel") and why; at most 200
-    are told, `failed_count` counts them all.
+    id, or all of a kind: "im", "mpim", "private_channel", "public_channel") and why. The event has
+    200 of them at most; its `failed_count` counts them all.
     """
-    told = [{"conversations": one, "reason": why} for one, why in failed[:_FAILED_MAX]]
+    listed = [{"conversations": one, "reason": why} for one, why in failed[:_FAILED_MAX]]
     return _event(
         "backfilled",
         **{"from": rfc3339(from_ms), "to": rfc3339(to_ms)},
         channels=channels,
         messages=messages,
-        failed=told,
+        failed=listed,
         failed_count=len(failed),
     )
 

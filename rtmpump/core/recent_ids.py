@@ -1,4 +1,4 @@
-"""The events that were accepted lately, so that a repeat is known again; of bounded size."""
+"""The ids of the events that were accepted lately, to recognize repeats; of bounded size."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class RecentIds:
-    """The newest `most` identities. One thread owns it."""
+    """The newest `most` ids. One thread owns it."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -20,7 +20,7 @@ class RecentIds:
         return len(self._names)
 
     def add(self, names: Iterable[str]) -> None:
-        """Remember these; the oldest go for them."""
+        """Remember these, and forget the oldest if there are too many."""
         for name in names:
             self._names[name] = None
             self._names.move_to_end(name)

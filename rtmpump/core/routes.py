@@ -1,14 +1,14 @@
-"""What an event is called in RabbitMQ: routing key, exchange part, message id, headers.
+"""The names of an event in RabbitMQ: routing key, exchange part, message id, headers.
 
 Laws:
 
-- A name hangs on the body and on the facts that the spool keeps beside it, on nothing else: an
-  event that is published again, after whatever fault, is called the same.
-- Two different events never share a message id. Its first letter tells its class, its parts can't
-  hold the ":" between them, and a part that is too odd to stand there is replaced by its hash.
+- The names depend on the body and on the facts that the spool keeps with it, on nothing else: an
+  event that is published again has the same names.
+- Two different events never share a message id. Its first letter is its class. The parts can't
+  contain the ":" between them; a part with other odd characters is replaced by its hash.
 - All that leaves here fits into AMQP: short strings have at most 255 bytes.
 
-This runs for every event, 20,000 times a second: what can be known beforehand is kept.
+This runs for every event, 20,000 times a second: what can be known in advance is kept.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ _NOTHING = Head()
 class Route(msgspec.Struct, frozen=True, gc=False):
     """How one event is published.
 
-    `type` is the event's part of the exchange name `rtm.<type>`; `channel` and `user` are "" where
-    the event has none that fits; `received_ms` is in milliseconds since 1970. `facts` are further
-    headers, and `body` is published in place of what the spool holds, if there are such.
+    `type` is the event's part of the exchange name `rtm.<type>`. `channel` and `user` are "" if the
+    event has none that fits. `received_ms` is in milliseconds since 1970. `facts` are further
+    headers. If `body` is not empty, it is published in place of what the spool has.
     """
 
     routing_key: str
@@ -64,12 +64,12 @@ class Route(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def headers(self) -> dict[str, Any]:
-        """Made anew each time, so the caller may add to them."""
+        """A new dict each time, so the caller may add to it."""
         own = {**dict(self.words()), "received_at": self.received_ms, "seq": self.seq}
         return {**own, **self.facts} if self.facts else own
 
     def words(self) -> list[tuple[str, str]]:
-        """Give the headers that many events share, in the order in which they are written."""
+        """Return the headers that many events share, in the order in which they are written."""
         words = [("team", self.team), ("bot", self.bot)]
         if self.channel:
             words.append(("channel", self.channel))
@@ -88,10 +88,10 @@ def route(
     epoch: str,
     source: str = "",
 ) -> Route:
-    """Give an event its names; never raises, whatever `body` holds.
+    """Name an event; never raises, whatever `body` is.
 
-    `received_ms` is in milliseconds since 1970; `epoch` and `seq` are those of the spool that
-    accepted the event first, `source` is what it says of the body.
+    `received_ms` is in milliseconds since 1970. `epoch` and `seq` are those of the spool that
+    accepted the event first; `source` is where the event came from, as the spool keeps it.
     """
     if source == envelopes.SOURCE:
         opened = envelopes.read(body)
@@ -112,7 +112,7 @@ def route(
 def _route_of_envelope(
     opened: envelopes.Envelope, received_ms: int, team: str, bot: str, seq: int
 ) -> Route:
-    """Name what was in an envelope; a message is called as if it had come over RTM."""
+    """Name what was in an envelope; a message has the same names as over RTM."""
     key, kind = _names(opened.type, opened.subtype)
     message_id, channel, user = "", opened.channel, opened.user
     if opened.kind == envelopes.EVENTS_API:
@@ -127,15 +127,15 @@ def _route_of_envelope(
 
 
 def clean(word: str) -> str:
-    """Make a word fit for a routing key: `[A-Za-z0-9_-]`, at most 100 of them, the rest as "_"."""
+    """Return a word for a routing key: at most 100 characters, "_" for all but `[A-Za-z0-9_-]`."""
     return _ODD.sub("_", word[:_WORD_MAX])
 
 
 def ignored(type: str, subtype: str, ignore: frozenset[str]) -> bool:
-    """Say whether `events.ignore` names this event.
+    """Return whether `events.ignore` names this event.
 
-    Its words are those that consumers see: "message" stands for all its subtypes too,
-    "message.channel_join" for that one, "unknown" for events without a usable type.
+    Its words are those that consumers see: "message" means all its subtypes too,
+    "message.channel_join" that one, "unknown" events without a usable type.
     """
     if not ignore:
         return False
@@ -144,7 +144,7 @@ def ignored(type: str, subtype: str, ignore: frozenset[str]) -> bool:
 
 
 def _names(type: object, subtype: object) -> tuple[str, str]:
-    """Give the routing key and the type as consumers see them."""
+    """Return the routing key and the type as consumers see them."""
     if not isinstance(type, str) or not type:
         return UNKNOWN, UNKNOWN
     # Cut here, so that what is kept stays small whatever Slack sends.
@@ -158,9 +158,9 @@ def _kept_names(type: str, subtype: str) -> tuple[str, str]:
 
 
 def _message_id_of_message(seen: Head, team: str) -> str:
-    """Class 1, a message that people see: any other copy of it, even a back-filled one, is equal.
+    """Return the id of class 1, messages that people see; "" for all else.
 
-    "" for all else; then the hash of the bytes or the place in the spool must tell events apart.
+    Any other copy of the message, also one of a backfill, gets the same id.
     """
     if seen.type != "message" or not (seen.hidden is None or seen.hidden is False):
         return ""
@@ -172,7 +172,7 @@ def _message_id_of_message(seen: Head, team: str) -> str:
 
 
 def _message_id_of_stamped(seen: Head, kind: str, body: bytes, team: str) -> str:
-    """Class 2, another event that carries a time of its own; "" for those that carry none."""
+    """Return the id of class 2, other events with a time of their own; "" for those without."""
     event_ts = seen.event_ts if isinstance(seen.event_ts, str) else ""
     ts = seen.ts if isinstance(seen.ts, str) else ""
     if not event_ts and not ts:
@@ -184,7 +184,7 @@ def _message_id_of_stamped(seen: Head, kind: str, body: bytes, team: str) -> str
 
 
 def _part(word: str) -> str:
-    """Give the word itself, or where it is odd or long a readable rest of it and its hash."""
+    """Return the word itself; if it is odd or long, a readable part of it and its hash."""
     if _is_part(word):
         return word
     digest = blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
@@ -192,7 +192,7 @@ def _part(word: str) -> str:
 
 
 def _short(word: object) -> str:
-    """Give a string that fits into a header, "" for all else."""
+    """Return a string that fits into a header, "" for all else."""
     if not isinstance(word, str) or len(word) > _SHORT_STRING:
         return ""
     return word if word.isascii() or len(word.encode()) <= _SHORT_STRING else ""

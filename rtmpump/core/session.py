@@ -3,9 +3,9 @@
 Laws:
 
 - One `Session` for one connection, owned by the thread that reads it. What belongs to an older
-  connection can't reach it, for a new connection has a new `Session`.
-- The states move by `TABLE` alone. All that a peer can do stands in it for every state; a pair
-  that doesn't is a fault of ours: it raises and changes nothing.
+  connection can't reach it, because a new connection has a new `Session`.
+- The states change by `TABLE` alone. It has all that a peer can do in each state. A pair that it
+  does not have is a fault of ours: it raises and changes nothing.
 - A session ends once: the first reason stays.
 - The caller reads what has come and calls `heard` before it calls `due`; else our own slowness
   would look like a dead peer.
@@ -81,7 +81,11 @@ TABLE: dict[tuple[State, Signal], State] = {
 
 
 def after(state: State, signal: Signal) -> State:
-    """Look up the state that `signal` leads to; raises ValueError for a pair not in `TABLE`."""
+    """Look up the state that `signal` leads to.
+
+    Raises:
+        ValueError: the pair is not in `TABLE`.
+    """
     try:
         return TABLE[state, signal]
     except KeyError:
@@ -89,9 +93,9 @@ def after(state: State, signal: Signal) -> State:
 
 
 class Ended(NamedTuple):
-    """Why a connection ended: `reason` one word for metrics, `detail` the story for the log.
+    """Why a connection ended: `reason` is a word for metrics, `detail` a sentence for the log.
 
-    `at_once` says that the first new try needs no wait.
+    `at_once`: the first new try needs no wait.
     """
 
     reason: str
@@ -102,8 +106,8 @@ class Ended(NamedTuple):
 class MessageIds:
     """The message ids of RTM, for all threads and all connections of this process.
 
-    They start at random (1 to 2**30): a reply to a frame of the process before, which Slack may
-    send after a reconnect, then hardly ever names one of ours.
+    They start at random (1 to 2**30). After a reconnect Slack may send a reply to a frame of the
+    process before; it hardly ever has an id of ours then.
     """
 
     def __init__(self) -> None:
@@ -111,7 +115,7 @@ class MessageIds:
         self._lock = Lock()
 
     def next(self) -> int:
-        """Give an id that was never given before. May be called from any thread."""
+        """Return an id that was never given before. From any thread."""
         with self._lock:
             return next(self._ids)
 
@@ -119,8 +123,8 @@ class MessageIds:
 class Session:
     """One RTM connection; all times are seconds, `now` from a clock that never goes back.
 
-    A ping is due `ping_interval` after hello and after each ping. A peer of which nothing was
-    heard for `ping_timeout` after a ping is dead: silence is found out within `ping_interval` +
+    A ping is due `ping_interval` after hello and after each ping. A peer is dead if nothing came
+    from it for `ping_timeout` after a ping. So silence is found within `ping_interval` +
     `ping_timeout` of the last sign of life, if `due` is called when `wait` says so.
     """
 
@@ -137,7 +141,7 @@ class Session:
         self.state = State.AWAITING_HELLO
         self.ended: Ended | None = None
         self.rtt: float | None = None
-        # When the last ping that was answered had been sent: nothing older is still on its way.
+        # When the last answered ping had been sent: nothing older is still on its way.
         self.caught_up_at: float | None = None
         self._hello_timeout = hello_timeout
         self._ping_interval = ping_interval
@@ -153,11 +157,11 @@ class Session:
         self._last_ping: tuple[int, float] | None = None
 
     def heard(self, now: float) -> None:
-        """The peer lives: a frame of any kind, or any bytes, came. Once for a batch is enough."""
+        """Note a sign of life: any bytes of the peer. Once for a batch is enough."""
         self._dead_at = None
 
     def received(self, frame: Frame, now: float) -> None:
-        """Take in one frame; also a sign of life. Events but a few change nothing.
+        """Take in one frame, which is a sign of life too. Most events change nothing.
 
         An `error` ends only a connection that had no hello yet (code 1: the URL has expired).
         """
@@ -175,14 +179,13 @@ class Session:
                 self._pong(frame, now)
 
     def closed(self, reason: str, detail: str, now: float) -> None:
-        """The socket ended; a goodbye or a migration that came before is the better reason."""
+        """Note the end of the socket; a goodbye or a migration before it is the better reason."""
         self._end(Signal.CLOSED, self._leaving or Ended(reason, detail, at_once=True))
 
     def paused(self, now: float) -> None:
-        """We can't read just now (the spool is full): call it again and again while that lasts.
+        """Note that we can't read now (the spool is full); call it often while that lasts.
 
-        What the peer sends meanwhile waits unread, so every deadline that it has to keep counts
-        from `now`.
+        What the peer sends in that time waits unread, so all its deadlines count from `now`.
         """
         self._hello_by = now + self._hello_timeout
         self._leave_by = now + self._leave_after
@@ -190,7 +193,7 @@ class Session:
             self._dead_at = now + self._ping_timeout
 
     def due(self, now: float) -> bytes | None:
-        """Give the ping frame that must be written now, if any; a deadline that passed ends us."""
+        """Return the ping frame to write now, if any; end the session if a deadline has passed."""
         if self.ended is None and now >= self._deadline():
             self._overdue()
         if self.state is State.LIVE and now >= self._ping_at:
@@ -198,7 +201,7 @@ class Session:
         return None
 
     def wait(self, now: float) -> float:
-        """Give the seconds (>= 0) until `due` has something to do; 0 for a session that ended."""
+        """Return the seconds (>= 0) until `due` has something to do; 0 after the end."""
         if self.state is State.ENDED:
             return 0.0
         until = self._deadline()
@@ -257,6 +260,6 @@ class Session:
             self.ended = why
 
     def _step(self, signal: Signal) -> bool:
-        """Move by the table; True if the state is another one now."""
+        """Change the state by the table; return whether it is another one now."""
         before, self.state = self.state, after(self.state, signal)
         return self.state is not before

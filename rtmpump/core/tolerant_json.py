@@ -1,4 +1,4 @@
-"""JSON that can always be written, whatever was read."""
+"""Writes JSON, whatever was read before."""
 
 from __future__ import annotations
 

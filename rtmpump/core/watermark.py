@@ -1,6 +1,6 @@
 """The watermark: all that Slack sent up to here is stored, or announced by a gap.
 
-It is a time in milliseconds since 1970, and None while nothing is known. The reader moves it, the
+It is a time in milliseconds since 1970, or None while nothing is known. The reader moves it, the
 spool keeps it on disk, and a lock token brings it to the next pump.
 """
 

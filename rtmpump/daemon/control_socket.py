@@ -1,16 +1,17 @@
-"""A Unix socket beside the spool, by which a running daemon answers what is asked of its spool.
+"""A Unix socket beside the spool, through which a running daemon answers questions about it.
 
-Only the process that holds the spool may open it, so who wants to look asks that process. The one
-who asks sends a word of `daemon.spool_report.ANSWERS` and a line feed; the answer is its lines,
-then `{"end": ""}`, or the problem in place of "".
+Only the process that holds the spool may open it, so a command that wants to look asks that
+process. It sends a word of `daemon.spool_report.ANSWERS` and a line feed. The answer is the lines
+of that report, then `{"end": ""}`, with the problem in place of "" if there was one.
 
 Laws:
 
-- Mode 0600 from its first moment on: for the daemon's own user and root, as the spool itself.
-- Only who holds the spool's lock makes the socket, replaces one that a dead daemon left, and
-  removes it.
-- Nobody waits for who asks: each is served by a thread of its own, few at once, and one that does
-  not read in time is let go of. A socket that can't be had is told, and the daemon goes on.
+- Mode 0600 from the first moment on: for the daemon's own user and root, like the spool itself.
+- Only the process that holds the spool's lock makes the socket, replaces one that a dead daemon
+  left, and removes it.
+- No client delays the daemon: each is served by a thread of its own, a few at once, and a client
+  that does not read in time is dropped. If the socket can't be made, that is logged and the daemon
+  goes on.
 """
 
 from __future__ import annotations
@@ -42,14 +43,18 @@ _log = log.get("spool")
 
 
 def socket_path(spool: Path) -> Path:
-    """Where the socket of the daemon that holds this spool is."""
+    """Return where the socket of the daemon that holds this spool is."""
     real = Path(os.path.realpath(spool))
     return real.with_name(f"{real.name}.sock")
 
 
 @contextmanager
 def addressed(path: Path) -> Iterator[str]:
-    """Give an address for a socket at `path`, however long that is; raises OSError."""
+    """Give an address for a socket at `path`, however long that is.
+
+    Raises:
+        OSError: the folder can't be opened.
+    """
     if len(os.fsencode(path)) <= _ADDRESS_BYTES:
         yield str(path)
         return
@@ -64,7 +69,11 @@ class ControlSocket:
     """Listens from when it is made, answers from `start` until `stop`."""
 
     def __init__(self, spool: Spool) -> None:
-        """Make the socket of a spool that this process holds; raises OSError."""
+        """Make the socket of a spool that this process holds.
+
+        Raises:
+            OSError: it can't be made.
+        """
         self._spool = spool
         self._path = socket_path(spool.path)
         self._places = threading.BoundedSemaphore(_AT_ONCE)
@@ -74,7 +83,7 @@ class ControlSocket:
 
     @classmethod
     def beside(cls, spool: Spool) -> ControlSocket | None:
-        """Make one; None where that is refused, which is told."""
+        """Make the socket; if that fails, log it and return None."""
         try:
             return cls(spool)
         except OSError as error:
@@ -87,7 +96,7 @@ class ControlSocket:
         self._thread.start()
 
     def stop(self) -> None:
-        """Remove the socket and answer no more; does not wait for who is being answered."""
+        """Remove the socket and answer no more; do not wait for answers under way."""
         self._stopped.set()
         with suppress(OSError):
             self._path.unlink()

@@ -2,9 +2,9 @@
 
 Laws:
 
-- A new term has a new sender, and new lifecycles for the reader and the backfill, which go on with
-  what they know. So whoever ends a term can't end the next one.
-- Without `ha.enabled` there is one term, that ends with the daemon.
+- A new term has a new sender, and new lifecycles for the reader and the backfill, which keep what
+  they know. So the end of one term never ends the next one.
+- Without `ha.enabled` there is one term, which ends with the daemon.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ class CurrentTerm:
         return self.term.sender.waiting
 
     def tell_sender(self, note: sending.Note) -> None:
-        """Bring a note to the sender."""
+        """Send a note to the sender."""
         self.term.sender.notify(note)
 
     def stop_reading(self) -> None:
-        """Let the reader of this term end, also if it did not begin yet."""
+        """End the reading of this term, also if it has not begun yet."""
         self.term.reading.stop.set()
 
     def stop_filling(self) -> None:
-        """Fetch no more of a gap."""
+        """End the backfill of this term."""
         self.term.filling.stop.set()
         if self._backfill is not None:
             self._backfill.wake()

@@ -1,4 +1,4 @@
-"""What the reader meets, passed on to the pumps that it concerns."""
+"""Passes on what the reader meets to the pumps that it concerns."""
 
 from __future__ import annotations
 

@@ -23,17 +23,17 @@ class ServiceStatus:
         self._has_role = has_role
 
     def link_up(self, link: str, where: str) -> None:
-        """Take in that a link was made."""
+        """Learn that a link was made."""
         self.states.up(link, where)
         self.publish()
 
     def link_down(self, retry: RetryDetails) -> None:
-        """Take in that a link ended."""
+        """Learn that a link ended."""
         self.states.down(retry)
         self.publish()
 
     def link_rests(self, link: str) -> None:
-        """Take in that a link was ended on purpose, and is not made anew for now."""
+        """Learn that a link was ended on purpose, and is not made anew for now."""
         self.states.rest(link)
         self.publish()
 

@@ -56,7 +56,7 @@ class Supervisor:
         }
 
     def run(self) -> int:
-        """Run until a signal or a dead thread; gives the exit code of the program."""
+        """Run until a signal or the end of a thread; return the exit code of the program."""
         with self._alarm:
             started = time.monotonic()
             _log.info("started", pid=os.getpid())
@@ -70,11 +70,11 @@ class Supervisor:
             return self._farewell(time.monotonic() - started)
 
     def alive(self) -> list[str]:
-        """The names of the threads that still run."""
+        """Return the names of the threads that still run."""
         return [name for name, thread in self._threads.items() if not thread.is_over]
 
     def stalled(self) -> list[str]:
-        """The names of the threads that run and make no progress."""
+        """Return the names of the threads that run and make no progress."""
         since = time.monotonic() - self._stalled_after
         return [name for name in self.alive() if self._pumps[name].lifecycle.last_progress < since]
 
@@ -89,7 +89,7 @@ class Supervisor:
             parts.control_socket.start()
         for thread in self._threads.values():
             thread.start()
-        # A broker or a Slack that is away must not hold up the boot.
+        # A broker or a Slack that is away must not delay the boot.
         self._notifier.ready()
         parts.status.publish()
 
@@ -108,7 +108,7 @@ class Supervisor:
             self._feed_watchdog()
         for name, thread in self._threads.items():
             if thread.is_over:
-                _tell_death(name, thread.error)
+                _log_death(name, thread.error)
 
     def _stop_in_order(self) -> None:
         parts, began = self._parts, time.monotonic()
@@ -119,24 +119,24 @@ class Supervisor:
 
         for pump in parts.terms.values():
             pump.close()
-        # What fills gaps goes on at the next start, and would only make the spool fuller.
+        # The backfill goes on at the next start; now it would only make the spool fuller.
         parts.current.stop_filling()
-        # Commands first: those that were written are owed a reply, and that needs the WebSocket.
+        # Commands first: those that were written wait for a reply, and that needs the WebSocket.
         parts.current.tell_sender(sending.Finish())
         self._join("sender", part(0.25))
-        # Now nobody needs the WebSocket, and what it still brings is all that the spool will hold.
+        # Now the WebSocket is not needed any more, and nothing else will come into the spool.
         parts.current.stop_reading()
         parts.reader.stop()
         if parts.dialer is not None:
             parts.dialer.stop()
         self._join("reader", part(0.5))
-        # From here on another may read and write; what is left to do is our own spool.
+        # From here on another pump may read and write; what is left to do is our own spool.
         if parts.lease is not None:
             parts.lease.release()
-        # So the spool can be emptied, as far as the broker lets us.
+        # Empty the spool, as far as the broker lets us.
         self._finish_publishing()
         self._join("publisher", part(0.75))
-        # Whoever still runs waits for somebody who does not answer.
+        # What still runs waits for a peer that does not answer.
         self._end_all()
         for name in self._threads:
             self._join(name, part(1.0))
@@ -146,7 +146,7 @@ class Supervisor:
         try:
             publisher.finish()
         except SpoolError as error:
-            # A spool that can't be asked can't be emptied either.
+            # A spool that can't be read can't be emptied either.
             _log.error("spool.unreadable", problem=str(error))
             publisher.stop()
 
@@ -190,7 +190,7 @@ class Supervisor:
             return None
 
 
-def _tell_death(name: str, error: BaseException | None) -> None:
+def _log_death(name: str, error: BaseException | None) -> None:
     if isinstance(error, TokenRefused):
         _log.error("token.refused", code=error.code, fix=error.fix)
     else:
@@ -201,6 +201,6 @@ def _tell_death(name: str, error: BaseException | None) -> None:
 def _exit_code(errors: list[BaseException]) -> int:
     if not errors:
         return EXIT_DONE
-    told = [error for error in errors if isinstance(error, RtmpumpError)]
-    fatal = [error for error in told if not isinstance(error, LinkError)]
+    ours = [error for error in errors if isinstance(error, RtmpumpError)]
+    fatal = [error for error in ours if not isinstance(error, LinkError)]
     return fatal[0].exit_code if len(fatal) == len(errors) else EXIT_FAILED

@@ -1,9 +1,9 @@
-"""The threads of the daemon, and how the main one hears of their ends and of signals.
+"""The threads of the daemon, and what wakes the main one: their ends, and signals.
 
 Laws:
 
 - A signal handler does nothing; the signal's number comes through a wake-up pipe.
-- Only the main thread waits for the alarm; whoever ends rings it.
+- Only the main thread waits for the alarm; a thread that ends rings it.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ class Alarm:
         self._rings.close()
 
     def ring(self) -> None:
-        """A thread ended. From any thread."""
+        """Wake the main thread: a thread ended. From any thread."""
         try:
             self._rings.send(b"\0")
         except OSError:
             return
 
     def wait(self, seconds: float | None) -> bool:
-        """Wait for a ring; True if it was a signal that asks us to stop."""
+        """Wait for a ring; return True if it was a signal that asks us to stop."""
         select.select([self._hears], [], [], seconds)
         try:
             heard = self._hears.recv(64)
@@ -58,9 +58,9 @@ class Alarm:
 
 
 class PumpThread(threading.Thread):
-    """A pump's thread; `error` is what ended it against its will.
+    """A pump's thread; `error` is the exception that ended it.
 
-    `is_over` is set before the ring, so that who hears the ring sees it (`is_alive` would not do).
+    `is_over` is set before the ring, so the main thread sees it then (`is_alive` may come later).
     """
 
     def __init__(self, name: str, body: Callable[[], None], alarm: Alarm) -> None:
@@ -82,4 +82,4 @@ class PumpThread(threading.Thread):
 
 
 def _nothing(_number: int, _frame: FrameType | None) -> None:
-    """The wake-up pipe has the number already."""
+    """Do nothing: the wake-up pipe has the number already."""

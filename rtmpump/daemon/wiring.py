@@ -56,7 +56,7 @@ _log = log.get("supervisor")
 
 @dataclass(kw_only=True)
 class Parts:
-    """All parts. With `ha.enabled` there are a lease, and `terms` by the names of their pumps."""
+    """All parts. With `ha.enabled` there are a lease, and terms by the names of their pumps."""
 
     config: Config
     metrics: Metrics
@@ -77,7 +77,7 @@ class Parts:
 
     def pumps(self) -> dict[str, Pump]:
         """Return what runs on a thread by its name, in the order of the start."""
-        # Who receives runs before who brings; the lease last, for then all is there that it wakes.
+        # A pump that receives starts before one that sends; the lease last, for it wakes others.
         pumps: dict[str, Pump | None] = {
             "publisher": self.publisher,
             "directory": self.directory,

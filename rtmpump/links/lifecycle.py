@@ -1,4 +1,4 @@
-"""What all pumps share: when to stop, who hears of their links, and when they last made progress.
+"""What all pumps share: the stop flag, the listener of their links, and their last progress.
 
 Laws: the thread that runs the pump is the only one that writes `last_progress`; any thread may read
 it, and any thread may set `stop`. A listener is called on the thread of the pump.
@@ -22,13 +22,13 @@ class RetryDetails(NamedTuple):
 
 
 class LinkListener(Protocol):
-    """Who is called when a link changes; both methods return at once."""
+    """Who is called when a link changes; for a short time."""
 
     def link_up(self, link: str, where: str) -> None:
-        """Take in that a link was made; `where` names the other end."""
+        """Learn that a link was made; `where` names the other end."""
 
     def link_down(self, retry: RetryDetails) -> None:
-        """Take in that a link ended or was not made, before the wait for the next try begins."""
+        """Learn that a link ended or was not made, before the wait for the next try begins."""
 
 
 class NoListener:
@@ -56,7 +56,7 @@ class Lifecycle:
         self.last_progress = time.monotonic()
 
     def rest(self, seconds: float) -> None:
-        """Announce that no progress is to be expected for so many seconds."""
+        """Announce that no progress is expected for so many seconds."""
         self.last_progress = time.monotonic() + seconds
 
 
@@ -65,7 +65,7 @@ class Pump(Protocol):
 
     @property
     def lifecycle(self) -> Lifecycle:
-        """That of the run that goes on."""
+        """The lifecycle of the present run."""
 
     def run(self) -> None:
         """Work until a stop."""

@@ -1,4 +1,4 @@
-"""How a link is made again and again: tenacity lives here alone.
+"""Makes a link again and again: tenacity is used here alone.
 
 Laws: every wait ends as soon as `lifecycle.stop` is set. Only a LinkError is retried. The time that
 a peer asked us to wait is never cut short.
@@ -35,8 +35,8 @@ def keep_trying(
 ) -> None:
     """Call `make` again each time that it raises LinkError, until it returns or a stop comes.
 
-    Each wait counts as a rest of the pump. It is reported before it begins: to `report`, or to the
-    lifecycle's listener. Any other exception of `make` goes through at once.
+    Each wait counts as a rest of the pump. It is reported before it begins, to `report` or else to
+    the lifecycle's listener. Any other exception of `make` goes through at once.
     """
     stop = lifecycle.stop
 
@@ -62,7 +62,7 @@ def keep_trying(
 
 
 class _Ends:
-    """Counts the ends of one link and says how long to wait after each."""
+    """Counts the ends of one link, and says how long to wait after each."""
 
     def __init__(self, policy: config.Retry, report: Callable[[RetryDetails], None]) -> None:
         # Exponential, and full jitter as AWS's "Exponential Backoff And Jitter" has it.
@@ -96,9 +96,9 @@ def _link_error(state: RetryCallState) -> LinkError:
 
 
 class CallBudget:
-    """Allows `calls` calls at once and then one in each `span / calls` seconds, whatever happens.
+    """Allows `calls` calls at once, and then one in each `span / calls` seconds.
 
-    For rtm.connect, of which Slack allows about one a minute for ever and few more in a row
+    It is for rtm.connect: Slack allows about one call a minute, and a few more in a row
     (https://docs.slack.dev/apis/web-api/rate-limits, Tier 1).
     """
 
@@ -107,7 +107,7 @@ class CallBudget:
         self._lock = threading.Lock()
 
     def wait(self, stop: threading.Event) -> None:
-        """Return when a call is allowed, which it then uses up, or when `stop` is set."""
+        """Wait until a call is allowed, and use it up; return early if `stop` is set."""
         while not stop.is_set() and (seconds := self._take()) > 0:
             stop.wait(seconds)
 

@@ -1,7 +1,7 @@
-"""Opens the further connections of Socket Mode, so that the one who reads never waits for a dial.
+"""Opens the further connections of Socket Mode, so that the reader never waits for one.
 
-Laws: each order is answered by one connection that is delivered, however long that takes; but none
-after the stop. Slack's answer to a token that can never work goes through and ends the daemon.
+Laws: each order leads to one connection, however long that takes; after a stop none is delivered.
+If Slack answers that the token can never work, that error goes through and ends the daemon.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from rtmpump.links.slack.websocket import SlackConnection
 # connections at once must go through, and a storm must not.
 _CALLS_A_CONNECTION: Final = 4
 _STOP_NOTICED: Final = 1.0
-# A call and an upgrade have some waits of ten seconds each.
+# A call and an upgrade have a few waits of ten seconds each.
 _DIALLING: Final = 120.0
 _log = log.get("dialer")
 
@@ -50,7 +50,11 @@ class Dialer:
         self._failing = False
 
     def run(self) -> None:
-        """Open what is ordered until `stop` is set; TokenRefused if there is no point."""
+        """Open what is ordered until a stop.
+
+        Raises:
+            TokenRefused: Slack says that no try can help.
+        """
         keep_trying(
             self._dial_all, policy=self._policy, lifecycle=self.lifecycle, report=self._failed
         )
@@ -85,15 +89,15 @@ class Dialer:
             return SlackConnection.open(self._api.connection_url().reveal(), self._slack)
         except LinkError as error:
             if not self._failing:
-                # What failed long ago is no reason to wait longer now.
+                # A failure of long ago is no reason to wait longer now.
                 error.held = math.inf
             self._failing = True
             raise
 
     def _failed(self, retry: RetryDetails) -> None:
         self.lifecycle.rest(retry.wait + _DIALLING)
-        tell = _log.warning if retry.attempt == 1 else _log.debug
-        tell(
+        write = _log.warning if retry.attempt == 1 else _log.debug
+        write(
             "connection.not_opened",
             reason=retry.reason,
             detail=retry.detail,

@@ -1,8 +1,8 @@
-"""Names of channels to their ids, in a thread of its own, so that nobody waits for HTTP.
+"""Finds the ids of channels by their names, in a thread of its own: no other pump waits for HTTP.
 
 Laws: a lookup that the cache can't answer is answered from a list that was asked for after it, or
 from one less than `fresh_for` seconds old with no `changed()` since. Answers come from this thread,
-without the lock. What waits at a stop is never answered: "not found" would be a lie.
+without the lock. A lookup that waits at a stop is never answered: "not found" would be wrong.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from rtmpump.links.slack.web_api import SlackApi
 
 Answer = Callable[[str | None, str], None]
 
-# How late a stop is noticed by a stop flag that was set without `stop`.
+# How late a stop flag is noticed that was set without `stop`.
 _STOP_NOTICED: Final = 1.0
-# A list of many pages takes its time, and the library below gives no sign in between.
+# A list of many pages takes its time, and slack_sdk gives no sign in between.
 _LISTING: Final = 600.0
 _log = log.get("directory")
 
 
 class _Lookup(NamedTuple):
-    """One name that somebody waits for."""
+    """One name, and whom to call with its id."""
 
     name: str
     answer: Answer
 
 
 class _List(NamedTuple):
-    """What Slack answered: ids by name, or why there are none; `version` as when it was asked."""
+    """What Slack answered: ids by name, or why there are none; `version` when it was asked."""
 
     ids: dict[str, str]
     refusal: str
@@ -50,7 +50,7 @@ class _List(NamedTuple):
 
 
 class Directory:
-    """`run` is the thread; `lookup`, `changed` and `stop` may be called from any other."""
+    """`run` is the body of a thread; any other may call `lookup`, `changed` and `stop`."""
 
     def __init__(
         self,
@@ -71,9 +71,10 @@ class Directory:
         self._waiting: list[_Lookup] = []
 
     def lookup(self, name: str, answer: Answer) -> str | None:
-        """Return the id at once if it is known; else None, and `answer(id, why)` comes later.
+        """Return the id at once if it is known; else None, and call `answer(id, why)` later.
 
-        It comes once, from the directory's thread; a None as id is "not found", `why` a sentence.
+        That call comes once, from the directory's thread. If no channel has the name, `id` is None
+        and `why` a sentence.
         """
         with self._changed:
             if self._list.version == self._version and name in self._list.ids:
@@ -83,7 +84,7 @@ class Directory:
             return None
 
     def changed(self) -> None:
-        """Slack told of a change to a channel: the next lookup asks for a new list."""
+        """Ask for a new list at the next lookup: Slack reported a change to a channel."""
         with self._changed:
             self._version += 1
 
@@ -94,7 +95,11 @@ class Directory:
             self._changed.notify_all()
 
     def run(self) -> None:
-        """Answer lookups until the stop; ConfigError and bugs go through."""
+        """Answer lookups until a stop.
+
+        Raises:
+            ConfigError: a file that the configuration names can't be used.
+        """
         while lookups := self._take():
             unsettled = self._settle(lookups)
             if unsettled and self._refresh():
@@ -102,7 +107,7 @@ class Directory:
                     self._list.settle(lookup)
 
     def _take(self) -> list[_Lookup]:
-        """Wait for lookups and take them all; none at a stop."""
+        """Wait for lookups and return them all; none after a stop."""
         with self._changed:
             while not self._waiting and not self._stop.is_set():
                 self.lifecycle.progress()
@@ -111,7 +116,7 @@ class Directory:
         return [] if self._stop.is_set() else taken
 
     def _settle(self, lookups: list[_Lookup]) -> list[_Lookup]:
-        """Answer those that the list which is there can answer, and return the others."""
+        """Answer what the present list can answer, and return the other lookups."""
         with self._changed:
             if self._list.version != self._version:
                 return lookups
@@ -125,7 +130,7 @@ class Directory:
         return unsettled
 
     def _refresh(self) -> bool:
-        """Ask Slack until it answers; False where a stop came first."""
+        """Ask Slack until it answers; return False if a stop came first."""
         with self._changed:
             version = self._version
         answered = threading.Event()

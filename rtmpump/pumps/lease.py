@@ -4,11 +4,12 @@ Laws:
 
 - `core.lock_claim` decides what a lock token proves, and for how long. Here are the connection, the
   clock and the listener.
-- The connection has a heartbeat of its own, half of `broker.heartbeat`: RabbitMQ gives the lock to
-  another two to three of these after it last heard of us, and we give it up ourselves one and a
-  half after the last token that came back was sent. So for a while there is none, but never two.
-- A connection that ends takes the claim with it at once, whatever ended it: then RabbitMQ may have
-  given the lock away already.
+- The connection has a heartbeat of its own, half of `broker.heartbeat`. RabbitMQ gives the lock to
+  another pump two to three of these heartbeats after our last sign of life. We give it up ourselves
+  one and a half after the last token that came back was sent. So there is none for a while, but
+  never two.
+- A connection that ends takes the claim with it at once, whatever ended it: RabbitMQ may have given
+  the lock away already.
 - While the broker has an alarm it reads nothing that we publish, and so no token comes back. It
   does not count our heartbeats then either: what it sends us shows that it holds our connection.
 - A pump that is elected and knows no watermark writes the moment of the election into its tokens,
@@ -42,14 +43,14 @@ from rtmpump.metrics import Metrics
 LINK: Final = "broker_lock"
 _PREFETCH: Final = 100
 _ASKS_EVERY: Final = 1.0
-# While there is no lock nobody reads: no try may be far away.
+# Without the lock nothing is read, so no try may be far away.
 _LONGEST_WAIT: Final = 2.0
 
 _log = log.get("lease")
 
 
 class LeaseListener(Protocol):
-    """Who is called at an election; both methods run on the thread of the lease, for no long."""
+    """Who is called at an election; on the thread of the lease, and for a short time."""
 
     def elected(self, watermark_ms: int | None) -> None:
         """Begin to work: we are the active one, and the one before us had this watermark."""
@@ -104,7 +105,7 @@ class Lease:
         self.lifecycle = lifecycle
         self._stop = lifecycle.stop
         self._host = f"{socket.gethostname()}:{os.getpid()}"
-        self._rabbit = BrokerConnection(LINK, self._broker, self)
+        self._connection = BrokerConnection(LINK, self._broker, self)
         self._claim = self._new_claim()
         self._elected = False
         self._responsible_since_ms: int | None = None
@@ -113,28 +114,28 @@ class Lease:
         self._releasing = False
 
     def run(self) -> None:
-        """Stand for election until `release` was called or `stop` is set."""
+        """Stand for election until a stop or a `release`."""
         keep_trying(self._session, policy=self._policy, lifecycle=self.lifecycle)
 
     def release(self) -> None:
-        """Hand the lock over at once, with what we know, and stand for it no more.
+        """Hand the lock over at once, with our watermark, and stand for it no more.
 
         From any thread.
         """
         self._stop.set()
-        self._rabbit.call(self._hand_over)
+        self._connection.call(self._hand_over)
 
     def _session(self) -> None:
         self.lifecycle.progress()
         self._claim = self._new_claim()
         self._blocked_at = None
-        self._rabbit = BrokerConnection(LINK, self._broker, self)
+        self._connection = BrokerConnection(LINK, self._broker, self)
         # After this line `release` reaches the new connection; what was set before is seen here.
         if self._stop.is_set():
             return
         why = ""
         try:
-            self._rabbit.run()
+            self._connection.run()
         except Exception as error:
             why = str(error)
             raise
@@ -145,7 +146,7 @@ class Lease:
     def _new_claim(self) -> LockClaim:
         return LockClaim(secrets.token_hex(16), self._host, 1.5 * self._heartbeat)
 
-    # What the connection tells us.
+    # What the connection calls.
 
     def ready(self) -> None:
         """Declare the lock queue, then consume."""
@@ -154,7 +155,7 @@ class Lease:
             self._declared()
         else:
             passive = self._mode == "passive"
-            self._rabbit.declare([item], passive=passive, done=self._declared)
+            self._connection.declare([item], passive=passive, done=self._declared)
 
     def settled(self, tag: int, multiple: bool, ok: bool) -> None:
         """Note that RabbitMQ has a token of ours."""
@@ -163,13 +164,13 @@ class Lease:
 
     def returned(self, properties: Properties) -> None:
         """End the connection: the queue is gone."""
-        self._rabbit.fail("not_found", f"the queue {self._queue} is not there", at_once=True)
+        self._connection.fail("not_found", f"the queue {self._queue} is not there", at_once=True)
 
     def delivered(self, delivery: Delivery) -> None:
         """Take in a token: RabbitMQ takes us for the active one."""
         now = _now()
         for tag in self._claim.received(delivery.body, delivery.tag, now):
-            self._rabbit.ack(tag)
+            self._connection.ack(tag)
         is_held = self._is_held(now)
         if not self._elected:
             self._elect() if is_held else self._ask()
@@ -177,8 +178,8 @@ class Lease:
             self._give_up()
 
     def blocked(self, is_blocked: bool) -> None:
-        """Ask for no token while the broker reads nothing of us."""
-        self._blocked_at = self._rabbit.received if is_blocked else None
+        """Publish no token while the broker reads nothing of us."""
+        self._blocked_at = self._connection.received if is_blocked else None
         if not is_blocked:
             self._confirmed_at = _now()
             self._ask()
@@ -187,9 +188,9 @@ class Lease:
 
     def _declared(self) -> None:
         self._confirmed_at = _now()
-        self._rabbit.consume(self._queue, _PREFETCH)
+        self._connection.consume(self._queue, _PREFETCH)
         self._metrics.link(LINK, True)
-        self.lifecycle.listener.link_up(LINK, self._rabbit.node)
+        self.lifecycle.listener.link_up(LINK, self._connection.node)
         self._tick()
 
     def _tick(self) -> None:
@@ -207,8 +208,8 @@ class Lease:
         elif is_held and not self._elected:
             self._elect()
         elif self._blocked_at is None and now - self._confirmed_at > 3.0 * self._heartbeat:
-            self._rabbit.fail("confirm_timeout", "RabbitMQ takes no token for the lock")
-        self._rabbit.later(self._asks_every, self._tick)
+            self._connection.fail("confirm_timeout", "RabbitMQ takes no token for the lock")
+        self._connection.later(self._asks_every, self._tick)
 
     def _ask(self) -> None:
         """Publish a token; if we are the active one it comes back."""
@@ -224,14 +225,14 @@ class Lease:
             type="rtmpump.lock",
             expiration=expires,
         )
-        self._rabbit.publish("", self._queue, body, properties, True)
+        self._connection.publish("", self._queue, body, properties, True)
 
     def _watermark_here(self) -> int | None:
         watermark_ms = self._watermark()
         return self._responsible_since_ms if watermark_ms is None else watermark_ms
 
     def _watch_what_comes(self, now: float) -> None:
-        received = self._rabbit.received
+        received = self._connection.received
         if received != self._blocked_at:
             self._blocked_at = received
             self._claim.extend(now)
@@ -261,15 +262,15 @@ class Lease:
         self._listener.elected(watermark_ms)
 
     def _give_up(self) -> None:
-        self._rabbit.fail("lock_lost", "no token came back in time", at_once=True)
+        self._connection.fail("lock_lost", "no token came back in time", at_once=True)
 
     def _depose(self, why: str) -> None:
         was_elected, self._elected = self._elected, False
         self._role.until = 0.0
         if was_elected:
             self._metrics.active = False
-            tell = _log.info if self._releasing else _log.warning
-            tell("lock.left" if self._releasing else "lock.lost", lock=self._queue, why=why)
+            write = _log.info if self._releasing else _log.warning
+            write("lock.left" if self._releasing else "lock.lost", lock=self._queue, why=why)
             self._listener.deposed(why)
 
     def _hand_over(self) -> None:
@@ -277,11 +278,11 @@ class Lease:
         if self._releasing:
             return
         self._releasing = True
-        if self._rabbit.is_open and self._elected:
+        if self._connection.is_open and self._elected:
             # The close comes behind it, and it need not come back to us.
             self._ask()
             self._depose("it was handed over")
-        self._rabbit.close()
+        self._connection.close()
 
 
 def _now() -> float:

@@ -2,16 +2,16 @@
 
 Laws:
 
-- The spool is the only source. A new connection, a nack and a restart are all the same thing: go
-  back to the first event that is not confirmed and read on from there.
+- The spool is the only source. A new connection, a nack and a restart are the same case: go back to
+  the first event that is not confirmed, and read on from there.
 - An event leaves the spool only when it and all before it are confirmed.
-- What no queue took comes back (`mandatory`) and goes to the unrouted exchange. An alternate
-  exchange alone can't do this: the binding of `rtm.<type>` to `rtm.events` counts as a route.
-- Nothing is read while the broker is blocked: what pika buffers has no bound.
+- An event that no queue takes comes back (`mandatory`) and goes to the unrouted exchange. An
+  alternate exchange alone can't do this: the binding of `rtm.<type>` to `rtm.events` is a route.
+- Nothing is read while the broker is blocked, because pika buffers without a bound.
 - A broker that confirms nothing for long is taken for dead, whatever its heartbeats say.
-- Nor is one believed that refuses all for long: a new connection may find that a queue takes again.
-- One event that the broker will never take must not stop the others: it is looked for one by one,
-  told and let go. A type exchange that can't be declared is done without.
+- A broker that refuses all for long gets a new connection: there a queue may take events again.
+- An event that the broker will never take must not stop the others: the pump finds it by sending
+  one by one, logs it and drops it. A type exchange that can't be declared is left out.
 
 One thread, one connection. `wake`, `stop` and `finish` may be called from other threads.
 """
@@ -40,7 +40,7 @@ from rtmpump.spool import Row, Spool
 
 LINK: Final = "broker_events"
 _CHUNK: Final = 128
-# Bytes that may be in flight, give or take one read: pika and the broker hold them in memory.
+# Bytes that may be in flight, apart from one read: pika and the broker hold them in memory.
 _BURST_MAX: Final = 32 << 20
 _IDLE_FLUSH: Final = 0.5
 _CHECK_EVERY: Final = 1.0
@@ -69,7 +69,7 @@ class Publisher:
         self._stop = lifecycle.stop
         self._window = ConfirmWindow(config.events.confirm_window)
         self._types = TypeExchanges(config)
-        self._rabbit = BrokerConnection(LINK, config.broker, self)
+        self._connection = BrokerConnection(LINK, config.broker, self)
         self._cursor = 0
         self._let_go_upto = 0
         self._one_by_one_upto = 0
@@ -86,17 +86,17 @@ class Publisher:
         self._checked_at = 0.0
         self._patient_from = 0.0
         self._flush_planned = False
-        self._told_unrouted = 0.0
+        self._reported_unrouted_at = 0.0
 
     def run(self) -> None:
-        """Publish until `stop` is set, or `finish` was called and the spool is empty."""
+        """Publish until a stop, or until the spool is empty after `finish`."""
         keep_trying(self._session, policy=self._config.retry, lifecycle=self.lifecycle)
 
     def wake(self) -> None:
-        """There is something new in the spool, or a stop was asked for. From any thread."""
+        """Look into the spool again, or notice a stop. From any thread."""
         if not self._woken or self._stop.is_set():
             self._woken = True
-            self._rabbit.call(self._look)
+            self._connection.call(self._look)
 
     def stop(self) -> None:
         """End at once; what the spool holds stays there. From any thread."""
@@ -118,12 +118,12 @@ class Publisher:
         self._ready = self._held_back = self._is_blocked = self._flush_planned = False
         self._declaring = ""
         self._woken = False
-        self._rabbit = BrokerConnection(LINK, self._config.broker, self)
+        self._connection = BrokerConnection(LINK, self._config.broker, self)
         # After this line `wake` reaches the new connection; what was set before is seen here.
         if self._stop.is_set():
             return
         try:
-            self._rabbit.run()
+            self._connection.run()
         except LinkError as error:
             self._learn_from(error)
             raise
@@ -132,7 +132,7 @@ class Publisher:
             self._metrics.link(LINK, False)
             self._metrics.blocked(False)
 
-    # What the connection tells us.
+    # What the connection calls.
 
     def ready(self) -> None:
         """Declare what events need, then publish."""
@@ -143,28 +143,28 @@ class Publisher:
             self._declared()
             return
         items = [*topology.events(self._config.events), *self._types.items()]
-        self._rabbit.declare(items, passive=mode == "passive", done=self._declared)
+        self._connection.declare(items, passive=mode == "passive", done=self._declared)
 
     def settled(self, tag: int, multiple: bool, ok: bool) -> None:
-        """Let confirmed events leave the spool; go back after a nack."""
+        """Trim confirmed events from the spool; go back after a nack."""
         try:
             if ok:
                 self._confirmed(tag, multiple)
             else:
                 self._metrics.nacked(self._window.nack(tag, multiple))
         except ValueError as error:
-            self._rabbit.fail("protocol", str(error))
+            self._connection.fail("protocol", str(error))
         else:
             self._proceed()
 
     def returned(self, properties: Properties) -> None:
-        """No queue took an event: it is forwarded when its ack comes."""
+        """Note that no queue took an event; it is forwarded when its ack comes."""
         seq = (properties.headers or {}).get("seq")
         if isinstance(seq, int) and self._window.returned(seq):
             self._metrics.returned(1)
 
     def delivered(self, delivery: Delivery) -> None:
-        """Nothing is consumed here."""
+        """Do nothing: this pump consumes nothing."""
 
     def blocked(self, is_blocked: bool) -> None:
         """Stop reading the spool while the broker has an alarm."""
@@ -183,7 +183,7 @@ class Publisher:
         self._ready = True
         self._asked_at = None
         self._metrics.link(LINK, True)
-        self.lifecycle.listener.link_up(LINK, self._rabbit.node)
+        self.lifecycle.listener.link_up(LINK, self._connection.node)
         self._look()
 
     def _look(self) -> None:
@@ -197,11 +197,11 @@ class Publisher:
             self._stop.set()
         if self._stop.is_set():
             self._ready = False
-            self._rabbit.close()
+            self._connection.close()
         return self._stop.is_set()
 
     def _proceed(self) -> None:
-        """Something was settled: trim the spool, go back after a nack, or go on."""
+        """Go on after an ack or a nack: trim the spool, then go back or publish more."""
         self._spool.confirm(self._window.confirmed_upto)
         first = self._window.rewind()
         if first is not None:
@@ -210,7 +210,7 @@ class Publisher:
             self._pump()
 
     def _pump(self) -> None:
-        """Publish as much as the window takes, in chunks, so that acks are read in between."""
+        """Publish as much as the confirm window takes, in chunks: acks are read in between."""
         if not self._ready or self._held_back or self._is_blocked or self._declaring:
             return
         room = self._room()
@@ -218,7 +218,7 @@ class Publisher:
             return
         rows = self._read(min(room, _CHUNK))
         if rows and self._publish(rows) and len(rows) == _CHUNK:
-            self._rabbit.later(0, self._pump)
+            self._connection.later(0, self._pump)
         elif not rows and not self._window.in_flight:
             self._idle()
 
@@ -230,7 +230,7 @@ class Publisher:
         if self._burst > _BURST_MAX or window.confirmed_upto < self._one_by_one_upto:
             return 0
         room = window.room()
-        # A few free places aren't worth a read; the next acks bring more.
+        # A few free places aren't worth a read; the next acks free more.
         return room if room >= self._config.events.confirm_window // 4 else 0
 
     def _read(self, limit: int) -> list[Row]:
@@ -242,7 +242,7 @@ class Publisher:
             return []
 
     def _publish(self, rows: list[Row]) -> bool:
-        """Publish rows in order; False if a type exchange has to be declared first."""
+        """Publish rows in order; return False if a type exchange has to be declared first."""
         events: list[tuple[Route, bytes]] = []
         known = self._types.known
         is_known = True
@@ -257,8 +257,8 @@ class Publisher:
         return is_known
 
     def _send(self, events: list[tuple[Route, bytes]]) -> None:
-        # Mandatory also beside a stream: its binding may be missing where others declare it.
-        self._rabbit.publish_events(self._config.events.exchange, events, mandatory=True)
+        # Mandatory for a stream too: its binding may be missing where others declare it.
+        self._connection.publish_events(self._config.events.exchange, events, mandatory=True)
         now = time.monotonic()
         for name, body in events:
             self._window.sent(name.seq, now, name.received_ms)
@@ -266,12 +266,12 @@ class Publisher:
             self._burst += len(body)
 
     def _know(self, type: str) -> bool:
-        """See to it that this type's exchange is there; False while it is being declared."""
+        """Return whether this type's exchange is there; if not, begin to declare it."""
         items = self._types.learn(type)
         if not items:
             return True
         self._declaring, self._asked_at = type, time.monotonic()
-        self._rabbit.declare(items, passive=False, done=self._known)
+        self._connection.declare(items, passive=False, done=self._known)
         return False
 
     def _known(self) -> None:
@@ -292,43 +292,43 @@ class Publisher:
             )
 
     def _forward(self, seq: int) -> None:
-        """Publish what no queue took to the unrouted exchange, or let go of it if there is none."""
+        """Publish what no queue took to the unrouted exchange; drop it if there is none."""
         unrouted = self._config.events.unrouted
         try:
             rows = self._spool.read(seq - 1, 1) if unrouted else []
         except SpoolFailed as failure:
             _log.error("spool.read_failed", problem=failure.problem)
-            self._rabbit.later(_CHECK_EVERY, lambda: self._forward_late(seq))
+            self._connection.later(_CHECK_EVERY, lambda: self._forward_late(seq))
             return
         if not rows or rows[0].seq != seq:
-            # Without rows though there is an exchange: `drop_oldest` took it, and counted it.
+            # If there are no rows despite an exchange, `drop_oldest` took the event and counted it.
             self._window.settle(seq)
             if not unrouted:
-                self._tell_unrouted()
+                self._report_unrouted()
             return
-        self._rabbit.publish_events(unrouted, [_event(rows[0])], mandatory=False)
+        self._connection.publish_events(unrouted, [_event(rows[0])], mandatory=False)
         self._window.resent(seq, time.monotonic())
 
     def _forward_late(self, seq: int) -> None:
         self._forward(seq)
         self._proceed()
 
-    def _tell_unrouted(self) -> None:
+    def _report_unrouted(self) -> None:
         self._metrics.dropped("unrouted", 1)
         now = time.monotonic()
-        if now - self._told_unrouted > 60 or not self._told_unrouted:
-            self._told_unrouted = now
+        if now - self._reported_unrouted_at > 60 or not self._reported_unrouted_at:
+            self._reported_unrouted_at = now
             _log.warning("events.unrouted", fix="bind a queue, or set events.unrouted")
 
     def _go_back(self, first: int) -> None:
-        """After a nack: wait, then publish that event and all that follow it again.
+        """Publish the nacked event and all that follow it again, after a wait.
 
-        When that goes on for long, try it on a new connection; less often each time.
+        If the broker refuses for long, do it on a new connection; less often each time.
         """
         _log.warning("events.nacked", first_seq=first, wait=self._nack_delay)
         if self._refusals.refused(time.monotonic()):
             detail = "the broker refuses all; is a queue full, or without a leader?"
-            self._rabbit.fail(_NACKED, detail, at_once=True)
+            self._connection.fail(_NACKED, detail, at_once=True)
             return
         self._cursor = first - 1
         self._hold_back(self._nack_delay)
@@ -336,19 +336,19 @@ class Publisher:
 
     def _hold_back(self, delay: float) -> None:
         self._held_back = True
-        self._rabbit.later(delay, self._go_on)
+        self._connection.later(delay, self._go_on)
 
     def _go_on(self) -> None:
         self._held_back = False
         self._look()
 
     def _idle(self) -> None:
-        """Trim the spool when nothing happens, so that its size tells the truth."""
+        """Trim the spool when nothing happens, so that its size is right."""
         if self._finishing and self._ends():
             return
         if not self._flush_planned:
             self._flush_planned = True
-            self._rabbit.later(_IDLE_FLUSH, self._flush)
+            self._connection.later(_IDLE_FLUSH, self._flush)
 
     def _flush(self) -> None:
         self._flush_planned = False
@@ -356,11 +356,11 @@ class Publisher:
             self._spool.flush()
 
     def _check(self) -> None:
-        """The watchdog: an event that waits too long for its confirm means a dead broker."""
+        """Fail the connection if an event waits too long for its confirm; the broker is dead."""
         self.lifecycle.progress()
         now = time.monotonic()
         if now - self._checked_at > 5 * _CHECK_EVERY:
-            # It was us who slept (SIGSTOP, a frozen VM); the answers may lie in the socket.
+            # We slept (SIGSTOP, a frozen VM), not the broker; its answers may be in the socket.
             self._patient_from = now
         self._checked_at = now
         oldest = self._asked_at or self._window.oldest_sent()
@@ -369,11 +369,11 @@ class Publisher:
             waited = now - max(oldest, self._patient_from)
             if waited > limit:
                 detail = f"no confirm for {waited:.0f} s; has each quorum queue a leader?"
-                self._rabbit.fail("confirm_timeout", detail, at_once=True)
-        self._rabbit.later(_CHECK_EVERY, self._check)
+                self._connection.fail("confirm_timeout", detail, at_once=True)
+        self._connection.later(_CHECK_EVERY, self._check)
 
     def _learn_from(self, error: LinkError) -> None:
-        """Find out what the broker will never take, so that it can't end each connection."""
+        """Find out what the broker will never take, so that it does not end each connection."""
         if error.reason == TOO_LARGE and self._window.in_flight:
             if self._window.in_flight == 1:
                 self._let_go(self._cursor, error)
@@ -384,7 +384,7 @@ class Publisher:
             _log.error("type.refused", type=self._declaring, problem=error.detail)
         elif error.reason != _NACKED:
             return
-        # We do something else than before, so the next try is a first one.
+        # The next connection does something else than this one, so it counts as a first try.
         error.at_once, error.held = True, math.inf
 
     def _let_go(self, seq: int, error: LinkError) -> None:
@@ -401,12 +401,12 @@ class Publisher:
         try:
             return self._spool.usage().events == 0
         except SpoolError:
-            # The publisher's own thread meets it when it reads, and says what it is.
+            # The publisher's own thread meets the error when it reads, and logs it.
             return False
 
 
 def _event(row: Row) -> tuple[Route, bytes]:
-    """Name it, with the body that consumers get."""
+    """Return the names of an event, and the body that consumers get."""
     name = _route(row)
     return name, name.body or row.body
 

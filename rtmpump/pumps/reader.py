@@ -2,16 +2,16 @@
 
 Laws:
 
-- What was read is in the spool before anything else happens to it. Is the spool full or the disk
-  refusing, then nothing more is read: the pressure goes back to Slack, and it is told. No command
-  may go out meanwhile, for its reply would not be read and it would be sent again.
-- `rtmpump.gap` covers all that Slack may have sent and nobody read, also what was still on its way:
-  from the last moment before which all is known to have come, to the hello. That moment is when the
-  last answered ping was sent, or the connection begun; the spool keeps it for a restart.
-- One new try at once after a goodbye, a cut or an expired URL; then backoff, and never more
-  rtm.connect calls than the budget allows.
+- What was read is in the spool before anything else happens to it. While the spool is full or the
+  disk fails, nothing more is read: the pressure goes back to Slack, and the log says so. In that
+  time no command may go out: its reply would not be read, and it would be sent again.
+- `rtmpump.gap` covers all that Slack may have sent and we did not read, also what was still on its
+  way: from the watermark to the hello. The watermark is the moment when the last answered ping was
+  sent, or when the connection was begun; the spool keeps it for a restart.
+- After a goodbye, a cut or an expired URL the first new try comes at once; then there is backoff,
+  and never more rtm.connect calls than the budget allows.
 
-One thread, one connection. `stop` is the one method for other threads.
+One thread, one connection. Other threads may call `stop` and read `watermark_ms`.
 """
 
 from __future__ import annotations
@@ -50,32 +50,35 @@ _FULL_PAUSE: Final = 0.5
 _CLOSING: Final = 1.0
 _LONGEST_READ: Final = 5.0
 _LIST_CHANGES: Final = ("channel_", "group_")
-# What somebody has read changes no channel, and comes often.
+# These say what a person has read: they change no channel, and come often.
 _NO_LIST_CHANGES: Final = ("_marked", "_history_changed")
 
 _log = log.get("reader")
 
 
 class ReaderListener(Protocol):
-    """Who has to hear what the reader meets; all are called on its thread and return at once."""
+    """Who is called when the reader meets something; on its thread, and for a short time."""
 
     def stored(self) -> None:
-        """New events are in the spool."""
+        """Learn that new events are in the spool."""
 
     def replied(self, reply: Reply) -> None:
-        """Slack answered a command."""
+        """Learn Slack's answer to a command."""
 
     def connected(self, connection: int) -> None:
-        """Slack said hello: commands may be written."""
+        """Learn that Slack said hello: commands may be written."""
 
     def disconnected(self) -> None:
-        """No command can be written."""
+        """Learn that no command can be written."""
 
     def channels_changed(self) -> None:
-        """A channel was made, renamed or the like."""
+        """Learn that a channel was made, renamed or the like."""
 
     def missed(self, from_ms: int, to_ms: int, team: str, bot: str) -> None:
-        """A gap (milliseconds since 1970) is about to be told; what must outlive us is kept now."""
+        """Learn of a gap (milliseconds since 1970), before its event is stored.
+
+        What must outlive this process is to be kept on disk before this returns.
+        """
 
 
 class Reader:
@@ -108,7 +111,11 @@ class Reader:
         self._gave_up = False
 
     def run(self) -> None:
-        """Read until `stop` is called; TokenRefused if Slack says that there is no point."""
+        """Read until a stop.
+
+        Raises:
+            TokenRefused: Slack says that no try can help.
+        """
         keep_trying(self._session, policy=self._config.retry, lifecycle=self.lifecycle)
 
     def stop(self) -> None:
@@ -117,9 +124,9 @@ class Reader:
         self._source.wake()
 
     def begin(self, lifecycle: Lifecycle, watermark_ms: int | None) -> None:
-        """Be ready for another `run`, with a lifecycle of its own, after others may have read.
+        """Be ready for another `run`, with a lifecycle of its own, after other pumps may have read.
 
-        What they read, or told by a gap, is known up to `watermark_ms`.
+        `watermark_ms` is the watermark that they left.
         """
         self.lifecycle = lifecycle
         self._stop = lifecycle.stop
@@ -129,7 +136,7 @@ class Reader:
 
     @property
     def watermark_ms(self) -> int | None:
-        """Up to when all that Slack sent is stored, or told by a gap. From any thread."""
+        """The watermark (milliseconds since 1970). From any thread."""
         return self._watermark_ms
 
     def _session(self) -> None:
@@ -139,12 +146,12 @@ class Reader:
         if not self._stop.is_set():
             self.lifecycle.progress()
             self._signed_in = self._source.sign_in()
-        # A stop during that call: nobody needs the URL any more.
+        # After a stop during that call the URL is not needed any more.
         if not self._stop.is_set():
-            self._hold_connection()
+            self._run_connection()
 
-    def _hold_connection(self) -> None:
-        """Connect and read to the end; LinkError unless that was a stop."""
+    def _run_connection(self) -> None:
+        """Connect and read to the end; raise LinkError unless a stop was the end."""
         self.lifecycle.progress()
         self._begun_ms = _now_ms()
         self._connection = self._source.open(self._signed_in.url.reveal())
@@ -158,7 +165,7 @@ class Reader:
             raise LinkError(LINK, ended.reason, ended.detail, at_once=ended.at_once, held=held)
 
     def _converse(self, session: Session) -> Ended | None:
-        """Read until the connection ends (why) or a stop was asked for (None)."""
+        """Read until the connection ends, and return why; None after a stop."""
         try:
             while session.ended is None and not self._stop.is_set():
                 self._turn(session, session.wait(time.monotonic()))
@@ -166,7 +173,7 @@ class Reader:
                 self._close_in_order(session)
         finally:
             if self._live_since is not None:
-                self._tell_disconnected(session.ended)
+                self._announce_disconnected(session.ended)
         return None if self._stop.is_set() else session.ended
 
     def _turn(self, session: Session, wait: float) -> None:
@@ -187,7 +194,7 @@ class Reader:
     def _ping_if_due(self, session: Session) -> None:
         frame = session.due(time.monotonic())
         if frame is not None:
-            # What came before the break is still to be read, and then the read tells the end.
+            # What came before the break is still to be read, and then the read raises the end.
             with suppress(NotConnected, WriteFailed):
                 self._source.ping(frame, connection=self._connection)
 
@@ -211,7 +218,7 @@ class Reader:
         self._pass_on(session, batch)
 
     def _watermark_after(self, session: Session, batch: _Batch) -> int | None:
-        """Up to when all that Slack sent is in the spool, once this batch is."""
+        """Return the watermark that holds once this batch is in the spool."""
         if self._gave_up or (self._live_since is None and not batch.greeted):
             return self._watermark_ms
         if session.caught_up_at is None:
@@ -233,25 +240,25 @@ class Reader:
             batch.events.extend((batch.now_ms, one) for one in self._greeting(batch.now_ms))
 
     def _greeting(self, now_ms: int) -> list[bytes]:
-        """The pump's own events at a hello."""
+        """Make the pump's own events of a hello."""
         answer, since = self._signed_in, self._watermark_ms
         events = [
             pump_events.connected(team=answer.team, bot=answer.bot, connection=self._connection)
         ]
         if since is not None:
-            # The time of day may have been set back meanwhile.
+            # The time of day may have been set back since then.
             since, why = min(since, now_ms), self._ended.reason
             self._listener.missed(since, now_ms, answer.team, answer.bot)
             events.append(pump_events.gap(from_ms=since, to_ms=now_ms, reason=why))
         return [event for event in events if self._is_wanted(event)]
 
     def _is_wanted(self, event: bytes) -> bool:
-        """Whether one of the pump's own events is not to be ignored."""
+        """Return whether one of the pump's own events is not to be ignored."""
         frame, ignore = parse(event), self._config.events.ignore
         return isinstance(frame, Event) and not ignored(frame.type, frame.subtype, ignore)
 
     def _pass_on(self, session: Session, batch: _Batch) -> None:
-        """Tell those who have to know, now that all of it is in the spool."""
+        """Call the listener, now that all of it is in the spool."""
         if batch.events:
             self._listener.stored()
         if batch.greeted:
@@ -274,7 +281,7 @@ class Reader:
         if session.rtt is not None:
             self._metrics.slack_rtt(session.rtt)
 
-    def _tell_disconnected(self, ended: Ended | None) -> None:
+    def _announce_disconnected(self, ended: Ended | None) -> None:
         self._listener.disconnected()
         self._ended = ended or Ended("stopped", "the pump was stopped", at_once=True)
         event = pump_events.disconnected(self._ended.reason, self._ended.detail)
@@ -283,10 +290,10 @@ class Reader:
             self._listener.stored()
 
     def _close_in_order(self, session: Session) -> None:
-        """Say goodbye, and take in what Slack had sent before it hears of it."""
+        """Say goodbye, and take in what Slack sends until it answers."""
         self._source.say_goodbye()
         until = time.monotonic() + _CLOSING
-        # Nothing may be stored behind events that were given up: it would hide the gap.
+        # Nothing may be stored after events that were given up: it would hide the gap.
         while (left := until - time.monotonic()) > 0 and not self._gave_up:
             if session.ended is not None:
                 return
@@ -295,7 +302,7 @@ class Reader:
     def _store(
         self, session: Session | None, items: list[tuple[int, bytes]], watermark_ms: int | None
     ) -> bool:
-        """Put events into the spool, however long that takes; False if a stop came before."""
+        """Put events into the spool, however long that takes; return False if a stop came first."""
         if not items:
             return True
         appended, refusals = self._append(items, watermark_ms), 0
@@ -306,17 +313,17 @@ class Reader:
                 _log.error("events.not_stored", count=len(items), problem=str(appended))
                 return False
             if not refusals:
-                # While nothing is read no reply is either, and each command would seem unanswered.
+                # While nothing is read, no reply is read, and each command would seem unanswered.
                 self._listener.disconnected()
             refusals += 1
             self._pause(session, appended)
             appended = self._append(items, watermark_ms)
         if refusals and session is not None:
-            # That last try may have been slow too, and what was sent meanwhile is unread.
+            # The last try may have been slow too, and what Slack sent in that time is unread.
             session.paused(time.monotonic())
         self._accepted(session, refusals)
         if appended.dropped is not None:
-            self._tell_dropped(session, appended.dropped)
+            self._announce_dropped(session, appended.dropped)
         return True
 
     def _append(
@@ -335,7 +342,7 @@ class Reader:
             return refused
 
     def _pause(self, session: Session | None, refused: SpoolFull | SpoolFailed) -> None:
-        """Tell the refusal once, and wait until it is worth another try."""
+        """Log the refusal once, and wait until it is worth another try."""
         if refused.problem != self._refusing:
             self._refusing = refused.problem
             _log.error("spool.refuses", problem=str(refused))
@@ -350,7 +357,7 @@ class Reader:
             self._ping_if_due(session)
 
     def _accepted(self, session: Session | None, refusals: int) -> None:
-        """Go on after refusals; they are over when a batch is accepted at its first try."""
+        """Go on; the refusals are over when the spool takes a batch at the first try."""
         if not refusals:
             if self._refusing:
                 _log.info("spool.accepts_again")
@@ -358,8 +365,8 @@ class Reader:
         elif session is not None and session.ended is None and self._live_since is not None:
             self._listener.connected(self._connection)
 
-    def _tell_dropped(self, session: Session | None, dropped: Dropped) -> None:
-        """`when_full = "drop_oldest"` gave up accepted events: that is a gap like any other."""
+    def _announce_dropped(self, session: Session | None, dropped: Dropped) -> None:
+        """Announce the gap where `when_full = "drop_oldest"` gave up accepted events."""
         self._metrics.dropped("spool_full", dropped.count)
         _log.warning("spool.dropped_oldest", count=dropped.count)
         event = pump_events.gap(from_ms=dropped.from_ms, to_ms=dropped.to_ms, reason="spool_full")
@@ -368,7 +375,7 @@ class Reader:
 
 
 class _Batch:
-    """What was read in one turn: `events` in order, for the spool, and who else has to know."""
+    """What was read in one turn: `events` in order, for the spool, and what else it means."""
 
     __slots__ = ("_ignore", "events", "greeted", "ignored", "now_ms", "replies", "types")
 

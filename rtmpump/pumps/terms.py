@@ -3,10 +3,9 @@
 Laws:
 
 - One term after the other: a new one begins when the work of the one before has ended.
-- A term that was ended before its work began is over at once, so whoever ends one need not know how
-  far it came.
+- A term that was ended before its work began is over at once. So it can be ended at any moment.
 
-One thread. `offer` and `close` may be called from others.
+One thread. Other threads may call `offer` and `close`.
 """
 
 from __future__ import annotations
@@ -22,7 +21,10 @@ _PROGRESS_EVERY: Final = 5.0
 
 
 class Terms(Generic[_Term]):
-    """The body of a pump's thread: `begin` makes it ready for a term, `rested` hears of the end."""
+    """The body of a pump's thread.
+
+    `begin` makes the pump ready for a term; `rested` is called when a term is over.
+    """
 
     def __init__(self, begin: Callable[[_Term], Pump], rested: Callable[[], None]) -> None:
         self._begin = begin
@@ -35,7 +37,7 @@ class Terms(Generic[_Term]):
 
     @property
     def lifecycle(self) -> Lifecycle:
-        """That of the pump while it works in a term, else that of the wait for the next one."""
+        """The pump's while it works in a term, else that of the wait for the next term."""
         pump = self._pump
         return self._own_lifecycle if pump is None else pump.lifecycle
 

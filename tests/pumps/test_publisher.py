@@ -611,7 +611,7 @@ def test_stop_ends_a_connection_that_is_being_made(
     """The peer took the connection and says nothing; `stop` does not wait for it."""
     with Pumping(tmp_path, f"amqp://guest:guest@127.0.0.1:{silent_port}/") as one:
         one.start(up=False)
-        wait_until(lambda: one.publisher._rabbit._loop)
+        wait_until(lambda: one.publisher._connection._loop)
         if woken_before:
             one.put(event(1))
         one.stop.set()

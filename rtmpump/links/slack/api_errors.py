@@ -1,4 +1,4 @@
-"""What Slack answers when a call is no success, in our words: what helps, and is a retry worth it.
+"""What Slack's errors mean, in our words: what to do, and whether another try may help.
 
 Its law: no text that leaves here quotes a token, a body or a URL. Errors of slack_sdk quote the
 request and the answer, so they are cut off (`from None`) and never chained.
@@ -25,13 +25,13 @@ _DETAIL: Final = 200
 _TAKE_ANOTHER: Final = "take a new token from the app's page and set it as slack.token"
 _ADMIN: Final = "ask an admin of the workspace to allow it"
 _OUR_FAULT: Final = "check slack.api_url; if it is right, this is a fault of rtmpump"
-# What Slack says of a token that can never work, and what to do about it
+# Slack's codes for a token that can never work, and what to do about each
 # (https://docs.slack.dev/reference/methods/rtm.connect#errors).
 _TOKEN_FIXES: Final = {
     "not_authed": "set slack.token or SLACK_API_TOKEN",
     "invalid_auth": "check that the token was copied whole, and is of this workspace",
     "account_inactive": "the user or app of the token was removed; " + _TAKE_ANOTHER,
-    "token_revoked": "somebody revoked it; " + _TAKE_ANOTHER,
+    "token_revoked": "the token was revoked; " + _TAKE_ANOTHER,
     "token_expired": "RTM needs a token that does not expire: one without token rotation",
 }
 _OTHER_FIXES: Final = {
@@ -58,7 +58,7 @@ _OTHER_FIXES: Final = {
     "missing_post_type": _OUR_FAULT,
 }
 _FIXES: Final = _TOKEN_FIXES | _OTHER_FIXES
-# The same words, said of the tokens that Socket Mode takes
+# The same codes, for the tokens that Socket Mode takes
 # (https://docs.slack.dev/reference/methods/apps.connections.open#errors).
 _TAKE_ANOTHER_XAPP: Final = (
     "take an app-level token (xapp-…) with the scope connections:write from the app's page, "
@@ -68,7 +68,7 @@ _APP_FIXES: Final = {
     "not_authed": "set slack.app_token or SLACK_APP_TOKEN",
     "invalid_auth": "check that slack.app_token was copied whole; " + _TAKE_ANOTHER_XAPP,
     "account_inactive": "the app was removed; " + _TAKE_ANOTHER_XAPP,
-    "token_revoked": "somebody revoked slack.app_token; " + _TAKE_ANOTHER_XAPP,
+    "token_revoked": "slack.app_token was revoked; " + _TAKE_ANOTHER_XAPP,
     "not_allowed_token_type": "slack.app_token is of another kind; " + _TAKE_ANOTHER_XAPP,
     "missing_scope": "slack.app_token lacks a scope; " + _TAKE_ANOTHER_XAPP,
     "forbidden_team": "Slack has no Socket Mode for this workspace; " + _ADMIN,
@@ -94,10 +94,10 @@ _HALF_DONE: Final = ("fatal_error", "internal_error")
 
 
 class CallFailed(LinkError):
-    """A call had no answer of worth; trying again may help.
+    """A call had no usable answer; another try may help.
 
-    `certain`: Slack has surely not carried it out; else nobody knows. `reached`: it may have seen
-    the call.
+    `certain`: Slack has surely not carried it out; else that is unknown. `reached`: Slack may have
+    seen the call.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class CallFailed(LinkError):
 
 
 class CallRefused(RtmpumpError):
-    """Slack answered no, and would again: `code` is its word, `detail` what else it said."""
+    """Slack answered no, and would again: `code` is Slack's, `detail` what else it said."""
 
     fate = Fate.REJECTED
 
@@ -129,13 +129,13 @@ class CallRefused(RtmpumpError):
 
 
 class ChannelsRefused(LinkError):
-    """Slack will not list the channels, however often it is asked; `reason` is its code."""
+    """Slack will never list the channels; `reason` is its code."""
 
     fate = Fate.REJECTED
 
 
 class ApiAnswer(NamedTuple):
-    """What Slack answered when it was no success; `data` is {} where the body is no object."""
+    """An answer that is no success; `data` is {} if the body is no object."""
 
     status: int
     headers: dict[str, str]
@@ -150,7 +150,7 @@ class SlackErrors:
         self._host = urlsplit(slack.api_url).hostname
 
     def declined(self, method: str, answer: ApiAnswer) -> CallRefused | CallFailed:
-        """Say what an answer that is no success means to a call of any method."""
+        """Make the error of a call of any method (`SlackApi.call`)."""
         code = self._code(answer)
         seconds = _retry_after(answer.headers)
         if answer.status == 429 or code == "ratelimited":
@@ -168,16 +168,16 @@ class SlackErrors:
         return CallFailed(code, detail, certain=certain, retry_after=seconds)
 
     def _said(self, method: str, answer: ApiAnswer) -> str:
-        """Return what Slack told beside its code."""
+        """Return what Slack said beside its code."""
         messages = object_member(answer.data, "response_metadata").get("messages")
-        told = messages if isinstance(messages, list) else []
-        told = [one for one in told if isinstance(one, str)]
+        listed = messages if isinstance(messages, list) else []
+        said = [one for one in listed if isinstance(one, str)]
         needed = text_member(answer.data, "needed")
-        told += [f"needed: {needed}"] if needed else []
-        return self._masked("; ".join([f"Slack refused {method}", *told]))
+        said += [f"needed: {needed}"] if needed else []
+        return self._masked("; ".join([f"Slack refused {method}", *said]))
 
     def refusal(self, method: str, answer: ApiAnswer) -> LinkError | TokenRefused:
-        """Say what an answer that is no success means to a method without which we can't work."""
+        """Make the error of a method that we need to work."""
         code = self._code(answer)
         seconds = _retry_after(answer.headers)
         if answer.status == 429 or code == "ratelimited":
@@ -193,7 +193,7 @@ class SlackErrors:
         return LinkError("slack", code, detail, retry_after=seconds)
 
     def _code(self, answer: ApiAnswer) -> str:
-        """Return Slack's error code, or a word of ours where the body was not Slack's."""
+        """Return Slack's error code, or a word of ours if the body is not Slack's."""
         if not _is_code(answer):
             return "bad_answer" if answer.status == 200 else f"http_{answer.status}"
         return re.sub(r"[^a-z0-9_]", "_", self._masked(answer.data["error"]).lower())[:50]
@@ -208,9 +208,9 @@ class SlackErrors:
         return f"{fix} (needed: {needed})" if needed else fix
 
     def network(self, error: Exception) -> CallFailed:
-        """Say what an exception of the network means to a call."""
-        # urllib wraps what breaks until the request is written, and only that: an incomplete
-        # request is none to Slack.
+        """Make the error of a call that the network broke."""
+        # urllib wraps exceptions until the request is written, and only those: Slack ignores a
+        # request that is incomplete.
         certain = isinstance(error, URLError)
         cause = error.reason if isinstance(error, URLError) else error
         text = getattr(cause, "verify_message", "") or getattr(cause, "strerror", "") or str(cause)
@@ -232,7 +232,7 @@ class SlackErrors:
 
 @contextmanager
 def as_refused_list() -> Iterator[None]:
-    """Make of a TokenRefused what it means to a list of channels."""
+    """Turn a TokenRefused into what it means to a list of channels."""
     try:
         yield
     except TokenRefused as refused:
@@ -240,7 +240,7 @@ def as_refused_list() -> Iterator[None]:
 
 
 def _raise_refused_list(refused: TokenRefused) -> NoReturn:
-    # A bad token ends the daemon at the next connect: until then commands wait, for a better one.
+    # A bad token ends the daemon at the next sign-in: until then commands wait for a better one.
     kind = LinkError if refused.code in _TOKEN_FIXES else ChannelsRefused
     raise kind("slack", refused.code, refused.fix) from None
 
@@ -255,13 +255,13 @@ def read_answer(response: object) -> ApiAnswer:
 
 
 def _is_code(answer: ApiAnswer) -> bool:
-    """Tell a code of Slack from slack_sdk's sentence about a body that was no JSON."""
+    """Return whether there is a code of Slack, not slack_sdk's sentence about a bad body."""
     word = answer.data.get("error")
     return isinstance(word, str) and bool(word) and not re.search(r"\s", word)
 
 
 def _retry_after(headers: dict[str, str]) -> float | None:
-    """Return the seconds of `Retry-After`; None where it is missing, a date or over a day."""
+    """Return the seconds of `Retry-After`; None if it is missing, a date or over a day."""
     word = headers.get("retry-after", "").strip()
     if not re.fullmatch(r"[0-9]{1,6}", word) or int(word) > _DAY:
         return None

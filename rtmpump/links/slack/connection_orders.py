@@ -4,7 +4,7 @@ Laws:
 
 - An order stands until a connection was delivered for it, however long that takes.
 - A connection that is delivered while Socket Mode is not open is closed at once.
-- All methods may be called from any thread; `waker` ends the poll of whoever reads.
+- Any thread may call any method; `waker` ends the poll of the thread that reads.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from rtmpump.links.slack.websocket import SlackConnection
 
 
 class ConnectionOrders:
-    """Made once; Socket Mode places orders and takes what was delivered, the dialer delivers."""
+    """Socket Mode places orders and takes what was delivered; the dialer delivers."""
 
     def __init__(self) -> None:
         self.waker = Waker()
@@ -60,7 +60,7 @@ class ConnectionOrders:
         return delivered
 
     def wait(self, seconds: float) -> bool:
-        """Wait for an order; False if none stands after so many seconds, or after `wake_dialer`."""
+        """Wait for an order; False if there is none after so many seconds, or `wake_dialer`."""
         with self._changed:
             if not self._ordered:
                 self._changed.wait(seconds)

@@ -56,7 +56,7 @@ class EventSource(Protocol):
         """Say what a frame of `read` is."""
 
     def accepted(self) -> None:
-        """Take in that what the last `read` gave is in the spool."""
+        """Learn that what the last `read` gave is in the spool."""
 
     def ping(self, frame: bytes, *, connection: int) -> None:
         """Send a ping, made by `core.frames.ping`; `read` will give the pong to its id.

@@ -1,7 +1,7 @@
-"""The frames that nearly all are, taken from a buffer without a detour.
+"""Takes plain frames, which nearly all are, from a buffer without websocket-client.
 
 A plain frame is a whole message, text or binary, of less than 64 KiB and not masked (RFC 6455
-§5.2). websocket-client needs seven calls for each; here a slice does it. All others are left to it.
+§5.2). websocket-client needs seven calls for each; here a slice is enough. It gets all others.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ _MEDIUM: Final = 126
 
 
 def take_plain(buffer: bytes, at: int, most: int, room: int) -> tuple[list[bytes], int]:
-    """Give the payloads of the plain frames that stand at `at`, and where they end.
+    """Return the payloads of the plain frames that begin at `at`, and where they end.
 
-    At most `most`, and none more once the frames fill `room` bytes. It ends before the first frame
-    that isn't plain, or isn't all there. A frame must begin at `at`, and no fragment may be open.
+    At most `most` payloads, and no more once the frames fill `room` bytes. It ends before the first
+    frame that isn't plain, or isn't complete. A frame must begin at `at`, and no fragment may be
+    open.
     """
     messages: list[bytes] = []
     size, full = len(buffer), at + room

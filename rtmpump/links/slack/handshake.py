@@ -1,7 +1,7 @@
-"""How a WebSocket to Slack comes about: proxy, TLS, upgrade, and why it does not.
+"""Connects a WebSocket to Slack (proxy, TLS, upgrade), and says why it failed.
 
-Its law: the URL holds a ticket and the proxy's URL a password. So what goes wrong is told in words
-of our own and is not chained to its cause: websocket-client's texts may quote the peer.
+Its law: the URL has a ticket, and the proxy's URL a password. So an error has words of our own and
+is not chained to its cause: websocket-client's texts may quote the peer.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _ANY_HOST, _NO_HOST = ["*"], ["-.invalid"]
 
 
 def connect(url: str, slack: Slack) -> websocket.WebSocket:
-    """Connect with the proxy and the authorities of the settings; see `SlackConnection.open`.
+    """Connect with the proxy and the certificate authorities of the settings.
 
     Raises:
-        LinkError: with the reasons told there.
+        LinkError: with the reasons of `SlackConnection.open`.
     """
     with _translated(url):
         return _connect(url, slack)
@@ -51,7 +51,7 @@ def _connect(url: str, slack: Slack) -> websocket.WebSocket:
 
 
 def _tls_context(ca_file: str) -> ssl.SSLContext:
-    """Certificates and host names are checked; `ca_file` stands in for the system's authorities."""
+    """Make a context that checks certificates and host names, with `ca_file` if it is given."""
     try:
         return client_context(ca_file)
     except OSError as error:
@@ -59,7 +59,7 @@ def _tls_context(ca_file: str) -> ssl.SSLContext:
 
 
 def _proxy_options(proxy: str, host: str) -> dict[str, Any]:
-    """The proxy of the settings for any host, else that of the environment, never for loopback."""
+    """Take the proxy of the settings for any host, else the environment's, never for loopback."""
     if proxy:
         parts = urlsplit(proxy)
         auth = (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
@@ -80,7 +80,7 @@ def _is_loopback(host: str) -> bool:
 
 @contextlib.contextmanager
 def _translated(url: str) -> Iterator[None]:
-    """Translate what goes wrong while connecting."""
+    """Translate the exceptions of connecting."""
     try:
         yield
     except websocket.WebSocketBadStatusException as error:
@@ -102,7 +102,7 @@ def _refusal(error: websocket.WebSocketBadStatusException) -> LinkError:
 
 
 def _trouble(error: Exception) -> tuple[str, str]:
-    """Reason and story of a connection that did not come about."""
+    """Return reason and detail of a connection that failed."""
     match error:
         case websocket.WebSocketProxyException():
             status = str(error).rpartition("status: ")[2]
@@ -125,7 +125,7 @@ def _trouble(error: Exception) -> tuple[str, str]:
 
 
 def _host(url: str) -> str:
-    """Host and port of a URL: all of it that may be told."""
+    """Return host and port of a URL: the part of it that may be shown."""
     try:
         parts = urlsplit(url)
         return f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)

@@ -1,13 +1,13 @@
-"""Slack's history, page by page: at its pace, tried again until it answers, and interruptible.
+"""Reads Slack's history page by page, at a pace that Slack allows, until it answers or a stop.
 
 Laws:
 
-- The methods that are called are Tier 3, 50 a minute; an app that is distributed outside Slack's
-  Marketplace has one call a minute, with at most 15 messages. So calls keep a pace of their own
-  and each 429 is obeyed for the time that it names
+- The methods are of Tier 3, 50 calls a minute; an app that is distributed outside Slack's
+  Marketplace has one call a minute, with at most 15 messages. So calls have a rate limit of their
+  own, and a 429 is obeyed for the time that it names
   (https://docs.slack.dev/apis/web-api/rate-limits).
-- A call that Slack sees and fails ten times in a row is given up, as a refusal: one conversation
-  must not hold up all others for ever. A Slack that can't be reached is waited for.
+- A call that reaches Slack and fails ten times in a row counts as refused: one conversation must
+  not delay all others for ever. While Slack can't be reached, the call waits.
 - A stop ends each wait.
 """
 
@@ -41,7 +41,11 @@ class Stopped(Exception):
 
 
 class History:
-    """Reads what was said; one thread. Each method raises CallRefused and Stopped."""
+    """Reads what was said; one thread.
+
+    Each method raises CallRefused where Slack said no, and Stopped after a stop. `report` is called
+    before each wait for a new try.
+    """
 
     def __init__(
         self,
@@ -58,23 +62,23 @@ class History:
         self._pace = RateLimit(_RATE, _BURST)
 
     def begin(self, lifecycle: Lifecycle) -> None:
-        """Go on with another lifecycle, at the pace of before."""
+        """Go on with another lifecycle; the rate limit goes on too."""
         self._lifecycle = lifecycle
 
     def conversations(self, kind: str) -> Iterator[list[str]]:
-        """The ids of all of one kind that the bot is in."""
+        """Yield the ids of all conversations of one kind that the bot is in."""
         arguments = {"types": kind, "exclude_archived": "true", "limit": str(PAGE)}
         for page in self._pages("users.conversations", arguments, "channels"):
             yield [one["id"] for one in page if isinstance(one.get("id"), str)]
 
     def messages(self, channel: str, oldest: Moment, latest: Moment) -> Iterator[list[Json]]:
-        """What was said in a channel, without the replies in threads; newest page first."""
+        """Yield a channel's messages without the replies in threads, newest page first."""
         return self._messages("conversations.history", channel, oldest, latest, PAGE)
 
     def replies(
         self, channel: str, thread: str, oldest: Moment, latest: Moment, limit: int
     ) -> Iterator[list[Json]]:
-        """What was said in a thread, oldest page first; its parent may stand among it."""
+        """Yield a thread's messages, oldest page first; its parent may be among them."""
         method = "conversations.replies"
         return self._messages(method, channel, oldest, latest, limit, ts=thread)
 

@@ -1,6 +1,6 @@
-"""slack_sdk's client, with a transport that trusts nobody: no redirects, no answer without end.
+"""slack_sdk's client, with a safer transport: no redirects, and no answer without end.
 
-Left to urllib, a redirect would be followed to any host, also without TLS, and the token with it.
+urllib would follow a redirect to any host, also without TLS, and send the token there.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _LARGEST: Final = 16 << 20
 
 
 class TooLarge(OSError):
-    """An answer of more bytes than any of Slack's has."""
+    """An answer with more bytes than any of Slack's has."""
 
 
 class SlackClient(WebClient):
-    """Answers are read whole, up to 16 MiB; a redirect is an answer like any other."""
+    """Reads answers whole, up to 16 MiB; a redirect is an answer like any other."""
 
     def _perform_urllib_http_request_internal(self, url: str, req: Request) -> dict[str, Any]:
         try:

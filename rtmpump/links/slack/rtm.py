@@ -1,9 +1,9 @@
 """Slack RTM as a source of events: one WebSocket after the other, and the way out for commands.
 
 Its laws:
-- A connection has a number, and who writes names it: a frame made for the old connection never
-  goes out on the new one.
-- One `read` at a time; `send`, `say_goodbye`, `wake` and `close` may be called from any thread.
+- A connection has a number, and each write names it: a frame made for the old connection never goes
+  out on the new one.
+- One `read` at a time; any thread may call `send`, `say_goodbye`, `wake` and `close`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rtmpump.links.slack.websocket import SlackConnection
 
 
 class RtmSource:
-    """The EventSource of RTM; connections follow each other, numbered 1, 2, 3 …
+    """The EventSource of RTM; connections follow each other, numbered 1, 2, 3 and so on.
 
     A connection that has ended keeps its socket until `close` or the next `open`.
     """

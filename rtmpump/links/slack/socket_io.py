@@ -1,15 +1,15 @@
-"""The socket under websocket-client: the reader never holds up the writers, and any wait ends.
+"""The socket under websocket-client: the reader never delays the writers, and every wait ends.
 
 Its laws:
 - The real socket is non-blocking. Every wait is a poll, and no lock of ours is held while polling.
-- TLS calls take turns: OpenSSL's objects must not be used by two threads at once. A frame is whole
-  because websocket-client holds its own lock while it calls `send`.
-- One thread reads. An answer of its own (a pong) that can't be written is no error there: what had
-  arrived before must still be delivered, and then the end of the stream tells the same.
-- Nothing follows a close frame (RFC 6455 §5.5.1), whoever sent it.
-- `shut` ends every wait; `free` closes, and only when nobody reads or writes: else another
+- TLS calls take turns: two threads must not use OpenSSL's objects at once. A frame is whole because
+  websocket-client holds its own lock while it calls `send`.
+- One thread reads. If it can't write an answer of its own (a pong), that is no error yet: what had
+  arrived before must still be delivered, and then the end of the stream is the error.
+- Nothing follows a close frame (RFC 6455 §5.5.1), from whichever side it came.
+- `shut` ends every wait. `free` closes the socket, and only when no thread reads or writes: another
   thread's call would meet a reused file descriptor.
-- It knows a frame to send by its first byte alone, and no Slack.
+- Of a frame to send it knows the first byte alone, and of Slack nothing.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ from rtmpump.links.slack.waker import Waker
 
 _BUFFER = 256 * 1024
 _STALL_SECONDS = 5.0
-# A writer that waits for TLS to read may find that the reader has read it: look again soon.
+# A writer that waits for TLS to read may find that the reader has done it: look again soon.
 _CROSSED_SECONDS = 0.05
 _OPCODE, _CLOSE = 0x0F, 0x8
 _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class Ending(NamedTuple):
-    """How a connection ended: one short word, and the story."""
+    """How a connection ended: `reason` is one word, `detail` a sentence."""
 
     reason: str
     detail: str
 
 
 class UnwritableError(OSError):
-    """Not a byte was written: the connection takes no more frames."""
+    """Nothing was written: the connection takes no more frames."""
 
 
 class Wire:
@@ -107,7 +107,7 @@ class Wire:
         return data
 
     def take_plain(self, most: int, room: int) -> list[bytes]:
-        """Give the payloads of the plain frames that come next in the buffer; see `rtm_plain`."""
+        """Return the payloads of the plain frames that come next; see `fast_frames`."""
         messages, self.at = take_plain(self._buffer, self.at, most, room)
         return messages
 
@@ -137,7 +137,7 @@ class Wire:
         return len(data)
 
     def wake(self) -> None:
-        """Make `fill` return at once, or the next one that would wait."""
+        """Make a `fill` that waits return at once, or the next one that would wait."""
         self._waker.wake()
 
     def shut(self) -> None:
@@ -147,12 +147,12 @@ class Wire:
         self.wake()
 
     def free(self) -> None:
-        """Close the socket; the caller sees to it that nobody reads, writes or wakes."""
+        """Close the socket; the caller makes sure that no thread reads, writes or wakes."""
         self._socket.close()
         self._waker.close()
 
     def _receive(self) -> None:
-        # Before, not after: what comes meanwhile may not be part of it.
+        # Before the reading: what comes during it may not be part of it.
         self.received_ms = time.time_ns() // 1_000_000
         size = 0
         while size < _BUFFER and self.ending is None:
@@ -164,7 +164,7 @@ class Wire:
         self.at = 0
 
     def _receive_into(self, space: memoryview) -> int | None:
-        """How many bytes came; None when no more can come now, or ever."""
+        """Return how many bytes came; None when no more can come now, or ever."""
         try:
             with self._turn:
                 count = self._socket.recv_into(space)
@@ -179,7 +179,7 @@ class Wire:
         return count or self._end("eof", "the peer ended the connection without a close frame")
 
     def _end(self, reason: str, detail: str) -> int | None:
-        # A failed write comes first and is the cause: the end that the reader meets is our own.
+        # A failed write comes first and is the cause: we ended the connection ourselves.
         if self._shut:
             self.ending = Ending("closed", "closed on this side")
         elif self._failure:
@@ -231,8 +231,8 @@ class Wire:
         poll.poll(math.ceil(min(wait, _CROSSED_SECONDS if crossed else wait) * 1000))
 
     def _shut_down(self) -> None:
-        # SSLSocket.shutdown would also drop the TLS state under the other thread's feet, and what
-        # is read after that is taken for plain text.
+        # SSLSocket.shutdown would also drop the TLS state while the other thread uses it, and what
+        # is read after that would be taken for plain text.
         with contextlib.suppress(OSError):
             socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 

@@ -1,19 +1,20 @@
-"""Socket Mode with the face of RTM's WebSocket: several connections that look like one.
+"""Socket Mode as a source of events: several connections that look like one.
 
 Laws:
 
 - One thread reads all connections and writes to them. Only `wake` is for others.
-- To the reader there is one connection, that lasts as long as any of ours does; so a gap is told
-  only if really none was up. A connection that Slack announces to end, or that ends, is replaced
-  by one that was opened beside it; the old one is closed only when the new one has said hello.
-- An envelope is acknowledged when `accepted` says that it is in the spool, never before, and on the
-  connection that it came on. If that has ended meanwhile, Slack sends the event again.
-- A repeat of what was accepted is acknowledged at once and given to nobody.
-- The pong of a reader's ping says that all has come that Slack sent before: it is given when each
-  connection has answered that serves, or that ended while others were there to send it again on.
+- To the reader there is one connection, which lasts as long as any of ours does; so a gap is
+  announced only if none was up. If Slack announces the end of a connection, or it ends, another one
+  is opened beside it; the old one is closed only when the new one has said hello.
+- An envelope is acknowledged after `accepted` (it is in the spool), never before, and on the
+  connection on which it came. If that has ended by then, Slack sends the event again.
+- A repeat of what was accepted is acknowledged at once, and `read` does not give it.
+- The pong to a reader's ping says that all has come that Slack sent before it. So `read` gives it
+  when each connection that serves has answered, or has ended while others were up (Slack then sends
+  again on those).
 
-Slack's words: https://docs.slack.dev/apis/events-api/using-socket-mode. It keeps ten connections of
-one app at most, and sends each event to any one of them.
+Slack's documentation: https://docs.slack.dev/apis/events-api/using-socket-mode. Slack allows ten
+connections of one app, and sends each event to any one of them.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from rtmpump.links.slack.web_api import SignIn, SlackApi
 from rtmpump.links.slack.websocket import SlackConnection
 
 RECENT_IDS: Final = 32_768
-"""Slack's last retry comes some six minutes after the first try: that is 90 events a second."""
+"""Slack's last retry comes six minutes after the first try: enough for 90 events a second."""
 
 _LINK: Final = "slack"
 # Slack says "warning" some ten seconds before the end, and ends the connection itself.
@@ -50,7 +51,7 @@ _ROOM_COMES: Final = 0.5
 _LONGEST_POLL: Final = 5.0
 _CLOSING: Final = 1.0
 _CROWDED: Final = "too_many_websockets"
-# That one connection answers says that Slack lives, and nothing of what is on its way on others.
+# One connection that answers shows that Slack lives; on others events may still be on their way.
 _SIGN_OF_LIFE: Final = b'{"type":"pong"}'
 _DISABLED_FIX: Final = "switch Socket Mode on again on the app's page, under Settings"
 
@@ -60,7 +61,7 @@ _log = log.get("socket_mode")
 class SocketMode:
     """The EventSource of Socket Mode; `orders` brings the connections after the first.
 
-    `recent_ids`: how many accepted events are remembered, so that a repeat is known again.
+    `recent_ids`: how many accepted events are remembered, to recognize repeats.
     """
 
     name = envelopes.SOURCE
@@ -93,11 +94,11 @@ class SocketMode:
 
     @property
     def connections(self) -> int:
-        """How many connections said hello and are not about to end."""
+        """How many connections have said hello and are not about to end."""
         return sum(member.session.state is State.LIVE for member in self._members)
 
     def remember(self, frames: Iterable[bytes]) -> None:
-        """Take these for accepted: they are what the spool still holds after a restart."""
+        """Take these frames for accepted: the spool still holds them after a restart."""
         opened = map(envelopes.read, frames)
         self._recent.add(one.identity for one in opened if one is not None)
 
@@ -147,7 +148,7 @@ class SocketMode:
         return bodies
 
     def accepted(self) -> None:
-        """What the last `read` gave is in the spool: remember it, and tell Slack."""
+        """Remember what the last `read` gave, and acknowledge it: it is in the spool."""
         self._recent.add(self._fresh)
         for member, envelope in self._unacknowledged:
             self._acknowledge(member, envelope)
@@ -169,7 +170,7 @@ class SocketMode:
                     ping.unanswered.add(member)
 
     def say_goodbye(self) -> None:
-        """Begin the end of every connection; `read` goes on until Slack's answers. Any thread."""
+        """Begin the end of each connection; `read` goes on until Slack's answers. Any thread."""
         self._orders.close()
         for member in list(self._members):
             member.connection.say_goodbye()
@@ -179,7 +180,7 @@ class SocketMode:
         self._orders.waker.wake()
 
     def close(self) -> None:
-        """End and free all connections; those that were ordered are closed when they arrive."""
+        """End and free all connections; those on order are closed when they are delivered."""
         self._orders.close()
         members, self._members = self._members, []
         for one in (*self._orders.take(), *(member.connection for member in members)):
@@ -201,7 +202,7 @@ class SocketMode:
         self._members.append(_Member(self._made, connection, session))
 
     def _staying(self) -> list[_Member]:
-        """The connections that serve, or will once they have said hello."""
+        """Return the connections that serve, or will after their hello."""
         staying = (State.AWAITING_HELLO, State.LIVE)
         return [member for member in self._members if member.session.state in staying]
 
@@ -259,7 +260,7 @@ class SocketMode:
             bodies.append(frame)
 
     def _take_pongs(self, member: _Member, now: float) -> list[bytes]:
-        """Take in the answers to pings of the reader's and of our own; each is a sign of life."""
+        """Take the answers to the reader's pings and to our own; each is a sign of life."""
         bodies: list[bytes] = []
         ping = self._ping
         for payload in member.connection.pongs:
@@ -273,7 +274,7 @@ class SocketMode:
         return bodies
 
     def _answer_of_all(self) -> list[bytes]:
-        """Give the pong of the reader's last ping when none lags any more, once."""
+        """Return the pong to the reader's last ping, once, when no connection lags any more."""
         ping = self._ping
         if ping is None or ping.unanswered or not ping.is_answered:
             return []
@@ -281,7 +282,7 @@ class SocketMode:
         return [b'{"type":"pong","reply_to":%d}' % ping.id]
 
     def _leave(self, member: _Member, reason: str, now: float) -> None:
-        """Slack announced the end of this connection."""
+        """Take in that Slack announced the end of this connection."""
         _log.info("connection.leaves", connection=member.number, reason=reason)
         member.why = reason
         member.session.received(Goodbye("disconnect", ""), now)
@@ -291,9 +292,9 @@ class SocketMode:
             self._make_room(now)
 
     def _make_room(self, now: float) -> None:
-        """Slack takes no more connections: give up one that leaves anyway, but never the last."""
+        """Give up a connection that leaves anyway, but never the last: Slack takes no more."""
         leaving = [member for member in self._members if member.is_leaving]
-        # Without any, another program holds connections of this app: to ask again helps nobody.
+        # If none leaves, another program holds connections of this app: a new try would not help.
         self._not_before = now + (_ROOM_COMES if leaving else _ALIEN_STAYS)
         if leaving and self.connections + len(leaving) > 1:
             leaving[0].retire(now)
@@ -303,7 +304,7 @@ class SocketMode:
         frame = envelopes.acknowledgement(envelope.id, answer if envelope.takes_answer else "")
         if not member.connection.is_writable:
             return
-        # A connection that breaks here is found out by the next read, and Slack sends it again.
+        # If the connection breaks here, the next read finds out, and Slack sends the event again.
         with suppress(NotConnected, WriteFailed):
             member.connection.send(frame)
 
@@ -341,7 +342,7 @@ class SocketMode:
             _log.info("connection.ended", connection=member.number, reason=reason)
 
     def _poll(self, wait: float) -> None:
-        """Wait until a connection has something, or somebody wakes us."""
+        """Wait until a connection has something, or for a wake."""
         poll, waker = select.poll(), self._orders.waker
         poll.register(waker, select.POLLIN)
         for member in self._members:
@@ -352,7 +353,7 @@ class SocketMode:
 
 
 class _Ping:
-    """A ping of the reader's, and the connections that have not answered it."""
+    """A ping of the reader, and the connections that have not answered it."""
 
     def __init__(self, id: int) -> None:
         self.id = id
@@ -372,12 +373,12 @@ class _Member:
         self._over_at: float | None = None
 
     def wait(self, now: float) -> float:
-        """Give the seconds until `due` has something to do."""
+        """Return the seconds until `due` has something to do."""
         wait = self.session.wait(now)
         return wait if self._over_at is None else min(wait, max(0.0, self._over_at - now))
 
     def due(self, now: float) -> bytes | None:
-        """Give the ping that must be written now, if any; what passed its time ends."""
+        """Return the ping that must be written now, if any; end the connection if it is time."""
         if self._over_at is not None and now >= self._over_at:
             self.session.closed("closed", "it was replaced", now)
         return self.session.due(now)

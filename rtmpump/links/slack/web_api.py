@@ -41,7 +41,7 @@ _PAGE: Final = "200"
 
 
 class SignIn(NamedTuple):
-    """A single-use `url` of a WebSocket (of rtm.connect: 30 s), ids and names."""
+    """A single-use `url` of a WebSocket (RTM's is valid for 30 s), ids and names."""
 
     url: Secret
     team: str
@@ -51,7 +51,7 @@ class SignIn(NamedTuple):
 
 
 class _Listing:
-    """The pages of a list of channels so far; the last of `cursors` is the one to ask for."""
+    """The pages of a list of channels so far; the last of `cursors` is the next to ask for."""
 
     def __init__(self) -> None:
         self.names: dict[str, str] = {}
@@ -62,7 +62,7 @@ class SlackApi:
     """Calls Slack; each call has `timeout` seconds for every wait on the network.
 
     Its methods may run in several threads at once, `channels` in one of them. Each raises LinkError
-    where trying again may help, and ConfigError where `slack.ca_file` holds no certificate.
+    if another try may help, and ConfigError if `slack.ca_file` has no certificate.
     """
 
     def __init__(self, slack: config.Slack, *, timeout: int = 10) -> None:
@@ -74,7 +74,8 @@ class SlackApi:
     def sign_in(self) -> SignIn:
         """Ask for a WebSocket URL by rtm.connect; in Socket Mode by apps.connections.open.
 
-        Raises TokenRefused where no try can ever help.
+        Raises:
+            TokenRefused: no try can ever help.
         """
         return self._sign_in_socket_mode() if self._slack.mode == "socket" else self._sign_in_rtm()
 
@@ -86,11 +87,11 @@ class SlackApi:
         return Secret(str(url))
 
     def _sign_in_socket_mode(self) -> SignIn:
-        """Ask who the bot is, for apps.connections.open tells nothing but a URL."""
+        """Ask who the bot is too, because apps.connections.open gives a URL and nothing else."""
         who = self.auth_test()
         ids = text_member(who, "team_id"), text_member(who, "user_id")
         if not all(ids):
-            raise LinkError("slack", "bad_answer", "auth.test told no team or user id")
+            raise LinkError("slack", "bad_answer", "auth.test gave no team or user id")
         return SignIn(
             self.connection_url(), *ids, text_member(who, "team"), text_member(who, "user")
         )
@@ -102,21 +103,28 @@ class SlackApi:
         url = answer.get("url")
         self._check_url(url, "rtm.connect")
         if not (text_member(team, "id") and text_member(bot, "id")):
-            raise LinkError("slack", "bad_answer", "rtm.connect told no team or user id")
+            raise LinkError("slack", "bad_answer", "rtm.connect gave no team or user id")
         names = text_member(team, "name"), text_member(bot, "name")
         return SignIn(Secret(str(url)), text_member(team, "id"), text_member(bot, "id"), *names)
 
     def auth_test(self) -> dict[str, Any]:
-        """Return what auth.test says of the token; raises TokenRefused."""
+        """Return what auth.test says of the token.
+
+        Raises:
+            TokenRefused: Slack refused the token.
+        """
         return self._call("auth.test", {})
 
     def channels(self, stop: threading.Event | None = None) -> dict[str, str]:
         """Return the ids of all channels that are not archived, by name.
 
-        Private ones are left out where the token has no scope for them. After `ratelimited` the
-        next call goes on with the page that was refused, else a long list would never end. A set
-        `stop` ends it between two pages, with a LinkError. Raises ChannelsRefused where no try can
-        help, and never TokenRefused: `sign_in` finds out about the token.
+        Private ones are left out if the token has no scope for them. After `ratelimited` the next
+        call goes on with the page that was refused; else a long list would never end. A set `stop`
+        ends it between two pages, with a LinkError.
+
+        Raises:
+            ChannelsRefused: no try can help. TokenRefused is never raised: `sign_in` finds out
+                about the token.
         """
         with as_refused_list():
             try:
@@ -129,7 +137,9 @@ class SlackApi:
     def call(self, method: str, arguments: Mapping[str, str]) -> dict[str, Any]:
         """Call any method once with form arguments, and return the answer, whose `ok` is true.
 
-        Raises CallRefused where Slack said no for good, CallFailed where trying again may help.
+        Raises:
+            CallRefused: Slack said no for good.
+            CallFailed: another try may help.
         """
         return self._call(method, arguments, self._errors.declined)
 
@@ -146,7 +156,7 @@ class SlackApi:
         return listing.names
 
     def _add_page(self, listing: _Listing, types: str) -> bool:
-        """Ask for one page; True where there is another."""
+        """Ask for one page; return whether there is another."""
         arguments = {"types": types, "exclude_archived": "true", "limit": _PAGE}
         if cursor := listing.cursors[-1]:
             arguments["cursor"] = cursor
@@ -215,7 +225,7 @@ class SlackApi:
         except (OSError, HTTPException) as error:
             raise self._errors.network(error) from None
         except (SlackClientError, ValueError, LookupError, AttributeError, RecursionError) as error:
-            # What slack_sdk raises for a body that is no UTF-8, no object or nested too deep.
+            # slack_sdk raises these for a body that is no UTF-8, no object or nested too deep.
             raise bad_answer(method, type(error).__name__) from None
         if not isinstance(data, dict):
             raise bad_answer(method, "no JSON")
@@ -230,7 +240,7 @@ class SlackApi:
 
 
 def _split(url: object) -> SplitResult | None:
-    """Split a URL; None where it is no text, has no host or a bad port."""
+    """Split a URL; None if it is no text, or has no host or a bad port."""
     try:
         parts = urlsplit(url) if isinstance(url, str) else None
         return parts if parts and parts.hostname and parts.port != 0 else None

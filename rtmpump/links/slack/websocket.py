@@ -1,11 +1,11 @@
 """One WebSocket to Slack: one reader, writers of any thread, and every end has its reason.
 
 Its laws:
-- One `read` at a time; `send`, `ping`, `say_goodbye` and `close` may be called from any thread, and
-  `wake` too, but not during `close`.
-- `read` gives every frame that arrived before it raises the end.
+- One `read` at a time. Any thread may call `send`, `ping`, `say_goodbye` and `close`; also `wake`,
+  but not during `close`.
+- `read` gives every frame that arrived, then it raises the end.
 - Frames are bytes here; `core.frames` and `core.envelopes` know what they mean.
-- What goes wrong with websocket-client is translated here; `handshake` connects.
+- The exceptions of websocket-client are translated here; `handshake` connects.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ class SlackConnection:
         # Bytes are left when the last read stopped at its limit: there is no need to wait.
         if not self._wire.left:
             self._wire.fill(wait)
-        # What the reader writes meanwhile are answers; a `send` of the same thread is none.
+        # What the reader writes in there are answers; a `send` of the same thread is none.
         self._wire.answering = threading.get_ident()
         try:
             return self._take()
@@ -161,7 +161,7 @@ class SlackConnection:
             self._wire.answering = None
 
     def _take(self) -> list[bytes]:
-        """The messages in the buffer; sets `_ending` when they are the last."""
+        """Return the messages in the buffer; set `_ending` when they are the last."""
         wire = self._wire
         messages: list[bytes] = []
         self.pongs = []
@@ -209,7 +209,7 @@ class SlackConnection:
         return opcode, frame.data
 
     def _check_size(self, messages: list[bytes]) -> list[bytes]:
-        """Refuse a message that is, or says that it will be, too large; it can only be the last."""
+        """Refuse a message that is, or will be, too large; it can only be the last."""
         whole_is_too_large = bool(messages) and len(messages[-1]) > _LARGEST_MESSAGE
         half_is_too_large = (
             self._half > _LARGEST_MESSAGE + _LARGEST_HEADER
@@ -222,7 +222,7 @@ class SlackConnection:
         return messages[:-1] if whole_is_too_large else messages
 
     def _fail(self, ending: Ending, code: int) -> None:
-        """End it from our side (RFC 6455 §7.1.7); a write of the reader never raises."""
+        """End the connection from our side (RFC 6455 §7.1.7); this write never raises."""
         self._ending = ending
         self._client.send_close(code)
 
@@ -232,7 +232,7 @@ class SlackConnection:
 
 
 def _closing(body: bytes) -> Ending:
-    """The peer's close frame as an ending: code, and reason text with nothing unprintable."""
+    """Read the peer's close frame: its code, and its reason without unprintable characters."""
     code = int.from_bytes(body[:2], "big") if body else _NO_STATUS
     text = body[2:].decode("utf-8", "replace")
     clean = "".join(char if char.isprintable() else " " for char in text).strip()

@@ -2,13 +2,13 @@
 
 Laws:
 
-- A gap is on disk before the event that tells it is, and leaves when the event that closes it is
-  in the spool. So a pump that is killed in the middle fills it at its next start; what it fetches
-  again has the same message ids.
-- The file is replaced as a whole, by a rename. One that can't be read is set aside and told: then
-  gaps stay unfilled, and nothing else happens.
-- A disk that refuses ends nothing: it is told, and the gaps are known until the process ends.
-- At most `GAPS_MAX` wait: past that the two oldest become one that covers both.
+- A gap is on disk before the event that announces it is, and leaves when the event that closes it
+  is in the spool. So a pump that is killed in the middle fills it at its next start; what it
+  fetches again has the same message ids.
+- The file is replaced as a whole, by a rename. A file that can't be read is set aside and logged:
+  its gaps stay unfilled, and nothing else happens.
+- A disk that fails ends nothing: that is logged, and the gaps are known until the process ends.
+- At most `GAPS_MAX` gaps are kept; past that the two oldest become one that covers both.
 """
 
 from __future__ import annotations
@@ -30,19 +30,22 @@ Report = Callable[[str, dict[str, Any]], None]
 
 
 class GapFile:
-    """All methods may be called from any thread; a OpenGap's fields belong to who fills it."""
+    """Any thread may call any method; an OpenGap's fields belong to the pump that fills it."""
 
     def __init__(self, spool: Path, report: Report) -> None:
-        """Read the file beside the spool, if there is one."""
+        """Read the file beside the spool, if there is one.
+
+        `report` is called with the name and the fields of a log event.
+        """
         self._path = beside(Path(os.path.realpath(spool)), "-gaps")
         self._report = report
         self._lock = threading.Lock()
         self._gaps = self._read()
 
     def add(self, gap: OpenGap) -> None:
-        """Keep a gap; one that it covers, and of which nothing was done, it replaces.
+        """Keep a gap; it replaces those that it covers and that were not begun.
 
-        Those of another team are let go of: the token of today can't read what was said there.
+        Gaps of another team are dropped: the token of today can't read what was said there.
         """
         with self._lock:
             ours = [one for one in self._gaps if one.team == gap.team]
@@ -55,17 +58,17 @@ class GapFile:
             self._write()
 
     def first(self) -> OpenGap | None:
-        """The oldest gap."""
+        """Return the oldest gap."""
         with self._lock:
             return self._gaps[0] if self._gaps else None
 
     def save(self) -> None:
-        """Keep how far it has come."""
+        """Write to disk how far the gaps are filled."""
         with self._lock:
             self._write()
 
     def close(self, gap: OpenGap) -> None:
-        """It is filled, as far as it can be."""
+        """Drop a gap that is filled as far as it can be."""
         with self._lock:
             self._gaps = [one for one in self._gaps if one is not gap]
             self._write()

@@ -1,18 +1,18 @@
-"""After a gap: what was said meanwhile, from Slack's history into the spool.
+"""Fills gaps: what was said in a gap goes from Slack's history into the spool.
 
 Laws:
 
-- It goes through the spool like any event, so it is confirmed and survives a crash; the spool says
-  of it that it was fetched (`BACKFILL`), for the header.
-- Live events go first: nothing is added while the spool is half full, in small batches, and the
-  reader waits for none of it but one commit.
+- A message goes through the spool like any event, so it is confirmed and survives a crash. The
+  spool keeps its source (`BACKFILL`), for the header.
+- Live events go first: nothing is added while the spool is half full. Batches are small, so the
+  reader waits for one commit at most.
 - A channel's messages and the replies in its threads come in the order of their times. Slack gives
-  the newest first, so what a channel holds is read to its end before the first is published; of
-  what is too much for the memory only the times are kept, and it is read again when its turn comes.
-- How far it came is kept with the gap. One gap after the other; what can't be read is told once.
-- A stop ends it after the call that is under way, in the middle of a gap: the next `run` goes on.
+  the newest first, so a channel is read to its end before its first message is published. Of what
+  is too much for the memory only the times are kept; it is read again when its turn comes.
+- Progress is kept with the gap. One gap after the other. What can't be read is logged once.
+- A stop ends the work after the call that is under way; the next `run` goes on in the same gap.
 
-One thread. `missed` and `wake` may be called from others.
+One thread. Other threads may call `missed` and `wake`.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ from rtmpump.spool import Spool
 
 _BATCH: Final = 100
 _BATCH_BYTES: Final = 1 << 20
-# Of one channel: what is kept in memory of its messages, and of its threads.
+# The most that is kept in memory of one channel's messages, and of its threads.
 _KEPT_BYTES: Final = 8 << 20
 _THREADS_MAX: Final = 1000
 _REPLIES_KEPT: Final = 4000
 _REPLIES_LEAST: Final = 15
 _ROOM_ASKED: Final = 1.0
 _STOP_NOTICED: Final = 1.0
-# What is true of all conversations of a kind if it is of one.
+# Refusals that hold for all conversations of a kind if they hold for one.
 _OF_THE_KIND: Final = ("missing_scope", "not_allowed_token_type", "no_permission")
 _FIXES: Final = {
     "missing_scope": "add the scope to the app, and install it again",
@@ -60,7 +60,7 @@ _log = log.get("backfill")
 
 
 class _Page(NamedTuple):
-    """A page of a channel's history; `kept` is None where it has to be read again."""
+    """A page of a channel's history; `kept` is None if it has to be read again."""
 
     span: Span
     kept: list[Said] | None
@@ -96,14 +96,14 @@ class Backfill:
         self._is_known_whose = False
 
     def missed(self, from_ms: int, to_ms: int, team: str, bot: str) -> None:
-        """Slack may have sent what nobody received, between these times. From any thread."""
+        """Keep a gap (milliseconds since 1970) and fill it. From any thread."""
         self._gaps.add(OpenGap(from_ms, to_ms, team, bot))
         with self._changed:
             self._is_known_whose = True
             self._changed.notify_all()
 
     def wake(self) -> None:
-        """Notice the stop now."""
+        """Notice a stop now. From any thread."""
         with self._changed:
             self._changed.notify_all()
 
@@ -114,7 +114,11 @@ class Backfill:
         self._history.begin(lifecycle)
 
     def run(self) -> None:
-        """Fill gaps until the stop; SpoolError and bugs go through."""
+        """Fill gaps until a stop.
+
+        Raises:
+            SpoolError: the spool is damaged.
+        """
         try:
             while (gap := self._next()) is not None:
                 self._fill(gap)
@@ -122,11 +126,11 @@ class Backfill:
             return
 
     def _next(self) -> OpenGap | None:
-        """Wait for a gap; None at a stop."""
+        """Wait for a gap and return it; None after a stop."""
         with self._changed:
             while not self._stop.is_set():
                 self.lifecycle.progress()
-                # Before the first hello nobody knows which team the token is of.
+                # Before the first hello we don't know which team the token is of.
                 gap = self._gaps.first() if self._is_known_whose else None
                 if gap is not None:
                     return gap
@@ -150,12 +154,16 @@ class Backfill:
         )
         self._store(gap, [closing], source="")
         self._gaps.close(gap)
-        self._tell_failures(gap)
+        self._log_failures(gap)
         counts = {"channels": gap.channels, "messages": gap.messages, "failed": len(gap.failed)}
         _log.info("backfill.done", **times, **counts)
 
     def _fill_kind(self, gap: OpenGap, kind: str) -> None:
-        """Fill all conversations of a kind; CallRefused where none can be read."""
+        """Fill all conversations of a kind.
+
+        Raises:
+            CallRefused: none of the kind can be read.
+        """
         if kind in gap.done:
             return
         for channel in chain.from_iterable(self._history.conversations(kind)):
@@ -202,7 +210,7 @@ class Backfill:
             self._gaps.save()
 
     def _survey(self, channel: str, within: Span) -> tuple[list[_Page], list[str]]:
-        """Read a channel to its end: its pages, the oldest first, and which threads went on."""
+        """Read a channel to its end; return its pages, oldest first, and its live threads."""
         pages: list[_Page] = []
         threads: set[str] = set()
         first_kept = kept = 0
@@ -235,7 +243,7 @@ class Backfill:
     def _thread_stream(
         self, gap: OpenGap, channel: str, thread: str, within: Span, limit: int
     ) -> Iterator[Said]:
-        """The replies of a thread; its parent comes with its channel, if it belongs to the gap."""
+        """Yield the replies of a thread; its parent comes with its channel, if it is in the gap."""
         parent = missed_messages.moment(thread)
         try:
             for messages in self._history.replies(channel, thread, *within, limit):
@@ -251,12 +259,16 @@ class Backfill:
             self._note_failure(gap, channel, "too_many_threads")
 
     def _note_failure(self, gap: OpenGap, channel: str, reason: str) -> None:
-        """Part of a channel can't be read; it is told once."""
+        """Note once that a part of a channel can't be read."""
         if (channel, reason) not in gap.failed:
             gap.failed.append((channel, reason))
 
     def _store(self, gap: OpenGap, bodies: list[bytes], source: str) -> None:
-        """Put events into the spool, as soon as there is room; Stopped if a stop comes before."""
+        """Put events into the spool, as soon as there is room.
+
+        Raises:
+            Stopped: a stop came first.
+        """
         now_ms = time.time_ns() // 1_000_000
         items = [(now_ms, body) for body in bodies]
         while not self._try_to_store(gap, items, source):
@@ -277,8 +289,8 @@ class Backfill:
             return False
         return True
 
-    def _tell_failures(self, gap: OpenGap) -> None:
-        """One line for each reason."""
+    def _log_failures(self, gap: OpenGap) -> None:
+        """Log one line for each reason."""
         by_reason: dict[str, list[str]] = defaultdict(list)
         for what, reason in gap.failed:
             by_reason[reason].append(what)
@@ -296,8 +308,8 @@ class Backfill:
 
 
 def _report_wait(retry: RetryDetails) -> None:
-    tell = _log.info if retry.reason == "ratelimited" else _log.warning
-    tell("backfill.waits", **retry._asdict())
+    write = _log.info if retry.reason == "ratelimited" else _log.warning
+    write("backfill.waits", **retry._asdict())
 
 
 def _batches(said: Iterable[Said]) -> Iterator[list[Said]]:
