@@ -355,7 +355,7 @@ class WindowAgainstBroker(RuleBasedStateMachine):
 
     @invariant()
     def equal(self) -> None:
-        """All that the window tells is what the naive account says."""
+        """The window always agrees with the naive account."""
         for seq in self.sent:
             if seq not in self.settled:
                 break

@@ -114,7 +114,7 @@ def test_documented_types(kind: str) -> None:
 
 @pytest.mark.parametrize("subtype", TYPES["message_subtypes"])
 def test_documented_message_subtypes(subtype: str) -> None:
-    """Each documented subtype of a message is told."""
+    """Each documented subtype of a message is read."""
     frame = parse(_bytes_of({"type": "message", "subtype": subtype, "text": "x"}))
     assert frame == Event("message", subtype)
 

@@ -10,7 +10,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rtmpump.core.lock_claim import LockClaim
-from rtmpump.core.watermark import later
 
 LASTS = 1.5
 JUNK = [b"", b"\xff", b"{}", b"[]", b'{"by": 1}', b"[" * 100_000, b'{"by":"x","number":"1"}']
@@ -65,7 +64,7 @@ def test_each_token_that_comes_back_extends_it() -> None:
 
 @pytest.mark.parametrize("looked", [True, False])
 def test_what_ran_out_never_comes_back(looked: bool) -> None:
-    """Whether anybody looked in between or not: somebody may have been the active one since."""
+    """Whether it was asked for in between or not: another may have been the active one since."""
     a = given_something(claim())
     a.received(a.token(0.0, None), 1, 0.1)
     if looked:
@@ -76,7 +75,7 @@ def test_what_ran_out_never_comes_back(looked: bool) -> None:
 
 
 def test_the_token_of_another_proves_nothing() -> None:
-    """It may have lain in our socket; but it tells what its writer knew, and who that was."""
+    """It may have waited in our socket; but it has its writer's watermark and name."""
     a, b = claim("a"), claim("b")
     a.received(b.token(0.0, 77), 1, 0.0)
     assert not a.is_held(0.0)
@@ -92,7 +91,7 @@ def test_an_old_token_of_ours_proves_nothing() -> None:
 
 
 def test_the_newest_token_is_kept() -> None:
-    """It is acked when the next one is there: so whoever comes after us finds one for certain."""
+    """It is acked when the next one is there: so the pump after us finds one for certain."""
     a = claim()
     assert a.received(a.token(0.0, None), 1, 0.0) == []
     assert a.received(a.token(1.0, None), 2, 1.0) == [1]
@@ -139,13 +138,6 @@ def test_unanswered_tokens_take_no_more_and_more_memory() -> None:
     for number in range(5000):
         a.token(float(number), None)
     assert len(a._sent) == 1000
-
-
-def test_later() -> None:
-    """A time that is known beats one that is not."""
-    assert later(None, None) is None
-    assert later(1, None) == later(None, 1) == 1
-    assert later(1, 2) == later(2, 1) == 2
 
 
 class Pump:
@@ -201,7 +193,7 @@ class Queue:
         self.read(index)
 
     def die(self, index: int) -> None:
-        """A pump is killed, and the queue hears of it."""
+        """A pump is killed, and the queue finds out."""
         self._replace(index)
 
     def pause(self, _index: int) -> None:

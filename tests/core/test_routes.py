@@ -186,7 +186,7 @@ def test_an_echo_and_the_message_have_the_same_id() -> None:
 
 @pytest.mark.parametrize("change", ["channel", "ts", "subtype"])
 def test_another_visible_message_has_another_id(change: str) -> None:
-    """Channel, ts and subtype tell messages apart."""
+    """Channel, ts and subtype distinguish messages."""
     assert _message_id({**MESSAGE, change: "other"}) != _message_id(MESSAGE)
 
 
@@ -256,12 +256,12 @@ def test_events_with_the_same_time_are_told_apart_by_their_bytes() -> None:
 @pytest.mark.parametrize("name", ["ts", "event_ts"])
 @pytest.mark.parametrize("value", ["", None, 5, 1.5, {}, []])
 def test_a_time_that_is_no_word_is_no_identity(name: str, value: object) -> None:
-    """Only a string with something in it is a time to tell events by."""
+    """Only a string with something in it is a time of an event."""
     assert _message_id({**PRESENCE, name: value}, seq=5) == "s:e1:5"
 
 
 def test_equal_bytes_without_a_time_are_two_events() -> None:
-    """Two presence changes with the same content are told apart by their place in the spool."""
+    """Two presence changes with the same content differ by their place in the spool."""
     assert _message_id(PRESENCE, seq=1) != _message_id(PRESENCE, seq=2)
     assert _message_id(PRESENCE, epoch="e1") != _message_id(PRESENCE, epoch="e2")
     assert _message_id(PRESENCE, seq=1) == _message_id(PRESENCE, seq=1, received_ms=5)

@@ -85,7 +85,7 @@ def test_nothing_that_a_peer_does_is_missing_in_the_table(state: State, signal: 
     [(state, signal) for state in State for signal in Signal if (state, signal) not in TABLE],
 )
 def test_an_unknown_pair_raises_and_changes_nothing(state: State, signal: Signal) -> None:
-    """What can't happen is a fault of ours: it is told with both names, and the state stays."""
+    """What can't happen is a fault of ours: the error has both names, and the state stays."""
     with pytest.raises(ValueError, match=f"{signal.name} .* {state.name}"):
         after(state, signal)
     session = new()
@@ -232,7 +232,7 @@ def test_the_first_reason_to_leave_stays() -> None:
 
 @pytest.mark.parametrize("start", [new, live])
 def test_a_close_ends_with_its_own_reason_and_a_new_try_at_once(start: type) -> None:
-    """A cut tells what the caller saw of it."""
+    """A cut has the reason that the caller saw."""
     session: Session = start()
     session.closed("reset", "connection reset by peer", 5.0)
     assert session.state is State.ENDED
@@ -299,7 +299,7 @@ def test_the_pong_tells_the_round_trip_time() -> None:
 
 
 def test_the_pong_tells_what_has_come() -> None:
-    """All that the peer had sent when it was pinged; nothing else tells that."""
+    """All that the peer had sent when it was pinged; nothing else says that."""
     session = live()
     session.received(MESSAGE, 1.0)
     assert session.caught_up_at is None
@@ -346,7 +346,7 @@ def test_more_pings_give_a_dead_peer_no_respite() -> None:
 
 
 def test_wait_is_never_negative() -> None:
-    """A caller that comes late is told to call now."""
+    """For a caller that comes late the wait is 0."""
     assert live().wait(1_000.0) == 0.0
     assert new().wait(1_000.0) == 0.0
 
@@ -414,7 +414,7 @@ quarters = st.integers(0, 400).map(lambda count: count / 4)
 
 
 class APeer(RuleBasedStateMachine):
-    """A peer that lives and then may fall silent, watched by a reader that calls when told to.
+    """A peer that lives and then may fall silent; its reader calls when `wait` says so.
 
     The model knows two things only: when a sign of life (or a pause of ours) was last seen, and
     the pings that a living peer has yet to answer. Silence must be found within `bound`, and never
@@ -511,7 +511,7 @@ class APeer(RuleBasedStateMachine):
     @precondition(lambda self: self.on() and not self.alive)
     @rule()
     def waits_for_the_end(self) -> None:
-        """A reader that calls only when told to finds the dead peer, in few calls."""
+        """A reader that calls only when `wait` says so finds the dead peer, in few calls."""
         for _ in range(200):
             if not self.on():
                 return

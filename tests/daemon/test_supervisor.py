@@ -159,7 +159,7 @@ def test_a_locked_spool(pump: PumpProcess, workspace: Workspace) -> None:
 
 
 def test_a_taken_port(workspace: Workspace, tmp_path: Path) -> None:
-    """A port that somebody has ends it with 1, naming key and fix, before anything connects."""
+    """A port that is taken ends it with 1, naming key and fix, before anything connects."""
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()

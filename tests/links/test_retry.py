@@ -16,7 +16,7 @@ PLAIN = config.Retry(initial=1.0, max=10.0, jitter="none", healthy_after=30.0)
 
 
 class Naps(threading.Event):
-    """A stop that notes how long it was waited for and lets nobody wait."""
+    """A stop flag that notes how long it was waited for, and returns at once."""
 
     def __init__(self, last: int = 1000) -> None:
         super().__init__()
@@ -42,18 +42,20 @@ def script(*ends: Exception) -> Callable[[], None]:
     return make
 
 
-def told_of(*ends: Exception, policy: config.Retry = PLAIN) -> list[RetryDetails]:
-    """What `told` hears of a link with these ends; it has to be what was slept."""
-    told: list[RetryDetails] = []
+def reported_of(*ends: Exception, policy: config.Retry = PLAIN) -> list[RetryDetails]:
+    """What is reported of a link with these ends; it has to be what was slept."""
+    reported: list[RetryDetails] = []
     stop = Naps()
-    keep_trying(script(*ends), policy=policy, lifecycle=Lifecycle(stop=stop), report=told.append)
-    assert stop.naps == [retry.wait for retry in told]
-    return told
+    keep_trying(
+        script(*ends), policy=policy, lifecycle=Lifecycle(stop=stop), report=reported.append
+    )
+    assert stop.naps == [retry.wait for retry in reported]
+    return reported
 
 
 def waits(*ends: Exception, policy: config.Retry = PLAIN) -> list[float]:
     """The waits after these ends."""
-    return [retry.wait for retry in told_of(*ends, policy=policy)]
+    return [retry.wait for retry in reported_of(*ends, policy=policy)]
 
 
 def end(**facts: float | bool) -> LinkError:
@@ -61,9 +63,9 @@ def end(**facts: float | bool) -> LinkError:
     return LinkError("slack", "cut", "no more", **facts)  # type: ignore[arg-type]
 
 
-def test_what_is_told_names_the_link_and_its_end() -> None:
+def test_what_is_reported_names_the_link_and_its_end() -> None:
     """Link, reason, detail, the number of the attempt and the wait."""
-    assert told_of(end(), end()) == [
+    assert reported_of(end(), end()) == [
         RetryDetails("slack", "cut", "no more", 1, 1.0),
         RetryDetails("slack", "cut", "no more", 2, 2.0),
     ]
@@ -144,15 +146,15 @@ def test_a_stop_during_a_wait_makes_nothing_more() -> None:
 
 
 def test_an_end_after_the_stop_is_no_error() -> None:
-    """A link that the stop broke ends in silence: nothing told, nothing raised, no wait."""
-    stop, told = Naps(), list[RetryDetails]()
+    """A link that the stop broke ends in silence: nothing reported, nothing raised, no wait."""
+    stop, reported = Naps(), list[RetryDetails]()
 
     def make() -> None:
         stop.set()
         raise end()
 
-    keep_trying(make, policy=PLAIN, lifecycle=Lifecycle(stop=stop), report=told.append)
-    assert (told, stop.naps) == ([], [])
+    keep_trying(make, policy=PLAIN, lifecycle=Lifecycle(stop=stop), report=reported.append)
+    assert (reported, stop.naps) == ([], [])
 
 
 def test_a_stop_ends_a_real_wait() -> None:
@@ -188,7 +190,7 @@ def test_the_budget_grants_a_few_and_then_one_at_a_time() -> None:
 
 
 def test_the_budget_grants_again_in_time() -> None:
-    """Whoever waits as long as told gets the call."""
+    """A caller that waits gets the call in the end."""
     budget, stop = CallBudget(1, 0.01), threading.Event()
     for _ in range(3):
         budget.wait(stop)

@@ -6,7 +6,7 @@ Laws:
   nothing can be opened; no connection comes without an order.
 - After the stop none comes, and no wait outlives it.
 - Never more calls than the budget allows. A token that can never work ends it.
-- It always tells when its next sign of life is due.
+- It always says when its next progress is due.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def called_more_than(workspace: Workspace, count: int) -> bool:
 
 
 def test_each_order_is_answered_by_one_connection(workspace: Workspace, dial: Dial) -> None:
-    """Open, of Socket Mode, and each another; nothing comes that nobody ordered."""
+    """Open, of Socket Mode, and each another; nothing comes that was not ordered."""
     dialing = dial()
     dialing.wait_waiting()
     assert calls(workspace) == []
@@ -207,7 +207,7 @@ def test_a_failure_long_ago_makes_no_wait_longer(workspace: Workspace, dial: Dia
 
 
 def test_none_comes_after_the_stop(workspace: Workspace, dial: Dial) -> None:
-    """What is under way when it comes is closed, and orders that stand are nobody's any more."""
+    """What is under way when it comes is closed, and open orders are dropped."""
     workspace.faults.api_errors[OPEN].append(Hang(3.0))
     dialing = dial()
     dialing.order(3)

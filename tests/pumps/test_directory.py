@@ -164,7 +164,7 @@ def test_transient_errors_keep_lookups_waiting(office: Office) -> None:
 
 @pytest.mark.parametrize("code", ["missing_scope", "unknown_method", "access_denied"])
 def test_a_refused_list_answers_all_with_its_code(office: Office, code: str) -> None:
-    """What no try can mend is told to everybody who waits, and not asked for again at once."""
+    """What no try can mend answers all that wait, and is not asked for again at once."""
     office.faults(code, "missing_scope")
     found, why = office.ask("general")
     assert (found, code in why) == (None, True)
@@ -177,7 +177,7 @@ def test_a_refused_list_answers_all_with_its_code(office: Office, code: str) -> 
 
 
 def test_a_stop_leaves_who_waits_unanswered(office: Office) -> None:
-    """While Slack is away it ends promptly, and nobody is told "not found"."""
+    """While Slack is away it ends promptly, and no answer says "not found"."""
     office.workspace.down()
     assert office.look("general") is None
     office.close()

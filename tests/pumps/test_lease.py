@@ -90,13 +90,13 @@ def now_ms() -> int:
 
 
 def held(host: Host) -> Host:
-    """Waits until it is the active one, and was told so."""
+    """Waits until it is the active one, and its listener was called."""
     wait_until(lambda: host.terms and host.role.is_held())
     return host
 
 
 def test_the_first_has_it_and_the_next_learns_what_it_knew(start: Callable[..., Host]) -> None:
-    """The last word on what was watermark goes with the lock, whoever knew it before."""
+    """The latest watermark goes with the lock, whichever pump had it before."""
     first = held(start(1000))
     second = start(500)
     wait_until(lambda: second.connected)
@@ -115,13 +115,13 @@ def test_the_first_has_it_and_the_next_learns_what_it_knew(start: Callable[..., 
 
 
 def test_the_next_learns_since_when_the_first_was_to_read(start: Callable[..., Host]) -> None:
-    """Where no hello was known of: whatever came since the election, nobody may have read."""
+    """Without a hello: what came since the election may not have been read."""
     before = now_ms()
     first = held(start())
     after = now_ms()
     second = start()
     wait_until(lambda: second.connected)
-    # Many notes later it is still the moment of the election.
+    # Many tokens later it is still the moment of the election.
     wait_until(lambda: first.lease._claim._number > 5)
     first.leave()
     held(second)
@@ -227,7 +227,7 @@ def test_it_ends_while_the_broker_is_away(start: Callable[..., Host]) -> None:
 
 
 def test_no_try_is_far_away(start: Callable[..., Host]) -> None:
-    """Nobody reads Slack while nobody has the lock, so the backoff of other links is too slow."""
+    """Without a lock nothing is read from Slack, so the backoff of other links is too slow."""
     host = start()
     assert host.lease._policy.max <= 2
     assert host.lease._policy.initial <= 2

@@ -341,7 +341,7 @@ def test_what_no_queue_takes_goes_to_the_unrouted_once(pump: Pump, broker: Broke
 
 
 def test_without_an_unrouted_exchange_it_is_counted(pump: Pump, broker: Broker) -> None:
-    """It leaves the spool, is told as dropped, and the others go on."""
+    """It leaves the spool, counts as dropped, and the others go on."""
     one = pump(events={"unrouted": ""}).start()
     taken = broker.queue(("rtm.events", "taken"))
     one.put(*(event(n, "taken" if n % 2 else "message") for n in range(500)))
@@ -451,7 +451,7 @@ def test_a_type_whose_exchange_is_refused_stops_nobody(pump: Pump, broker: Broke
 
 @pytest.mark.parametrize("mode", ["passive", "none"])
 def test_those_who_declare_themselves(pump: Pump, broker: Broker, mode: str) -> None:
-    """Nothing is declared; what is missing is told, and tried again until it is there."""
+    """Nothing is declared; what is missing is reported, and tried again until it is there."""
     one = pump(broker={"declare": mode}, events={"unrouted": "mine"}).start(up=False)
     one.put(event(1, "brand_new"))
     told = one.wait_down("not_found")

@@ -1,4 +1,4 @@
-"""The reader: what it puts into the spool, whom it tells, and how it ends."""
+"""The reader: what it puts into the spool, what it reports, and how it ends."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_a_gap_is_told_to_who_fills_it_before_it_is_in_the_spool(
 
 
 def test_no_hello_no_shift(workspace: Workspace, spool: Spool) -> None:
-    """Connections without a hello tell nothing and leave the begin of the gap where it was."""
+    """Connections without a hello report nothing, and the watermark stays where it was."""
     settings = configure(workspace, slack={"hello_timeout": 2.0})
     with reading(settings, spool) as running:
         assert workspace.wait_live()
@@ -183,7 +183,7 @@ def test_hello_twice(spool: Spool) -> None:
 
 
 def test_hello_after_the_end(spool: Spool) -> None:
-    """A hello behind an error greets nobody: that connection has ended."""
+    """A hello behind an error means nothing: that connection has ended."""
     error = b'{"type":"error","error":{"code":1,"msg":"Socket URL has expired"}}'
     script = Scripted([[error, HELLO]])
     with reading(configure(), spool, script=script) as running:
@@ -308,7 +308,7 @@ def test_token_refused(workspace: Workspace, spool: Spool) -> None:
 
 
 def test_stop_while_live(workspace: Workspace, spool: Spool) -> None:
-    """A stop closes the WebSocket in order and tells it as the last event."""
+    """A stop closes the WebSocket in order, and the last event says so."""
     with reading(configure(workspace), spool) as running:
         wait_until(lambda: "connected" in running.told.names())
         running.stop()
@@ -329,7 +329,7 @@ def test_stop_while_slack_does_not_answer(workspace: Workspace, spool: Spool) ->
 
 
 def test_stop_while_awaiting_hello(workspace: Workspace, spool: Spool) -> None:
-    """A stop before hello ends it, and there was nothing to tell."""
+    """A stop before hello ends it, and there is nothing to report."""
     workspace.faults.hello = "never"
     with reading(configure(workspace), spool) as running:
         assert workspace.wait(lambda: workspace.connections == 1)
@@ -362,7 +362,7 @@ def fill(spool: Spool) -> int:
 def test_full_spool_blocks_and_goes_on(workspace: Workspace, spool: Spool) -> None:
     """While the spool is full pings go on, the peer is alive, no command goes out; then all go on.
 
-    A command written meanwhile would seem unanswered: so its sender is told that nobody listens.
+    A command written in that time would seem unanswered: so the listener is called.
     """
     settings = configure(workspace, slack={"ping_interval": 0.2, "ping_timeout": 2.0})
     with reading(settings, spool) as running:
@@ -406,7 +406,7 @@ def test_drop_oldest_is_told(workspace: Workspace, tmp_path: Path) -> None:
         wait_until(lambda: "connected" in running.told.names())
         workspace.emit_many(message(n, 100_000) for n in range(400))
         wait_until(lambda: numbers(running)[-1:] == [399])
-        # What the last batch dropped is told only after it is there.
+        # What the last batch dropped is announced only after it is there.
         running.stop()
         kept = numbers(running)
         assert kept == list(range(400 - len(kept), 400))
@@ -430,7 +430,7 @@ def test_sick_disk(workspace: Workspace, spool: Spool) -> None:
 
 
 def test_disk_that_is_really_full(workspace: Workspace, tmp_path: Path) -> None:
-    """A full file system refuses, is told once, and takes all of it as soon as there is room."""
+    """A full file system refuses, is logged once, and takes all of it as soon as there is room."""
     with small_disk(tmp_path / "disk", 24 * MIB) as disk:
         spool = open_spool(disk, configure())
         with reading(configure(workspace), spool) as running:
@@ -505,7 +505,7 @@ def test_ignored_events_of_our_own(workspace: Workspace, spool: Spool) -> None:
 
 
 def test_changes_of_channels(workspace: Workspace, spool: Spool) -> None:
-    """A renamed channel is told; that somebody has read one is not."""
+    """A renamed channel is reported; that a person has read one is not."""
     with reading(configure(workspace), spool) as running:
         assert workspace.wait_live()
         workspace.emit({"type": "channel_marked"})
@@ -529,7 +529,7 @@ def test_replies(workspace: Workspace, spool: Spool) -> None:
 
 
 def test_a_bug_in_a_hearer(workspace: Workspace, spool: Spool) -> None:
-    """An exception of whom it tells is a bug, and ends it."""
+    """An exception of the listener is a bug, and ends it."""
     with reading(configure(workspace), spool) as running:
         assert workspace.wait_live()
         running.told.raising = "replied"

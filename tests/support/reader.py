@@ -53,7 +53,7 @@ def open_spool(
 
 
 class Told:
-    """What the reader told to whom, in order."""
+    """What the listener was called with, in order."""
 
     def __init__(self) -> None:
         self.all: list[tuple[str, object]] = []

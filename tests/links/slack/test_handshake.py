@@ -72,7 +72,7 @@ def connected(slack: Slack, workspace: Workspace) -> str:
 
 
 class Refusal(NamedTuple):
-    """What the upgrade meets, and what is told of it."""
+    """What the upgrade meets, and the error that it leads to."""
 
     fault: HttpAnswer | Hang | Reset
     reason: str
@@ -274,7 +274,7 @@ def test_a_proxy_gets_its_password(workspace: Workspace) -> None:
 
 
 def test_a_proxy_that_refuses_is_told_without_the_password(workspace: Workspace) -> None:
-    """The reason is `proxy`, and its status is told."""
+    """The reason is `proxy`, and the detail has its status."""
     with Proxy("somebody:else") as proxy:
         rtm = rtm_source(through(proxy.port, "user:hunter2@"))
         error = refused(rtm, url_of(workspace))

@@ -2,16 +2,16 @@
 
 Laws:
 
-- Slack hears of an event when it was `accepted`, on the connection that it came on, never before.
+- An event is acknowledged when it was `accepted`, on the connection on which it came, not before.
 - What was given and not accepted is forgotten and comes again. A repeat of what was accepted is
-  acknowledged and given to nobody, also after a restart (`remember`).
+  acknowledged and not given again, also after a restart (`remember`).
 - To the reader there is one connection: one number, one hello, one end, the last one's.
 - A connection that leaves serves until its replacement has said hello, and is closed then. What
   Slack sends away as one too many costs no connection that serves.
 - The pong of a reader's ping says that all has come that Slack sent before: it is given when each
   connection that serves has answered, or has ended while others are there. An answer of one is a
   sign of life till then.
-- What comes after the end is closed, and whoever waits can be woken.
+- What comes after the end is closed, and a read that waits can be woken.
 
 The test dials itself what is ordered, so it knows what comes when.
 """
@@ -72,7 +72,7 @@ class Source:
         return self.api.connection_url().reveal()
 
     def dial(self) -> SlackConnection:
-        """One more connection, that is nobody's yet."""
+        """One more connection, that was not delivered yet."""
         return SlackConnection.open(self.url(), self.slack)
 
     def deliver(self) -> None:
@@ -83,7 +83,7 @@ class Source:
     def read_until(
         self, true: Callable[[list[bytes]], object], *, accept: bool = True
     ) -> list[bytes]:
-        """Read, and accept it unless told otherwise, until it holds for all that was read."""
+        """Read (and accept) until `true` holds for all that was read."""
         bodies: list[bytes] = []
         deadline = time.monotonic() + SECONDS
         while True:
@@ -247,7 +247,7 @@ def test_what_was_not_accepted_is_forgotten_and_comes_again(
 def test_an_event_whose_connection_ended_before_the_acceptance(
     workspace: Workspace, two: Source
 ) -> None:
-    """Slack sends it on another one, which is a repeat: acknowledged there, and nobody gets it."""
+    """Slack sends it on another one, which is a repeat: acknowledged there, and not given."""
     workspace.emit(message(0))
     two.read_until(has(0), accept=False)
     (envelope,) = workspace.envelopes
@@ -261,7 +261,7 @@ def test_an_event_whose_connection_ended_before_the_acceptance(
 
 
 def test_an_acceptance_when_all_is_over_hurts_nobody(workspace: Workspace, opened: Make) -> None:
-    """There is nobody to tell, and the next read tells the end."""
+    """There is no connection to write to, and the next read raises the end."""
     source = opened(connections=1)
     workspace.emit(message(0))
     source.read_until(has(0), accept=False)
@@ -279,7 +279,7 @@ def test_an_acceptance_when_all_is_over_hurts_nobody(workspace: Workspace, opene
 def test_a_repeat_of_what_was_accepted_is_given_to_nobody(
     workspace: Workspace, opened: Make, same_id: bool
 ) -> None:
-    """Slack did not hear us: it sends again, and is told again, with what was new."""
+    """Slack got no acknowledgement: it sends again, and gets one again, with what was new."""
     workspace.faults.deaf_to_acks, workspace.faults.same_envelope_id = True, same_id
     source = opened(connections=1)
     workspace.emit(message(0))
@@ -427,7 +427,7 @@ def test_ones_on_which_nothing_happens_stay(workspace: Workspace, opened: Make) 
 
 
 def test_one_that_never_says_hello_is_replaced(workspace: Workspace, opened: Make) -> None:
-    """It serves nobody, and is not waited for any longer than the config says."""
+    """It does not serve, and is not waited for any longer than the config says."""
     source = opened(hello_timeout=2.0)
     workspace.faults.hello = "never"
     source.deliver()
@@ -482,7 +482,7 @@ def pinged_while_it_lags(
 def test_no_pong_before_the_connection_that_lags_has_answered(
     workspace: Workspace, opened: Make, line: Line
 ) -> None:
-    """Else an event that is on its way would be older than what a gap says nobody knows of."""
+    """Else an event that is on its way would be older than the watermark."""
     frozen, got = pinged_while_it_lags(workspace, through(line, opened), line)
     assert len(numbers(frozen)) < 2
     assert pongs(got, 5) == 1
@@ -532,7 +532,7 @@ def test_one_that_fell_silent_has_not_to_answer(workspace: Workspace, opened: Ma
 
 
 def test_the_last_one_has_to_answer(workspace: Workspace, two: Source) -> None:
-    """When it ends as well, nobody is there to whom Slack could send again."""
+    """When it ends as well, Slack has no connection on which to send again."""
     first, second = workspace.sockets
     workspace.silence([second])
     two.ping(5)
@@ -593,7 +593,7 @@ def test_one_too_many_costs_a_leaving_one(workspace: Workspace, two: Source) -> 
     before = set(workspace.sockets)
     workspace.disconnect("warning", close_after=None)
     two.read_until(lambda _: two.orders == 2)
-    # What is sent away, and how often, is Slack's affair; one of the old ones serves meanwhile.
+    # What is sent away, and how often, is up to Slack; one of the old ones serves all the time.
     served: list[bool] = []
 
     def all_new(_: object) -> bool:
@@ -694,7 +694,7 @@ def test_each_missing_one_is_ordered_once(opened: Make) -> None:
 
 
 def test_more_than_were_wanted_are_closed(workspace: Workspace, two: Source) -> None:
-    """At once, and nobody hears of them."""
+    """At once, and `read` gives nothing of them."""
     two.desk.deliver(late := two.dial())
     two.read_until(lambda _: not late.is_writable)
     assert two.mode.connections == 2
@@ -714,7 +714,7 @@ def test_a_goodbye_goes_on_until_slack_answers(workspace: Workspace, two: Source
 
 @pytest.mark.parametrize("what", ["wake", "arrival", "event"])
 def test_a_read_that_waits_returns(workspace: Workspace, opened: Make, what: str) -> None:
-    """For whoever wakes it, for a connection and for what Slack sends; not for its own time."""
+    """For a wake, for a connection and for what Slack sends; not at the end of its time."""
     source = opened()
     connection = source.dial()
     got: list[bytes] = []

@@ -58,7 +58,7 @@ def test_tls_reads_and_writes_at_the_same_time(right: Pair, version: ssl.TLSVers
 
 
 def test_tls_ends_have_their_reasons(right: Pair) -> None:
-    """A reset may be told as an end: CPython 3.11 loses the errno of a TLS read."""
+    """A reset may look like an end: CPython 3.11 loses the errno of a TLS read."""
     client = ssl.create_default_context(cafile=right.ca_file)
     rtm = rtm_source(Slack(ca_file=right.ca_file))
     with Workspace(tls=right.server) as workspace:

@@ -195,7 +195,7 @@ def test_listed_codes_are_retried(workspace: Workspace, code: str) -> None:
 def test_unknown_codes_are_retried_and_cleaned(
     workspace: Workspace, code: str, reason: str
 ) -> None:
-    """A code that nobody listed becomes a word for metrics, and the detail says it is unknown."""
+    """A code that is not listed becomes a word for metrics, and the detail says it is unknown."""
     error = link_error(failing(workspace, code))
     assert error.reason == reason
     assert "not a known error" in error.detail
@@ -332,7 +332,7 @@ def test_the_url_of_a_connection_shows_nowhere(workspace: Workspace) -> None:
 
 
 def test_a_plain_api_gives_no_plain_url_to_elsewhere(workspace: Workspace) -> None:
-    """Here plain http is fine, and still no ws:// to another machine, unless somebody says so."""
+    """Here plain http is fine, but ws:// to another machine only if `insecure` allows it."""
     workspace.faults.connect_url = "ws://slack.example/x"
     assert link_error(api_of(workspace)).reason == "bad_url"
     answer = api_of(workspace, insecure=True).sign_in()
@@ -340,7 +340,7 @@ def test_a_plain_api_gives_no_plain_url_to_elsewhere(workspace: Workspace) -> No
 
 
 def test_an_https_api_gives_no_plain_url_to_elsewhere(tmp_path: Path) -> None:
-    """ws:// is for loopback, where nobody listens in."""
+    """ws:// is for loopback, where no other machine can listen."""
     server, ca_file = make_pair(tmp_path, "127.0.0.1")
     with Workspace(tls=server) as workspace:
         api = api_of(workspace, ca_file=ca_file)

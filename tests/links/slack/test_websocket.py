@@ -180,7 +180,7 @@ def _send_large_fragments(workspace: Workspace) -> None:
 
 
 class End(NamedTuple):
-    """What the peer does, and what is told of it."""
+    """What the peer does, and the error that it leads to."""
 
     do: Callable[[Workspace], object]
     reason: str
@@ -225,7 +225,7 @@ ENDS = {
 
 @pytest.mark.parametrize("name", ENDS)
 def test_an_end_has_its_reason(rtm: RtmSource, workspace: Workspace, name: str) -> None:
-    """It is told after the frames that came before, again at each read, and then nobody writes."""
+    """It is raised after the frames that came before, and at each read; no write is possible."""
     number = live(rtm, workspace)
     workspace.emit_many([b"%d" % n for n in range(1000)])
     with running(lambda: ENDS[name].do(workspace)):

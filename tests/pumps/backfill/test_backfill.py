@@ -224,7 +224,7 @@ def test_a_run_that_was_stopped_before_it_began_asks_for_nothing(
 
 
 def test_it_waits_for_the_first_hello(workspace: Workspace, fill: Fill, tmp_path: Path) -> None:
-    """Gaps of a team that is not ours are let go of, and told."""
+    """Gaps of a team that is not ours are dropped, and logged."""
     GapFile(tmp_path / "spool.db", Reports()).add(OpenGap(1, 2, "T-other", "U9"))
     filling = fill()
     workspace.say("general", "x")
@@ -285,7 +285,7 @@ def test_threads_past_the_limit_are_told(
 
 
 def test_a_thread_that_is_gone_hurts_nobody(workspace: Workspace, fill: Fill) -> None:
-    """Deleted between the two calls; another refusal is told."""
+    """Deleted between the two calls; another refusal is logged."""
     parents = [workspace.say("general", f"parent {n}") for n in range(2)]
     replies = [workspace.say("general", "reply", thread_ts=one) for one in parents]
     faults: deque[ApiFault] = deque(["thread_not_found", "no_access"])
