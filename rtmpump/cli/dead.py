@@ -2,10 +2,11 @@
 
 Laws:
 
-- What is taken from the queue is looked at page by page, and given back in its order; so memory is
-  bounded by a page. Whatever ends us gives it back too: it was never acknowledged.
-- Only what was there at the start is touched, so a command that dies again makes no endless loop.
-- A dead letter is acknowledged after RabbitMQ confirmed its second life. A crash between the two
+- Dead letters are taken from the queue page by page, and given back in their order. So memory is
+  bounded by a page. If this program ends early, RabbitMQ gives them back: none was acknowledged.
+- Only dead letters that were there at the start are touched. So a command that fails again makes no
+  endless loop.
+- A dead letter is acknowledged after RabbitMQ confirmed the new command. A crash between the two
   repeats the few that are under way, and loses none.
 """
 
@@ -39,9 +40,9 @@ from rtmpump.links.rabbitmq.dead_letters import Death, again, death
 
 _PAGE: Final = 256
 _AT_ONCE: Final = 32
-# A quorum queue keeps the order of what comes back in small portions only: it sorts no more than 32
-# messages of one nack (an Erlang map of more has no order), and its client in the broker mixes what
-# it still has to send once 32 commands are under way (rabbit_fifo, rabbit_fifo_client).
+# A quorum queue keeps the order of what is given back in small portions only: it sorts at most 32
+# messages of one nack (an Erlang map of more has no order), and its client in the broker mixes up
+# the order once 32 commands are under way (rabbit_fifo, rabbit_fifo_client).
 _GROUP: Final = 32
 _GROUPS_AT_ONCE: Final = 16
 _GIVEN_BACK_WITHIN: Final = 5.0
@@ -60,7 +61,8 @@ _Act = Callable[[Sequence[Received]], None]
 def dead() -> None:
     """List, retry or drop the dead-lettered commands (outbound.dead_queue).
 
-    While one of these runs, what it looks at is hidden from others; it is given back in order.
+    While one of these runs, the dead letters that it looks at are hidden from other consumers. At
+    the end they are given back in order.
     """
 
 
@@ -83,7 +85,7 @@ def list_(config_file: str | None, as_json: bool) -> None:
 
 
 def _which(function: _Function) -> _Function:
-    """Give a command the options that say which dead letters it is for."""
+    """Add to a command the options that say which dead letters it is for."""
     function = click.option("--json", "as_json", is_flag=True, help="One JSON object.")(function)
     function = click.option("--all", "every", is_flag=True, help="All that are there now.")(
         function
@@ -97,14 +99,14 @@ def _which(function: _Function) -> _Function:
 def retry(config_file: str | None, wanted: str | None, every: bool, as_json: bool) -> None:
     """Send dead letters to the pump once more.
 
-    Each goes back to outbound.queue and leaves the dead letters once RabbitMQ has confirmed it.
-    Whoever asked had the result when it died, and gets no second one; only of what expired in
-    RabbitMQ nobody had one, and it comes now. An expiration is not set again.
+    Each goes back to outbound.queue, and leaves the dead letters once RabbitMQ has confirmed it.
+    The producer had its result when the command failed, and gets no second one; but for a command
+    that expired in RabbitMQ there was none, and it comes now. The expiration is not set again.
     """
     _check_choice(wanted, every)
     with _opened(config_file) as queue:
         count = queue.act(wanted, queue.send_again)
-    _tell(count, wanted, "retried", f"sent to {queue.outbound}", as_json)
+    _report(count, wanted, "retried", f"sent to {queue.outbound}", as_json)
 
 
 @dead.command()
@@ -114,7 +116,7 @@ def retry(config_file: str | None, wanted: str | None, every: bool, as_json: boo
 def drop(
     config_file: str | None, wanted: str | None, every: bool, as_json: bool, yes: bool
 ) -> None:
-    """Delete dead letters for good; asks first, and without a terminal wants --yes."""
+    """Delete dead letters for good; ask first, and without a terminal require --yes."""
     _check_choice(wanted, every)
     if not yes and not sys.stdin.isatty():
         raise click.UsageError("There is no terminal to ask on; --yes drops without asking.")
@@ -125,7 +127,7 @@ def drop(
             )
             click.confirm(one_line(f"Drop {which} of {queue.name} for good?"), abort=True)
         count = queue.act(wanted, queue.drop)
-    _tell(count, wanted, "dropped", "gone for good", as_json)
+    _report(count, wanted, "dropped", "gone for good", as_json)
 
 
 def _check_choice(wanted: str | None, every: bool) -> None:
@@ -133,7 +135,7 @@ def _check_choice(wanted: str | None, every: bool) -> None:
         raise click.UsageError("Say which: either --id ID or --all.")
 
 
-def _tell(count: int, wanted: str | None, done: str, where: str, as_json: bool) -> None:
+def _report(count: int, wanted: str | None, done: str, where: str, as_json: bool) -> None:
     if as_json:
         print_json({done: count})
     if wanted is not None and count == 0:
@@ -157,16 +159,21 @@ def _opened(config_file: str | None) -> Iterator[_DeadQueue]:
 
 
 class _Group(NamedTuple):
-    """Some that are held and are put back together: all up to and with a tag."""
+    """Dead letters that are given back together: all up to and with a tag."""
 
     last_tag: int
     size: int
 
 
 class _DeadQueue:
-    """The dead letters that were there when it was made; raises RtmpumpError where no queue is."""
+    """The dead letters that were in the queue when this object was made."""
 
     def __init__(self, client: BrokerClient, config: Config) -> None:
+        """Count the dead letters.
+
+        Raises:
+            RtmpumpError: there is no such queue.
+        """
         self._client = client
         self.name = config.outbound.dead_queue
         self.outbound = config.outbound.queue
@@ -182,11 +189,11 @@ class _DeadQueue:
         self._groups: list[_Group] = []
         if count.consumers:
             others = amount(count.consumers, "other consumer")
-            warning = f"{self.name} has {others}: what it holds can't be seen here"
+            warning = f"{self.name} has {others}: the dead letters that it holds are not shown"
             click.echo(f"rtmpump: {one_line(warning)}", err=True)
 
     def pages(self) -> Iterator[list[Received]]:
-        """Give all of them in order, a page at a time; those before are still held."""
+        """Give all of them in order, a page at a time; earlier pages are still held."""
         left, quiet = self.total, 0
         while left > 0 and quiet < _PATIENCE:
             self._end_page()
@@ -196,7 +203,7 @@ class _DeadQueue:
                 left, quiet = left - len(page), 0
                 yield page
             elif not self._client.count(self.name).messages:
-                # Somebody else took the rest.
+                # Another consumer took the rest.
                 return
             else:
                 quiet += 1
@@ -205,7 +212,7 @@ class _DeadQueue:
             raise ServiceUnreachable("RabbitMQ", detail, "is a majority of its nodes up?")
 
     def give_back(self) -> None:
-        """Put back all that was not acknowledged, in its order."""
+        """Give back, in their order, all that were not acknowledged."""
         self._end_page()
         for start in range(0, len(self._groups), _GROUPS_AT_ONCE):
             groups = self._groups[start : start + _GROUPS_AT_ONCE]
@@ -218,7 +225,7 @@ class _DeadQueue:
         self._groups.clear()
 
     def _end_page(self) -> None:
-        """Note what is still held of the page that was given last."""
+        """Note which dead letters of the last page are still held."""
         held = [tag for tag in self._page if tag not in self._acked]
         for start in range(0, len(held), _GROUP):
             group = held[start : start + _GROUP]
@@ -231,14 +238,14 @@ class _DeadQueue:
         self._client.ack_each(tags)
 
     def act(self, wanted: str | None, act: _Act) -> int:
-        """Do it with all, or with those of one id; gives how many these were."""
+        """Do `act` with all dead letters, or with those of the id `wanted`; return how many."""
         count = 0
         for page in self.pages():
             chosen = [one for one in page if wanted is None or _is_called(one, wanted)]
             for start in range(0, len(chosen), _AT_ONCE):
                 act(chosen[start : start + _AT_ONCE])
             count += len(chosen)
-        # Its answer comes after the acks.
+        # The answer to this comes after the acks took effect.
         self._client.count(self.name)
         return count
 
@@ -256,20 +263,20 @@ class _DeadQueue:
             raise not_declared("queue", self.outbound)
         if "refused" in outcomes:
             problem = f"RabbitMQ refused a command: the queue {self.outbound} is full or failing"
-            raise RtmpumpError(f"{problem}; what it did not take stays in {self.name}")
+            raise RtmpumpError(f"{problem}; the rest stays in {self.name}; try again later")
         if None in outcomes:
             detail = f"no confirm within {_CONFIRM_TIMEOUT:g} s: it has an alarm, or hangs"
             raise ServiceUnreachable("RabbitMQ", detail, f"the rest stays in {self.name}")
 
 
 def _is_called(received: Received, wanted: str) -> bool:
-    """Whether it has this id, as it is or as `list` shows it."""
+    """Return whether it has this id, as it is or as `list` shows it."""
     name = death(received.properties, received.body).id
     return wanted in (name, one_line(name))
 
 
 class _Command(NamedTuple):
-    """What can be read of the command itself."""
+    """What can be read of the command in a dead letter."""
 
     type: str
     channel: str

@@ -1,4 +1,4 @@
-"""`tail` and `send`: a person at the queues. Both need RabbitMQ alone, no token."""
+"""`tail` and `send`: events and commands by hand. Both need RabbitMQ only, and no token."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from rtmpump.links.rabbitmq.client import BrokerClient, PublishOutcome, Received
 _ACK_EVERY: Final = 50
 _REST_MAX: Final = 200
 _CONFIRM_TIMEOUT_MIN: Final = 10.0
-_TOLD_APART: Final = ("type", "subtype", "channel", "user", "ts", "event_ts", "text")
+_SHOWN_ALREADY: Final = ("type", "subtype", "channel", "user", "ts", "event_ts", "text")
 
 
 @click.command()
@@ -70,8 +70,8 @@ def _events(
         if error.reason != "not_found":
             raise
         raise not_declared("exchange", exchange) from error
-    told = " ".join(patterns)
-    click.echo(f"listening to {exchange} for {one_line(told)}; Ctrl-C ends", err=True)
+    wanted = " ".join(patterns)
+    click.echo(f"listening to {exchange} for {one_line(wanted)}; Ctrl-C ends", err=True)
     seen = 0
     while count is None or seen < count:
         event = client.receive()
@@ -97,7 +97,7 @@ def _json_line(event: Received) -> bytes:
 
 
 def _raw(body: bytes) -> msgspec.Raw | str:
-    """Give the body as the JSON that it is, on one line; as a string where it is none."""
+    """Return the body as JSON on one line; as a string if it is no JSON."""
     try:
         body.decode()
         return msgspec.Raw(msgspec.json.format(body, indent=-1))
@@ -127,7 +127,7 @@ def _fields(body: bytes) -> dict[str, Any]:
 
 
 def _time(headers: Mapping[str, Any], timestamp: object) -> str:
-    """Give the local time of day; that of the reading where the event doesn't tell its own."""
+    """Return the local time of day at which the event was received; now if it does not say."""
     received_at = headers.get("received_at")
     seconds = received_at / 1000 if isinstance(received_at, int) else timestamp
     try:
@@ -142,13 +142,13 @@ def _id(headers: Mapping[str, Any], name: str) -> str:
 
 
 def _story(fields: dict[str, Any], body: bytes) -> str:
-    """Give the text of a message, and of any other event what it tells beside the usual."""
+    """Return the text of a message; of other events the fields that the line does not show."""
     if not fields:
         return clipped(body.decode(errors="backslashreplace"), _REST_MAX)
     text = fields.get("text")
     if isinstance(text, str) and text:
         return text
-    rest = [f"{key}={_short(value)}" for key, value in fields.items() if key not in _TOLD_APART]
+    rest = [f"{key}={_short(value)}" for key, value in fields.items() if key not in _SHOWN_ALREADY]
     return clipped(" ".join(rest), _REST_MAX)
 
 
@@ -169,7 +169,7 @@ def _short(value: object) -> str:
     type=click.FloatRange(min=0, min_open=True),
     default=30.0,
     show_default=True,
-    help="Seconds to wait for Slack's answer; at least 10 for that of RabbitMQ.",
+    help="Seconds to wait for Slack's answer; for RabbitMQ's confirm at least 10.",
 )
 @click.option("--json", "as_json", is_flag=True, help="The result as one JSON object.")
 def send(
@@ -182,9 +182,9 @@ def send(
     timeout: float,
     as_json: bool,
 ) -> None:
-    """Send TEXT to CHANNEL (an id or a name) by way of RabbitMQ, and print Slack's answer.
+    """Send TEXT to CHANNEL (an id or a name) through RabbitMQ, and print Slack's answer.
 
-    A running `rtmpump run` carries it out; without one the command stays in the queue.
+    A running `rtmpump run` carries it out; without one the command waits in the queue.
     """
     body = _command(channel, text, thread, broadcast)
     config = load(config_file, need_token=False).config
@@ -208,11 +208,15 @@ def send(
         result = _result(client, queue, correlation_id, timeout)
     if as_json:
         print_json(result)
-    _tell(result, as_json)
+    _report(result, as_json)
 
 
 def _command(channel: str, text: str, thread: str | None, broadcast: bool) -> bytes:
-    """Make the body of the command; wrong usage where the pump would reject it."""
+    """Return the body of the command.
+
+    Raises:
+        UsageError: the pump would reject it.
+    """
     if broadcast and thread is None:
         raise click.UsageError("--broadcast needs --thread TS.")
     fields: dict[str, object] = {"type": "message", "channel": channel, "text": text}
@@ -229,7 +233,12 @@ def _command(channel: str, text: str, thread: str | None, broadcast: bool) -> by
 
 
 def _check_taken(queue: str, publish: Callable[[], PublishOutcome]) -> None:
-    """Publish, and raise what became of it unless the broker has it."""
+    """Publish the command.
+
+    Raises:
+        RtmpumpError: RabbitMQ did not take it.
+        ServiceUnreachable: it is not known whether RabbitMQ took it.
+    """
     try:
         outcome = publish()
     except Unanswered as silence:
@@ -252,12 +261,14 @@ def _result(
         raise ServiceUnreachable("the pump", f"no answer within {timeout:g} s", stays)
     result = _fields(answer.body)
     if answer.properties.correlation_id != correlation_id or "ok" not in result:
-        raise RtmpumpError("what came back is no result of a pump; look who consumes the queue")
+        raise RtmpumpError(
+            f"the answer is no result of rtmpump; check which programs consume {queue}"
+        )
     return result
 
 
-def _tell(result: dict[str, Any], as_json: bool) -> None:
-    """Say what Slack answered; that it refused is an error even where it was told as JSON."""
+def _report(result: dict[str, Any], as_json: bool) -> None:
+    """Print what Slack answered; raise an error if it refused, also after printing JSON."""
     doubt = " (it may be there twice: a connection broke)" if result.get("uncertain") else ""
     if result["ok"] is True:
         where, ts = result.get("channel", "?"), result.get("ts", "?")
@@ -265,6 +276,6 @@ def _tell(result: dict[str, Any], as_json: bool) -> None:
             click.echo(one_line(f"sent to {where}, ts {ts}{doubt}"))
         return
     error = result.get("error")
-    told = error if isinstance(error, dict) else {}
-    reason = f"{told.get('code', 'unknown')}: {told.get('message', '')}"
+    given = error if isinstance(error, dict) else {}
+    reason = f"{given.get('code', 'unknown')}: {given.get('message', '')}"
     raise RtmpumpError(f"not sent: {reason}" + (" (uncertain)" if result.get("uncertain") else ""))

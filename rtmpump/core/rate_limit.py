@@ -1,4 +1,4 @@
-"""A token bucket for each key: how long a message to one channel has to wait.
+"""A token bucket for each key: how long a message to a channel has to wait.
 
 Each bucket is a single number, the time at which it will be full again (the "theoretical arrival
 time" of the generic cell rate algorithm, ITU-T I.371). A bucket that is full needs no memory.
@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import math
 
-# Whoever waits exactly as long as told must not be told to wait again for a rounding error.
+# After a wait of exactly the returned time a rounding error must not cause another wait.
 _ROUNDING = 1e-6
 
 
 class RateLimit:
-    """Grants `burst` tokens at once and `rate` a second after that, to each key by itself."""
+    """Grant `burst` tokens at once and `rate` a second after that, to each key by itself."""
 
     def __init__(self, rate: float, burst: int) -> None:
-        """Take `rate` in tokens a second (> 0) and `burst` >= 1; else ValueError."""
+        """Take `rate` in tokens a second (> 0), and `burst` >= 1.
+
+        Raises:
+            ValueError: one of them is out of range.
+        """
         if not (rate > 0 and math.isfinite(rate)) or burst < 1:
             raise ValueError(f"no bucket has rate {rate} and burst {burst}")
         self._interval = 1.0 / rate
@@ -26,7 +30,7 @@ class RateLimit:
         self._swept = -math.inf
 
     def take(self, key: str, now: float) -> float:
-        """Take one token and give 0.0, or take none and give the seconds until there is one."""
+        """Take one token and return 0.0, or take none and return the seconds until there is one."""
         if now - self._swept >= self._refill:
             self.sweep(now)
         full_at = max(self._full_at.get(key, now), now)
@@ -39,8 +43,8 @@ class RateLimit:
     def sweep(self, now: float) -> None:
         """Forget the full buckets.
 
-        `take` calls it once in the time that an empty bucket needs to fill, so what is kept is
-        bounded by the keys that were granted a token within twice that time.
+        `take` calls it once in the time in which an empty bucket fills. So no more buckets are kept
+        than keys were granted a token within twice that time.
         """
         self._swept = now
         self._full_at = {key: full_at for key, full_at in self._full_at.items() if full_at > now}

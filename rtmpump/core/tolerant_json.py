@@ -1,4 +1,4 @@
-"""Writes JSON, whatever was read before."""
+"""JSON that can always be written, whatever it was read from."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 def encode(value: object) -> bytes:
-    """Encode what was read from JSON; half a surrogate pair is replaced."""
+    """Return the JSON of a value that was read from JSON; half a surrogate pair becomes "?"."""
     try:
         return msgspec.json.encode(value)
     except UnicodeEncodeError:

@@ -1,17 +1,17 @@
-"""Calls of Slack's Web API from a few threads, so that nobody waits for HTTP.
+"""Calls of Slack's Web API from a few threads, so that no other thread waits for HTTP.
 
 Laws:
 
-- What `submit` took is answered once, from a worker's thread, unless the stop comes before it was
-  begun: then it was never made, and what asked for it is still where it came from.
-- A call is made once. Trying again is for who asked, who knows how often, how long and whether it
-  may be done twice; how it failed is told so that this can be decided.
-- A method that Slack limited (`Retry-After`) rests for that long, whoever asks; chat.postMessage,
-  which Slack limits by channel, in that channel alone. A slow method never has all workers.
-- Nothing waits here for a rate limit: `submit` takes no call that can't be made soon, and says when
-  to ask again. So what is in here is little, and a stop has little to wait for.
+- A call that `submit` took is answered once, from a worker's thread. Only a stop before the call
+  began leaves it without an answer: it was never made, and its command is still in RabbitMQ.
+- A call is made once. The caller decides whether to try again: it knows how often, how long, and
+  whether the call may be made twice. The answer says all that this decision needs.
+- A method that Slack limited (`Retry-After`) rests for that long. A chat.postMessage, which Slack
+  limits by channel, rests in that channel only. A slow method never has all workers.
+- Nothing waits here for a rate limit: `submit` takes no call that can't be made soon, and returns
+  when to ask again. So there are few calls in here, and a stop is quick.
 
-Order is for who asks: who awaits the answer to one call of a channel before the next keeps it.
+The caller keeps the order of a channel: it submits a call after the answer to the one before.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ class _Call(NamedTuple):
 
 
 class WebApiWorkers:
-    """`submit` may be called from any thread; the body of each worker's thread is its `run`.
+    """The workers and the line of calls for them; `submit` and `wake` work from any thread.
 
-    `rate` and `burst`: calls a second of each method, and how many at once.
+    Each method may be called `rate` times a second, and `burst` times at once.
     """
 
     def __init__(
@@ -75,9 +75,12 @@ class WebApiWorkers:
         self.workers = [Worker(self) for _ in range(workers)]
 
     def submit(self, method: str, arguments: Mapping[str, str], answered: Answered) -> float:
-        """Take a call and give 0.0, or take none and give the seconds until it is worth asking.
+        """Take a call and return 0.0, or take none and return the seconds after which to ask again.
 
-        `arguments` as a form has them: lists and objects are written as JSON.
+        Args:
+            method: like "reactions.add".
+            arguments: as a form has them; lists and objects are written as JSON.
+            answered: called with the answer, from a worker's thread.
         """
         with self._changed:
             wait = self._wait_of(method, arguments, time.monotonic())
@@ -103,7 +106,7 @@ class WebApiWorkers:
         return self._rests_until.get(limit, now) - now
 
     def _take(self, worker: Worker) -> _Call | None:
-        """Wait for a call that may be made now; None at a stop."""
+        """Wait for a call that may be made now, and return it; None at a stop."""
         with self._changed:
             while not self.stop.is_set():
                 worker.lifecycle.progress()
@@ -142,7 +145,7 @@ class WebApiWorkers:
             limit = _limited_by(call.method, call.arguments)
             rest = self._rest_of(limit, time.monotonic())
         if rest > 0:
-            # Slack limited the method while this call stood in the line.
+            # Slack limited the method while this call waited in the line.
             return CallAnswer(None, _LIMITED, call.method, again=True, retry_after=rest, made=False)
         try:
             return CallAnswer(self._api.call(call.method, call.arguments))
@@ -161,14 +164,14 @@ class WebApiWorkers:
 
 
 class Worker:
-    """One thread that makes calls, one after the other."""
+    """The body of a thread that makes calls, one after the other."""
 
     def __init__(self, calls: WebApiWorkers) -> None:
         self._calls = calls
         self.lifecycle = Lifecycle(stop=calls.stop)
 
     def run(self) -> None:
-        """Make calls until the stop; ConfigError and bugs go through."""
+        """Make calls until the stop; a ConfigError ends the thread, as a bug does."""
         calls = self._calls
         while (call := calls._take(self)) is not None:
             answer = calls._make(call)
@@ -177,5 +180,5 @@ class Worker:
 
 
 def _limited_by(method: str, arguments: Mapping[str, str]) -> str:
-    """What rests when Slack limits this call."""
+    """Return the name of what rests when Slack limits this call."""
     return f"{method} {arguments.get('channel', '')}" if method in _NOT_PACED else method

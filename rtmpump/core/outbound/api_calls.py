@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 
 class CallAnswer(NamedTuple):
-    """How a call ended: Slack's `response`, or the `code` and `detail` of why there is none.
+    """How a call ended: Slack's `response`, or `code` and `detail` that say why there is none.
 
-    `again`: trying again may help, after `retry_after` seconds if Slack named a time. `certain`:
-    it is known what Slack did; else (a timeout after the write, an answer that is none) the call
-    may have been carried out. `made`: False where Slack did not even see it.
+    `again`: another try may help, after `retry_after` seconds if Slack named a time. `certain`: it
+    is known what Slack did. Otherwise (no answer after the request was written, or one that can't
+    be read) Slack may have carried it out. `made`: False if Slack never saw the call.
     """
 
     response: dict[str, Any] | None

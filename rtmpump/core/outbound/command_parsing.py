@@ -2,15 +2,15 @@
 
 Laws:
 
-- Whatever the bytes are, `parse` gives a command or raises `CommandRejected`, nothing else.
-- A rejection is read by somebody who can't look into this program: it names the field, says what
-  was found and what to do. It may stand in a log or in an AMQP header, so it is short, printable
-  and never shows the text of a message.
-- What `parse` lets through can be encoded as UTF-8.
-- Names of channels are not looked up here, and no reply is waited for.
+- Whatever the bytes are, `parse` returns a command or raises `CommandRejected`, nothing else.
+- The reader of a rejection can't look into this program. So it names the field, and says what was
+  found and what to do. It may stand in a log or in an AMQP header, so it is short and printable.
+  It never shows the text of a message.
+- Each command can be encoded as UTF-8.
+- Names of channels are not looked up here.
 
-The shapes are those that the README teaches; what Slack takes is told in its pages "Real Time
-Messaging API", "presence_sub" and "presence_query".
+docs/send.md describes the shapes. What Slack takes stands in its pages "Real Time Messaging API",
+"presence_sub" and "presence_query".
 """
 
 from __future__ import annotations
@@ -61,8 +61,10 @@ _Fields: TypeAlias = dict[str, Any]
 def parse(body: bytes, *, socket_mode: bool = False) -> Command:
     """Read the body of a command: a JSON object (RFC 8259) of at most 65,536 bytes of UTF-8.
 
-    Of a key that comes twice the last one counts. Raises CommandRejected with the code `too_long`
-    (body, text, or the frame that would be sent) or `invalid_command` (all else).
+    Of a key that comes twice the last one counts.
+
+    Raises:
+        CommandRejected: `too_long` (body, text, or the frame for Slack) or `invalid_command`.
     """
     fields = _object(body)
     kind = _kind(fields)
@@ -71,7 +73,7 @@ def parse(body: bytes, *, socket_mode: bool = False) -> Command:
     command = _MAKERS[kind](fields)
     if isinstance(command, Api) or socket_mode:
         return command
-    # With the least id, and none for a name: what is too long even so need not wait for the rest.
+    # With the shortest id, and no channel id for a name: what is too long even so is rejected now.
     channel = getattr(command, "channel", "")
     encode(command, id=0, channel_id=channel if is_channel_id(channel) else "")
     return command
@@ -101,7 +103,7 @@ def _object(body: bytes) -> _Fields:
 
 
 def _json(body: bytes) -> object:
-    # Not msgspec: it refuses half a surrogate pair without saying in which field it stands.
+    # Not msgspec: it refuses half a surrogate pair and does not say in which field it stands.
     try:
         return json.loads(body.decode())
     except UnicodeDecodeError as error:
@@ -136,11 +138,11 @@ def _refuse_unknown(fields: _Fields, kind: str, socket_mode: bool) -> None:
 
 def _refuse_of_other_mode(fields: _Fields, kind: str, socket_mode: bool) -> None:
     if socket_mode and kind in _RTM_ONLY:
-        problem = f'field "type": {kind} is a thing of RTM, and there is none in Socket Mode'
+        problem = f'field "type": {kind} needs RTM, and this pump runs in Socket Mode'
         raise _reject(f"{problem}; it takes message and api", "type")
     for name in () if socket_mode or kind != Message.kind else _RICH:
         if name in fields:
-            problem = f'field "{name}" is taken in Socket Mode only; a message of RTM has none'
+            problem = f'field "{name}" works in Socket Mode only; RTM takes plain text'
             raise _reject(f"{problem}; use type api with {POST}, or leave it out", name)
 
 
@@ -167,7 +169,7 @@ def _text(fields: _Fields) -> str:
 
 
 def _rich(fields: _Fields, name: str) -> str | None:
-    """Read blocks or attachments: a list of objects, given on as it is."""
+    """Read blocks or attachments: a list of objects, which goes to Slack as it is."""
     if name not in fields:
         return None
     most = _RICH[name]
@@ -209,7 +211,7 @@ def _reply_broadcast(fields: _Fields) -> bool:
 
 
 def _ids(fields: _Fields) -> tuple[str, ...]:
-    """Read a list that may be empty: for presence_sub, which replaces the set, that is its end."""
+    """Read a list that may be empty: an empty presence_sub ends the subscription."""
     wanted = 'a list of user ids like ["U024BE7LH"]'
     if "ids" not in fields:
         raise _missing("ids", wanted)
@@ -241,7 +243,7 @@ def _method(fields: _Fields) -> str:
 
 
 def _arguments(fields: _Fields) -> dict[str, str]:
-    """Read an object of JSON values into the fields of a form; `null` is as good as left out."""
+    """Read an object of JSON values into the fields of a form; leave out those that are `null`."""
     wanted = 'an object like {"channel": "C024BE91L"}'
     arguments = fields.get("arguments", {})
     if not isinstance(arguments, dict):
@@ -273,7 +275,11 @@ def _form_value(name: str, value: object, *, field: str = "arguments") -> str:
 
 
 def _plain(value: object, depth: int) -> object:
-    """Give back what JSON can say; Python's reader also takes NaN, and any depth."""
+    """Return the value if it is JSON; Python's reader also takes NaN, and any depth.
+
+    Raises:
+        ValueError: it is not; with a text that goes on after the name of the field.
+    """
     if depth < 0:
         raise ValueError(f"is nested more than {_ARGUMENT_DEPTH} deep; make it flatter")
     if isinstance(value, dict):
@@ -281,7 +287,7 @@ def _plain(value: object, depth: int) -> object:
     if isinstance(value, list):
         return [_plain(one, depth - 1) for one in value]
     if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("holds NaN or an infinite number, which JSON has not")
+        raise ValueError("holds NaN or an infinite number, which JSON does not have")
     return value
 
 
@@ -310,7 +316,7 @@ def _reject(message: str, field: str = "", *, code: str = _INVALID) -> CommandRe
 
 
 def _what(value: object) -> str:
-    """Say in JSON's words what was found; only strings are shown, for they alone are short."""
+    """Return in JSON's words what was found; of strings the beginning."""
     if isinstance(value, str):
         return f'the string "{_short(value)}"' if value else "an empty string"
     if value is None or isinstance(value, bool):

@@ -22,7 +22,7 @@ _CHANNEL_ID = re.compile(r"[CGD][A-Z0-9]{2,}")
 class Message(msgspec.Struct, frozen=True):
     """Post `text` to `channel` (id or name), in the thread of `thread_ts` if there is one.
 
-    `blocks` and `attachments` are JSON, which RTM doesn't take; beside them the `text` may be "".
+    `blocks` and `attachments` are JSON, for Socket Mode only; beside them the `text` may be "".
     """
 
     kind: ClassVar[str] = "message"
@@ -65,7 +65,7 @@ class PresenceQuery(msgspec.Struct, frozen=True):
 
 
 class Api(msgspec.Struct, frozen=True):
-    """Call `method` of Slack's Web API; `arguments` are as a form has them, the rest as JSON."""
+    """Call `method` of Slack's Web API; `arguments` are form fields: texts, all else as JSON."""
 
     kind: ClassVar[str] = "api"
     awaits_reply: ClassVar[bool] = True
@@ -78,25 +78,25 @@ Command: TypeAlias = Message | Typing | PresenceSub | PresenceQuery | Api
 
 
 def is_channel_id(channel: str) -> bool:
-    """Say whether this is the id of a channel (`C`), group (`G`) or direct message (`D`)."""
+    """Return whether this is the id of a channel (`C`), group (`G`) or direct message (`D`)."""
     return _CHANNEL_ID.fullmatch(channel) is not None
 
 
 def channel_name(channel: str) -> str:
-    """Give the name as Slack keeps it: `general` for `#general` and for `general`."""
+    """Return the name as Slack keeps it: `general` for `#general` and for `general`."""
     return channel.removeprefix("#")
 
 
 def is_message(command: Command | None) -> bool:
-    """Return whether Slack's limit of one message a second and channel counts this command."""
+    """Return whether it counts for Slack's limit of one message a second and channel."""
     return isinstance(command, Message) or (isinstance(command, Api) and command.method == POST)
 
 
 def queue_key(command: Command) -> str:
-    """Return the key of the queue in which it waits.
+    """Return the key of the channel queue in which the command waits.
 
-    That of a message, or of an indicator, is its channel as it was given, "" for presence. A call
-    waits for the calls of its method in its channel alone; but a chat.postMessage is a message like
+    For a message and for typing it is the channel as it was given, for presence "". A call waits
+    only for calls of the same method in the same channel. But a chat.postMessage is a message like
     any other, so it waits in the queue of its channel.
     """
     if not isinstance(command, Api):
@@ -108,7 +108,7 @@ def queue_key(command: Command) -> str:
 
 
 def post(message: Message, channel_id: str) -> Api:
-    """Make the call that posts a message where there is no RTM."""
+    """Return the call that posts a message where there is no RTM."""
     arguments = {"channel": channel_id, "text": message.text}
     if message.thread_ts is not None:
         arguments["thread_ts"] = message.thread_ts
@@ -121,9 +121,11 @@ def post(message: Message, channel_id: str) -> Api:
 
 
 def encode(command: Command, *, id: int, channel_id: str) -> bytes:
-    """Make the RTM frame, JSON in UTF-8; `channel_id` is not used for presence.
+    """Return the RTM frame, JSON in UTF-8; `channel_id` is not used for presence.
 
-    Raises CommandRejected (`too_long`) past 16,384 bytes, for which Slack would disconnect us.
+    Raises:
+        CommandRejected: `too_long`, over 16,384 bytes; Slack would end the connection.
+        TypeError: the command is a call of the Web API.
     """
     if isinstance(command, Api):
         raise TypeError("a call of the Web API is no frame of RTM")

@@ -1,8 +1,8 @@
 """The life of one command in the pump, from its delivery to its acknowledgement.
 
-WAITING → WRITTEN (Slack's reply is awaited) → SETTLED (only result, dead letter and ack are left);
-back to WAITING when it has to be sent again. While the broker's connection is away a job has no
-`tag`: it lives on as an orphan until RabbitMQ delivers its message again.
+WAITING → WRITTEN (it waits for Slack's answer) → SETTLED (only result, dead letter and ack are
+left); back to WAITING when it has to be sent again. After the end of the connection to the broker a
+job has no `tag`: it lives on as an orphan until RabbitMQ delivers its message again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Stage(Enum):
 
 
 class Fingerprint(NamedTuple):
-    """By this a delivery is known again; two commands that are equal in it are exchangeable."""
+    """What a delivery is known by when it comes again; equal ones are exchangeable."""
 
     digest: bytes
     message_id: str | None
@@ -37,7 +37,8 @@ class Fingerprint(NamedTuple):
     def is_named(self) -> bool:
         """Whether its producer gave it a name that no other command has.
 
-        A correlation id alone may be a constant; who waits for an answer needs one of its own.
+        A correlation id alone may be a constant; a producer that waits for a result needs one of
+        its own for each command.
         """
         return bool(self.message_id or (self.correlation_id and self.reply_to))
 
@@ -45,7 +46,7 @@ class Fingerprint(NamedTuple):
 def fingerprint(
     body: bytes, message_id: str | None, correlation_id: str | None, reply_to: str | None
 ) -> Fingerprint:
-    """Make the fingerprint of a delivery; it doesn't hold the body, which may be large."""
+    """Return the fingerprint of a delivery; it holds no body, which may be large."""
     digest = blake2b(body, digest_size=16).digest()
     return Fingerprint(digest, message_id, correlation_id, reply_to)
 
@@ -54,7 +55,10 @@ def fingerprint(
 class Job:
     """One command; times in seconds of a clock that never goes back.
 
-    `body` is b"" while it is an orphan: the next delivery brings it again.
+    `queue_key` is that of its channel queue, `way` the name of its way to Slack, `costs` says
+    whether Slack's rate limit of messages counts it. `ids` are the message ids of RTM that it was
+    written with, `failures` counts the attempts after which it had to wait. `body` is b"" while it
+    is an orphan: the next delivery brings it again.
     """
 
     tag: int | None
@@ -100,7 +104,9 @@ class Job:
 
 
 def expiry(job: Job) -> float | None:
-    """Return when its `expiration` ends it: RabbitMQ counts up to the delivery, we from there on.
+    """Return the time at which its property `expiration` ends it; None if it has none.
+
+    RabbitMQ counts the time up to the delivery, the pump the time after it.
 
     Raises:
         CommandRejected: the property is no number of milliseconds.

@@ -1,12 +1,12 @@
-"""What other threads have to tell the sender, kept small while it can't look.
+"""What other threads have for the sender, kept small while the sender can't look.
 
 Laws:
 
-- At most one reply for each message that is waited for is kept, however often Slack repeats it; a
-  reply that says "ok" is never given up for one that doesn't.
-- Of the WebSocket's comings and goings only the last matter.
+- Of the replies to one message one is kept, however often Slack repeats it. A reply that says "ok"
+  is never replaced by one that doesn't.
+- Of the connections and ends of the WebSocket only the last ones are kept.
 
-Who calls this from several threads holds a lock.
+It has no lock: a caller with several threads holds its own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rtmpump.core.outbound.job import Job
 
 
 class LinkUp(NamedTuple):
-    """Slack said hello on this connection."""
+    """Slack said hello on the WebSocket connection of this number."""
 
     connection: int
 
@@ -29,7 +29,7 @@ class LinkDown(NamedTuple):
 
 
 class NameAnswered(NamedTuple):
-    """The directory's answer: the id of the channel of this name, or None and why."""
+    """The directory knows the id of the channel of this name, or why there is none."""
 
     name: str
     channel_id: str | None
@@ -37,14 +37,14 @@ class NameAnswered(NamedTuple):
 
 
 class CallAnswered(NamedTuple):
-    """A call of the Web API ended."""
+    """The call of the Web API that carries out this job has ended."""
 
     job: Job
     answer: CallAnswer
 
 
 class Finish(NamedTuple):
-    """Take no more commands, wait for the replies under way, end; `within` seconds, if told."""
+    """Take no more commands, wait for the replies under way, at most `within` seconds, and end."""
 
     within: float | None = None
 
@@ -58,7 +58,7 @@ Note: TypeAlias = FromSlack | Finish | Close
 
 
 class Mailbox:
-    """Notes in the order of their coming, replies before all others."""
+    """Notes in the order in which they came, but replies before all others."""
 
     def __init__(self) -> None:
         self._replies: dict[int, Reply] = {}

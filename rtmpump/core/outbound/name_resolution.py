@@ -2,11 +2,11 @@
 
 Laws:
 
-- A command whose channel's name is still being looked up holds up those behind it: one of them may
+- While the name of a command's channel is looked up, the commands behind it wait: one of them may
   give the id of the same channel, and must not overtake it.
-- It holds them up for `patience` seconds at most, for a directory that doesn't answer must not
-  stop the others. What was passed by waits for its name alone, and what comes later of that name
-  waits behind it and holds up nobody.
+- They wait for `patience` seconds at most, so that a directory without an answer does not stop
+  them. After that they pass by, and the command waits for its name alone. What comes later for the
+  same name waits behind it, and holds up no other command.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from typing import Generic, Protocol, TypeVar
 
 
 class Resolvable(Protocol):
-    """What has to be known of a job: whether it is over."""
+    """What has to be known of a job."""
 
     @property
     def done(self) -> bool:
-        """Settled while it waited: it is passed over."""
+        """Whether it was settled while it waited; then it is left out."""
 
 
 T = TypeVar("T", bound=Resolvable)
@@ -39,9 +39,10 @@ class _Arrival(Generic[T]):
 
 
 class NameResolution(Generic[T]):
-    """Jobs on their way to their lanes; all times are seconds of the caller's clock.
+    """Jobs on their way to the queues of their channels; times in seconds of the caller's clock.
 
-    `most` is how many jobs that are not over there can be at a time.
+    `most` is the highest number of unsettled jobs that can be here at a time. A `key` is that of a
+    channel queue.
     """
 
     def __init__(self, patience: float, most: int) -> None:
@@ -52,16 +53,20 @@ class NameResolution(Generic[T]):
         self._unknown: dict[str, deque[_Arrival[T]]] = {}
 
     def __len__(self) -> int:
-        """How many wait, those that are over but not passed over yet included."""
+        """Count the jobs that wait, and those that were settled and not left out yet."""
         passed_by = sum(one.passed_by for same in self._unknown.values() for one in same)
         return len(self.line) + passed_by
 
     def add(self, job: T, key: str, now: float) -> None:
-        """A job whose key is known."""
+        """Add a job whose key is known."""
         self.line.append(_Arrival(job, now, key))
 
     def add_unknown(self, job: T, name: str, now: float) -> bool:
-        """A job whose key is that of a name; gives whether the name has to be asked for."""
+        """Add a job of which only the channel's name is known.
+
+        Returns:
+            Whether the name has to be looked up; False: that is under way already.
+        """
         same = self._unknown.setdefault(name, deque())
         is_new = not same
         passed_by = not is_new and same[0].passed_by
@@ -74,14 +79,19 @@ class NameResolution(Generic[T]):
         return is_new
 
     def found(self, name: str, key: str) -> Iterator[tuple[T, str]]:
-        """The name's key; gives those that were passed by, `release` gives the others."""
+        """Take the key of a name; give the jobs that were passed by, `release` gives the others."""
         for one in self._unknown.pop(name, ()):
             one.key = key
             if one.passed_by and not one.job.done:
                 yield one.job, key
 
     def not_found(self, name: str) -> tuple[T | None, bool]:
-        """Give the first that waits for the name, to be ended; and whether others still wait."""
+        """Take out the first job that waits for a name that does not exist.
+
+        Returns:
+            The job, which the caller has to settle (None: no job waits), and whether others of the
+            same name still wait.
+        """
         same = deque(one for one in self._unknown.pop(name, ()) if not one.job.done)
         if not same:
             return None, False
@@ -91,9 +101,9 @@ class NameResolution(Generic[T]):
         return first.job, bool(same)
 
     def release(self, now: float) -> Iterator[tuple[T, str]]:
-        """Give each job that may go to its key now, in the order in which they came.
+        """Give each job that may go to its queue now, in the order in which they came.
 
-        One that `not_found` gave must be over by now.
+        A job that `not_found` returned has to be settled by now.
         """
         while self.line:
             first = self.line[0]
@@ -109,7 +119,7 @@ class NameResolution(Generic[T]):
                 return
 
     def next_at(self) -> float:
-        """Return the time at which the first one has held up the others for long enough."""
+        """Return the time at which the others pass by the first one; infinity if none waits."""
         return self.line[0].at + self._patience if self.line else math.inf
 
     def clear(self) -> None:

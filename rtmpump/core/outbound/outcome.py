@@ -24,14 +24,14 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Response(NamedTuple):
-    """Slack's answer as a result can hold it: its JSON, and the members that were left out."""
+    """Slack's answer as a result holds it: its JSON, and the names of members left out."""
 
     json: bytes
     left_out: tuple[str, ...] = ()
 
 
 class Outcome(NamedTuple):
-    """How a command ended: Slack's `ts` or `response`, or the contract's `code` and a `message`."""
+    """How a command ended: with Slack's `ts` or `response`, or with a `code` and a `message`."""
 
     ok: bool
     ts: str = ""
@@ -41,7 +41,7 @@ class Outcome(NamedTuple):
 
 
 def bounded(response: dict[str, Any]) -> Response:
-    """Encode Slack's answer in at most `RESPONSE_MAX` bytes: of its members the smallest ones."""
+    """Encode Slack's answer in at most `RESPONSE_MAX` bytes; keep its smallest members."""
     members = {name: tolerant_json.encode(value) for name, value in response.items()}
     whole = _object(members)
     if len(whole) <= RESPONSE_MAX:
@@ -58,7 +58,7 @@ def bounded(response: dict[str, Any]) -> Response:
 
 
 def ok_result(channel: str | None, ts: str | None, attempts: int, uncertain: bool) -> bytes:
-    """Make the result of a command that was carried out; leaves out a `channel` or `ts` of none."""
+    """Return the result (JSON) of a command that was carried out."""
     result: dict[str, Any] = {"ok": True}
     if channel:
         result["channel"] = _printable(channel)
@@ -68,7 +68,7 @@ def ok_result(channel: str | None, ts: str | None, attempts: int, uncertain: boo
 
 
 def error_result(code: str, message: str, attempts: int, uncertain: bool) -> bytes:
-    """Make the result of a command that failed; `code` is one of the contract."""
+    """Return the result (JSON) of a command that failed, with one of the documented codes."""
     error = {"code": _printable(code), "message": _printable(message)}
     return msgspec.json.encode(
         {"ok": False, "error": error, "attempts": attempts, "uncertain": uncertain}
@@ -76,7 +76,7 @@ def error_result(code: str, message: str, attempts: int, uncertain: bool) -> byt
 
 
 def api_result(response: Response, attempts: int, uncertain: bool) -> bytes:
-    """Make the result of a call that Slack answered."""
+    """Return the result (JSON) of a call of the Web API that was carried out."""
     fields: dict[str, Any] = {"ok": True, "response": msgspec.Raw(response.json)}
     if response.left_out:
         fields["left_out"] = response.left_out
@@ -84,7 +84,7 @@ def api_result(response: Response, attempts: int, uncertain: bool) -> bytes:
 
 
 def dead_headers(code: str, message: str, attempts: int, failed_at_ms: int) -> dict[str, Any]:
-    """Make the AMQP headers that a dead letter gains; the time is told as RFC 3339, in UTC."""
+    """Return the AMQP headers that a dead letter gains; its time is RFC 3339 in UTC."""
     failed_at = (_EPOCH + timedelta(milliseconds=failed_at_ms)).isoformat(timespec="milliseconds")
     return {
         "rtmpump-error-code": _printable(code),
@@ -101,5 +101,5 @@ def _object(members: dict[str, bytes]) -> bytes:
 
 
 def _printable(text: str) -> str:
-    """Bound what others wrote: a header must fit into one AMQP frame, and be UTF-8."""
+    """Bound what others wrote: a header has to fit into an AMQP frame, in UTF-8."""
     return text[:_MESSAGE_MAX].encode("utf-8", "backslashreplace").decode()

@@ -2,12 +2,13 @@
 
 Laws:
 
-- Deliveries that were with us come again before new ones. RabbitMQ can give a new connection a
-  message that no consumer had, before those of the old connection: it puts these back only when it
+- Deliveries that were with us go before new ones. RabbitMQ can give a new connection a message that
+  no consumer had, before it gives it those of the old connection: it puts these back only when it
   knows that the old one is gone. So new ones are held back until all of ours came again, but for
-  `patience` seconds at most: the end of the old connection can stay unnoticed.
+  `patience` seconds at most, for RabbitMQ may not notice the end of the old connection.
 - A command that was sent to Slack is known when it comes again, and isn't sent twice.
-- Of two equal commands, one sent and one not, it is the latter that comes again for certain.
+- Of two equal commands, one sent and acknowledged, the other not sent, it is the latter that comes
+  again for certain.
 """
 
 from __future__ import annotations
@@ -34,17 +35,27 @@ class Redelivery(Generic[T]):
         self._until = 0.0
 
     def ended(self, with_us: int) -> None:
-        """Note the end of a connection; so many deliveries were taken and not acknowledged."""
+        """Note the end of a connection that held `with_us` unacknowledged deliveries."""
         self._owed += with_us + len(self._held)
         self._held.clear()
 
     def begun(self, now: float) -> float | None:
-        """Note that a new connection consumes; return when `late` has to be asked, if at all."""
+        """Note that a new connection consumes.
+
+        Returns:
+            The time at which `late` has to be called; None if nothing is owed.
+        """
         self._until = now + self._patience
         return self._until if self._owed else None
 
     def take(self, delivery: T, now: float, *, again: bool) -> list[T]:
-        """Return what may be taken on now, in order; `again`: it was delivered before."""
+        """Return the deliveries that may be taken on now, in order.
+
+        Args:
+            delivery: the one that just came.
+            now: the time.
+            again: whether it was delivered before.
+        """
         if not self._owed and not self._held:
             return [delivery]
         if again:
@@ -55,7 +66,7 @@ class Redelivery(Generic[T]):
         return [delivery, *self.late(now)]
 
     def late(self, now: float) -> list[T]:
-        """Return what was held back, once nothing is owed any more or patience is over."""
+        """Return what was held back, if nothing is owed any more or patience is over."""
         if self._owed and now < self._until:
             return []
         self._owed = 0
@@ -66,8 +77,8 @@ class Redelivery(Generic[T]):
 class Orphans:
     """Jobs whose connection to the broker ended before their ack; their messages come again.
 
-    At most `most` are kept, the newest; and of those whose ack was written, but may have been lost
-    with the connection, the newest `most_acked`. Times in seconds of the caller's clock.
+    The newest `most` are kept. Of the jobs whose ack was written, which may have been lost with the
+    connection, the newest `most_acked` are remembered. Times in seconds of the caller's clock.
     """
 
     def __init__(self, most: int, most_acked: int) -> None:
@@ -80,25 +91,26 @@ class Orphans:
         return len(self._jobs)
 
     def acked(self, job: Job, now: float) -> None:
-        """Remember a job whose ack was written just now, if it can be told from others."""
+        """Remember a job whose ack was written now, if no other command has its name."""
         if job.fingerprint.is_named:
             self._acked.append((now, job))
 
     def connection_ended(self, jobs: Collection[Job], now: float) -> list[Job]:
         """Keep those of `jobs` that were sent, and those whose ack may be lost.
 
-        Return the jobs that had to make room: they will not be known again.
+        Returns:
+            The jobs that had to make room; they are not known when they come again.
         """
         sent = [job for job in jobs if job.was_sent]
         unsent = {job.fingerprint for job in jobs if not job.was_sent}
         oldest = now - _ACK_ARRIVES
         maybe = [j for at, j in self._acked if at > oldest and j.fingerprint not in unsent]
         self._acked.clear()
-        # Those that come again for certain stand before equal ones that only may come.
+        # Those that come again for certain stand before equal ones that perhaps come.
         return self._keep([*sent, *maybe])
 
     def adopt(self, fingerprint: Fingerprint) -> Job | None:
-        """Take out the oldest job with this fingerprint."""
+        """Take out the oldest job with this fingerprint; return None if there is none."""
         keys = self._by_fingerprint.get(fingerprint)
         if not keys:
             return None
@@ -107,7 +119,7 @@ class Orphans:
         return job
 
     def take_all(self) -> list[Job]:
-        """Take out all: they had their time and did not come."""
+        """Take out all: they did not come in their time."""
         taken = list(self._jobs.values())
         self._jobs.clear()
         self._by_fingerprint.clear()

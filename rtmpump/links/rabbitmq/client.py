@@ -2,10 +2,10 @@
 
 Laws:
 
-- The connection runs in a thread of its own, so that a person's Ctrl-C meets only the main thread,
-  and a terminal that is held does not stop the heartbeats.
-- The main thread asks one thing at a time and waits for it; what ends the connection is raised
-  there, as the LinkError that it is.
+- The connection runs in a thread of its own. So Ctrl-C interrupts only the main thread, and a
+  stopped terminal does not stop the heartbeats.
+- The main thread asks one thing at a time and waits for the answer. The error that ends the
+  connection is raised there, as a LinkError.
 - Deliveries are bounded: by the prefetch here, by the length of the queue in the broker.
 """
 
@@ -40,14 +40,14 @@ class Received(NamedTuple):
 
 
 class Count(NamedTuple):
-    """What a queue says of itself: messages that are ready, and who consumes from it."""
+    """What a queue says of itself: how many messages are ready, and how many consumers it has."""
 
     messages: int
     consumers: int
 
 
 class Unanswered(Exception):
-    """The broker did not answer in time; `blocked` says that it takes no publishes just now."""
+    """The broker did not answer in time; `blocked`: it has an alarm and takes no publishes."""
 
     def __init__(self, blocked: bool) -> None:
         super().__init__(blocked)
@@ -58,11 +58,11 @@ PublishOutcome: TypeAlias = Literal["taken", "refused", "unroutable"]
 
 
 class _Done(NamedTuple):
-    """What was asked for is done."""
+    """The broker did what was asked."""
 
 
 class _Settled(NamedTuple):
-    """The broker's word on the publishes up to, or just, `tag`."""
+    """The broker's ack or nack for the publish `tag`, or for all up to it."""
 
     tag: int
     multiple: bool
@@ -74,7 +74,7 @@ _Kind = TypeVar("_Kind", Count, _Done, _Settled)
 
 
 class BrokerClient:
-    """One connection, used by one thread as a context manager; `name` is told to the broker."""
+    """One connection, used by one thread as a context manager; the broker shows its `name`."""
 
     def __init__(self, name: str, broker: Broker) -> None:
         self._name = name
@@ -89,7 +89,11 @@ class BrokerClient:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def __enter__(self) -> BrokerClient:
-        """Connect; raises LinkError where no node can be reached."""
+        """Connect.
+
+        Raises:
+            LinkError: no node could be reached.
+        """
         self._thread.start()
         self._answer(_Done)
         return self
@@ -110,25 +114,31 @@ class BrokerClient:
 
     @property
     def vhost(self) -> str:
-        """The virtual host that we are in."""
+        """The virtual host of the connection."""
         return self._rabbit.vhost
 
     def listen(self, exchange: str, patterns: Sequence[str]) -> None:
-        """Have a queue of our own bound to `exchange` with each pattern, and consume from it.
+        """Bind a queue of our own to `exchange` with each pattern, and consume from it.
 
-        What comes while it already holds 10,000 messages pushes out the oldest. Raises LinkError,
-        with the reason `not_found` where the exchange is not there.
+        At 10,000 messages a new one pushes out the oldest.
+
+        Raises:
+            LinkError: with the reason `not_found`, there is no such exchange.
         """
         self._rabbit.call(lambda: self._rabbit.listen(exchange, patterns, self._done))
         self._answer(_Done)
 
     def expect_replies(self) -> None:
-        """Consume what is sent to `request` messages (https://www.rabbitmq.com/docs/direct-reply-to)."""
+        """Consume the replies to what is published (https://www.rabbitmq.com/docs/direct-reply-to)."""
         self._rabbit.call(lambda: self._rabbit.expect_replies(self._done))
         self._answer(_Done)
 
     def passive(self, item: Item) -> None:
-        """Ask whether an exchange or queue is there; LinkError `not_found` ends the client."""
+        """Check that an exchange or queue exists.
+
+        Raises:
+            LinkError: with the reason `not_found`, it does not exist. The client has ended.
+        """
         self._rabbit.call(lambda: self._rabbit.declare([item], passive=True, done=self._done))
         self._answer(_Done)
 
@@ -137,7 +147,10 @@ class BrokerClient:
     ) -> PublishOutcome:
         """Publish a persistent, mandatory message to a queue and wait for the broker's confirm.
 
-        With `reply` it asks for an answer, which `receive` gives. Raises Unanswered.
+        With `reply` the message asks for a reply, which `receive` returns.
+
+        Raises:
+            Unanswered: no confirm came within `timeout` seconds.
         """
         properties = Properties(
             content_type="application/json",
@@ -156,10 +169,11 @@ class BrokerClient:
     def publish_all(
         self, to_queue: str, messages: Sequence[tuple[Properties, bytes]], *, timeout: float
     ) -> list[PublishOutcome | None]:
-        """Publish mandatory messages to one queue and wait for the broker's word on each.
+        """Publish mandatory messages to one queue and wait for the confirm of each.
 
-        None where there was none for `timeout` seconds. If one was returned, all are
-        "unroutable": their queue is gone, and an ack says nothing.
+        Returns:
+            One outcome for each message; None: no confirm came for `timeout` seconds. If a message
+            was returned, all are "unroutable": the queue does not exist, and an ack says nothing.
         """
         first = self._published + 1
         self._published += len(messages)
@@ -179,15 +193,19 @@ class BrokerClient:
         return ["unroutable"] * len(messages) if self._was_returned else outcomes
 
     def count(self, queue: str) -> Count:
-        """Ask a queue how much is in it; LinkError `not_found` ends the client."""
+        """Ask a queue how much is in it.
+
+        Raises:
+            LinkError: with the reason `not_found`, it does not exist. The client has ended.
+        """
         self._rabbit.call(lambda: self._rabbit.count(queue, self._answers.put))
         return self._answer(Count)
 
     def take(self, queue: str, limit: int, quiet: float) -> list[Received]:
-        """Have up to `limit` messages from the head of a queue; fewer when it gives no more.
+        """Return up to `limit` messages from the head of a queue.
 
-        They are ours, and hidden from others, until `ack_each`, `give_back` or the end of the
-        client; what we have from earlier calls stays so. `quiet` seconds without a message end it.
+        There are fewer if none comes for `quiet` seconds. The messages, and those of earlier calls,
+        are hidden from other consumers until `ack_each`, `give_back` or the end of the client.
         """
         self._takes += 1
         tag = f"rtmpump.{self._name}.{self._takes:08}"
@@ -201,7 +219,11 @@ class BrokerClient:
         return taken
 
     def receive(self, timeout: float | None = None) -> Received | None:
-        """Wait for the next message; None when `timeout` seconds passed. Raises LinkError."""
+        """Wait for the next message; return None after `timeout` seconds.
+
+        Raises:
+            LinkError: the connection ended.
+        """
         try:
             received = self._received.get(timeout=timeout)
         except queue.Empty:
@@ -212,40 +234,40 @@ class BrokerClient:
         return received
 
     def ack(self, tag: int) -> None:
-        """Acknowledge all that came up to and with `tag`."""
+        """Acknowledge all messages up to and with `tag`."""
         self._rabbit.call(lambda: self._rabbit.ack_upto(tag))
 
     def ack_each(self, tags: Sequence[int]) -> None:
-        """Acknowledge just these."""
+        """Acknowledge these messages."""
         self._rabbit.call(lambda: self._rabbit.ack_each(tags))
 
     def give_back(self, tag: int) -> None:
-        """Put back into its queue all that came up to and with `tag` and was not acknowledged."""
+        """Put back into the queue all unacknowledged messages up to and with `tag`."""
         self._rabbit.call(lambda: self._rabbit.give_back(tag))
 
-    # What the connection tells us, on its own thread.
+    # What the connection calls, on its own thread.
 
     def ready(self) -> None:
-        """The channel is open."""
+        """Take in that the channel is open."""
         self._done()
 
     def settled(self, tag: int, multiple: bool, ok: bool) -> None:
-        """The broker confirmed or refused what is under way."""
+        """Take the broker's ack or nack."""
         self._answers.put(_Settled(tag, multiple, ok))
 
     def returned(self, properties: Properties) -> None:
-        """There is no such queue; the ack comes after this."""
+        """Note that the queue does not exist; the ack comes after this."""
         self._was_returned = True
 
     def delivered(self, delivery: Delivery) -> None:
-        """Not used: our consumers want the routing key as well."""
+        """Do nothing: our consumers need the routing key as well."""
 
     def received(self, message: Received) -> None:
-        """A message for our consumer."""
+        """Take a message for our consumer."""
         self._received.put(message)
 
     def blocked(self, is_blocked: bool) -> None:
-        """The broker has an alarm, or is well again."""
+        """Note whether the broker has an alarm."""
         self._blocked = is_blocked
 
     def _run(self) -> None:
@@ -260,7 +282,7 @@ class BrokerClient:
         self._answers.put(_Done())
 
     def _answer(self, kind: type[_Kind], timeout: float | None = None) -> _Kind:
-        """Wait for an answer of this kind; an earlier question that was given up may get one."""
+        """Wait for an answer of this kind; drop answers to earlier questions that timed out."""
         while True:
             try:
                 answer = self._answers.get(timeout=timeout)
@@ -277,7 +299,7 @@ class BrokerClient:
 
 
 class _ClientConnection(BrokerConnection):
-    """What only these clients need of a channel: queues of one's own, and direct replies."""
+    """What only these clients need: queues of their own, direct replies, taking and giving back."""
 
     def __init__(self, name: str, broker: Broker, client: BrokerClient) -> None:
         super().__init__(name, broker, client)

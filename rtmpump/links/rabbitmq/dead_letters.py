@@ -1,8 +1,8 @@
-"""A dead-lettered command as it lies in its queue: its name, why it died, and how it is sent again.
+"""A dead letter in its queue: its id, why the command failed, and how it is sent again.
 
-Two hands put them there. The pump does, with `rtmpump-*` headers, and whoever asked has had the
-result. RabbitMQ does, with what expired before the pump took it: that has `x-death` alone, and
-whoever asked still waits (https://www.rabbitmq.com/docs/dlx#effects).
+The pump puts commands there with `rtmpump-*` headers, and publishes the result. RabbitMQ puts there
+what expired before the pump took it: that has an `x-death` header only, and its producer has had no
+result yet (https://www.rabbitmq.com/docs/dlx#effects).
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ _ID_DIGITS: Final = 16
 
 
 class Death(NamedTuple):
-    """What is known of it; `at` is RFC 3339 or "", `attempts` None where nobody counted.
+    """What a dead letter says of its end.
 
-    `answered` says that whoever asked has had the result.
+    `at` is RFC 3339 or "", `attempts` None if RabbitMQ put it there. `answered`: its producer has
+    had the result.
     """
 
     id: str
@@ -41,12 +42,12 @@ class Death(NamedTuple):
 
 
 def dead_properties(given: Properties, headers: dict[str, Any]) -> Properties:
-    """Keep the properties of a dead command, but for those that would hurt it where it lies.
+    """Return the properties of a dead letter: those of the command, but for harmful ones.
 
-    An `expiration` would delete it, a `user_id` other than ours is refused by RabbitMQ, and CC or
-    BCC headers would deliver it once more to whom they name (`x-delivery-count` is the queue's own
-    remark, not the producer's). Headers that can't be written, or not
-    in one frame, are left out: else the command would end each connection, for ever.
+    An `expiration` would delete the letter, RabbitMQ refuses a `user_id` other than ours, and CC or
+    BCC headers would deliver the command once more (`x-delivery-count` is the queue's remark, not
+    the producer's). Headers that can't be written, or do not fit into one frame, are left out:
+    they would end each connection, for ever.
     """
     kept = {k: v for k, v in (given.headers or {}).items() if k not in _NOT_KEPT}
     if given.expiration is not None:
@@ -58,7 +59,7 @@ def dead_properties(given: Properties, headers: dict[str, Any]) -> Properties:
 
 
 def death(properties: Properties, body: bytes) -> Death:
-    """Read a dead letter; whatever its headers hold, this raises nothing."""
+    """Read a dead letter; raise nothing, whatever its headers hold."""
     headers = properties.headers or {}
     name = properties.message_id or _hash(properties, body)
     code = headers.get("rtmpump-error-code")
@@ -76,11 +77,11 @@ def death(properties: Properties, body: bytes) -> Death:
 
 
 def again(properties: Properties) -> Properties:
-    """Give the properties with which a dead command is sent once more.
+    """Return the properties with which a dead letter is sent once more.
 
-    As the producer set them, without what was noted at its death. `expiration` stays out, for who
-    sends it again wants it sent; so does `user_id`, which must be that of the connection. And so
-    does `reply_to` where the result was given: nobody gets a second one.
+    They are the producer's, without what the pump or RabbitMQ added. `expiration` is left out, for
+    the command is wanted now; so is `user_id`, which must be that of the connection, and `reply_to`
+    if the result was published: there is no second one.
     """
     headers = {
         name: value
@@ -109,11 +110,11 @@ def _with_headers(given: Properties, headers: dict[str, Any], reply_to: str | No
 
 
 def _can_be_written(properties: Properties) -> bool:
-    """Whether pika can write all of it, and in one frame."""
+    """Return whether pika can write all of it, and in one frame."""
     try:
         size = sum(len(piece) for piece in properties.encode())
     except Exception:
-        # pika reads more kinds of values than it writes, and says so in many ways.
+        # pika reads more kinds of values than it writes, and raises many kinds of errors.
         return False
     return size <= _HEADERS_MAX
 
@@ -135,7 +136,7 @@ def _moment(time: object) -> str:
 
 
 def _hash(properties: Properties, body: bytes) -> str:
-    """Name what has no name by all that stays the same while it lies there."""
+    """Return an id made of all that stays the same while the message is in its queue."""
     headers = properties.headers or {}
     kept = {name: value for name, value in headers.items() if name not in _COUNTERS}
     facts = [

@@ -2,14 +2,14 @@
 
 Laws:
 
-- A dead letter is published first, and the result after the broker's word on it: a connection that
-  ends in between repeats the letter and not the result.
+- The result is published after the broker confirmed or refused the dead letter. So a connection
+  that ends in between repeats the letter and not the result.
 - A dead letter that is refused (queue full, no leader) is tried again until it is taken; the result
   does not wait for that. A result that is refused is tried again for half a minute.
 - What is refused for long is tried on a new connection, less often each time: a channel that met a
-  quorum queue while it had no leader can refuse for ever (RabbitMQ 3.10).
-- After a dead letter came back no confirm counts any more: its own ack is among them, and the
-  command would be gone.
+  quorum queue without a leader can refuse for ever (RabbitMQ 3.10).
+- After a dead letter was returned no confirm counts any more: one of them is for the letter itself,
+  and its command would be lost.
 
 What must not live here: why a command ended, and what happens to the next one.
 """
@@ -36,14 +36,14 @@ _RENEW_AFTER: Final = 3.0
 
 
 class AckListener(Protocol):
-    """Who is called when a command needs nothing more."""
+    """Who is called when a command is acknowledged."""
 
     def acked(self, job: Job, tag: int) -> None:
-        """Let go of the job, whose delivery of this tag was acknowledged."""
+        """Let go of the job; its delivery had this tag."""
 
 
 class Results:
-    """Publishes and acks on the connection of the last `begin`."""
+    """Publish results and dead letters, and acknowledge, on the connection of the last `begin`."""
 
     def __init__(self, outbound: Outbound, metrics: Metrics, listener: AckListener) -> None:
         self._dead_queue = outbound.dead_queue
@@ -65,18 +65,18 @@ class Results:
 
     @property
     def is_idle(self) -> bool:
-        """Whether no confirm is waited for."""
+        """Whether the broker has answered for all that was published."""
         return not self._confirms
 
     def deliver(self, job: Job, outcome: Outcome) -> None:
-        """Publish what is still to be published for a settled job; its ack follows."""
+        """Publish for a settled job what is not published yet, then acknowledge it."""
         if outcome.ok or job.dead_confirmed:
             self._answer(job, outcome)
         else:
             self._bury(job, outcome, self._answer)
 
     def settled(self, tag: int, multiple: bool, ok: bool) -> None:
-        """Take in the broker's ack or nack of the publishes up to, or just, `tag`."""
+        """Take the broker's ack or nack for the publish `tag`, or for all up to it."""
         if self._returned:
             return
         for one in self._upto(tag) if multiple else [tag]:
@@ -85,7 +85,7 @@ class Results:
                 confirm(ok)
 
     def returned(self) -> None:
-        """Begin anew: only dead letters are mandatory, so their queue is gone, and is declared."""
+        """End the connection: only dead letters are mandatory, so their queue must be declared."""
         self._returned = True
         queue = self._dead_queue
         self._rabbit.fail("not_found", f"the queue {queue} is not there", at_once=True)
@@ -141,14 +141,14 @@ class Results:
         self._count_refusals(job, ok)
         now = time.monotonic()
         job.result_due_by = job.result_due_by or now + _RESULT_PATIENCE
-        # Refused for so long: the producer named a queue that takes no more.
+        # Refused for so long, the queue that the producer named takes no more.
         job.result_confirmed = ok or now >= job.result_due_by
         if not job.result_confirmed:
             self._rabbit.later(_REFUSED_AGAIN, partial(self._answer, job, outcome))
         self._ack_if_safe(job, outcome)
 
     def _count_refusals(self, job: Job, ok: bool) -> None:
-        """Begin a new connection when this one has refused for long."""
+        """End the connection when it has refused for long, so that a new one begins."""
         if ok and not job.refused:
             return
         job.refused = True
