@@ -43,11 +43,11 @@ def our_node(pump: PumpProcess, nodes: list[RabbitNode], link: str) -> RabbitNod
 def wait_for_members(node: RabbitNode) -> None:
     """Waits until all members of all queues are online, as this node sees it."""
 
-    def all_are() -> bool:
-        told = node.ctl("list_queues", "name", "online").splitlines()[1:]
-        return bool(told) and all(line.count("@") == SIZE for line in told)
-
-    wait_until(all_are, 60, "for all members")
+    online = "length(proplists:get_value(online, rabbit_amqqueue:info(Q, [online])))"
+    counts = f"[{online} || Q <- rabbit_amqqueue:list()]"
+    wait_until(
+        lambda: node.evaluate(f"lists:usort({counts})") == f"[{SIZE}]", what="for all members"
+    )
 
 
 def ask(node: RabbitNode, text: str) -> bool:

@@ -137,8 +137,12 @@ def untold(at: Sequence[int], written: Sequence[int], got: Sequence[Message]) ->
 def until_number(last: int) -> Any:
     """Says when the event with this number has come."""
 
+    looked = 0
+
     def has_come(got: list[Message]) -> bool:
-        return any(one.key == "user_typing" and one.json["n"] == last for one in got[-200:])
+        nonlocal looked
+        new, looked = got[looked:], len(got)
+        return any(one.key == "user_typing" and one.json["n"] == last for one in new)
 
     return has_come
 

@@ -179,7 +179,16 @@ def without_repeats(messages: list[Message], *, last: bool) -> list[int]:
 
 def has_all(goal: int) -> Callable[[list[Message]], bool]:
     """Whether so many different events came."""
-    return lambda got: len(got) >= goal and len({one.properties.message_id for one in got}) >= goal
+    ids: set[str | None] = set()
+    looked = 0
+
+    def have_come(got: list[Message]) -> bool:
+        nonlocal looked
+        ids.update(one.properties.message_id for one in got[looked:])
+        looked = len(got)
+        return len(ids) >= goal
+
+    return have_come
 
 
 # What arrives.

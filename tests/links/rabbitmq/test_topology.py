@@ -129,12 +129,12 @@ def test_declaring_what_was_imported_changes_nothing(node: RabbitNode, tmp_path:
     """No argument differs between the file and the declaration: there is no 406, even twice."""
     config, url = on_vhost(node, "declared-after")
     imported(node, config, tmp_path)
-    before = node.ctl("list_bindings", "-p", "declared-after")
+    before = bindings(node, "declared-after")
     with pika.BlockingConnection(pika.URLParameters(url)) as connection:
         channel = connection.channel()
         for item in items(config) * 2:
             declare(channel, item)
-    assert node.ctl("list_bindings", "-p", "declared-after") == before
+    assert bindings(node, "declared-after") == before
 
 
 @pytest.mark.real
@@ -145,12 +145,27 @@ def test_importing_what_was_declared_changes_nothing(node: RabbitNode, tmp_path:
         channel = connection.channel()
         for item in items(config):
             declare(channel, item)
-    before = node.ctl("list_queues", "-p", "declared-before", "name", "arguments")
+    before = queues(node, "declared-before")
     imported(node, config, tmp_path)
-    assert node.ctl("list_queues", "-p", "declared-before", "name", "arguments") == before
+    assert queues(node, "declared-before") == before
 
 
 @pytest.mark.real
+def bindings(node: RabbitNode, vhost: str) -> str:
+    """Return all bindings of a vhost, as Erlang writes them."""
+    found = node.evaluate(f'lists:sort(rabbit_binding:list(<<"{vhost}">>))')
+    assert "rtm.unrouted" in found
+    return found
+
+
+def queues(node: RabbitNode, vhost: str) -> str:
+    """Return the queues of a vhost with their arguments, as Erlang writes them."""
+    info = "rabbit_amqqueue:info(Q, [name, arguments])"
+    found = node.evaluate(f'lists:sort([{info} || Q <- rabbit_amqqueue:list(<<"{vhost}">>)])')
+    assert "rtm.outbound.dead" in found
+    return found
+
+
 def test_a_queue_of_a_type_gets_its_events_alone(node: RabbitNode) -> None:
     """Events with and without subtype go through rtm.message; what no queue takes is returned."""
     config, url = on_vhost(node, "routed", Config())
