@@ -77,7 +77,7 @@ def test_a_second_signal_ends_it_at_once(pump: PumpProcess) -> None:
 
 def test_stop_while_slack_does_not_answer(workspace: Workspace, tmp_path: Path) -> None:
     """A Slack that hangs can't hold up the stop for longer than its deadline."""
-    workspace.faults.api_errors["rtm.connect"].append(Hang(60))
+    workspace.faults.api_errors["rtm.connect"].append(Hang(600))
     with PumpProcess(tmp_path, workspace, NO_BROKER) as pump:
         assert workspace.wait(lambda: workspace.calls)
         pump.terminate()

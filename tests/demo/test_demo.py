@@ -69,7 +69,7 @@ class Demo:
         """Read the rest; return the exit code."""
         assert self.process.stdout is not None
         self.lines += self.process.stdout
-        return self.process.wait(60)
+        return self.process.wait(100)
 
     @property
     def output(self) -> str:
@@ -92,7 +92,7 @@ class Demo:
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
             self.process.terminate()
-            self.process.communicate(timeout=60)
+            self.process.communicate(timeout=100)
 
 
 @pytest.fixture
@@ -400,7 +400,7 @@ def test_pump_that_ended_by_itself_is_told_with_its_last_words(
         pump.kill()
         pump.check()
         pump.start()
-        assert workspace.wait(lambda: workspace.connections == 2, 60)
+        assert workspace.wait(lambda: workspace.connections == 2, 100)
         os.kill(pump.pid, signal.SIGKILL)
         with pytest.raises(PumpEnded) as ended:
             wait_until(pump.check)

@@ -129,7 +129,7 @@ def test_the_health_check_asks_livez(status: int, code: int) -> None:
                 env={"RTMPUMP_HTTP_LISTEN": listen},
                 capture_output=True,
                 check=False,
-                timeout=60,
+                timeout=100,
             )
             assert done.returncode == code, done.stderr
     assert asked == ["/livez", "/livez"]
@@ -140,7 +140,7 @@ def test_the_health_check_fails_when_nobody_answers() -> None:
     with answering(200) as (address, _):
         pass
     env = {"RTMPUMP_HTTP_LISTEN": address}
-    done = subprocess.run(health_check(), env=env, capture_output=True, check=False, timeout=60)
+    done = subprocess.run(health_check(), env=env, capture_output=True, check=False, timeout=100)
     assert done.returncode == 1
 
 

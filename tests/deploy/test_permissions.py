@@ -78,7 +78,7 @@ def permissions(vhost: str, folder: Path) -> list[list[str]]:
         [RABBITMQ / "permissions.sh", vhost],
         env=os.environ | {"RABBITMQCTL": str(program)},
         check=True,
-        timeout=60,
+        timeout=100,
     )
     return [call.splitlines() for call in told.read_text().strip().split("\n\n")]
 

@@ -332,7 +332,7 @@ def test_a_pump_that_is_killed_in_the_middle_goes_on(
             workspace.say("general", str(n))
             workspace.say("random", str(n))
         # Two pages of the first channel come, and of the second none.
-        faults[HISTORY] = deque([Hang(0.01), Hang(0.01), Hang(60)])
+        faults[HISTORY] = deque([Hang(0.01), Hang(0.01), Hang(600)])
 
     def read() -> list[str]:
         return [one.args["channel"] for one in list(workspace.calls) if one.method == HISTORY]
@@ -340,7 +340,7 @@ def test_a_pump_that_is_killed_in_the_middle_goes_on(
     away(pump, workspace, say)
     wait_until(lambda: len(read()) >= 3)
     pump.kill()
-    faults[HISTORY] = deque([Hang(60)])
+    faults[HISTORY] = deque([Hang(600)])
     pump.start()
     wait_until(lambda: len(read()) >= 4)
     # The first channel is not read again for the first gap.

@@ -95,7 +95,7 @@ def test_any_node_may_be_killed(
             victim = our_node(pump, nodes, "broker_events")
             others = [node for node in nodes if node is not victim]
             victim.kill()
-            wait_until(confirms_more_than(port, len(flood.at)), 60, pump.output)
+            wait_until(confirms_more_than(port, len(flood.at)), 100, pump.output)
             assert ask(others[-1], "still here")
             victim.start()
             wait_for_members(others[0])

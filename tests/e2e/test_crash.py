@@ -137,12 +137,13 @@ def untold(at: Sequence[int], written: Sequence[int], got: Sequence[Message]) ->
 def until_number(last: int) -> Any:
     """Says when the event with this number has come."""
 
-    looked = 0
+    looked, came = 0, False
 
     def has_come(got: list[Message]) -> bool:
-        nonlocal looked
+        nonlocal looked, came
         new, looked = got[looked:], len(got)
-        return any(one.key == "user_typing" and one.json["n"] == last for one in new)
+        came = came or any(one.key == "user_typing" and one.json["n"] == last for one in new)
+        return came
 
     return has_come
 

@@ -221,7 +221,7 @@ def test_nothing_is_acknowledged_before_the_disk_has_it(
     assert workspace.unacknowledged()
     start_socket()
     emitting.join(SECONDS)
-    wait_until(acknowledged(workspace), 60)
+    wait_until(acknowledged(workspace), 100)
     got = broker.take_until(queue, lambda got: len(set(numbers(got))) == 100)
     assert len(set(ids(got))) == len({one.body for one in got if one.key == "message"}) == 100
 
@@ -248,7 +248,7 @@ def test_kill_between_receipt_and_commit(
     assert len(workspace.unacknowledged()) == 50
     pump.kill()
     pump.start()
-    wait_until(acknowledged(workspace), 60)
+    wait_until(acknowledged(workspace), 100)
     stop(pump)
     got = broker.drain(queue)
     assert set(numbers(got)) == set(range(50))
@@ -300,7 +300,7 @@ def test_twenty_kills_lose_nothing(
             pump.start()
         pump.wait_ready()
         flood.wait_for(50)
-    wait_until(acknowledged(workspace), 60)
+    wait_until(acknowledged(workspace), 100)
     stop(pump)
     got = broker.take(queue, broker.count(queue))
     assert set(numbers(got)) == set(range(flood.sent))
@@ -430,7 +430,7 @@ def test_a_storm_of_disconnects_loses_nothing(
             flood.wait_for(dice.randrange(1, 30))
         wait_connections(workspace, 3)
         flood.wait_for(20)
-    wait_until(acknowledged(workspace), 60)
+    wait_until(acknowledged(workspace), 100)
     stop(pump)
     got = broker.take(queue, broker.count(queue))
     assert set(numbers(got)) == set(range(flood.sent))
@@ -450,7 +450,7 @@ def test_repeats_are_dropped_and_acknowledged(
     pump = start_socket()
     for number in range(20):
         workspace.emit(message(number))
-    wait_until(lambda: all(one.given_up for one in workspace.envelopes), 60)
+    wait_until(lambda: all(one.given_up for one in workspace.envelopes), 100)
     workspace.faults.deaf_to_acks = False
     workspace.emit(message(20))
     # One on each connection, or more: Slack sends it again to a pump that is slow.

@@ -75,7 +75,7 @@ def ask(pump: PumpProcess, path: str) -> tuple[int, str]:
     """What its port says; (0, "") while nobody listens."""
     listen = next(line for line in pump.config.read_text().splitlines() if "listen" in line)
     host, _, port = json.loads(listen.partition(" = ")[2]).partition(":")
-    client = http.client.HTTPConnection(host, int(port), timeout=30)
+    client = http.client.HTTPConnection(host, int(port), timeout=100)
     try:
         client.request("GET", path)
         answer = client.getresponse()
@@ -284,7 +284,7 @@ def test_a_pump_that_was_frozen_sends_nothing_when_it_wakes(
     second.wait_log("slack.connected")
     first.signal(signal.SIGCONT)
     first.wait_log("lock.lost")
-    assert workspace.wait(lambda: len(workspace.sent) == 6, 60)
+    assert workspace.wait(lambda: len(workspace.sent) == 6, 100)
     wait_until(lambda: broker.count("rtm.outbound") == 0)
     assert [sent.text for sent in workspace.sent] == [str(number) for number in range(6)]
     wait_until(lambda: ask(first, "/readyz") == (200, "standby\n"))

@@ -172,9 +172,9 @@ def test_a_stop_ends_a_real_wait() -> None:
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    assert asleep.wait(10)
+    assert asleep.wait(100)
     stop.set()
-    thread.join(10)
+    thread.join(100)
     assert not thread.is_alive()
 
 

@@ -29,7 +29,7 @@ def handshake(client: ssl.SSLContext, server: ssl.SSLContext, host: str) -> str:
             return wrapped.version() or ""
     finally:
         ours.close()
-        thread.join(20)
+        thread.join(100)
 
 
 @pytest.mark.real

@@ -18,7 +18,7 @@ from rtmpump.sandbox.slack.faults import HttpAnswer, Reset
 from rtmpump.sandbox.slack.workspace import Workspace
 
 LIST = "conversations.list"
-PATIENCE = 20.0
+PATIENCE = 100.0
 
 
 class Office:

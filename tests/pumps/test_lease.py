@@ -67,7 +67,7 @@ class Host:
     def leave(self) -> None:
         """Hand over, and end."""
         self.lease.release()
-        self.thread.join(20)
+        self.thread.join(100)
         assert not self.thread.is_alive()
 
 

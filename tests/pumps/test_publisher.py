@@ -29,7 +29,7 @@ from tests.support.broker_node import max_message_size, memory_alarm
 from tests.support.links import LinkLog
 from tests.support.pump import Broker, Message, wait_until
 
-SECONDS = 60.0
+SECONDS = 100.0
 SMALL = 20_000
 
 
@@ -101,7 +101,7 @@ class Pumping:
         wait_until(lambda: any(one.reason == reason for one in self.downs), what=f"for {reason}")
         return next(one for one in self.downs if one.reason == reason)
 
-    def wait_end(self, seconds: float = 10.0) -> None:
+    def wait_end(self, seconds: float = 100.0) -> None:
         """`run` returned, without an error."""
         self.thread.join(seconds)
         assert not self.thread.is_alive(), "it did not end"
@@ -124,7 +124,7 @@ class Pumping:
         self.stop.set()
         self.publisher.wake()
         if self.thread.ident:
-            self.thread.join(20)
+            self.thread.join(100)
         assert not self.thread.is_alive()
         self.spool.close()
 

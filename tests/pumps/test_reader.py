@@ -281,7 +281,7 @@ def test_at_once(
     with reading(patient, spool) as running:
         assert workspace.wait_live()
         end(workspace)
-        assert workspace.wait(lambda: workspace.connections == 2, 30)
+        assert workspace.wait(lambda: workspace.connections == 2, 100)
         wait_until(lambda: running.downs)
         assert (running.downs[0].reason, running.downs[0].wait) == (reason, 0.0)
 
@@ -371,7 +371,7 @@ def test_full_spool_blocks_and_goes_on(workspace: Workspace, spool: Spool) -> No
         workspace.emit_many(message(n, 200_000) for n in range(5))
         wait_until(lambda: running.told.names() == ["connected", "disconnected"])
         pings = len(workspace.frames)
-        assert workspace.wait(lambda: len(workspace.frames) >= pings + 6, 60)
+        assert workspace.wait(lambda: len(workspace.frames) >= pings + 6, 100)
         assert workspace.connections == 1
         assert running.downs == []
         spool.confirm(spool.read(0, filled)[-1].seq)
@@ -564,7 +564,7 @@ def cut(workspace: Workspace, times: int) -> None:
         again = connected_again(workspace)
         assert workspace.wait_live()
         workspace.cut()
-        assert workspace.wait(again, 60)
+        assert workspace.wait(again, 100)
     assert workspace.wait_live()
 
 

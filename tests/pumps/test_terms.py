@@ -58,7 +58,7 @@ def terms(work: Work) -> Iterator[Terms[Event]]:
     yield terms
     terms.close()
     work.stop.set()
-    thread.join(30)
+    thread.join(100)
     assert not thread.is_alive()
 
 

@@ -60,7 +60,7 @@ class Calls:
         self.stop.set()
         self.calls.wake()
         for thread in self.threads:
-            thread.join(20)
+            thread.join(100)
             assert not thread.is_alive()
 
 
@@ -196,8 +196,8 @@ def test_a_method_has_its_pace(workspace: Workspace, start: Start) -> None:
 
 def test_a_slow_method_leaves_a_worker_to_the_others(workspace: Workspace, start: Start) -> None:
     """Though more of its calls wait than there are workers; and its line has an end."""
-    calls = start(timeout=60)
-    answers(workspace, *[Hang(60)] * 20)
+    calls = start(timeout=600)
+    answers(workspace, *[Hang(600)] * 20)
     taken = [calls.submit(f"slow {n}") for n in range(20)]
     assert taken[0] == 0.0
     assert taken[-1] > 0.0

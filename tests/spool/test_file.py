@@ -49,7 +49,7 @@ def test_second_process_is_refused(path: Path) -> None:
         with pytest.raises(SpoolLocked, match="another process holds it"):
             opened(path)
         process.kill()
-        process.wait(30)
+        process.wait(100)
         spool = opened(path)
     assert seqs(spool) == [1, 2, 3]
     spool.close()

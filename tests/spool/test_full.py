@@ -151,10 +151,10 @@ def test_wait_room_is_woken(path: Path, act: str, woken: bool) -> None:
     spool = opened(path, max_bytes=16 * MIB)
     last = fill(spool)
     answers: list[bool] = []
-    waiter = threading.Thread(target=lambda: answers.append(spool.wait_room(60)))
+    waiter = threading.Thread(target=lambda: answers.append(spool.wait_room(600)))
     waiter.start()
     until(lambda: bool(spool._room._waiters))  # type: ignore[attr-defined]
     spool.confirm(last) if act == "confirm" else spool.close()
-    waiter.join(30)
+    waiter.join(100)
     assert answers == [woken]
     spool.close()

@@ -265,7 +265,7 @@ def test_two_threads(path: Path) -> None:
     publisher.start()
     for _ in range(total // 100):
         put(spool, 100, size=50)
-    publisher.join(60)
+    publisher.join(100)
     assert found == list(range(1, total + 1))
     assert spool.flush()
     assert spool.usage().events == 0
@@ -289,7 +289,7 @@ def test_appends_do_not_starve_the_publisher(path: Path) -> None:
         spool.append(batch, team="T1", bot="U1")
     backlog = spool.usage().events
     stop.set()
-    publisher.join(30)
+    publisher.join(100)
     assert backlog < 300 * 256 // 2
     spool.close()
 

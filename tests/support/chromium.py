@@ -19,7 +19,7 @@ from typing import Any
 
 import websocket
 
-SECONDS = 60.0
+SECONDS = 100.0
 _PROGRAM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 MISSING = "" if _PROGRAM else "there is no chromium (Debian: chromium)"
 _FLAGS = (

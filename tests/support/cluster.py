@@ -36,7 +36,7 @@ def cluster() -> Iterator[list[RabbitNode]]:
                 f" ok = rabbit_mnesia:join_cluster('{nodes[0].name}', disc), ok = rabbit:start()"
             )
         # A queue gets its members among the nodes that the one we ask knows to be up.
-        wait_until(lambda: all(_running(node) == SIZE for node in nodes), 60, "for the cluster")
+        wait_until(lambda: all(_running(node) == SIZE for node in nodes), 100, "for the cluster")
         yield nodes
 
 

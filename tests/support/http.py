@@ -10,7 +10,7 @@ from rtmpump.http.server import Port, Sources
 from rtmpump.http.status import LinkChange, Links, LinkState
 from rtmpump.metrics import LINKS, STANDBY_LINKS, Metrics
 
-SECONDS = 30.0
+SECONDS = 100.0
 AT = "2026-11-24T13:00:00.000Z"
 
 
@@ -87,7 +87,7 @@ def read_all(client: socket.socket) -> bytes:
 
 def ask(port: int, path: str) -> tuple[int, bytes]:
     """Return status and body; (0, b"") while the port is closed."""
-    client = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    client = http.client.HTTPConnection("127.0.0.1", port, timeout=100)
     try:
         client.request("GET", path)
         answer = client.getresponse()

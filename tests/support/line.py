@@ -43,7 +43,7 @@ class Line:
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
-            thread.join(10)
+            thread.join(100)
         for one in sockets:
             one.close()
 

@@ -20,7 +20,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.support.paths import PYTHONPATH
 
-SECONDS = 30.0
+SECONDS = 100.0
 LINKS = ("slack", "broker_events", "broker_commands")
 _DEFAULTS: dict[str, dict[str, object]] = {
     "retry": {"initial": 0.05, "max": 2},

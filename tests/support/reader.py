@@ -26,7 +26,7 @@ from rtmpump.spool import Appended, Row, Spool
 from tests.support.links import LinkLog
 from tests.support.rtm import rtm_source
 
-SECONDS = 60.0
+SECONDS = 100.0
 HELLO = b'{"type":"hello"}'
 GOODBYE = b'{"type":"goodbye"}'
 

@@ -17,7 +17,7 @@ from rtmpump.links.slack.web_api import SlackApi
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.support.sandbox_clients import web_client
 
-SECONDS = 30.0
+SECONDS = 100.0
 MIB = 1 << 20
 
 

@@ -16,7 +16,7 @@ from rtmpump.sandbox.slack.workspace import Workspace
 def web_client(workspace: Workspace, tls: ssl.SSLContext | None = None) -> WebClient:
     """Return a client with the right token, which does not retry by itself."""
     return WebClient(
-        token=workspace.token, base_url=workspace.api_url, ssl=tls, timeout=10, retry_handlers=[]
+        token=workspace.token, base_url=workspace.api_url, ssl=tls, timeout=100, retry_handlers=[]
     )
 
 
@@ -30,7 +30,7 @@ class RtmClient:
         answer = web_client(workspace, tls).api_call("rtm.connect", data=args)
         self.url: str = answer["url"]
         options = {"context": tls} if tls else None
-        self.socket = websocket.create_connection(self.url, timeout=10, sslopt=options)
+        self.socket = websocket.create_connection(self.url, timeout=100, sslopt=options)
 
     @property
     def raw(self) -> socket.socket:

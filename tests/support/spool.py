@@ -86,7 +86,7 @@ def disk_bytes(path: Path) -> int:
     return sum(file.stat().st_size for file in path.parent.glob(path.name + "*"))
 
 
-def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+def until(condition: Callable[[], bool], seconds: float = 100.0) -> None:
     """Wait for a condition; fail if it does not come."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -178,12 +178,12 @@ class Workspace:
         """Send at once all that waits for its next try."""
         self._envelopes.retry_now()
 
-    def wait(self, predicate: Callable[[], object], timeout: float = 30.0) -> bool:
+    def wait(self, predicate: Callable[[], object], timeout: float = 100.0) -> bool:
         """Wait until `predicate()` is true, asked at each change; return False after `timeout`."""
         with self._hub.changed:
             return bool(self._hub.changed.wait_for(predicate, timeout))
 
-    def wait_live(self, timeout: float = 30.0, count: int = 1) -> bool:
+    def wait_live(self, timeout: float = 100.0, count: int = 1) -> bool:
         """Wait until at least `count` connections are live; return False after `timeout`."""
         return self.wait(lambda: self.live >= count, timeout)
 

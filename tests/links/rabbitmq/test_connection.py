@@ -91,7 +91,7 @@ def running(rabbit: BrokerConnection) -> Iterator[threading.Thread]:
     thread.start()
     yield thread
     rabbit.call(rabbit.close)
-    thread.join(20)
+    thread.join(100)
     assert not thread.is_alive()
 
 

@@ -142,7 +142,7 @@ def test_what_was_written_is_not_sent_again_when_the_broker_comes_back(
     node: RabbitNode, start: StartRig, broker: Broker, broker_url: str, workspace: Workspace
 ) -> None:
     """The reply that came meanwhile settles it, and there is one result; the next ones follow."""
-    rig = start(reply_timeout=60)
+    rig = start(reply_timeout=600)
     workspace.faults.reply_policy = lambda _frame: faults.late(1.0)
     commands = [broker.command(message("one")), broker.command(message("two"))]
     wait_until(lambda: len(workspace.sent) == 1)
@@ -184,7 +184,7 @@ def test_identical_commands_are_each_sent_once(
     node: RabbitNode, start: StartRig, broker: Broker, broker_url: str, workspace: Workspace
 ) -> None:
     """Two that nobody can tell apart are two, also if the broker goes away between them."""
-    rig = start(reply_timeout=60)
+    rig = start(reply_timeout=600)
     workspace.faults.reply_policy = lambda _frame: faults.late(1.0)
     broker.publish(message("same"))
     broker.publish(message("same"))

@@ -28,7 +28,7 @@ def runs(pid: int) -> bool:
     return stat.rpartition(")")[2].split()[0] != "Z"
 
 
-def gone(pid: int, seconds: float = 30) -> bool:
+def gone(pid: int, seconds: float = 100.0) -> bool:
     """Whether the process ended in time."""
     deadline = time.monotonic() + seconds
     while runs(pid):
@@ -40,7 +40,7 @@ def gone(pid: int, seconds: float = 30) -> bool:
 
 def number_in(file: Path) -> int:
     """Return the number that a process soon writes into `file`."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 100
     while not file.exists() or not file.read_text().endswith("\n"):
         assert time.monotonic() < deadline
         time.sleep(0.02)

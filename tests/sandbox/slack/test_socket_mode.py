@@ -28,7 +28,7 @@ def open_socket(workspace: Workspace) -> websocket.WebSocket:
     """Open a raw connection of Socket Mode."""
     client = WebClient(base_url=workspace.api_url, retry_handlers=[])
     url = client.apps_connections_open(app_token=workspace.app_token)["url"]
-    return websocket.create_connection(url, timeout=10)
+    return websocket.create_connection(url, timeout=100)
 
 
 def got(socket: websocket.WebSocket) -> Any:
@@ -78,7 +78,7 @@ def connected(kind: Callable[..., Any], workspace: Workspace) -> Iterator[Listen
     client.socket_mode_request_listeners.append(listener)
     client.connect()
     try:
-        assert workspace.wait(lambda: workspace.sockets, 20)
+        assert workspace.wait(lambda: workspace.sockets, 100)
         yield listener
     finally:
         client.close()
@@ -87,13 +87,13 @@ def connected(kind: Callable[..., Any], workspace: Workspace) -> Iterator[Listen
 @pytest.mark.parametrize("kind", [BuiltinClient, WebsocketClient])
 def test_slack_sdk_is_content(kind: Callable[..., Any], workspace: Workspace) -> None:
     """slack_sdk's own clients connect, get each kind of envelope, and their answers arrive."""
-    workspace.faults.ack_seconds = 20.0
+    workspace.faults.ack_seconds = 200.0
     with connected(kind, workspace) as listener:
         workspace.emit(MESSAGE)
         slash = workspace.slash("/pump", "now")
         workspace.interact({"type": "block_actions", "user": {"id": "U0ALICE"}, "actions": []})
         listener.wait(3)
-        assert workspace.wait(lambda: not workspace.unacknowledged(), 20)
+        assert workspace.wait(lambda: not workspace.unacknowledged(), 100)
     by_type = {request.type: request for request in listener.got}
     event = by_type["events_api"].payload
     assert event["type"] == "event_callback"
@@ -114,7 +114,7 @@ def test_slack_sdk_follows_a_disconnect(kind: Callable[..., Any], workspace: Wor
     with connected(kind, workspace) as listener:
         (first,) = workspace.sockets
         workspace.disconnect("refresh_requested", close_after=0.5)
-        assert workspace.wait(lambda: workspace.sockets and first not in workspace.sockets, 20)
+        assert workspace.wait(lambda: workspace.sockets and first not in workspace.sockets, 100)
         workspace.emit(MESSAGE)
         listener.wait(1)
 
@@ -134,7 +134,7 @@ def test_the_event_keeps_its_bytes(workspace: Workspace) -> None:
 
 def test_each_event_goes_to_one_connection(workspace: Workspace) -> None:
     """Of several connections one gets an event, and hello says how many there are."""
-    workspace.faults.ack_seconds = 20.0
+    workspace.faults.ack_seconds = 200.0
     first, second = open_socket(workspace), open_socket(workspace)
     hellos = [got(first)["num_connections"], got(second)["num_connections"]]
     assert sorted(hellos) == [1, 2]
@@ -167,7 +167,7 @@ def test_an_unacknowledged_event_comes_three_times_again(workspace: Workspace) -
 
 def test_an_acknowledged_event_comes_once(workspace: Workspace) -> None:
     """An acknowledgement on any connection ends the retries."""
-    workspace.faults.ack_seconds = 20.0
+    workspace.faults.ack_seconds = 200.0
     socket = open_socket(workspace)
     got(socket)
     assert workspace.wait_live()
@@ -231,7 +231,7 @@ def test_each_method_takes_its_own_token(workspace: Workspace) -> None:
     assert refusal("rtm.connect", headers=bearer) == "not_allowed_token_type"
     bearer = {"Authorization": f"Bearer {workspace.token}"}
     assert refusal("apps.connections.open", headers=bearer) == "not_allowed_token_type"
-    client = http.client.HTTPConnection(workspace.host, workspace.port, timeout=10)
+    client = http.client.HTTPConnection(workspace.host, workspace.port, timeout=100)
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     body = f"token={workspace.app_token}"
     client.request("POST", "/api/apps.connections.open", body, form)
@@ -243,7 +243,7 @@ def test_each_method_takes_its_own_token(workspace: Workspace) -> None:
 def test_rtm_goes_on_beside_socket_mode(workspace: Workspace) -> None:
     """An app with both gets an event on each."""
     web = WebClient(token=workspace.token, base_url=workspace.api_url)
-    rtm = websocket.create_connection(web.api_call("rtm.connect")["url"], timeout=10)
+    rtm = websocket.create_connection(web.api_call("rtm.connect")["url"], timeout=100)
     socket = open_socket(workspace)
     assert (got(rtm)["type"], got(socket)["type"]) == ("hello", "hello")
     assert workspace.wait_live(count=2)

@@ -26,7 +26,7 @@ def workspace() -> Iterator[Workspace]:
 def ask(workspace: Workspace, method: str, **request: Any) -> Any:
     """Call without slack_sdk, to choose where token and arguments go."""
     call = urllib.request.Request(workspace.api_url + method, **request)  # noqa: S310
-    with urllib.request.urlopen(call, timeout=10) as answer:  # noqa: S310
+    with urllib.request.urlopen(call, timeout=100) as answer:  # noqa: S310
         return json.load(answer)
 
 
@@ -89,7 +89,7 @@ def test_a_url_works_once(workspace: Workspace) -> None:
     """The second use of a URL gets error 1 in place of hello, then a close."""
     with RtmClient(workspace) as first:
         assert first.get()["type"] == "hello"
-        again = websocket.create_connection(first.url, timeout=10)
+        again = websocket.create_connection(first.url, timeout=100)
         refused = json.loads(again.recv())
         assert refused == {"type": "error", "error": {"code": 1, "msg": "Socket URL has expired"}}
         assert again.recv() == ""
@@ -99,7 +99,7 @@ def test_a_url_works_once(workspace: Workspace) -> None:
 def test_a_url_without_its_query_string_is_expired(workspace: Workspace) -> None:
     """The ticket is in the query: who drops it can't connect (slack-go#239)."""
     url = web_client(workspace).api_call("rtm.connect")["url"].partition("?")[0]
-    refused = websocket.create_connection(url, timeout=10)
+    refused = websocket.create_connection(url, timeout=100)
     assert json.loads(refused.recv())["error"]["code"] == 1
 
 
@@ -172,7 +172,7 @@ def test_one_connection_takes_several_calls(workspace: Workspace) -> None:
     """HTTP keep-alive works, as http.client uses it."""
     import http.client
 
-    line = http.client.HTTPConnection("127.0.0.1", workspace.port, timeout=10)
+    line = http.client.HTTPConnection("127.0.0.1", workspace.port, timeout=100)
     for _ in range(3):
         line.request("POST", "/api/auth.test", headers={"Authorization": "Bearer xoxb-sandbox"})
         assert json.load(line.getresponse())["ok"] is True

@@ -220,7 +220,7 @@ def test_workspaces_do_not_mix() -> None:
             two.emit({"type": "x"})
             assert client.hear_nothing()
         strange = RtmClient(one).url.replace(f":{one.port}/", f":{two.port}/")
-        refused = websocket.create_connection(strange, timeout=10)
+        refused = websocket.create_connection(strange, timeout=100)
         assert json.loads(refused.recv())["error"]["code"] == 1
 
 
@@ -270,7 +270,7 @@ def test_plain_http_on_a_tls_port_harms_nobody(
     """A failed TLS handshake ends that connection alone."""
     with Workspace(tls=contexts[0]) as workspace:
         with pytest.raises((OSError, websocket.WebSocketException)):
-            websocket.create_connection(f"ws://127.0.0.1:{workspace.port}/link/", timeout=10)
+            websocket.create_connection(f"ws://127.0.0.1:{workspace.port}/link/", timeout=100)
         assert web_client(workspace, contexts[1]).auth_test()["ok"] is True
 
 
@@ -288,7 +288,7 @@ def test_stop_leaves_no_thread_and_no_socket() -> None:
     flood = threading.Thread(target=workspace.emit_many, args=(_endless(),))
     flood.start()
     workspace.stop()
-    flood.join(10)
+    flood.join(100)
     assert not flood.is_alive()
     for client in clients:
         client.close()
