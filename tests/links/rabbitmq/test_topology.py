@@ -150,7 +150,6 @@ def test_importing_what_was_declared_changes_nothing(node: RabbitNode, tmp_path:
     assert queues(node, "declared-before") == before
 
 
-@pytest.mark.real
 def bindings(node: RabbitNode, vhost: str) -> str:
     """Return all bindings of a vhost, as Erlang writes them."""
     found = node.evaluate(f'lists:sort(rabbit_binding:list(<<"{vhost}">>))')
@@ -166,6 +165,7 @@ def queues(node: RabbitNode, vhost: str) -> str:
     return found
 
 
+@pytest.mark.real
 def test_a_queue_of_a_type_gets_its_events_alone(node: RabbitNode) -> None:
     """Events with and without subtype go through rtm.message; what no queue takes is returned."""
     config, url = on_vhost(node, "routed", Config())
