@@ -3,7 +3,7 @@
 The inbound trip:
 
 1. `links/slack/web_api.py` asks Slack for a WebSocket URL (`rtm.connect`), and
-   `links/slack/websocket.py` opens it.
+   `links/slack/rtm.py` opens it.
 2. `pumps/reader.py` takes all frames that are ready. `core/frames.py` says what each one is, and
    `core/session.py` what it means for the connection.
 3. `spool/` commits them to the disk: from here on they cannot be lost.
@@ -12,8 +12,9 @@ The inbound trip:
    count.
 5. RabbitMQ confirms, and the confirmed ones leave the spool.
 
-In Socket Mode `links/slack/socket_mode.py` stands in the place of `links/slack/websocket.py`:
-several WebSockets that look like one, the further ones opened by `pumps/dialer.py`.
+In Socket Mode `links/slack/socket_mode.py` takes the place of `links/slack/rtm.py`: several
+WebSockets that look like one, the further ones opened by `pumps/dialer.py`. Both implement
+`links/slack/event_source.py`.
 `core/envelopes.py` reads an envelope. It is acknowledged after step 3, and opened in step 4.
 
 Gaps: `pumps/reader.py` announces each one, and `pumps/backfill/gap_file.py` keeps it.
