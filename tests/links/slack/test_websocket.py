@@ -1,4 +1,4 @@
-"""Facts about the WebSocket of Slack RTM, against a simulated workspace."""
+"""Facts about a WebSocket to Slack, as RTM uses it, against a simulated workspace."""
 
 from __future__ import annotations
 
@@ -151,21 +151,6 @@ def test_wake_ends_a_read(rtm: RtmSource, workspace: Workspace) -> None:
     timer.join()
 
 
-def test_wake_without_a_connection_is_nothing(rtm: RtmSource) -> None:
-    """Neither are close and goodbye."""
-    rtm.wake()
-    rtm.say_goodbye()
-    rtm.close()
-
-
-def test_nothing_can_be_read_before_open(rtm: RtmSource) -> None:
-    """NotConnected, as for writing."""
-    with pytest.raises(NotConnected):
-        rtm.read(0)
-    with pytest.raises(NotConnected):
-        rtm.send(b"{}", connection=1)
-
-
 # Ends
 
 
@@ -299,21 +284,6 @@ def test_two_writers_never_mix_their_frames(rtm: RtmSource, workspace: Workspace
     for who in "ab":
         mine = [frame for frame in workspace.frames if frame["who"] == who]
         assert [(f["id"], f["text"]) for f in mine] == [(n, who * (n * 30)) for n in range(500)]
-
-
-def test_a_frame_for_an_older_connection_is_not_written(
-    rtm: RtmSource, workspace: Workspace
-) -> None:
-    """Connections are numbered 1, 2, 3 …; only the number of the present one is good."""
-    assert rtm.current is None
-    assert [live(rtm, workspace), rtm.current] == [1, 1]
-    assert [live(rtm, workspace), rtm.current] == [2, 2]
-    for number in (0, 1, 3):
-        with pytest.raises(NotConnected):
-            rtm.send(say(number), connection=number)
-    rtm.send(say(2), connection=2)
-    assert workspace.wait(lambda: workspace.frames)
-    assert [frame["id"] for frame in workspace.frames] == [2]
 
 
 def test_a_peer_that_takes_nothing_breaks_the_write(
