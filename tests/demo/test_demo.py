@@ -32,6 +32,7 @@ from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.hub import Sent
 from rtmpump.sandbox.slack.rtm import as_bytes
 from rtmpump.sandbox.slack.workspace import Workspace
+from tests.support.broker_node import names_in
 from tests.support.paths import PYTHONPATH
 from tests.support.pump import wait_until
 
@@ -344,13 +345,12 @@ def test_signal_while_the_stage_is_set_leaves_nothing(folder: Path) -> None:
 def test_given_broker_is_left_as_it_was(folder: Path, node: RabbitNode, broker_url: str) -> None:
     """Every exchange and queue that the demo made there is deleted."""
     vhost = broker_url.rsplit("/", 1)[1]
-    before = [node.ctl("-p", vhost, what, "name") for what in ("list_exchanges", "list_queues")]
+    before = names_in(node, vhost)
     with Demo(folder, "--seconds", "2", "--broker-url", broker_url) as demo:
         assert demo.end() == 0, demo.output
         assert "guest:guest" not in demo.output
         assert demo.left() == []
-    after = [node.ctl("-p", vhost, what, "name") for what in ("list_exchanges", "list_queues")]
-    assert [sorted(names.split()) for names in after] == [sorted(n.split()) for n in before]
+    assert names_in(node, vhost) == before
 
 
 def test_broker_that_is_not_there_ends_it_with_69(folder: Path) -> None:

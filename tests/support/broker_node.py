@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -35,6 +36,17 @@ def add_user(node: RabbitNode, name: str, password: str) -> None:
 def delete_user(node: RabbitNode, name: str) -> None:
     """Delete a user."""
     node.evaluate(f"rabbit_auth_backend_internal:delete_user({_binary(name)}, {_ME})")
+
+
+def names_in(node: RabbitNode, vhost: str) -> list[str]:
+    """Return the names of all exchanges and queues of a vhost, in one order."""
+    found = node.evaluate(
+        f"[element(4, element(2, X)) || X <- rabbit_exchange:list({_binary(vhost)})]"
+        f" ++ [element(4, amqqueue:get_name(Q)) || Q <- rabbit_amqqueue:list({_binary(vhost)})]"
+    )
+    names = sorted(re.findall(r'<<"([^"]*)">>', found))
+    assert "amq.topic" in names
+    return names
 
 
 def close_connections(node: RabbitNode, vhost: str, why: str = "test", product: str = "") -> None:

@@ -21,7 +21,8 @@ def settings(url: str) -> config.Broker:
 def test_it_tells_its_name_to_the_broker(node: RabbitNode, broker_url: str) -> None:
     """So an operator knows the connection."""
     with BrokerClient("tail", settings(broker_url)) as client:
-        listed = node.ctl("list_connections", "client_properties", "vhost")
+        info = "rabbit_networking:connection_info(P, [client_properties, vhost])"
+        listed = node.evaluate(f"[{info} || P <- rabbit_networking:connections()]")
         assert client.vhost == broker_url.rpartition("/")[2]
         assert client.node.endswith(f":{node.port}")
     assert "rtmpump tail" in listed

@@ -17,6 +17,7 @@ import pytest
 
 from rtmpump.errors import ServiceUnreachable
 from rtmpump.sandbox.rabbitmq import install
+from rtmpump.sandbox.rabbitmq import node as node_module
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 
 QUEUE = "kept"
@@ -209,13 +210,26 @@ def test_a_node_that_cannot_start_says_why() -> None:
     assert not node.running
 
 
-@pytest.mark.parametrize("port", ["port", "_dist_port", "_epmd_port"])
-def test_a_port_that_was_taken_meanwhile_is_no_failure(port: str) -> None:
-    """At its first start a node moves to other ports when another process was faster."""
-    node = RabbitNode()
-    taken = getattr(node, port)
-    with socket.create_server(("127.0.0.1", taken)), node:
-        assert getattr(node, port) != taken
+def test_a_port_that_was_taken_meanwhile_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At its first start a node moves to other ports when another process was faster.
+
+    Each of its three ports is taken once: one start shows it for all.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = int(other.getsockname()[1])
+        left = ["_epmd_port", "_dist_port", "port"]
+        choose_ports = RabbitNode._choose_ports
+
+        def choose_a_taken_one(node: RabbitNode) -> None:
+            choose_ports(node)
+            if left:
+                setattr(node, left.pop(0), taken)
+
+        monkeypatch.setattr(RabbitNode, "_choose_ports", choose_a_taken_one)
+        monkeypatch.setattr(node_module, "_MOVES", 3)
+        with RabbitNode() as node:
+            assert left == []
+            assert taken not in (node.port, node._dist_port, node._epmd_port)
 
 
 def test_a_node_that_is_not_running_has_nothing_to_tell() -> None:
