@@ -5,7 +5,7 @@ Laws:
 - An id stays known until its job is settled or forgotten, also after the deadline of its reply: a
   late reply to an earlier attempt settles the job.
 - When the WebSocket ends, each job that waits for a reply becomes unsure: the first frames of the
-  next connection may still bring the reply. A job that is written again is unsure no longer.
+  next connection may still bring the reply. A job that has to go again is unsure no longer.
 """
 
 from __future__ import annotations
@@ -42,7 +42,6 @@ class ReplyTracker:
             raise ValueError(f"a reply to id {id} is expected already")
         job.ids.append(id)
         self._jobs[id] = job
-        self._unsure.pop(job, None)
 
     def unwritten(self, id: int) -> None:
         """Expect no reply to this id: it was not written after all."""
@@ -55,6 +54,10 @@ class ReplyTracker:
     def is_unsure(self, job: Job) -> bool:
         """Return whether its connection ended before the reply."""
         return job in self._unsure
+
+    def goes_again(self, job: Job) -> None:
+        """Note that the job is to be written again; its earlier ids stay known."""
+        self._unsure.pop(job, None)
 
     def forget(self, job: Job) -> None:
         """Expect no reply to any attempt of this job."""

@@ -295,6 +295,7 @@ class Dispatcher:
     def _go_again(self, job: Job, wait: float) -> None:
         """Make another attempt; a late reply to an earlier one still settles the job."""
         job.stage = Stage.WAITING
+        self._replies.goes_again(job)
         self._deadlines.drop(job)
         if job.tag is not None:
             self._watch_expiration(job)
@@ -317,7 +318,7 @@ class Dispatcher:
 
     def _fail(self, job: Job, outcome: Outcome) -> None:
         fields: dict[str, Any] = self._ways[job.way].log_fields(job)
-        _log.warning("command.failed", type=job.kind, code=outcome.code, **fields)
+        _log.warning("command.failed", type=job.kind, **fields, code=outcome.code)
         self._settle(job, outcome)
 
     def _settle(self, job: Job, outcome: Outcome) -> None:

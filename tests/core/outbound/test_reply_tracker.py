@@ -83,12 +83,13 @@ def test_when_the_link_ends_all_that_wait_are_unsure_in_their_order() -> None:
     assert tracker.link_down() == [first, second]
 
 
-def test_a_job_that_is_written_again_is_not_unsure() -> None:
-    """A "slow down" that came late made it go again: only the new attempt counts."""
+def test_a_job_that_has_to_go_again_is_not_unsure() -> None:
+    """A "slow down" that came late, or a decision, made it go again; its id stays known."""
     tracker = ReplyTracker()
     one = written(tracker, 7)
     tracker.link_down()
-    write(tracker, one, 8)
+    tracker.goes_again(one)
+    assert tracker.job(7) is one
     assert not tracker.is_unsure(one)
     assert tracker.unsure == []
 

@@ -99,6 +99,21 @@ def test_a_stop_waits_for_no_hello() -> None:
     assert rig.codes == ["uncertain"]
 
 
+def test_a_stop_decides_once_about_what_waits_to_go_again() -> None:
+    """It was not sent again, so it goes back to the queue and not to the dead letters."""
+    rig = DispatcherRig()
+    job = rig.message("hi")
+    rig.handle(LinkDown())
+    rig.handle(LinkUp(2))
+    rig.broken.append(NotConnected("slack", "away", ""))
+    rig.message("finds no connection", "C2B")
+    rig.go_on(1.0)
+    assert (job.stage, job.uncertain) == (Stage.WAITING, True)
+    rig.dispatcher.await_no_hello()
+    rig.go_on(1.0)
+    assert rig.ends == []
+
+
 def test_slow_down_backs_off_and_ends_after_max_attempts() -> None:
     """Each wait is twice the one before; nothing is uncertain."""
     rig = DispatcherRig(max_attempts=4)
