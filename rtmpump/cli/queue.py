@@ -48,7 +48,7 @@ def tail(
     \b
     rtmpump tail 'message.#' reaction_added
     rtmpump tail --json | jq .body.text
-    """
+    """  # noqa: D301 - click wants this control character
     config = load(config_file, need_token=False).config
     start_log(config)
     show = _json_line if as_json else _line

@@ -30,7 +30,7 @@ from rtmpump.metrics import EventCounts, MetricsSnapshot, SpoolStatus
 _SECONDS: Final = 10.0
 _ANSWER_MAX: Final = 16 << 20
 # A daemon that listens on all addresses is asked on the loopback.
-_ANY: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nobody listens here
+_ANY: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not a place to listen
 _IS_IT_UP: Final = "is `rtmpump run` up, with this http.listen?"
 _TURN_ON: Final = 'set it, such as to "127.0.0.1:9464", and restart the daemon'
 

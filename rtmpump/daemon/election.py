@@ -43,7 +43,7 @@ class CurrentTerm:
         """Return how many commands the sender has."""
         return self.term.sender.waiting
 
-    def tell_sender(self, note: sending.Note) -> None:
+    def notify_sender(self, note: sending.Note) -> None:
         """Send a note to the sender."""
         self.term.sender.notify(note)
 

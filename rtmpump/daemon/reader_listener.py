@@ -31,17 +31,17 @@ class PumpsListener:
 
     def replied(self, reply: Reply) -> None:
         """Bring Slack's answer to the sender."""
-        self._current.tell_sender(reply)
+        self._current.notify_sender(reply)
 
     def connected(self, connection: int) -> None:
         """Let commands go out."""
         # Channels may have changed while nothing was read.
         self._directory.changed()
-        self._current.tell_sender(sending.LinkUp(connection))
+        self._current.notify_sender(sending.LinkUp(connection))
 
     def disconnected(self) -> None:
         """Let no command go out."""
-        self._current.tell_sender(sending.LinkDown())
+        self._current.notify_sender(sending.LinkDown())
 
     def channels_changed(self) -> None:
         """Have the list of channels asked for anew."""

@@ -18,7 +18,7 @@ class SlackGate:
     """Both methods may be called from any thread."""
 
     def __init__(self, role: ActiveRole, rtm: RtmSource | None, calls: WebApiWorkers) -> None:
-        """Take the ways to Slack; `rtm` is None in Socket Mode, which takes no commands."""
+        """Take the ways to Slack; `rtm` is None in Socket Mode, where each command is a call."""
         self._role = role
         self._rtm = rtm
         self._calls = calls
@@ -33,7 +33,7 @@ class SlackGate:
         if not self._role.is_held():
             raise NotConnected("slack", "standby", "this pump is not the active one")
         if self._rtm is None:
-            raise NotConnected("slack", "not_connected", "Socket Mode takes no commands")
+            raise NotConnected("slack", "not_connected", "in Socket Mode each command is a call")
         self._rtm.send(frame, connection=connection)
 
     def submit(self, method: str, arguments: Mapping[str, str], answered: Answered) -> float:

@@ -31,16 +31,16 @@ STILL_AT_WORK: Final = b"\n"
 
 def info(spool: Spool) -> Iterator[bytes]:
     """Yield one object: times in seconds, sizes in bytes, `oldest_seconds` null if it is empty."""
-    measure = spool.usage()
-    oldest = measure.oldest_received_ms
+    usage = spool.usage()
+    oldest = usage.oldest_received_ms
     yield _line(
         {
             "path": str(spool.path),
-            "events": measure.events,
-            "bytes": measure.bytes,
-            "max_bytes": measure.max_bytes,
-            "first_seq": measure.first_seq if measure.events else None,
-            "last_seq": measure.last_seq,
+            "events": usage.events,
+            "bytes": usage.bytes,
+            "max_bytes": usage.max_bytes,
+            "first_seq": usage.first_seq if usage.events else None,
+            "last_seq": usage.last_seq,
             "oldest_seconds": None if oldest is None else _age(oldest),
             "epoch": spool.epoch,
             "set_aside": set_aside(spool.path),

@@ -122,7 +122,7 @@ class Supervisor:
         # The backfill goes on at the next start; now it would only make the spool fuller.
         parts.current.stop_filling()
         # Commands first: those that were written wait for a reply, and that needs the WebSocket.
-        parts.current.tell_sender(sending.Finish())
+        parts.current.notify_sender(sending.Finish())
         self._join("sender", part(0.25))
         # Now the WebSocket is not needed any more, and nothing else will come into the spool.
         parts.current.stop_reading()
@@ -153,7 +153,7 @@ class Supervisor:
     def _end_all(self) -> None:
         parts = self._parts
         parts.current.term.sender.lifecycle.stop.set()
-        parts.current.tell_sender(sending.Close())
+        parts.current.notify_sender(sending.Close())
         parts.publisher.stop()
         parts.directory.stop()
         parts.calls.stop.set()

@@ -260,7 +260,7 @@ def test_retry_without_a_queue_of_commands_loses_nothing(file: Path, broker: Bro
 
 
 def test_retry_that_is_killed_repeats_and_never_loses(file: Path, queues: Broker) -> None:
-    """kill -9 at any moment: each command is in one of the queues, in both at most a few."""
+    """`kill -9` at any moment: each command is in one of the queues, in both at most a few."""
     names = {f"n{number}" for number in range(2000)}
     bury(queues, *names)
     args = ("dead", "retry", "--all", "-c", str(file))

@@ -85,7 +85,7 @@ def test_an_event_may_call_itself_anything() -> None:
 
 
 def test_frames_about_the_connection() -> None:
-    """hello and disconnect, also with a reason that is none."""
+    """`hello` and disconnect, also with a reason that is none."""
     assert control(b'{"type":"hello","num_connections":1}') == Hello("hello", "")
     assert control(b'{"type":"disconnect","reason":"warning"}') == Disconnect("warning")
     assert control(b'{"type":"disconnect"}') == Disconnect("")

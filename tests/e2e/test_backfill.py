@@ -324,7 +324,7 @@ def test_a_method_that_always_fails_is_given_up(
 def test_a_pump_that_is_killed_in_the_middle_goes_on(
     pump: PumpProcess, broker: Broker, workspace: Workspace
 ) -> None:
-    """kill -9 while it reads the history, twice: all comes, in order, and the gap is closed."""
+    """`kill -9` while it reads the history, twice: all comes, in order, and the gap is closed."""
     faults = workspace.faults.api_errors
 
     def say() -> None:

@@ -42,7 +42,6 @@ def our_node(pump: PumpProcess, nodes: list[RabbitNode], link: str) -> RabbitNod
 
 def wait_for_members(node: RabbitNode) -> None:
     """Waits until all members of all queues are online, as this node sees it."""
-
     online = "length(proplists:get_value(online, rabbit_amqqueue:info(Q, [online])))"
     counts = f"[{online} || Q <- rabbit_amqqueue:list()]"
     wait_until(

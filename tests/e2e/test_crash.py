@@ -136,7 +136,6 @@ def untold(at: Sequence[int], written: Sequence[int], got: Sequence[Message]) ->
 
 def until_number(last: int) -> Any:
     """Says when the event with this number has come."""
-
     looked, came = 0, False
 
     def has_come(got: list[Message]) -> bool:
@@ -161,7 +160,7 @@ def stop_well(pump: PumpProcess) -> dict[str, Any]:
 def test_twenty_kills_lose_nothing_that_was_accepted(
     start_pump: StartPump, broker: Broker, workspace: Workspace
 ) -> None:
-    """kill -9 at any moment: seqs without a hole, repeats with equal ids, order, and gaps told."""
+    """`kill -9` at any moment: seqs without a hole, repeats with equal ids, order, gap events."""
     queue = all_events(broker)
     pump = start_pump(log={"level": "info"})
     dice = random.Random(20)

@@ -234,7 +234,7 @@ def ids(got: Sequence[Message]) -> list[str]:
 def test_kill_between_receipt_and_commit(
     start_socket: StartSocketPump, broker: Broker, workspace_that_retries: Workspace
 ) -> None:
-    """kill -9 with events that were received and not committed: Slack sends them again."""
+    """`kill -9` with events that were received and not committed: Slack sends them again."""
     workspace = workspace_that_retries
     workspace.faults.ack_seconds, workspace.faults.retry_after = 0.2, (0.3,) * 400
     queue = all_events(broker)
@@ -283,7 +283,7 @@ def test_kill_at_the_very_line(
 def test_twenty_kills_lose_nothing(
     start_socket: StartSocketPump, broker: Broker, workspace_that_retries: Workspace
 ) -> None:
-    """kill -9 at any moment: what Slack was told is there, what it wasn't told comes again."""
+    """`kill -9` at any moment: what Slack was told is there, what it wasn't told comes again."""
     workspace = workspace_that_retries
     workspace.faults.ack_seconds, workspace.faults.retry_after = 0.3, (0.2,) * 1000
     queue = all_events(broker)

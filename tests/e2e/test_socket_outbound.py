@@ -201,7 +201,7 @@ def more_sent(workspace: Workspace, count: int) -> Callable[[], bool]:
 def test_kills_lose_no_command(
     start_socket: StartSocketPump, broker: Broker, workspace: Workspace
 ) -> None:
-    """kill -9 at any moment: each command is answered, at least once it is at Slack, in order."""
+    """`kill -9` at any moment: each command is answered, at least once it is at Slack, in order."""
     pump = start_socket(outbound={"rate": 100.0, "burst": 100})
     commands = [broker.command({"channel": "C0GENERAL", "text": f"{n:03d}"}) for n in range(120)]
     for kill in range(4):

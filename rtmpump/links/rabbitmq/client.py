@@ -78,7 +78,7 @@ class BrokerClient:
 
     def __init__(self, name: str, broker: Broker) -> None:
         self._name = name
-        self._rabbit = _ClientConnection(name, broker, self)
+        self._connection = _ClientConnection(name, broker, self)
         self._answers: queue.Queue[_Answer | None] = queue.Queue()
         self._received: queue.Queue[Received | None] = queue.Queue()
         self._error: BaseException | None = None
@@ -104,18 +104,18 @@ class BrokerClient:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._rabbit.call(self._rabbit.close)
+        self._connection.call(self._connection.close)
         self._thread.join(_JOIN)
 
     @property
     def node(self) -> str:
         """The node that answered, as `host:port`."""
-        return self._rabbit.node
+        return self._connection.node
 
     @property
     def vhost(self) -> str:
         """The virtual host of the connection."""
-        return self._rabbit.vhost
+        return self._connection.vhost
 
     def listen(self, exchange: str, patterns: Sequence[str]) -> None:
         """Bind a queue of our own to `exchange` with each pattern, and consume from it.
@@ -125,12 +125,12 @@ class BrokerClient:
         Raises:
             LinkError: with the reason `not_found`, there is no such exchange.
         """
-        self._rabbit.call(lambda: self._rabbit.listen(exchange, patterns, self._done))
+        self._connection.call(lambda: self._connection.listen(exchange, patterns, self._done))
         self._answer(_Done)
 
     def expect_replies(self) -> None:
         """Consume the replies to what is published (https://www.rabbitmq.com/docs/direct-reply-to)."""
-        self._rabbit.call(lambda: self._rabbit.expect_replies(self._done))
+        self._connection.call(lambda: self._connection.expect_replies(self._done))
         self._answer(_Done)
 
     def passive(self, item: Item) -> None:
@@ -139,7 +139,9 @@ class BrokerClient:
         Raises:
             LinkError: with the reason `not_found`, it does not exist. The client has ended.
         """
-        self._rabbit.call(lambda: self._rabbit.declare([item], passive=True, done=self._done))
+        self._connection.call(
+            lambda: self._connection.declare([item], passive=True, done=self._done)
+        )
         self._answer(_Done)
 
     def publish(
@@ -178,7 +180,7 @@ class BrokerClient:
         first = self._published + 1
         self._published += len(messages)
         self._was_returned = False
-        self._rabbit.call(lambda: self._rabbit.publish_each(to_queue, messages))
+        self._connection.call(lambda: self._connection.publish_each(to_queue, messages))
         outcomes: list[PublishOutcome | None] = [None] * len(messages)
         waiting = set(range(first, self._published + 1))
         while waiting:
@@ -198,7 +200,7 @@ class BrokerClient:
         Raises:
             LinkError: with the reason `not_found`, it does not exist. The client has ended.
         """
-        self._rabbit.call(lambda: self._rabbit.count(queue, self._answers.put))
+        self._connection.call(lambda: self._connection.count(queue, self._answers.put))
         return self._answer(Count)
 
     def take(self, queue: str, limit: int, quiet: float) -> list[Received]:
@@ -209,12 +211,12 @@ class BrokerClient:
         """
         self._takes += 1
         tag = f"rtmpump.{self._name}.{self._takes:08}"
-        self._rabbit.call(lambda: self._rabbit.take(queue, tag, limit, self._done))
+        self._connection.call(lambda: self._connection.take(queue, tag, limit, self._done))
         self._answer(_Done)
         taken: list[Received] = []
         while len(taken) < limit and (received := self.receive(quiet)) is not None:
             taken.append(received)
-        self._rabbit.call(lambda: self._rabbit.take_no_more(tag, self._done))
+        self._connection.call(lambda: self._connection.take_no_more(tag, self._done))
         self._answer(_Done)
         return taken
 
@@ -235,15 +237,15 @@ class BrokerClient:
 
     def ack(self, tag: int) -> None:
         """Acknowledge all messages up to and with `tag`."""
-        self._rabbit.call(lambda: self._rabbit.ack_upto(tag))
+        self._connection.call(lambda: self._connection.ack_upto(tag))
 
     def ack_each(self, tags: Sequence[int]) -> None:
         """Acknowledge these messages."""
-        self._rabbit.call(lambda: self._rabbit.ack_each(tags))
+        self._connection.call(lambda: self._connection.ack_each(tags))
 
     def give_back(self, tag: int) -> None:
         """Put back into the queue all unacknowledged messages up to and with `tag`."""
-        self._rabbit.call(lambda: self._rabbit.give_back(tag))
+        self._connection.call(lambda: self._connection.give_back(tag))
 
     # What the connection calls, on its own thread.
 
@@ -272,7 +274,7 @@ class BrokerClient:
 
     def _run(self) -> None:
         try:
-            self._rabbit.run()
+            self._connection.run()
         except BaseException as error:
             self._error = error
         self._answers.put(None)
@@ -337,9 +339,9 @@ class _ClientConnection(BrokerConnection):
         for properties, body in messages:
             self.publish("", queue, body, properties, True)
 
-    def count(self, queue: str, told: Callable[[Count], None]) -> None:
+    def count(self, queue: str, answered: Callable[[Count], None]) -> None:
         def counted(frame: Any) -> None:
-            told(Count(frame.method.message_count, frame.method.consumer_count))
+            answered(Count(frame.method.message_count, frame.method.consumer_count))
 
         self._open_channel().queue_declare(queue, passive=True, callback=self._guarded(counted))
 

@@ -49,15 +49,15 @@ class Results:
         self._dead_queue = outbound.dead_queue
         self._metrics = metrics
         self._listener = listener
-        self._rabbit: BrokerConnection
+        self._connection: BrokerConnection
         self._confirms: dict[int, Callable[[bool], None]] = {}
         self._next = 1
         self._returned = False
         self._refusals = Refusals(_RENEW_AFTER, factor=2.0)
 
-    def begin(self, rabbit: BrokerConnection) -> None:
+    def begin(self, connection: BrokerConnection) -> None:
         """Use a new connection; forget what was published on the old one and not confirmed."""
-        self._rabbit = rabbit
+        self._connection = connection
         self._confirms.clear()
         self._refusals.forget_all()
         self._next = 1
@@ -88,7 +88,7 @@ class Results:
         """End the connection: only dead letters are mandatory, so their queue must be declared."""
         self._returned = True
         queue = self._dead_queue
-        self._rabbit.fail("not_found", f"the queue {queue} is not there", at_once=True)
+        self._connection.fail("not_found", f"the queue {queue} is not there", at_once=True)
 
     def _upto(self, tag: int) -> list[int]:
         tags = []
@@ -119,7 +119,7 @@ class Results:
         else:
             # The result is on its way by then.
             again = partial(self._bury, job, outcome, self._ack_if_safe)
-            self._rabbit.later(_REFUSED_AGAIN, again)
+            self._connection.later(_REFUSED_AGAIN, again)
         then(job, outcome)
 
     def _answer(self, job: Job, outcome: Outcome) -> None:
@@ -144,7 +144,7 @@ class Results:
         # Refused for so long, the queue that the producer named takes no more.
         job.result_confirmed = ok or now >= job.result_due_by
         if not job.result_confirmed:
-            self._rabbit.later(_REFUSED_AGAIN, partial(self._answer, job, outcome))
+            self._connection.later(_REFUSED_AGAIN, partial(self._answer, job, outcome))
         self._ack_if_safe(job, outcome)
 
     def _count_refusals(self, job: Job, ok: bool) -> None:
@@ -156,7 +156,7 @@ class Results:
             self._refusals.taken(job)
         elif lasted := self._refusals.refused(time.monotonic(), job):
             detail = f"a result or dead letter was refused for {lasted:.0f} s; is a queue full?"
-            self._rabbit.fail("nacked", detail, at_once=True)
+            self._connection.fail("nacked", detail, at_once=True)
 
     def _publish(
         self,
@@ -166,7 +166,7 @@ class Results:
         mandatory: bool,
         confirmed: Callable[[bool], None],
     ) -> None:
-        self._rabbit.publish("", queue, body, properties, mandatory)
+        self._connection.publish("", queue, body, properties, mandatory)
         self._confirms[self._next] = confirmed
         self._next += 1
 
@@ -176,7 +176,7 @@ class Results:
         if is_buried and is_answered and job.tag is not None:
             if job.refused:
                 self._refusals.forget(job)
-            self._rabbit.ack(job.tag)
+            self._connection.ack(job.tag)
             self._listener.acked(job, job.tag)
 
 

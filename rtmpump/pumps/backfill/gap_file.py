@@ -15,18 +15,16 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from rtmpump.core.missed_messages import OpenGap
+from rtmpump.spool import Report
 from rtmpump.spool.file import beside, sync_path
 
 GAPS_MAX: Final = 64
-
-Report = Callable[[str, dict[str, Any]], None]
 
 
 class GapFile:

@@ -280,8 +280,8 @@ class Backfill:
 
     def _try_to_store(self, gap: OpenGap, items: list[tuple[int, bytes]], source: str) -> bool:
         try:
-            measure = self._spool.usage()
-            if measure.bytes > measure.max_bytes // 2:
+            usage = self._spool.usage()
+            if usage.bytes > usage.max_bytes // 2:
                 return False
             self._spool.append_later(items, team=gap.team, bot=gap.bot, source=source)
         except (SpoolFull, SpoolFailed) as refused:

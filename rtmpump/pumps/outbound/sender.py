@@ -75,7 +75,7 @@ class Sender:
         self._metrics = metrics
         self.lifecycle = lifecycle
         self._is_socket_mode = config.slack.mode == "socket"
-        self._rabbit = BrokerConnection(LINK, config.broker, self)
+        self._connection = BrokerConnection(LINK, config.broker, self)
         self._results = Results(config.outbound, metrics, self)
         self._dispatcher = Dispatcher(config, slack, channel_ids, message_ids, self)
         self._mailbox = Mailbox()
@@ -105,7 +105,7 @@ class Sender:
             wakes = is_end or not self._woken
             self._woken = True
         if wakes:
-            self._rabbit.call(self._read_mailbox)
+            self._connection.call(self._read_mailbox)
 
     @property
     def waiting(self) -> int:
@@ -115,15 +115,15 @@ class Sender:
     def _session(self) -> None:
         self.lifecycle.progress()
         self._timer = None
-        self._rabbit = BrokerConnection(LINK, self._config.broker, self)
-        self._results.begin(self._rabbit)
+        self._connection = BrokerConnection(LINK, self._config.broker, self)
+        self._results.begin(self._connection)
         with self._mailbox_lock:
             self._woken = False
         # From here on `notify` wakes the new connection; an earlier end is seen in the next line.
         if self.lifecycle.stop.is_set() or self._finishing:
             return
         try:
-            self._rabbit.run()
+            self._connection.run()
         finally:
             self._metrics.link(LINK, False)
             self._keep_what_was_sent()
@@ -137,21 +137,21 @@ class Sender:
             self._declared()
         else:
             items = topology.outbound(self._outbound)
-            self._rabbit.declare(items, passive=mode == "passive", done=self._declared)
+            self._connection.declare(items, passive=mode == "passive", done=self._declared)
 
     def _declared(self) -> None:
-        self._rabbit.consume(self._outbound.queue, self._outbound.prefetch)
+        self._connection.consume(self._outbound.queue, self._outbound.prefetch)
         self._consuming_since = now = time.monotonic()
         if self._redelivery.begun(now) is not None:
-            self._rabbit.later(_RETURNS_COME, self._take_late)
+            self._connection.later(_RETURNS_COME, self._take_late)
         self._metrics.link(LINK, True)
-        self.lifecycle.listener.link_up(LINK, self._rabbit.node)
+        self.lifecycle.listener.link_up(LINK, self._connection.node)
         self._tick()
         self._read_mailbox()
 
     def _tick(self) -> None:
         self.lifecycle.progress()
-        self._rabbit.later(_PROGRESS_EVERY, self._tick)
+        self._connection.later(_PROGRESS_EVERY, self._tick)
 
     def settled(self, tag: int, multiple: bool, ok: bool) -> None:
         """Take the broker's word on results and dead letters."""
@@ -238,7 +238,7 @@ class Sender:
                 case Finish(within):
                     self._finish(within)
                 case Close():
-                    self._rabbit.close()
+                    self._connection.close()
                     return
                 case _:
                     self._dispatcher.handle(note)
@@ -247,7 +247,7 @@ class Sender:
         if self._consuming_since is not None:
             self._go_on()
         elif self._finishing:
-            self._rabbit.close()
+            self._connection.close()
 
     def _go_on(self) -> None:
         """Do all that is due, and come back when the next thing is."""
@@ -256,7 +256,7 @@ class Sender:
             if self._timer is not None:
                 self._timer[1]()
             wait = max(0.0, at - time.monotonic())
-            self._timer = at, self._rabbit.later(wait, self._timer_fired)
+            self._timer = at, self._connection.later(wait, self._timer_fired)
         if self._finishing:
             self._close_if_quiet()
 
@@ -267,15 +267,15 @@ class Sender:
     def _finish(self, within: float | None) -> None:
         """Take no more commands; unsent ones go back to the queue when the channel closes."""
         self._dispatcher.await_no_hello()
-        self._rabbit.cancel(self._outbound.queue, self._close_if_quiet)
+        self._connection.cancel(self._outbound.queue, self._close_if_quiet)
         if within is not None:
-            self._rabbit.later(within, self._rabbit.close)
+            self._connection.later(within, self._connection.close)
 
     def _close_if_quiet(self) -> None:
         """End once nothing is under way, to Slack or to the broker."""
         waits = any(job.stage is Stage.WRITTEN for job in self._jobs.values())
         if not waits and self._results.is_idle:
-            self._rabbit.close()
+            self._connection.close()
 
     def _keep_what_was_sent(self) -> None:
         """Remember the commands that Slack has seen: all deliveries come again."""
