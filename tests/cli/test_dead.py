@@ -31,7 +31,7 @@ WHY = {
 
 @pytest.fixture
 def queues(broker: Broker) -> Broker:
-    """The queues of the commands as the pump declares them, and nobody who takes from them."""
+    """Return a broker with the queues of commands, and no pump that consumes them."""
     for item in outbound(Outbound()):
         if isinstance(item, Queue):
             broker.channel.queue_declare(item.name, durable=True, arguments=dict(item.arguments))
@@ -133,7 +133,7 @@ def test_retry_sends_the_command_as_it_was_but_for_its_death(file: Path, queues:
 def test_what_expired_in_rabbitmq_is_told_and_its_asker_gets_the_result(
     file: Path, start_pump: StartPump, queues: Broker, workspace: Workspace
 ) -> None:
-    """Nobody had a result then, so that of the retry is the one."""
+    """There was no result then, so that of the retry is the one."""
     correlation = queues.command({"channel": "general", "text": "late"}, expiration="1")
     wait_until(lambda: queues.count(DEAD) == 1)
     (letter,) = listed(file)

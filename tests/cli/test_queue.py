@@ -25,13 +25,13 @@ FAST = {"rate": 100.0, "burst": 10}
 
 @pytest.fixture
 def events(broker: Broker) -> Broker:
-    """A broker with the events exchange, and nobody that pumps."""
+    """Return a broker with the events exchange, and no pump."""
     broker.channel.exchange_declare("rtm.events", "topic", durable=True)
     return broker
 
 
 def emit(broker: Broker, key: str, body: object, **headers: object) -> None:
-    """Publishes to the events exchange as a pump does; fails if nobody takes it."""
+    """Publish to the events exchange as a pump does; fail if no queue takes it."""
     broker.publish(body, exchange="rtm.events", queue=key, headers=headers, message_id=f"m:{key}")
 
 
@@ -147,7 +147,7 @@ def test_tail_prints_more_than_the_prefetch_in_order(
 
 
 def test_tail_leaves_no_queue_behind(tmp_path: Path, events: Broker, broker_url: str) -> None:
-    """Even if it is killed: then nobody takes the event any more."""
+    """Even if it is killed: then no queue takes the event any more."""
     file = config_file(tmp_path, broker_url)
     with Running(tmp_path, "tail", "-c", str(file)) as tail:
         tail.wait_line("listening")
@@ -190,7 +190,7 @@ def test_tail_names_the_missing_exchange(tmp_path: Path, broker_url: str) -> Non
 def test_tail_is_69_when_the_broker_ends_it(
     tmp_path: Path, node: RabbitNode, broker_url: str
 ) -> None:
-    """A connection that an operator closes is told in one line."""
+    """A connection that an operator closes is reported in one line."""
     with Broker(broker_url) as broker:
         broker.channel.exchange_declare("rtm.events", "topic", durable=True)
     file = config_file(tmp_path, broker_url)
@@ -288,7 +288,7 @@ def test_send_prints_the_error_and_ends_with_1(
 def test_send_refuses_a_command_that_the_pump_would_reject(
     tmp_path: Path, args: tuple[str, ...], told: str
 ) -> None:
-    """Wrong usage, told before anything is connected."""
+    """Wrong usage is reported before anything is connected."""
     done = rtmpump(tmp_path, "send", *args, "-c", str(config_file(tmp_path, NOBODY)))
     assert done.returncode == 2
     assert told in done.stderr
@@ -328,7 +328,7 @@ def test_send_names_the_missing_queue(tmp_path: Path, broker_url: str) -> None:
 
 
 def test_send_to_a_full_queue_is_refused(tmp_path: Path, broker: Broker, broker_url: str) -> None:
-    """The broker's nack is a failure that is told."""
+    """The broker's nack is reported as a failure."""
     queue = broker.queue(name="rtm.outbound", x_max_length=1, x_overflow="reject-publish")
     broker.publish({}, queue=queue)
     done = rtmpump(tmp_path, "send", "general", "hi", "-c", str(config_file(tmp_path, broker_url)))
@@ -339,7 +339,7 @@ def test_send_to_a_full_queue_is_refused(tmp_path: Path, broker: Broker, broker_
 def test_send_is_69_while_the_broker_has_an_alarm(
     tmp_path: Path, node: RabbitNode, broker: Broker, broker_url: str
 ) -> None:
-    """It says that nobody can know whether the command was taken."""
+    """It says that it is not known whether the command was taken."""
     broker.queue(name="rtm.outbound")
     file = config_file(tmp_path, broker_url)
     with memory_alarm(node):

@@ -19,7 +19,7 @@ takes = st.lists(
 
 
 def test_a_burst_and_then_one_by_one() -> None:
-    """A full bucket gives `burst` tokens at once, then tells how long the next one takes."""
+    """A full bucket gives `burst` tokens at once, then returns how long the next one takes."""
     bucket = RateLimit(rate=1.0, burst=3)
     assert [bucket.take("C1", 100.0) for _ in range(5)] == [0.0, 0.0, 0.0, 1.0, 1.0]
     assert bucket.take("C1", 100.25) == 0.75
@@ -71,7 +71,7 @@ def test_it_grants_what_a_naive_bucket_grants(
 def test_who_waits_as_told_is_granted(
     rate: float, burst: int, start: float, pauses: list[float]
 ) -> None:
-    """The wait that was told is enough, with floats of any kind."""
+    """The returned wait is enough, with floats of any kind."""
     bucket, now = RateLimit(rate, burst), start
     for pause in pauses:
         now += pause / rate
@@ -108,7 +108,7 @@ def test_memory_is_bounded_by_the_keys_of_late() -> None:
 
 
 def test_a_refused_take_costs_nothing() -> None:
-    """Asking while there is no token makes nobody wait longer."""
+    """A call of `take` while there is no token makes no wait longer."""
     bucket = RateLimit(rate=2.0, burst=1)
     bucket.take("C1", 0.0)
     assert {bucket.take("C1", 0.25) for _ in range(100)} == {0.25}

@@ -191,7 +191,7 @@ def test_retry_after_is_obeyed(broker: Broker, workspace: Workspace) -> None:
 def test_a_limited_method_holds_up_no_other(
     start_pump: StartPump, broker: Broker, workspace: Workspace
 ) -> None:
-    """Nor the messages of that channel; within the lane order is kept."""
+    """Nor the messages of that channel; within the queue order is kept."""
     start_pump(outbound=ALLOWED)
     meets(workspace, HttpAnswer(429, {"Retry-After": "60"}))
     broker.publish(thumb(workspace))
@@ -274,7 +274,7 @@ def test_an_expired_call_is_not_made(
 
 
 @pytest.mark.usefixtures("pump")
-def test_order_is_kept_within_a_lane(broker: Broker, workspace: Workspace) -> None:
+def test_order_is_kept_within_a_channel_queue(broker: Broker, workspace: Workspace) -> None:
     """One method and channel: in order, though one of them fails at first."""
     meets(workspace, FINE, HttpAnswer(500), *[FINE] * 20)
     asked = [
@@ -289,7 +289,7 @@ def test_order_is_kept_within_a_lane(broker: Broker, workspace: Workspace) -> No
 def test_a_posted_message_keeps_the_order_of_its_channel(
     broker: Broker, workspace: Workspace
 ) -> None:
-    """chat.postMessage waits in the lane of its channel, at that channel's rate."""
+    """chat.postMessage waits in the queue of its channel, at that channel's rate."""
     meets(workspace, *[FINE | {"ts": "1.2"}] * 10, method=POST)
     asked = [broker.command(api(POST, channel="C0GENERAL", text=str(n))) for n in range(10)]
     assert all(broker.result(one).json["ok"] for one in asked)
@@ -356,7 +356,7 @@ def test_a_killed_pump_loses_no_call(
 def test_a_call_is_not_made_twice_because_the_broker_went_away(
     pump: PumpProcess, broker_url: str, workspace: Workspace, node: RabbitNode
 ) -> None:
-    """The redelivery gets Slack's answer, and the next call of its lane waits for that."""
+    """The redelivery gets Slack's answer, and the next call of its queue waits for that."""
     meets(workspace, Hang(6.0))
     with Broker(broker_url) as broker:
         queue = broker.queue()

@@ -246,7 +246,7 @@ def test_answers_direct_reply_to(broker: Broker) -> None:
 
 @pytest.mark.usefixtures("pump")
 def test_a_command_without_reply_to_is_sent_and_acked(broker: Broker, workspace: Workspace) -> None:
-    """Nobody has to wait for a result."""
+    """No result has to be awaited."""
     broker.publish(OK)
     assert workspace.wait(lambda: workspace.sent)
     wait_until(lambda: broker.count("rtm.outbound") == 0)
@@ -370,7 +370,7 @@ def test_a_reply_that_never_comes_is_sent_again(
 def test_no_reply_at_all_ends_after_max_attempts(
     start_pump: StartPump, broker: Broker, workspace: Workspace
 ) -> None:
-    """With "timeout": the last word is that nobody answered."""
+    """With "timeout": the last word is that no answer came."""
     start_pump(outbound=FAST | {"reply_timeout": 0.2, "max_attempts": 2})
     workspace.faults.reply_policy = faults.NEVER
     assert failed(broker.ask(OK), "timeout", attempts=2, uncertain=True)

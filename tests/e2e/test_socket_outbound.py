@@ -104,7 +104,7 @@ def test_what_only_rtm_has_is_rejected(
 def test_slacks_no_is_a_dead_letter(
     start_socket: StartSocketPump, broker: Broker, workspace: Workspace
 ) -> None:
-    """Slack's code comes as slack_<code>; a name that nobody knows as channel_not_found."""
+    """Slack's code comes as slack_<code>; an unknown name as channel_not_found."""
     workspace.archived.add("C0RANDOM")
     start_socket()
     result = broker.ask({"channel": "C0RANDOM", "text": "x"})
@@ -149,7 +149,7 @@ def test_our_own_rate_keeps_slack_content(
 def test_what_nobody_knows_is_decided_by_on_uncertain(
     start_socket: StartSocketPump, broker: Broker, workspace: Workspace, how: faults.Answer
 ) -> None:
-    """Accepted and the answer lost: dead-lettered as uncertain, or sent again and told so."""
+    """The answer to an accepted one is lost: a dead letter as uncertain, or sent again as such."""
     # A busy machine answers the second time in that time.
     timeouts = {"reply_timeout": 3, "rate": 100.0}
     pump = start_socket(outbound={"on_uncertain": "dead-letter", **timeouts})

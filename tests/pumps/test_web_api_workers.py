@@ -135,7 +135,7 @@ UNCERTAIN = [
 def test_what_may_help_again_says_whether_it_may_be_done_twice(
     workspace: Workspace, start: Start
 ) -> None:
-    """What Slack did not begin is certain; where it may have, nobody knows."""
+    """What Slack did not begin is certain; what it may have begun is not."""
     calls = start()
     for certain, rows in ((True, CERTAIN), (False, UNCERTAIN)):
         for fault, code in rows:

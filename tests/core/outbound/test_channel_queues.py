@@ -102,7 +102,7 @@ def test_jobs_that_end_behind_a_waiting_head_take_no_memory() -> None:
 
 
 def test_jobs_that_end_before_anything_is_sent_take_no_memory() -> None:
-    """While Slack is away nobody asks what is due; the plan does not grow even so."""
+    """While Slack is away `due` is never called; the plan does not grow even so."""
     some = queues()
     for number in range(5_000):
         job = Piece()

@@ -178,7 +178,7 @@ def test_ids_are_a_list_of_strings_with_something_in_them(kind: str, found: obje
 
 
 def test_an_empty_list_ends_a_subscription_and_asks_nothing() -> None:
-    """presence_sub replaces the set, so it may be empty; a query about nobody is rejected."""
+    """presence_sub replaces the set, so it may be empty; a query without ids is rejected."""
     assert parse(body(type="presence_sub", ids=[])) == PresenceSub(())
     assert_names(rejection(body(type="presence_query", ids=[])), "ids", "at least one")
 

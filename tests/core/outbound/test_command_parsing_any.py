@@ -58,7 +58,7 @@ commands = st.one_of(
 
 
 def check_any(raw: bytes) -> None:
-    """Nothing but a command or a rejection that can be told comes out; a command can be sent."""
+    """Check that a command, which can be sent, or a rejection, which can be reported, comes out."""
     try:
         command = parse(raw)
     except CommandRejected as error:

@@ -99,7 +99,7 @@ def test_the_limit_of_a_frame_is_exact() -> None:
 
 
 def test_a_call_is_no_frame_of_rtm() -> None:
-    """Whoever tries has made a mistake."""
+    """A caller that tries it has a bug."""
     with pytest.raises(TypeError):
         encode(Api("reactions.add", {}), id=1, channel_id="C1")
 

@@ -37,7 +37,7 @@ def test_known_channels_go_on_at_once() -> None:
 
 
 def test_a_name_is_asked_for_once() -> None:
-    """Whoever comes later waits for the same answer."""
+    """A later command of the same name waits for the same answer."""
     line, first, second = arrivals(), Piece(), Piece()
     assert line.add_unknown(first, "general", 0)
     assert not line.add_unknown(second, "general", 0)
@@ -95,7 +95,7 @@ def test_a_name_that_is_not_found_ends_its_first_job_alone() -> None:
 
 
 def test_what_is_over_is_passed_over() -> None:
-    """It holds up nobody, is given to nobody and isn't kept."""
+    """It holds up no other command, is not given out and isn't kept."""
     line, by_id = arrivals(), Piece()
     for number in range(1_000):
         line.add_unknown(Piece(number, done=True), "general", 0)
@@ -110,7 +110,7 @@ def test_what_is_over_is_passed_over() -> None:
 
 
 def test_clear_forgets_all() -> None:
-    """Also what was passed by: the answer to its name comes to nobody."""
+    """Also what was passed by: the answer to its name finds no job."""
     line = arrivals()
     line.add_unknown(Piece(), "general", 0)
     list(line.release(PATIENCE))

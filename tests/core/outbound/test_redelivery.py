@@ -76,7 +76,7 @@ def test_an_orphan_holds_no_body() -> None:
 
 
 def test_the_oldest_makes_room_and_is_given_back() -> None:
-    """Whoever knows it elsewhere has to forget it as well."""
+    """The caller forgets what it knows of it, too."""
     orphans, jobs = Orphans(2, 2), [sent(str(number)) for number in range(3)]
     assert [orphans.connection_ended([one], 0.0) for one in jobs] == [[], [], [jobs[0]]]
     assert orphans.adopt(named("0")) is None
@@ -101,7 +101,7 @@ def test_a_rejected_command_is_known_again() -> None:
 
 
 def test_an_ack_may_be_lost_with_its_connection() -> None:
-    """For a minute; and only what has a name of its own can be told from another command."""
+    """For a minute; and only if no other command has its name."""
     for name, age, known in (("a", 59.0, True), ("a", 61.0, False), (None, 1.0, False)):
         orphans, one = Orphans(MOST, MOST), sent(name)
         orphans.acked(one, 0.0)

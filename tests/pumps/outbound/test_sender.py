@@ -28,7 +28,7 @@ StartRig = Callable[..., SenderRig]
 
 @pytest.fixture
 def start(workspace: Workspace, broker_url: str) -> Iterator[StartRig]:
-    """Starts a sender; keywords are keys of [outbound]."""
+    """Return what starts a sender; keywords are keys of [outbound]."""
     with ExitStack() as stack:
 
         def start(**outbound: object) -> SenderRig:
@@ -40,22 +40,22 @@ def start(workspace: Workspace, broker_url: str) -> Iterator[StartRig]:
 
 
 def texts(workspace: Workspace, channel: str = "") -> list[str]:
-    """What Slack took, in order."""
+    """Return the texts that Slack took, in order."""
     return [sent.text for sent in workspace.sent if not channel or sent.channel == channel]
 
 
 def message(text: str, channel: str = GENERAL) -> dict[str, str]:
-    """A command."""
+    """Return a command."""
     return {"channel": channel, "text": text}
 
 
 def end_connections(node: RabbitNode, broker_url: str) -> None:
-    """The broker ends every connection of the pump in this vhost."""
+    """Have the broker end every connection of the pump in this vhost."""
     close_connections(node, broker_url.rsplit("/", 1)[1], product="rtmpump")
 
 
 def is_empty(rig: SenderRig, broker: Broker) -> bool:
-    """Whether nothing is left in the pump and in the queue."""
+    """Return whether nothing is left in the pump and in the queue."""
     return not rig.sender.waiting and not broker.count("rtm.outbound")
 
 
@@ -141,7 +141,7 @@ def test_a_result_that_is_refused_is_tried_again(
 def test_what_was_written_is_not_sent_again_when_the_broker_comes_back(
     node: RabbitNode, start: StartRig, broker: Broker, broker_url: str, workspace: Workspace
 ) -> None:
-    """The reply that came meanwhile settles it, and there is one result; the next ones follow."""
+    """The reply that comes in the gap settles it, with one result; the next ones follow."""
     rig = start(reply_timeout=600)
     workspace.faults.reply_policy = lambda _frame: faults.late(1.0)
     commands = [broker.command(message("one")), broker.command(message("two"))]
@@ -183,7 +183,7 @@ def test_a_consumer_timeout_neither_loses_nor_doubles_a_command(
 def test_identical_commands_are_each_sent_once(
     node: RabbitNode, start: StartRig, broker: Broker, broker_url: str, workspace: Workspace
 ) -> None:
-    """Two that nobody can tell apart are two, also if the broker goes away between them."""
+    """Two equal commands are two, also if the connection to the broker ends between them."""
     rig = start(reply_timeout=600)
     workspace.faults.reply_policy = lambda _frame: faults.late(1.0)
     broker.publish(message("same"))
@@ -249,7 +249,7 @@ def test_messages_by_id_do_not_overtake_those_whose_name_is_looked_up(
 def test_a_directory_that_does_not_answer_stops_nobody_for_long(
     start: StartRig, broker: Broker, workspace: Workspace
 ) -> None:
-    """A name that nobody resolves holds up the others for seconds, and is sent once it is known."""
+    """A name without an answer holds up the others for seconds, and is sent once it is known."""
     start()
     workspace.faults.api_errors["conversations.list"].append(faults.Hang(9.0))
     for text, channel in (("a", "general"), ("b", RANDOM), ("c", "general"), ("d", GENERAL)):
@@ -260,7 +260,7 @@ def test_a_directory_that_does_not_answer_stops_nobody_for_long(
     assert texts(workspace, GENERAL) == ["d", "a", "c"]
 
 
-def test_expiration_holds_deep_in_a_lane_and_before_the_lookup(
+def test_expiration_holds_deep_in_a_channel_queue_and_before_the_lookup(
     start: StartRig, broker: Broker, workspace: Workspace
 ) -> None:
     """It ends what waits for the rate limit, and what waits for the directory."""
