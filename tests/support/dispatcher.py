@@ -71,7 +71,7 @@ class DispatcherRig:
         self.ends.append((job, outcome))
 
     def take(self, expires_in: float | None = None, **fields: Any) -> Job:
-        """A command comes."""
+        """Take a command."""
         body = json.dumps(fields).encode()
         self.tags += 1
         job = Job(self.tags, fingerprint(body, None, None, None), None, body, self.now)
@@ -82,30 +82,30 @@ class DispatcherRig:
         return job
 
     def message(self, text: str, channel: str = "C1A", **given: Any) -> Job:
-        """A message comes."""
+        """Take a message."""
         return self.take(channel=channel, text=text, **given)
 
     def call(self, method: str = "reactions.add", **arguments: Any) -> Job:
-        """A call of the Web API comes."""
+        """Take a call of the Web API."""
         return self.take(type="api", method=method, arguments=arguments)
 
     def go_on(self, seconds: float = 0.0) -> float:
-        """Time passes; gives in how many seconds the next thing is due."""
+        """Let time pass; return in how many seconds the next thing is due."""
         self.now += seconds
         return self.dispatcher.go_on(sends=True) - self.now
 
     def handle(self, note: Any) -> None:
-        """Something comes from Slack."""
+        """Handle what comes from Slack."""
         self.dispatcher.handle(note)
         self.go_on()
 
     def reply(self, id: int, code: object = None, text: str = "") -> None:
-        """Slack answers the frame of this id, with an error if there is a code."""
+        """Answer the frame of this id, with an error if there is a code."""
         ok = code is None
         self.handle(Reply(id, ok, "1.2" if ok else "", str(code or ""), text, None))
 
     def answer(self, answer: CallAnswer) -> None:
-        """Slack answers the last call."""
+        """Answer the last call."""
         self.calls[-1][2](answer)
         note = self.notes.pop()
         assert isinstance(note, CallAnswered)

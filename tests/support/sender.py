@@ -84,7 +84,7 @@ class SenderRig:
         return self.calls.submit(method, arguments, answered)
 
     def close(self) -> None:
-        """Ends all threads."""
+        """End all threads."""
         self.stop.set()
         self.sender.notify(Close())
         self._directory.stop()

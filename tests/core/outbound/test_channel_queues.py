@@ -28,17 +28,17 @@ class Piece:
 
 
 def queues() -> ChannelQueues[Piece]:
-    """New queues."""
+    """Return new queues."""
     return ChannelQueues(RateLimit(RATE, BURST))
 
 
 def due(some: ChannelQueues[Piece], now: float) -> list[Piece]:
-    """What may be sent now."""
+    """Return what may be sent now."""
     return list(some.due(now))
 
 
 def end(some: ChannelQueues[Piece], key: str, job: Piece, now: float) -> None:
-    """The job is over."""
+    """Settle the job."""
     job.done = True
     some.settle(key, job, now)
 
@@ -178,7 +178,7 @@ class QueuesMachine(RuleBasedStateMachine):
 
     @rule(key=KEYS, costs=st.booleans(), way=WAYS)
     def add(self, key: str, costs: bool, way: str) -> None:
-        """A job comes."""
+        """Add a job."""
         job = Piece(costs, way=way, key=key)
         self.model[key].jobs.append(job)
         self.queues.add(key, job, self.now)
@@ -199,7 +199,7 @@ class QueuesMachine(RuleBasedStateMachine):
 
     @rule(key=KEYS, index=st.integers(0, 5))
     def end(self, key: str, index: int) -> None:
-        """A job ends, wherever it stands."""
+        """Settle a job, wherever it stands."""
         model = self.model[key]
         if index >= len(model.jobs):
             return
@@ -210,7 +210,7 @@ class QueuesMachine(RuleBasedStateMachine):
 
     @rule(key=KEYS, wait=st.sampled_from([0.1, 1.0, 7.0]))
     def again(self, key: str, wait: float) -> None:
-        """The head has to be sent once more."""
+        """Send the head once more."""
         model = self.model[key]
         if model.under_way:
             model.under_way, model.not_before = False, self.now + wait
@@ -218,7 +218,7 @@ class QueuesMachine(RuleBasedStateMachine):
 
     @rule(key=KEYS)
     def put_back(self, key: str) -> None:
-        """A job that was sent before comes back."""
+        """Put back a job that was sent before."""
         model = self.model[key]
         if not model.under_way:
             job = Piece(key=key)
@@ -228,13 +228,13 @@ class QueuesMachine(RuleBasedStateMachine):
 
     @rule()
     def close(self) -> None:
-        """A way to Slack is lost."""
+        """Close a way to Slack."""
         self.closed = True
         self.queues.close("rtm")
 
     @rule()
     def open(self) -> None:
-        """It is there again."""
+        """Open it again."""
         self.closed = False
         self.queues.open("rtm")
 

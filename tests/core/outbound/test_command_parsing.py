@@ -22,24 +22,24 @@ TS = "1355517523.000005"
 
 
 def body(**fields: object) -> bytes:
-    """The body of a command with these fields."""
+    """Return the body of a command with these fields."""
     return json.dumps(fields).encode()
 
 
 def message(**fields: object) -> bytes:
-    """The body of a good message, but for these fields."""
+    """Return the body of a good message, but for these fields."""
     return body(**{"channel": "C024BE91L", "text": "hi"} | fields)
 
 
 def rejection(raw: bytes) -> CommandRejected:
-    """The error with which `parse` refuses these bytes."""
+    """Return the error with which `parse` rejects these bytes."""
     with pytest.raises(CommandRejected) as caught:
         parse(raw)
     return caught.value
 
 
 def assert_names(error: CommandRejected, field: str, *words: str) -> None:
-    """The rejection is of this field and says so; it holds each of the words."""
+    """Check that the rejection names this field, and holds each of the words."""
     assert error.field == field
     assert error.code == "invalid_command"
     for word in (f'"{field}"', *words):
@@ -366,7 +366,7 @@ def test_what_socket_mode_takes() -> None:
 
 
 def api(**arguments: Any) -> Api:
-    """The command that this body makes."""
+    """Return the call that these arguments make."""
     command = parse(body(type="api", method="reactions.add", arguments=arguments))
     assert isinstance(command, Api)
     return command

@@ -69,7 +69,7 @@ def check_any(raw: bytes) -> None:
 
 
 def check_rejection(error: CommandRejected) -> None:
-    """The rejection names its field, if there is one, and can be sent to the producer."""
+    """Check that it names its field, if there is one, and can be sent to the producer."""
     assert error.code in {"invalid_command", "too_long"}
     assert error.field in error.message
     if error.message.startswith("field "):

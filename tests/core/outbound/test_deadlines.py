@@ -89,20 +89,20 @@ class AgainstADict(RuleBasedStateMachine):
 
     @rule(job=jobs, deadline=times)
     def set(self, job: int, deadline: float) -> None:
-        """A job gets a deadline, or another one."""
+        """Give a job a deadline, or another one."""
         self.sets += 1
         self.deadlines.set(job, deadline)
         self.model[job] = (deadline, self.sets)
 
     @rule(job=jobs)
     def drop(self, job: int) -> None:
-        """A job loses its deadline."""
+        """Take its deadline from a job."""
         self.deadlines.drop(job)
         self.model.pop(job, None)
 
     @rule(now=times)
     def passed(self, now: float) -> None:
-        """All that are late come out by deadline, then as they were set."""
+        """Take out all that are late: by deadline, then as they were set."""
         late = sorted((at, number, job) for job, (at, number) in self.model.items() if at <= now)
         assert self.deadlines.passed(now) == [job for _, _, job in late]
         for _, _, job in late:

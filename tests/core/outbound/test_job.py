@@ -12,7 +12,7 @@ from rtmpump.errors import CommandRejected
 
 
 def job(known_by: Fingerprint, **given: object) -> Job:
-    """A job with this fingerprint."""
+    """Return a job with this fingerprint."""
     made = Job(1, known_by, None, b"body", 0.0)
     for name, value in given.items():
         setattr(made, name, value)
@@ -20,7 +20,7 @@ def job(known_by: Fingerprint, **given: object) -> Job:
 
 
 def named(name: str) -> Fingerprint:
-    """The fingerprint of a message of this id."""
+    """Return the fingerprint of a message of this id."""
     return fingerprint(b"body", name, None, None)
 
 

@@ -7,7 +7,7 @@ from rtmpump.core.outbound.mailbox import Finish, LinkDown, LinkUp, Mailbox
 
 
 def reply(id: int, *, ok: bool, ts: str = "") -> Reply:
-    """A reply to this id."""
+    """Return a reply to this id."""
     return Reply(reply_to=id, ok=ok, ts=ts, error_code="", error_msg="", event=None)
 
 

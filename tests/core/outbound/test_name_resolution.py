@@ -23,7 +23,7 @@ class Piece:
 
 
 def arrivals() -> NameResolution[Piece]:
-    """A line that few can wait in."""
+    """Return a line in which few can wait."""
     return NameResolution(PATIENCE, 10)
 
 

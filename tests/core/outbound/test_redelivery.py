@@ -13,7 +13,7 @@ MOST = 4
 
 
 def returning(owed: int) -> Redelivery[str]:
-    """A connection that begins at 0, after one that ended with so many deliveries."""
+    """Return one for a connection that begins at 0, after the end of one with `owed` deliveries."""
     one: Redelivery[str] = Redelivery(2.0)
     one.ended(owed)
     assert one.begun(0.0) == (2.0 if owed else None)
@@ -59,12 +59,12 @@ def test_what_was_held_back_is_owed_by_the_next_connection() -> None:
 
 
 def named(name: str | None) -> Fingerprint:
-    """The fingerprint of a message of this id."""
+    """Return the fingerprint of a message of this id."""
     return fingerprint(b"body", name, None, None)
 
 
 def sent(name: str | None) -> Job:
-    """A job of this name that was sent to Slack."""
+    """Return a job of this name that was sent to Slack."""
     return Job(1, named(name), None, b"body", 0.0, attempts=1)
 
 
@@ -137,7 +137,7 @@ class OrphansMachine(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from("abc"))
     def add(self, name: str) -> None:
-        """A job loses its connection."""
+        """End the connection of a job."""
         one = sent(name)
         self.model.append(one)
         expected = [self.model.pop(0)] if len(self.model) > MOST else []
@@ -145,7 +145,7 @@ class OrphansMachine(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from("abc"))
     def adopt(self, name: str) -> None:
-        """A message is delivered again."""
+        """Deliver a message again."""
         same = [one for one in self.model if one.fingerprint == named(name)]
         assert self.orphans.adopt(named(name)) is (same[0] if same else None)
         if same:

@@ -9,18 +9,18 @@ from rtmpump.core.outbound.reply_tracker import ReplyTracker
 
 
 def job() -> Job:
-    """A new job."""
+    """Return a new job."""
     return Job(1, fingerprint(b"", None, None, None), None, b"", 0.0)
 
 
 def write(tracker: ReplyTracker, job: Job, id: int) -> None:
-    """The job is written with this id."""
+    """Write the job with this id."""
     tracker.expect(id, job)
     job.stage = Stage.WRITTEN
 
 
 def written(tracker: ReplyTracker, id: int) -> Job:
-    """A new job, written with this id."""
+    """Return a new job, written with this id."""
     made = job()
     write(tracker, made, id)
     return made

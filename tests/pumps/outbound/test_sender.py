@@ -318,7 +318,7 @@ class RawHeaders(pika.BasicProperties):
 
 
 def nested(depth: int) -> bytes:
-    """Lists in lists."""
+    """Return lists in lists."""
     value = b""
     for _ in range(depth):
         value = b"A" + struct.pack(">L", len(value)) + value
