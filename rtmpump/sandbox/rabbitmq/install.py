@@ -23,6 +23,12 @@ _PLACES = (
 _WRAPPER_SIGN = "Only root or rabbitmq"
 _FIX = "install rabbitmq-server (https://www.rabbitmq.com/docs/download) or give --broker-url"
 _PACKAGE = "rabbitmq-server"
+# Names the server to run, for those who have several, or one in a folder of its own.
+_VARIABLE = "RABBITMQ_SERVER"
+_VARIABLE_FIX = (
+    f"set {_VARIABLE} to the path of a rabbitmq-server that any user may run, with rabbitmqctl in "
+    "the same folder, or unset it"
+)
 
 # dpkg's maintainer scripts run this file before they start a service; 101 forbids it.
 _POLICY = "/usr/sbin/policy-rc.d"
@@ -43,11 +49,15 @@ apt-get -o DPkg::Lock::Timeout=120 install -y --no-install-recommends "$2"
 
 
 def find() -> Path:
-    """Return the `rabbitmq-server` to run directly; `rabbitmqctl` is beside it.
+    """Return the `rabbitmq-server` to run directly; `rabbitmqctl` is in the same folder.
+
+    It is the one that the environment variable RABBITMQ_SERVER names, if that is set.
 
     Raises:
         ServiceUnreachable: RabbitMQ or Erlang was not found.
     """
+    if named := _named():
+        return named
     server = _server()
     if server is None:
         raise ServiceUnreachable("RabbitMQ", "it is not installed", _FIX)
@@ -68,7 +78,7 @@ def find_or_install(log: Callable[[str], None]) -> Path:
     Raises:
         ServiceUnreachable: RabbitMQ is missing, and can't be installed from here.
     """
-    if _server() is None:
+    if not _named() and _server() is None:
         _install(log)
     return find()
 
@@ -104,11 +114,30 @@ def main(arguments: list[str]) -> int:
 
 
 def _erlang_program(name: str, place: str) -> str:
-    """Return where a program of Erlang is; `place` is a pattern below Erlang's folder."""
-    if found := shutil.which(name):
-        return found
+    """Return where a program of Erlang is; `place` is a pattern below Erlang's folder.
+
+    A server that is named may have Erlang elsewhere (in a chroot): what lies beside it comes first.
+    """
+    server = _named()
+    if found := (server and shutil.which(server.with_name(name))) or shutil.which(name):
+        return str(found)
     erl = Path(shutil.which("erl") or "/usr/bin/erl").resolve()
     return next(map(str, (*erl.parent.glob(name), *erl.parent.parent.glob(place))), "")
+
+
+def _named() -> Path | None:
+    """Return the server that the environment names; its links are not followed."""
+    named = os.environ.get(_VARIABLE)
+    if not named:
+        return None
+    server = Path(named).absolute()
+    for program in (server, server.with_name("rabbitmqctl")):
+        if not os.access(program, os.X_OK):
+            raise ServiceUnreachable("RabbitMQ", f"{program} is no program", _VARIABLE_FIX)
+    if _behind_wrapper(server) is None:
+        detail = f"{server} switches to the user rabbitmq"
+        raise ServiceUnreachable("RabbitMQ", detail, _VARIABLE_FIX)
+    return server
 
 
 def _server() -> Path | None:

@@ -39,6 +39,11 @@ _STOP_SECONDS = 20.0
 _MOVES = 2
 _PORT_TAKEN = ("eaddrinuse", "already in use", "already listening", "could be in use")
 _IN_BASE64 = re.compile(r'(?:\{ok, )?"([A-Za-z0-9+/=]+)"\}?')
+# A line of rabbitmq.conf that opens a port: `listeners.ssl.1 = 127.0.0.1:5671`.
+_LISTENER = re.compile(
+    r"^[ \w.]*(?:listeners\.(?:tcp|ssl)\.\w+|(?:tcp|ssl)\.port) *= *(?:127\.0\.0\.1:)?(\d+) *$",
+    re.M,
+)
 _FOREIGN_SETTINGS = ("RABBITMQ_", "ERL_", "NOTIFY_SOCKET", "RUNNING_UNDER_SYSTEMD")
 
 
@@ -117,7 +122,7 @@ class RabbitNode:
         return _text(self._console) + _text(self.folder / "log" / "rabbit.log")
 
     def start(self, timeout: float = 60.0) -> RabbitNode:
-        """Start the node, and return it when its AMQP port answers a handshake.
+        """Start the node, and return it when it answers a handshake and all its ports are open.
 
         Raises:
             ServiceUnreachable: it ended, or did not answer within `timeout` seconds.
@@ -266,7 +271,10 @@ class RabbitNode:
         if problem := self._launch_epmd(self._keeper, console, deadline):
             return problem
         self._keeper.run("server", [str(self._server)], self._environment(), console)
-        return self._await("server", partial(_answers_amqp, self.port), deadline)
+        problem = self._await("server", partial(_answers_amqp, self.port), deadline)
+        # Ports are opened one by one, and that of TLS later than ours.
+        ports = [int(port) for port in _LISTENER.findall(self._config)]
+        return problem or self._await("server", partial(_all_listen, ports), deadline)
 
     def _launch_epmd(self, keeper: Keeper, console: str, deadline: float) -> str:
         if self._shared_epmd:
@@ -401,6 +409,16 @@ def _answers_epmd(port: int) -> bool:
 def _answers_amqp(port: int) -> bool:
     """Return whether the AMQP 0-9-1 header is answered with a method frame."""
     return _ask(port, _AMQP_HEADER, 1) == _METHOD_FRAME
+
+
+def _all_listen(ports: list[int]) -> bool:
+    """Return whether a connection to each of these ports is taken."""
+    for port in ports:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=2.0).close()
+        except OSError:
+            return False
+    return True
 
 
 def _ask(port: int, question: bytes, size: int) -> bytes:

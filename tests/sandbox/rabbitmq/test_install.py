@@ -65,6 +65,7 @@ def test_a_machine_without_it_gets_one_clear_sentence(
 ) -> None:
     """A wrapper alone does not count; where there is no apt-get the error says what to do."""
     program(tmp_path, "rabbitmq-server", WRAPPER)
+    monkeypatch.delenv("RABBITMQ_SERVER", raising=False)
     monkeypatch.setattr(install, "_PLACES", ())
     monkeypatch.setattr(install, "_search_path", lambda: str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -80,6 +81,7 @@ def test_a_generic_layout_on_path_is_found(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "bin").mkdir()
     real = program(tmp_path / "sbin", "rabbitmq-server", "#!/bin/sh\n")
     (tmp_path / "bin" / "rabbitmq-server").symlink_to(real)
+    monkeypatch.delenv("RABBITMQ_SERVER", raising=False)
     monkeypatch.setattr(install, "_PLACES", ())
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     assert install.find() == real
@@ -109,3 +111,32 @@ def test_a_policy_of_the_machine_stays(tmp_path: Path) -> None:
     code, said = run_install(tmp_path, '"$POLICY"; echo "policy says $?"')
     assert (code, said.count("policy says 104")) == (0, 2)
     assert policy.read_text() == "#!/bin/sh\nexit 104\n"
+
+
+def test_the_server_that_is_named_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """RABBITMQ_SERVER, a link too; of Erlang's programs those that lie beside it."""
+    enter = program(tmp_path, "enter", "#!/bin/sh\n")
+    for name in ("rabbitmq-server", "rabbitmqctl", "epmd"):
+        (tmp_path / name).symlink_to(enter)
+    monkeypatch.setenv("RABBITMQ_SERVER", str(tmp_path / "rabbitmq-server"))
+    assert install.find() == tmp_path / "rabbitmq-server"
+    assert install.find_or_install(lambda line: None) == tmp_path / "rabbitmq-server"
+    assert install.epmd() == str(tmp_path / "epmd")
+    monkeypatch.setenv("RABBITMQ_SERVER", "")
+    assert install.find() != tmp_path / "rabbitmq-server"
+
+
+def test_a_wrong_name_is_said_and_nothing_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there is no program, no rabbitmqctl beside it, or it switches to another user."""
+    server = tmp_path / "rabbitmq-server"
+    monkeypatch.setenv("RABBITMQ_SERVER", str(server))
+    with pytest.raises(ServiceUnreachable, match="/rabbitmq-server is no program; set RABBITMQ_"):
+        install.find_or_install(lambda line: None)
+    program(tmp_path, "rabbitmq-server", WRAPPER)
+    with pytest.raises(ServiceUnreachable, match="/rabbitmqctl is no program; set RABBITMQ_"):
+        install.find()
+    program(tmp_path, "rabbitmqctl", WRAPPER)
+    with pytest.raises(ServiceUnreachable, match="switches to the user rabbitmq; set RABBITMQ_"):
+        install.find()

@@ -16,6 +16,7 @@ import pika
 import pytest
 
 from rtmpump.errors import ServiceUnreachable
+from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.rabbitmq import install
 from rtmpump.sandbox.rabbitmq import node as node_module
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
@@ -243,3 +244,29 @@ def test_a_node_that_is_not_running_has_nothing_to_tell() -> None:
     node.stop()
     node.kill()
     node.close()
+
+
+# Opens its two ports one after the other, as RabbitMQ does, but with a second between.
+SLOW_SERVER = r"""#!{python}
+import os, re, socket, time
+
+settings = open(os.environ["RABBITMQ_CONFIG_FILE"]).read()
+first, second = map(int, re.findall(r"^listeners.*:(\d+)$", settings, re.M))
+with socket.create_server(("127.0.0.1", first)) as one:
+    client, _ = one.accept()
+    client.sendall(b"\x01")
+    time.sleep(1)
+    with socket.create_server(("127.0.0.1", second)):
+        time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("key", ["listeners.tcp.2", "listeners.ssl.default"])
+def test_a_node_is_started_when_all_its_ports_are_open(tmp_path: Path, key: str) -> None:
+    """Those that its configuration opens come after the one for AMQP."""
+    server = tmp_path / "rabbitmq-server"
+    server.write_text(SLOW_SERVER.format(python=sys.executable))
+    server.chmod(0o755)
+    port = free_port()
+    with RabbitNode(config={key: f"127.0.0.1:{port}"}, server=server):
+        socket.create_connection(("127.0.0.1", port)).close()
