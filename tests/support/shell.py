@@ -17,14 +17,14 @@ from tests.support.paths import ROOT
 
 ELSEWHERE: Final = {
     "apt-get": "needs root and the network",
-    "debootstrap": "needs root and the network",
+    "debian": "needs root, the network and minutes",
     "git": "needs the network",
     "journalctl": "needs systemd",
-    "mount": "needs root, and would change this machine",
     "pip": "needs the network",
     "python3": "makes a virtual environment, which needs minutes",
     "rabbitmqctl": "needs root on the broker's machine",
     "rm": "removes what is installed; only its paths are looked at",
+    "run": "enters the folder that .ci/debian makes, which is not there",
     "systemctl": "needs root and systemd",
 }
 """Programs that a block may call and that are replaced by one that does nothing, each with why."""
@@ -123,7 +123,10 @@ class World:
         for folder in (self.programs, self.root / "opt/rtmpump/bin"):
             self.program(folder / "rtmpump", f'exec "{sys.executable}" -m rtmpump "$@"')
         self.program(self.root / "opt/rtmpump/bin/pip", "exit 0")
-        for folder in (self.root / "etc/systemd/system", self.root / "srv", self.root / "var/lib"):
+        for path in (self.checkout / ".ci/debian", self.root / "opt/trixie/outside/run"):
+            path.parent.mkdir(parents=True)
+            self.program(path, "exit 0")
+        for folder in (self.root / "etc/systemd/system", self.root / "var/lib"):
             folder.mkdir(parents=True)
 
     @staticmethod
