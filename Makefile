@@ -9,8 +9,10 @@
 # make format   puts the code into the one form
 # make clean    removes all that these made
 #
-# Each sets up what it needs. PYTHON=/path/to/python3.12 chooses the Python.
+# Each sets up what it needs. PYTHON=/path/to/python3.12 chooses the Python, and makes .venv anew if it
+# has another one; RABBITMQ_SERVER=/path/to/rabbitmq-server chooses the RabbitMQ.
 
+wanted := $(PYTHON)
 PYTHON ?= python3 python3.13 python3.12 python3.11
 ARGS ?=
 
@@ -26,7 +28,15 @@ bin := .venv/bin
 ready := .venv/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo quick test bench faults fuzz lint schema format clean rabbitmq tools
+# Whose Python it is: version and place.
+whose := -c 'import sys; print(sys.version, sys.base_prefix)' 2>/dev/null
+ifneq ($(wanted),)
+ifneq ($(shell $(firstword $(wanted)) $(whose)),$(shell $(bin)/python $(whose)))
+other_python := other-python
+endif
+endif
+
+.PHONY: demo quick test bench faults fuzz lint schema format clean rabbitmq tools other-python
 .DELETE_ON_ERROR:
 
 demo: $(ready) rabbitmq
@@ -90,7 +100,7 @@ $(ready): $(bin)/python pyproject.toml constraints.txt
 	@touch $@
 
 # Debian has the module venv in a package of its own.
-$(bin)/python:
+$(bin)/python: $(other_python)
 	@for python in $(PYTHON); do \
 	  $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; \
 	  python=; \
