@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.workspace import Workspace
@@ -26,9 +27,14 @@ StartPump = Callable[..., PumpProcess]
 
 
 def pytest_configure() -> None:
-    """Prepare what the programs under test inherit."""
+    """Prepare what the programs under test inherit, and hypothesis."""
     _let_interrupts_through()
     _keep_bytecode()
+    # It would take wall time for the test's own, while other tests have the processor.
+    settings.register_profile(
+        "rtmpump", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.load_profile("rtmpump")
 
 
 def _let_interrupts_through() -> None:
