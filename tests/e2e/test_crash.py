@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import signal
 import threading
 import time
@@ -19,10 +20,12 @@ from typing import Any, Self
 
 import pytest
 
+from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack import faults
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
+from tests.support.line import Line
 from tests.support.pump import SECONDS, Broker, Message, PumpProcess, wait_until
 
 # What may lie between Slack's writing of an event and our reading of it.
@@ -147,6 +150,11 @@ def until_number(last: int) -> Any:
     return has_come
 
 
+def at_port(url: str, port: int) -> str:
+    """Return the URL of the same vhost at another port."""
+    return re.sub(r":\d+/", f":{port}/", url)
+
+
 def stop_well(pump: PumpProcess) -> dict[str, Any]:
     """SIGTERM, and the last line of the log."""
     began = time.monotonic()
@@ -228,7 +236,8 @@ def test_a_broker_that_goes_and_comes_back_loses_no_event(
         all_events(broker, "all")
     with PumpProcess(tmp_path, workspace, broker_url) as pump:
         pump.wait_ready()
-        with Flood(workspace) as flood:
+        # Two hundred a second: it goes on for as long as the node is away.
+        with Flood(workspace, pause=0.005) as flood:
             flood.wait_for(200)
             getattr(node, how)()
             node.start()
@@ -272,31 +281,27 @@ def test_events_wait_on_disk_for_a_broker_that_is_not_there(
     """Down at the start, SIGTERM, the next run with the broker back: all of it arrives."""
     with Broker(broker_url) as broker:
         all_events(broker, "all")
-    node.stop()
-    with PumpProcess(tmp_path, workspace, broker_url) as pump:
+    port = free_port()
+    with PumpProcess(tmp_path, workspace, at_port(broker_url, port)) as pump:
         pump.wait_ready("slack")
         pump.wait_log("broker_events.unreachable")
         workspace.emit_many([numbered(n) for n in range(300)])
         # It closes in order, so it reads all that Slack wrote before.
         assert stop_well(pump)["left_in_spool"] >= 300
-        node.start()
-        pump.start().wait_ready()
-        with Broker(broker_url) as broker:
+        with Line(node.port, port), Broker(broker_url) as broker:
+            pump.start().wait_ready()
             got = broker.take_until(
                 "all", lambda got: any(one.key == "rtmpump.gap" for one in got[-5:])
             )
-        assert stop_well(pump)["left_in_spool"] == 0
+            assert stop_well(pump)["left_in_spool"] == 0
     once = assert_nothing_accepted_is_lost(got)
     assert numbers(once) == list(range(300))
     assert len(gaps(once)) == 1
 
 
-def test_a_second_signal_stops_at_once(
-    node: RabbitNode, broker_url: str, workspace: Workspace, tmp_path: Path
-) -> None:
+def test_a_second_signal_stops_at_once(workspace: Workspace, tmp_path: Path) -> None:
     """While it still waits for a broker that is not there."""
-    node.stop()
-    with PumpProcess(tmp_path, workspace, broker_url) as pump:
+    with PumpProcess(tmp_path, workspace, f"amqp://127.0.0.1:{free_port()}/") as pump:
         pump.wait_ready("slack")
         workspace.emit(numbered(0))
         pump.terminate()
@@ -339,8 +344,8 @@ def test_a_spool_that_is_destroyed_at_run_time_ends_the_pump(
     node: RabbitNode, broker_url: str, workspace: Workspace, tmp_path: Path
 ) -> None:
     """With 1 and which thread died of what; the next start sets the file aside and works."""
-    node.stop()
-    with PumpProcess(tmp_path, workspace, broker_url) as pump:
+    port = free_port()
+    with PumpProcess(tmp_path, workspace, at_port(broker_url, port)) as pump:
         pump.wait_ready("slack")
         body = json.dumps({"type": "user_typing", "text": "x" * 4000}).encode()
         # More than SQLite keeps in memory, so that it has to read the file.
@@ -348,16 +353,16 @@ def test_a_spool_that_is_destroyed_at_run_time_ends_the_pump(
         wait_until(lambda: sum(file.stat().st_size for file in files(pump)) > 16_000_000)
         for file in files(pump):
             destroy(file)
-        node.start()
-        assert pump.wait() == 1
-        # One of them, or both at once.
-        deaths = pump.logged("thread.died")
-        assert deaths
-        assert {died["thread"] for died in deaths} <= {"publisher", "reader"}
-        assert all("Spool" in died["why"] for died in deaths)
-        pump.start().wait_ready()
-        with Broker(broker_url) as broker:
-            assert broker.ask({"channel": "general", "text": "x"})["ok"]
+        with Line(node.port, port):
+            assert pump.wait() == 1
+            # One of them, or both at once.
+            deaths = pump.logged("thread.died")
+            assert deaths
+            assert {died["thread"] for died in deaths} <= {"publisher", "reader"}
+            assert all("Spool" in died["why"] for died in deaths)
+            pump.start().wait_ready()
+            with Broker(broker_url) as broker:
+                assert broker.ask({"channel": "general", "text": "x"})["ok"]
         assert [file for file in tmp_path.iterdir() if ".corrupt-" in file.name]
 
 

@@ -26,6 +26,7 @@ from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.spool import Row, Spool
 from tests.support.broker_node import max_message_size, memory_alarm
+from tests.support.line import Line
 from tests.support.links import LinkLog
 from tests.support.pump import Broker, Message, wait_until
 
@@ -221,19 +222,15 @@ def test_events_arrive_in_order_with_all_they_promise(
     assert one.metrics.snapshot().links["broker_events"]
 
 
-def test_a_broker_that_is_down_at_the_start(
-    tmp_path: Path, pump: Pump, node: RabbitNode, broker_url: str
-) -> None:
+def test_a_broker_that_is_down_at_the_start(pump: Pump, node: RabbitNode, broker_url: str) -> None:
     """It is tried again until it is there, and then gets all that waits."""
-    node.stop()
-    try:
-        one = pump().start(up=False)
-        one.put(*map(event, range(500)))
-        one.wait_down("refused")
-        assert one.left == 500
-    finally:
-        node.start()
-    one.wait_empty()
+    port = free_port()
+    one = pump(broker_url.replace(f":{node.port}/", f":{port}/")).start(up=False)
+    one.put(*map(event, range(500)))
+    one.wait_down("refused")
+    assert one.left == 500
+    with Line(node.port, port):
+        one.wait_empty()
     with Broker(broker_url) as broker:
         assert numbers(broker.take("rtm.unrouted", 500)) == list(range(500))
 

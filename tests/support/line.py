@@ -8,9 +8,12 @@ import threading
 
 
 class Line:
-    """Carries connections to a port of this machine until `freeze`; `port` is our end."""
+    """Carries connections to a port of this machine until `freeze`; `port` is our end.
 
-    def __init__(self, to: int) -> None:
+    At a given `port` it is also a peer that was away and comes.
+    """
+
+    def __init__(self, to: int, port: int = 0) -> None:
         self._to = to
         self._flows = threading.Event()
         self._flows.set()
@@ -18,7 +21,7 @@ class Line:
         self._lock = threading.Lock()
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
-        self._server = socket.create_server(("127.0.0.1", 0))
+        self._server = socket.create_server(("127.0.0.1", port))
         self._server.settimeout(0.05)
         self.port = int(self._server.getsockname()[1])
         self._begin(self._accept)
