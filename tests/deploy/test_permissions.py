@@ -21,7 +21,13 @@ from rtmpump.config import Config, Ha
 from rtmpump.links.rabbitmq.topology import definitions
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.workspace import Workspace
-from tests.support.broker_node import add_user, add_vhost, delete_user, delete_vhost
+from tests.support.broker_node import (
+    add_user,
+    add_vhost,
+    delete_user,
+    delete_vhost,
+    set_permissions,
+)
 from tests.support.cli import config_file, rtmpump
 from tests.support.paths import ROOT
 from tests.support.pump import Broker, PumpProcess, wait_until
@@ -171,8 +177,8 @@ def test_with_the_definitions_the_pump_needs_no_configure(
     (tmp_path / "definitions.json").write_text(json.dumps(imported))
     node.ctl("import_definitions", str(tmp_path / "definitions.json"))
     call = next(call for call in permissions(vhost, tmp_path) if "rtm-pump" in call)
-    configure = call.index("rtm-pump") + 1
-    node.ctl(*call[:configure], "^$", *call[configure + 1 :])
+    write, read = call[-2:]
+    set_permissions(node, vhost, "rtm-pump", "^$", write, read)
     url = urls["rtm-pump"].rpartition("/")[0] + f"/{vhost}"
     broker, elects = {"declare": "passive"}, {"enabled": ha}
     with PumpProcess(tmp_path, workspace, url, broker=broker, ha=elects) as pump:

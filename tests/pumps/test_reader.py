@@ -19,6 +19,7 @@ from rtmpump.sandbox.slack.faults import Hang
 from rtmpump.sandbox.slack.workspace import Workspace
 from rtmpump.spool import Spool
 from tests.faults.proxy import Proxy, Weather
+from tests.support.disk import small_disk
 from tests.support.pump import wait_until
 from tests.support.reader import (
     GOODBYE,
@@ -30,7 +31,6 @@ from tests.support.reader import (
     open_spool,
     reading,
 )
-from tests.support.spool import small_disk
 
 MIB = 1 << 20
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from rtmpump.errors import SpoolCorrupt, SpoolError, SpoolFailed, SpoolLocked
+from tests.support.disk import small_disk
 from tests.support.spool import (
     MIB,
     START_MS,
@@ -24,7 +25,6 @@ from tests.support.spool import (
     put_until,
     say,
     seqs,
-    small_disk,
 )
 
 pytestmark = pytest.mark.real

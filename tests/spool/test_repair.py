@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from rtmpump.errors import SpoolCorrupt, SpoolFailed
+from tests.support.disk import small_disk
 from tests.support.spool import (
     MIB,
     PAGE,
@@ -26,7 +27,6 @@ from tests.support.spool import (
     put,
     scribble,
     seqs,
-    small_disk,
 )
 
 # -- set aside

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,12 +14,29 @@ _ME = '<<"test">>'
 
 def add_vhost(node: RabbitNode, name: str) -> str:
     """Make a vhost in which guest may do everything; return its URL."""
-    node.evaluate(
-        f"ok = rabbit_vhost:add({_binary(name)}, {_ME}),"
-        f'rabbit_auth_backend_internal:set_permissions(<<"guest">>, {_binary(name)},'
-        f' <<".*">>, <<".*">>, <<".*">>, {_ME})'
-    )
+    node.evaluate(f"ok = rabbit_vhost:add({_binary(name)}, {_ME})")
+    set_permissions(node, name, "guest", ".*", ".*", ".*")
     return f"amqp://guest:guest@127.0.0.1:{node.port}/{name}"
+
+
+def set_permissions(
+    node: RabbitNode, vhost: str, user: str, configure: str, write: str, read: str
+) -> None:
+    """Say by patterns of names what a user may do in a vhost."""
+    words = map(_binary, (user, vhost, configure, write, read))
+    node.evaluate(f"ok = rabbit_auth_backend_internal:set_permissions({', '.join(words)}, {_ME})")
+
+
+def set_policy(node: RabbitNode, vhost: str, pattern: str, **keys: object) -> None:
+    """Set the one policy of a vhost, for queues whose name has this pattern."""
+    definition = json.dumps({key.replace("_", "-"): value for key, value in keys.items()})
+    words = map(_binary, (vhost, "one", pattern, definition))
+    node.evaluate(f'ok = rabbit_policy:parse_set({", ".join(words)}, 0, <<"queues">>, {_ME})')
+
+
+def clear_policy(node: RabbitNode, vhost: str) -> None:
+    """Clear that policy."""
+    node.evaluate(f'ok = rabbit_policy:delete({_binary(vhost)}, <<"one">>, {_ME})')
 
 
 def delete_vhost(node: RabbitNode, name: str) -> None:

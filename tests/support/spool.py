@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from rtmpump.errors import SpoolError
 from rtmpump.spool import Row, Spool
 from tests.support.paths import PYTHONPATH, ROOT
@@ -181,21 +179,3 @@ def goes_on(spool: Spool, old_epoch: str, after: int) -> None:
     assert [row.origin.epoch for row in rows(spool, after)] == [spool.epoch] * 3
     assert spool.verify() == []
     spool.close()
-
-
-@contextmanager
-def small_disk(folder: Path, size: int) -> Iterator[Path]:
-    """Mount a file system of `size` bytes in `folder`; skip the test if that is not allowed."""
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
-    try:
-        made = subprocess.run(mount, capture_output=True, check=False, text=True)
-    except FileNotFoundError:
-        pytest.skip("there is no mount program")
-    if made.returncode:
-        pytest.skip(f"mounting a tmpfs is not allowed here: {made.stderr.strip()}")
-    try:
-        yield folder
-    finally:
-        # Lazily: a test that failed may have left its spool open.
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)

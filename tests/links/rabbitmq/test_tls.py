@@ -14,6 +14,7 @@ from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.links.rabbitmq.test_connection import ended, made
+from tests.support.broker_node import add_user, set_permissions
 from tests.support.pump import Broker, PumpProcess
 from tests.support.tls import make_pair
 
@@ -76,8 +77,8 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureNode]:
     """Run a node that knows a user by the name in its certificate."""
     one = SecureNode(tmp_path_factory.mktemp("secure"))
     with one.node:
-        one.node.ctl("add_user", USER, "never-used")
-        one.node.ctl("set_permissions", USER, ".*", ".*", ".*")
+        add_user(one.node, USER, "never-used")
+        set_permissions(one.node, "/", USER, ".*", ".*", ".*")
         yield one
 
 

@@ -18,7 +18,7 @@ from rtmpump.pumps.outbound.sender import Finish
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack import faults
 from rtmpump.sandbox.slack.workspace import Workspace
-from tests.support.broker_node import close_connections
+from tests.support.broker_node import clear_policy, close_connections, set_policy
 from tests.support.pump import Broker, wait_until
 from tests.support.sender import SenderRig
 
@@ -93,10 +93,7 @@ def test_a_full_dead_queue_does_not_hold_back_the_answer(
     """The letter is tried again until it is taken; the command stays in its queue until then."""
     vhost = broker_url.rsplit("/", 1)[1]
     rig = start()
-    node.ctl(
-        "set_policy", "--vhost", vhost, "full", "dead$",
-        '{"max-length": 1, "overflow": "reject-publish"}', "--apply-to", "queues",
-    )  # fmt: skip
+    set_policy(node, vhost, "dead$", max_length=1, overflow="reject-publish")
     # Only where it refuses already is no letter taken before RabbitMQ finds that it is full.
     with pytest.raises(pika.exceptions.NackError):
         fill(broker, "rtm.outbound.dead")
@@ -120,10 +117,7 @@ def test_a_result_that_is_refused_is_tried_again(
     """Also on a new connection; it comes once, and only then the command is acked."""
     vhost = broker_url.rsplit("/", 1)[1]
     queue = broker.queue(name="full")
-    node.ctl(
-        "set_policy", "--vhost", vhost, "full", "^full$",
-        '{"max-length": 0, "overflow": "reject-publish"}', "--apply-to", "queues",
-    )  # fmt: skip
+    set_policy(node, vhost, "^full$", max_length=0, overflow="reject-publish")
     with pytest.raises(pika.exceptions.NackError):
         fill(broker, queue)
     broker.channel.queue_purge(queue)
@@ -132,7 +126,7 @@ def test_a_result_that_is_refused_is_tried_again(
     broker.publish(message("hi"), reply_to=queue, correlation_id="c", message_id="m")
     wait_until(lambda: "nacked" in rig.ended)
     # Not a queue that is deleted and made anew: a result between the two would be lost.
-    node.ctl("clear_policy", "--vhost", vhost, "full")
+    clear_policy(node, vhost)
     assert broker.get(queue).json["ok"]
     wait_until(lambda: is_empty(rig, broker))
     assert broker.poll(queue) is None
