@@ -8,11 +8,7 @@ from typing import NoReturn
 
 import click
 
-from rtmpump import log
 from rtmpump.cli.common import config_option, load, risks, start_log
-from rtmpump.daemon.supervisor import Supervisor
-from rtmpump.daemon.wiring import build
-from rtmpump.links.systemd import Notifier
 
 
 @click.command()
@@ -25,6 +21,12 @@ def run(config_file: str | None) -> None:
     loaded = load(config_file, need_token=True)
     config = loaded.config
     start_log(config)
+    # Here, so that `--help` and a wrong configuration are answered at once.
+    from rtmpump import log
+    from rtmpump.daemon.supervisor import Supervisor
+    from rtmpump.daemon.wiring import build
+    from rtmpump.links.systemd import Notifier
+
     for risk in risks(loaded):
         log.get("config").warning("config.unwise", **risk)
     notifier = Notifier(os.environ)
