@@ -77,7 +77,7 @@ def test_a_job_under_way_that_is_put_back_stands_first() -> None:
     assert due(some, 1) == [later]
 
 
-def test_a_second_job_under_way_does_not_free_the_lane_of_the_first() -> None:
+def test_a_second_job_under_way_does_not_free_the_queue_of_the_first() -> None:
     """What is sent again although it isn't the head, waits until it is."""
     some, first, put_back = queues(), Piece(), Piece()
     some.add("A", first, 0)
