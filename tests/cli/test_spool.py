@@ -16,7 +16,7 @@ import pytest
 
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.support.cli import Running, rtmpump
-from tests.support.pump import SECONDS, PumpProcess, wait_until
+from tests.support.pump import SECONDS, SHORT_STOP, PumpProcess, wait_until
 from tests.support.spool import PAGE, body, child, leaves, line, made, opened, put, scribble
 
 NOBODY = "amqp://guest:guest@127.0.0.1:1/%2F"
@@ -227,7 +227,7 @@ def test_a_repair_that_was_cut_off_is_not_completed(folder: Path) -> None:
 @pytest.fixture
 def pump(tmp_path: Path, workspace: Workspace) -> Any:
     """Run a pump whose spool holds at least 501 events: hello, ours, and its own."""
-    with PumpProcess(tmp_path, workspace, NOBODY) as pump:
+    with PumpProcess(tmp_path, workspace, NOBODY, program=SHORT_STOP) as pump:
         pump.wait_ready("slack")
         for number in range(500):
             text = {"type": "message", "channel": "C1", "text": f"☃{number}", "ts": f"{number}.1"}
@@ -318,7 +318,7 @@ def test_a_reader_that_stands_still_holds_up_neither_events_nor_the_stop(
     with ExitStack() as stack:
         for asker in askers:
             stack.enter_context(asker)
-        pump = stack.enter_context(PumpProcess(tmp_path, workspace, NOBODY))
+        pump = stack.enter_context(PumpProcess(tmp_path, workspace, NOBODY, program=SHORT_STOP))
         pump.wait_ready("slack")
         for asker in askers:
             asker.settimeout(SECONDS)
@@ -338,7 +338,7 @@ def test_a_place_with_a_long_name_has_a_socket_too(tmp_path: Path, workspace: Wo
     folder = tmp_path / ("d" * 100) / ("e" * 100)
     folder.mkdir(parents=True)
     spool = {"path": str(folder / "spool.db")}
-    with PumpProcess(tmp_path, workspace, NOBODY, spool=spool) as pump:
+    with PumpProcess(tmp_path, workspace, NOBODY, program=SHORT_STOP, spool=spool) as pump:
         pump.wait_ready("slack")
         assert asked(pump)["path"] == str(folder / "spool.db")
         pump.terminate()
@@ -349,7 +349,7 @@ def test_a_place_with_a_long_name_has_a_socket_too(tmp_path: Path, workspace: Wo
 def test_what_is_no_socket_is_not_replaced(tmp_path: Path, workspace: Workspace) -> None:
     """The daemon reports it and works without; a client hears that it does not answer."""
     (tmp_path / "spool.db.sock").write_text("mine")
-    with PumpProcess(tmp_path, workspace, NOBODY) as pump:
+    with PumpProcess(tmp_path, workspace, NOBODY, program=SHORT_STOP) as pump:
         pump.wait_ready("slack")
         assert pump.wait_log("spool.no_socket")["problem"] == "Address already in use"
         done = rtmpump(tmp_path, "spool", "info", "-c", str(pump.config))
@@ -364,7 +364,7 @@ def test_a_running_daemon_tells_of_a_damaged_event(tmp_path: Path, workspace: Wo
     spool.close()
     at = (tmp_path / "spool.db").read_bytes().index(body(300, 0))
     scribble(tmp_path / "spool.db", at, b"X")
-    with PumpProcess(tmp_path, workspace, NOBODY) as pump:
+    with PumpProcess(tmp_path, workspace, NOBODY, program=SHORT_STOP) as pump:
         pump.wait_ready("slack")
         done = rtmpump(tmp_path, "spool", "verify", "-c", str(pump.config))
         exported = rtmpump(tmp_path, "spool", "export", "-c", str(pump.config))

@@ -20,7 +20,7 @@ from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
 from tests.support.http import ask
 from tests.support.paths import PYTHONPATH
-from tests.support.pump import PumpProcess, wait_until
+from tests.support.pump import SHORT_STOP, PumpProcess, wait_until
 
 # Nobody listens there, so these pumps have a workspace and no broker.
 NO_BROKER = "amqp://guest:guest@127.0.0.1:1/%2F"
@@ -115,7 +115,7 @@ def changed(folder: Path, *lines: str) -> dict[str, str]:
     """The environment of a pump that begins with these lines of Python."""
     before = (
         "import time\nfrom rtmpump import errors\nfrom rtmpump.spool import Spool\n"
-        "from rtmpump.daemon import reader_listener, supervisor"
+        "from rtmpump.daemon import reader_listener, supervisor\nsupervisor.STOP_DEADLINE = 8.0"
     )
     (folder / "sitecustomize.py").write_text("\n".join([before, *lines, ""]))
     return {"PYTHONPATH": f"{folder}:{PYTHONPATH}"}
@@ -175,7 +175,7 @@ def test_the_port_of_the_daemon(workspace: Workspace, tmp_path: Path) -> None:
     """It lives without a broker, and is not ready; the stop closes the port."""
     port = free_port()
     listen = {"listen": f"127.0.0.1:{port}"}
-    with PumpProcess(tmp_path, workspace, NO_BROKER, http=listen) as pump:
+    with PumpProcess(tmp_path, workspace, NO_BROKER, program=SHORT_STOP, http=listen) as pump:
         pump.wait_ready("slack")
         pump.wait_log("broker_events.unreachable")
         pump.wait_log("broker_commands.unreachable")

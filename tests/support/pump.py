@@ -30,6 +30,15 @@ _DEFAULTS: dict[str, dict[str, object]] = {
 }
 
 
+# A stop waits 15 s for a broker that is away. For tests of something else it waits 6 s.
+SHORT_STOP = (
+    "-c",
+    "from rtmpump import cli; from rtmpump.daemon import supervisor;"
+    "supervisor.STOP_DEADLINE = 8.0;"
+    "cli.main()",
+)
+
+
 def wait_until(
     true: Callable[[], object], seconds: float = SECONDS, what: str | Callable[[], str] = ""
 ) -> None:
