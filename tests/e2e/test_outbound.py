@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import time
 from collections import deque
@@ -167,6 +168,12 @@ REJECTS: list[tuple[object, str, str]] = [
     ({"type": "presence_query", "ids": ["U1"] * 501}, "invalid_command", '"ids"'),
     ({"type": "presence_sub", "ids": ["U" * 90] * 200}, "too_long", '"ids"'),
     (OK | {"channel": "nowhere"}, "channel_not_found", "nowhere"),
+    (OK | {"channel": "U0ALICE1"}, "invalid_command", "open a conversation first"),
+    (OK | {"channel": "@alice"}, "invalid_command", "open a conversation first"),
+    (OK | {"channel": "General"}, "invalid_command", '"general"?'),
+    (OK | {"channel": "GENERAL"}, "invalid_command", '"general"?'),
+    (json.dumps(OK).encode("utf-16"), "invalid_command", "UTF-16"),
+    (gzip.compress(json.dumps(OK).encode()), "invalid_command", "gzip"),
 ]
 
 
@@ -186,6 +193,40 @@ def test_what_can_never_be_sent_is_answered_and_dead_lettered(
         assert dead.headers["rtmpump-error-message"] == result["error"]["message"]
     assert broker.ask(OK | {"text": "x" * 4000})["ok"]
     assert frames(workspace, "message") == [OK | {"type": "message", "text": "x" * 4000}]
+
+
+@pytest.mark.usefixtures("pump")
+def test_what_is_meant_is_sent(broker: Broker, workspace: Workspace) -> None:
+    """A channel as Slack writes it, decomposed accents, a BOM, null for what is left out."""
+    workspace.channels["caf\u00e9"] = "C0CAFE"
+    null = {"thread_ts": None, "reply_broadcast": None, "type": None, "blocks": None}
+    for body in (
+        OK | {"channel": "<#C0CAFE|caf\u00e9>"},
+        OK | {"channel": "#cafe\u0301"},
+        b"\xef\xbb\xbf" + json.dumps(OK | {"channel": "C0CAFE"}).encode(),
+        OK | {"channel": "C0CAFE"} | null,
+    ):
+        assert broker.ask(body, content_encoding="utf-8")["ok"], body
+    assert frames(workspace, "message") == [OK | {"type": "message", "channel": "C0CAFE"}] * 4
+
+
+@pytest.mark.usefixtures("pump")
+def test_the_content_encoding_of_a_body_that_is_no_json_is_named(broker: Broker) -> None:
+    """Its producer's library has compressed it, or written it in another way."""
+    result = broker.ask(b"eyJjaGFubmVsIjogIkMxIn0=", content_encoding="base64")
+    assert failed(result, "invalid_command", attempts=0)
+    assert 'content_encoding is "base64"' in result["error"]["message"]
+
+
+@pytest.mark.usefixtures("pump")
+def test_what_slack_cannot_process_comes_with_what_to_try(
+    broker: Broker, workspace: Workspace
+) -> None:
+    """Slack's own words tell nothing to do."""
+    workspace.faults.reply_policy = faults.error(4, "cannot process message")
+    result = broker.ask(OK)
+    assert failed(result, "slack_4", attempts=1)
+    assert result["error"]["message"].startswith("cannot process message; check that the channel")
 
 
 @pytest.mark.usefixtures("pump")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import Any, ClassVar, TypeAlias
 
 import msgspec
@@ -16,7 +17,7 @@ FRAME_MAX = 16_384
 POST = "chat.postMessage"
 """The method by which a message is posted where there is no RTM."""
 
-_CHANNEL_ID = re.compile(r"[CGD][A-Z0-9]{2,}")
+_CHANNEL_ID = re.compile(r"[CGD][A-Z0-9]+")
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -84,7 +85,12 @@ def is_channel_id(channel: str) -> bool:
 
 def channel_name(channel: str) -> str:
     """Return the name as Slack keeps it: `general` for `#general` and for `general`."""
-    return channel.removeprefix("#")
+    return composed(channel.removeprefix("#"))
+
+
+def composed(text: str) -> str:
+    """Return text with each accent in one character with its letter (NFC)."""
+    return unicodedata.normalize("NFC", text)
 
 
 def is_message(command: Command | None) -> bool:

@@ -20,6 +20,12 @@ RESPONSE_MAX: Final = 65_536
 _NAMES_MAX: Final = 50
 _NAME_LENGTH: Final = 80
 _MESSAGE_MAX: Final = 1_000
+# Code 4 is RTM's for whatever is wrong with the channel, and for a text that Slack can't read.
+_CODE_4: Final = (
+    "check that the channel is right (an id, or a name in lower case) and not archived, and "
+    "/invite the bot to it; then try a plain text"
+)
+_RTM_FIXES: Final = {"4": _CODE_4}
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -81,6 +87,12 @@ def api_result(response: Response, attempts: int, uncertain: bool) -> bytes:
     if response.left_out:
         fields["left_out"] = response.left_out
     return msgspec.json.encode(fields | {"attempts": attempts, "uncertain": uncertain})
+
+
+def refused_by_rtm(code: str, message: str) -> Outcome:
+    """Return the end of a message that Slack refused over RTM: its words, and what to try."""
+    fix = _RTM_FIXES.get(code)
+    return Outcome(False, "", f"slack_{code}", f"{message}; {fix}" if fix else message)
 
 
 def dead_headers(code: str, message: str, attempts: int, failed_at_ms: int) -> dict[str, Any]:

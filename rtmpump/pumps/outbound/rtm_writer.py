@@ -18,7 +18,7 @@ from rtmpump.config import Outbound
 from rtmpump.core.frames import Reply
 from rtmpump.core.outbound.commands import Command, Typing, encode
 from rtmpump.core.outbound.job import Job, Stage
-from rtmpump.core.outbound.outcome import Outcome
+from rtmpump.core.outbound.outcome import Outcome, refused_by_rtm
 from rtmpump.core.outbound.reply_tracker import ReplyTracker
 from rtmpump.core.session import MessageIds
 from rtmpump.errors import CommandRejected, NotConnected, WriteFailed
@@ -110,7 +110,7 @@ class RtmWriter(Way):
         code = "unknown" if reply.error_code in (None, "") else str(reply.error_code)
         if code == _SLOW_DOWN:
             return job, Failed("slow_down", reply.error_msg)
-        return job, Outcome(False, "", f"slack_{code}", reply.error_msg)
+        return job, refused_by_rtm(code, reply.error_msg)
 
     def unanswered(self, job: Job) -> Verdict:
         """Return what became of a job to which no reply came in time."""

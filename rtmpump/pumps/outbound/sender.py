@@ -194,7 +194,11 @@ class Sender:
     def _begin(self, job: Job) -> None:
         """Have a new command sent, or reject it."""
         try:
-            command = job.command = parse(job.body, socket_mode=self._is_socket_mode)
+            command = job.command = parse(
+                job.body,
+                content_encoding=job.properties.content_encoding,
+                socket_mode=self._is_socket_mode,
+            )
             require_allowed(command, self._outbound.api_methods)
             job.expires_at = expiry(job)
         except CommandRejected as rejected:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from typing import Any
 
@@ -14,6 +15,7 @@ from rtmpump.core.outbound.commands import (
     PresenceQuery,
     PresenceSub,
     Typing,
+    encode,
     post,
 )
 from rtmpump.errors import CommandRejected, Fate
@@ -150,27 +152,74 @@ def test_an_unknown_field_is_named_with_the_nearest_right_one(
 def test_an_unknown_type_is_named_with_the_nearest_right_one() -> None:
     """A type that is none of the four is rejected, whatever JSON it is."""
     assert_names(rejection(message(type="mesage")), "type", '(did you mean "message"?)', "mesage")
-    for odd in ("", "hello", None, 7, True, ["message"], {"a": 1}):
+    for odd in ("", "hello", 7, True, ["message"], {"a": 1}):
         assert_names(rejection(message(type=odd)), "type", "presence_query")
 
 
-@pytest.mark.parametrize("found", [None, True, 0, 1.5, [], ["general"], {}, {"id": "C1A"}])
+@pytest.mark.parametrize("found", [True, 0, 1.5, [], ["general"], {}, {"id": "C1A"}])
 @pytest.mark.parametrize("field", ["channel", "text", "thread_ts"])
 def test_what_is_no_string_is_rejected(field: str, found: object) -> None:
     """The three strings take nothing else; the message says what came, in JSON's words."""
-    words = {bool: "true", int: "a number", float: "a number", type(None): "null"}
+    words = {bool: "true", int: "a number", float: "a number"}
     shown = words.get(type(found), "list" if isinstance(found, list) else "an object")
     assert_names(rejection(message(**{field: found})), field, shown)
 
 
-@pytest.mark.parametrize("found", [None, 0, 1, "true", [], {}])
+@pytest.mark.parametrize(
+    ("raw", "field"),
+    [
+        (message(channel=None), "channel"),
+        (message(text=None), "text"),
+        (body(type="typing", channel=None), "channel"),
+        (body(type="presence_sub", ids=None), "ids"),
+        (body(type="api", method=None), "method"),
+    ],
+)
+def test_null_is_no_value_of_a_field_that_must_be_there(raw: bytes, field: str) -> None:
+    """The reason says that null came."""
+    assert_names(rejection(raw), field, "null")
+
+
+@pytest.mark.parametrize(
+    ("raw", "same"),
+    [
+        (message(type=None), message()),
+        (message(thread_ts=None), message()),
+        (message(thread_ts=None, reply_broadcast=None), message()),
+        (message(thread_ts=TS, reply_broadcast=None), message(thread_ts=TS)),
+        (message(blocks=None, attachments=None), message()),
+        (body(type="typing", channel="C1", thread_ts=None), body(type="typing", channel="C1")),
+        (body(type="api", method="a.b", arguments=None), body(type="api", method="a.b")),
+    ],
+)
+def test_null_for_an_optional_field_is_as_good_as_leaving_it_out(raw: bytes, same: bytes) -> None:
+    """Many clients write each field that they know, and null for what they don't have."""
+    assert parse(raw) == parse(same)
+
+
+def test_a_text_of_null_beside_blocks() -> None:
+    """In Socket Mode the text may be left out there; without blocks it may not."""
+    given = {"channel": "C1", "text": None, "blocks": [{"type": "divider"}]}
+    command = parse(body(**given), socket_mode=True)
+    assert command == Message("C1", "", blocks='[{"type":"divider"}]')
+    with pytest.raises(CommandRejected, match="null"):
+        parse(body(**given | {"blocks": None}), socket_mode=True)
+
+
+def test_null_does_not_make_an_unknown_field_known() -> None:
+    """It is a mistake in the name whatever its value is."""
+    assert_names(rejection(message(txet=None)), "txet", "unknown")
+    assert_names(rejection(body(type="typing", channel="C1", blocks=None)), "blocks", "unknown")
+
+
+@pytest.mark.parametrize("found", [0, 1, "true", [], {}])
 def test_what_is_no_boolean_is_rejected(found: object) -> None:
     """Neither 1 nor "true" is true."""
     error = rejection(message(thread_ts=TS, reply_broadcast=found))
     assert_names(error, "reply_broadcast", "true or false")
 
 
-@pytest.mark.parametrize("found", [None, "U1", 7, {}, [""], [7], [None], [["U1"]], ["U1", ""]])
+@pytest.mark.parametrize("found", ["U1", 7, {}, [""], [7], [None], [["U1"]], ["U1", ""]])
 @pytest.mark.parametrize("kind", ["presence_sub", "presence_query"])
 def test_ids_are_a_list_of_strings_with_something_in_them(kind: str, found: object) -> None:
     """No list, and a list with anything but user ids are rejected."""
@@ -195,6 +244,18 @@ def test_presence_query_takes_500_ids() -> None:
     assert parse(body(type="presence_query", ids=ids[:500])) == PresenceQuery(tuple(ids[:500]))
     assert_names(rejection(body(type="presence_query", ids=ids)), "ids", "500", "501")
     assert parse(body(type="presence_sub", ids=ids)) == PresenceSub(tuple(ids))
+
+
+@pytest.mark.parametrize("kind", ["message", "typing"])
+def test_what_only_looks_like_a_channel_gets_a_hint(kind: str) -> None:
+    """Of each command that has one; it is not looked up."""
+    text = {"text": "hi"} if kind == "message" else {}
+    assert_names(rejection(body(type=kind, channel="General", **text)), "channel", '"general"?')
+
+
+def test_a_channel_as_slack_writes_it_in_a_text() -> None:
+    """It is its id."""
+    assert parse(message(channel="<#C024BE91L|general>")) == Message("C024BE91L", "hi")
 
 
 @pytest.mark.parametrize("channel", ["", "#"])
@@ -256,7 +317,6 @@ def test_a_frame_over_16_kib_is_rejected_by_parse_already(raw: bytes, field: str
         (b"hello", "not JSON"),
         (b'{"channel": "C1A",}', "line 1, column"),
         (b'{"channel": "C1A", "text": "a\x00b"}', "not JSON"),
-        (b'\xef\xbb\xbf{"channel": "C1A", "text": "hi"}', "not JSON"),
         (b'{"channel": "C1A", "text": "\xff"}', "not UTF-8"),
         (b'{"channel": "C1A", "text": "\xed\xa0\x80"}', "not UTF-8"),
         (b"[" * 60_000, "nested too deep"),
@@ -274,6 +334,13 @@ def test_a_body_that_is_no_json_object_is_rejected(raw: bytes, word: str) -> Non
     error = rejection(raw)
     assert (error.code, error.field) == ("invalid_command", "")
     assert word in error.message
+
+
+def test_the_property_content_encoding_is_named() -> None:
+    """Where the body can't be read; what can be read is read."""
+    with pytest.raises(CommandRejected, match='is "gzip"; send a JSON object in UTF-8'):
+        parse(gzip.compress(message()), content_encoding="gzip")
+    assert parse(message(), content_encoding="gzip") == parse(message())
 
 
 def test_a_body_over_64_kib_is_rejected_unread() -> None:
@@ -350,13 +417,36 @@ def test_blocks_that_json_can_not_say(bad: str) -> None:
     assert caught.value.field == "attachments"
 
 
+@pytest.mark.parametrize(("name", "most"), [("blocks", 50), ("attachments", 100)])
+def test_how_many_blocks_slack_takes(name: str, most: int) -> None:
+    """One more is refused, and the reason has both numbers."""
+    one = {"type": "divider"}
+    fits = parse(message(**{name: [one] * most}), socket_mode=True)
+    assert isinstance(fits, Message)
+    assert len(json.loads(getattr(fits, name))) == most
+    with pytest.raises(CommandRejected, match=rf"1 to {most} objects; found {most + 1}") as caught:
+        parse(message(**{name: [one] * (most + 1)}), socket_mode=True)
+    assert caught.value.field == name
+
+
+def test_the_frame_is_measured_with_the_id_of_its_channel() -> None:
+    """It is known already, so what does not fit need not wait for anything."""
+    room = 16_384 - len(encode(Message("C024BE91L", ""), id=0, channel_id="C024BE91L"))
+    escaped, plain = divmod(room, 6)
+    fits = "\x01" * escaped + "a" * plain
+    assert isinstance(parse(message(text=fits)), Message)
+    error = rejection(message(text=fits + "a"))
+    assert (error.code, error.field) == ("too_long", "text")
+    assert isinstance(parse(message(channel="general", text=fits + "a")), Message)
+
+
 def test_what_socket_mode_takes() -> None:
     """Messages and calls; a text that is too long for RTM's frame is none there."""
     for kind in ("typing", "presence_sub", "presence_query"):
         with pytest.raises(CommandRejected) as caught:
             parse(json.dumps({"type": kind}).encode(), socket_mode=True)
         assert caught.value.field == "type"
-    text = "\u00e9\U0001f600" * 2000
+    text = "\x01" * 4000
     command = parse(message(text=text), socket_mode=True)
     assert isinstance(command, Message)
     assert post(command, "C1").arguments == {"channel": "C1", "text": text}
@@ -393,6 +483,30 @@ def test_a_token_is_refused_and_not_shown(name: str) -> None:
         api(**{name: "xoxb-secret"})
     assert caught.value.field == "arguments"
     assert "xoxb" not in caught.value.message
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_numbers_that_json_has_not(number: str) -> None:
+    """Python's reader takes them, Slack does not."""
+    raw = f'{{"type": "api", "method": "a.b", "arguments": {{"x": [{number}]}}}}'
+    error = rejection(raw.encode())
+    assert_names(error, "arguments", '"x"', "NaN or an infinite number")
+
+
+def test_how_deep_an_argument_may_be() -> None:
+    """32 lists in each other are taken, one more is not, and the reason says which argument."""
+    deep: list[Any] = [7]
+    for _ in range(31):
+        deep = [deep]
+    assert api(x=deep).arguments == {"x": "[" * 32 + "7" + "]" * 32}
+    assert_names(rejection(call(x=[deep])), "arguments", '"x"', "more than 32 deep")
+
+
+def test_how_long_the_name_of_a_method_may_be() -> None:
+    """80 characters with their points."""
+    longest = "a." + "b" * 78
+    assert parse(body(type="api", method=longest)) == Api(longest, {})
+    assert_names(rejection(body(type="api", method=longest + "b")), "method", "reactions.add")
 
 
 def test_only_whole_names_that_the_config_has_are_allowed() -> None:

@@ -16,6 +16,7 @@ from rtmpump.core.outbound.commands import (
     encode,
     is_channel_id,
     is_message,
+    post,
     queue_key,
 )
 from rtmpump.errors import CommandRejected
@@ -34,14 +35,14 @@ def test_a_command_knows_its_type_and_whether_slack_answers() -> None:
     }
 
 
-@pytest.mark.parametrize("channel", ["C024BE91L", "G01", "D0ABCDEFGHIJ"])
+@pytest.mark.parametrize("channel", ["C024BE91L", "C1", "G01", "D0ABCDEFGHIJ"])
 def test_an_id_is_known_by_its_form(channel: str) -> None:
     """C, G or D, then capitals and digits."""
     assert is_channel_id(channel)
 
 
 @pytest.mark.parametrize(
-    "channel", ["", "C", "C1", "general", "#C024BE91L", "c024be91l", "U024BE7LH", "C024BE91L\n"]
+    "channel", ["", "C", "general", "#C024BE91L", "c024be91l", "U024BE7LH", "C024BE91L\n"]
 )
 def test_what_is_no_id_is_a_name(channel: str) -> None:
     """Also an id with a `#` or a line's end; a user is no channel."""
@@ -52,6 +53,27 @@ def test_a_name_loses_one_hash() -> None:
     """`#general` and `general` are the same channel."""
     assert channel_name("#general") == channel_name("general") == "general"
     assert channel_name("##odd") == "#odd"
+
+
+def test_a_name_has_its_accents_composed() -> None:
+    """As macOS writes it (NFD) and as people type it, it is the same channel."""
+    assert channel_name("#cafe\u0301") == channel_name("caf\u00e9") == "caf\u00e9"
+
+
+def test_the_call_that_posts_a_message() -> None:
+    """Its arguments are those that were given, as a form has them."""
+    assert post(Message("#general", "hi"), "C1") == Api(
+        "chat.postMessage", {"channel": "C1", "text": "hi"}
+    )
+    whole = post(Message("#general", "", TS, True, "[1]", "[2]"), "C1")
+    assert whole.arguments == {
+        "channel": "C1",
+        "text": "",
+        "thread_ts": TS,
+        "reply_broadcast": "true",
+        "blocks": "[1]",
+        "attachments": "[2]",
+    }
 
 
 def test_the_frame_of_a_message() -> None:
