@@ -96,10 +96,12 @@ def one_line(text: str) -> str:
 
 
 def print_json(value: object, *, indent: int | None = None) -> None:
-    """Print JSON, on one line without `indent`."""
+    """Print JSON that steers no terminal, on one line without `indent`."""
     import json
 
-    click.echo(json.dumps(value, indent=indent, ensure_ascii=False))
+    from rtmpump.core import tolerant_json
+
+    click.echo(tolerant_json.shown(json.dumps(value, indent=indent, ensure_ascii=False)))
 
 
 def amount(count: int, what: str) -> str:

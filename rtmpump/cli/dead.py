@@ -52,6 +52,7 @@ _PATIENCE: Final = 15
 _CONFIRM_TIMEOUT: Final = 10.0
 _TEXT_MAX: Final = 60
 _MESSAGE_MAX: Final = 60
+_DOUBT: Final = "[Slack may have taken it]"
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _Act = Callable[[Sequence[Received]], None]
@@ -72,7 +73,8 @@ def dead() -> None:
 def list_(config_file: str | None, as_json: bool) -> None:
     """Show each dead letter: id, when, code, channel, text, and what went wrong.
 
-    The id is the producer's message_id, or else a hash of the message.
+    The id is the producer's message_id, or else a hash of the message. "Slack may have taken it":
+    a connection ended before Slack's answer, so a retry can make the message appear twice.
     """
     with _opened(config_file) as queue:
         count = 0
@@ -299,6 +301,7 @@ def _json(received: Received, why: Death) -> dict[str, Any]:
         "code": why.code,
         "message": why.message,
         "attempts": why.attempts,
+        "uncertain": why.uncertain,
         **command._asdict(),
         "message_id": properties.message_id,
         "correlation_id": properties.correlation_id,
@@ -316,7 +319,8 @@ def _line(why: Death, command: _Command) -> str:
         one_line(clipped(what, _TEXT_MAX)) or '""',
     ]
     message = f"({one_line(clipped(why.message, _MESSAGE_MAX))})" if why.message else ""
-    return " ".join([*parts, message]).rstrip()
+    doubt = click.style(_DOUBT, fg="yellow") if why.uncertain else ""
+    return " ".join(part for part in (*parts, message, doubt) if part)
 
 
 def _command(body: bytes) -> _Command:

@@ -23,6 +23,7 @@ from rtmpump.cli.common import (
     start_log,
 )
 from rtmpump.config import Config
+from rtmpump.core import tolerant_json
 from rtmpump.core.outbound import command_parsing
 from rtmpump.errors import CommandRejected, LinkError, RtmpumpError, ServiceUnreachable
 from rtmpump.links.rabbitmq.client import BrokerClient, PublishOutcome, Received, Unanswered
@@ -83,9 +84,9 @@ def _events(
             client.ack(event.tag)
 
 
-def _json_line(event: Received) -> bytes:
+def _json_line(event: Received) -> str:
     properties = event.properties
-    return msgspec.json.encode(
+    line = msgspec.json.encode(
         {
             "routing_key": event.routing_key,
             "message_id": properties.message_id,
@@ -94,6 +95,7 @@ def _json_line(event: Received) -> bytes:
         },
         enc_hook=str,
     )
+    return tolerant_json.shown(line.decode())
 
 
 def _raw(body: bytes) -> msgspec.Raw | str:
@@ -162,6 +164,7 @@ def _short(value: object) -> str:
 @click.argument("text")
 @click.option("--thread", metavar="TS", help="Answer in the thread of this message.")
 @click.option("--broadcast", is_flag=True, help="Show the answer in the channel as well.")
+@click.option("--escape", is_flag=True, help="Send `&`, `<` and `>` so that Slack shows them.")
 @click.option("--no-wait", is_flag=True, help="Only wait until RabbitMQ has it.")
 @click.option(
     "--timeout",
@@ -178,6 +181,7 @@ def send(
     text: str,
     thread: str | None,
     broadcast: bool,
+    escape: bool,
     no_wait: bool,
     timeout: float,
     as_json: bool,
@@ -185,8 +189,11 @@ def send(
     """Send TEXT to CHANNEL (an id or a name) through RabbitMQ, and print Slack's answer.
 
     A running `rtmpump run` carries it out; without one the command waits in the queue.
+
+    Slack reads `&`, `<` and `>` in a text as markup: `<!channel>` calls everybody. --escape sends
+    them as plain characters.
     """
-    body = _command(channel, text, thread, broadcast)
+    body = _command(channel, _escaped(text) if escape else text, thread, broadcast)
     config = load(config_file, need_token=False).config
     start_log(config)
     queue = config.outbound.queue
@@ -209,6 +216,14 @@ def send(
     if as_json:
         print_json(result)
     _report(result, as_json)
+
+
+def _escaped(text: str) -> str:
+    """Return the text so that Slack shows it as it is.
+
+    Source: https://docs.slack.dev/messaging/formatting-message-text#escaping.
+    """
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _command(channel: str, text: str, thread: str | None, broadcast: bool) -> bytes:

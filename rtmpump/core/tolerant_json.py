@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import msgspec
 
 
@@ -12,6 +14,19 @@ def encode(value: object) -> bytes:
     except UnicodeEncodeError:
         # Half a surrogate pair, which Slack can write and UTF-8 can't hold.
         return msgspec.json.encode(_encodable(value))
+
+
+def shown(text: str) -> str:
+    """Return the same JSON with each character that could steer a terminal as an escape.
+
+    JSON itself escapes only what is below a space: not DEL, not the C1 controls, and not what turns
+    the direction of text round.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text
+    )
 
 
 def _encodable(value: object) -> object:

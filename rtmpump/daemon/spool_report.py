@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import msgspec
 
+from rtmpump.core import tolerant_json
 from rtmpump.core.routes import route
 from rtmpump.errors import SpoolCorrupt, SpoolError
 from rtmpump.spool import Row, Spool
@@ -134,7 +135,7 @@ def _body(body: bytes) -> dict[str, Any]:
 
 
 def _line(value: object) -> bytes:
-    return msgspec.json.encode(value) + b"\n"
+    return tolerant_json.shown(msgspec.json.encode(value).decode()).encode() + b"\n"
 
 
 def _age(received_ms: int) -> float:

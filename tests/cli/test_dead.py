@@ -84,6 +84,26 @@ def test_list_shows_who_when_and_why(file: Path, queues: Broker) -> None:
     assert (letter["code"], letter["attempts"]) == ("channel_not_found", 1)
 
 
+def test_list_shows_whether_slack_may_have_taken_it(file: Path, queues: Broker) -> None:
+    """Whoever retries it must know that it may be there twice."""
+    bury(queues, "twice?", headers=WHY | {"rtmpump-uncertain": True})
+    bury(queues, "surely not")
+    first, second = dead(file, "list").stdout.splitlines()
+    assert first.endswith("twice? (there is no channel) [Slack may have taken it]")
+    assert "may have taken" not in second
+    assert [letter["uncertain"] for letter in listed(file)] == [True, False]
+
+
+def test_list_json_steers_no_terminal(file: Path, queues: Broker) -> None:
+    """JSON does not escape all that a terminal obeys; ours does, and says the same."""
+    sly = "a\x1b\x7f\x9b2J\u202e\u2066b"
+    bury(queues, sly, message_id=sly)
+    done = dead(file, "list", "--json")
+    assert done.stdout.rstrip("\n").isprintable()
+    assert json.loads(done.stdout)["text"] == sly
+    assert dead(file, "list").stdout.rstrip("\n").isprintable()
+
+
 def test_list_changes_nothing_not_even_the_order(file: Path, queues: Broker) -> None:
     """However many pages it takes, however often; ids stay the same."""
     names = [f"n{number}" for number in range(700)]

@@ -87,6 +87,20 @@ def test_tail_json_is_one_object_a_line_with_the_body_as_it_came(
     assert third["body"] == "[" * 100_000
 
 
+def test_tail_json_steers_no_terminal(tmp_path: Path, events: Broker, broker_url: str) -> None:
+    """Neither body, JSON or not, nor header: what JSON leaves raw is an escape too."""
+    sly = "a\x7f\x9b2J\u202e\u2066b"
+    file = config_file(tmp_path, broker_url)
+    with Running(tmp_path, "tail", "--json", "--count", "2", "-c", str(file)) as tail:
+        tail.wait_line("listening")
+        emit(events, "a", f'{{"text": "{sly}"}}', user=sly)
+        emit(events, "b", sly)
+        assert tail.wait() == 0
+    assert all(line.isprintable() for line in tail.lines)
+    first, second = map(json.loads, tail.lines)
+    assert (first["body"]["text"], first["headers"]["user"], second["body"]) == (sly, sly, sly)
+
+
 def test_tail_lets_no_event_steer_the_terminal(
     tmp_path: Path, events: Broker, broker_url: str
 ) -> None:
@@ -258,6 +272,19 @@ def test_send_into_a_thread_and_to_the_channel(
     assert (frame["thread_ts"], frame["reply_broadcast"]) == ("1355517523.000005", True)
 
 
+def test_send_escape_sends_the_characters_that_slack_reads_as_markup(
+    tmp_path: Path, start_pump: StartPump, workspace: Workspace
+) -> None:
+    """So nobody is called by a text that was only quoted; without it they are sent as they are."""
+    pump = start_pump(outbound=FAST)
+    text = "<!channel> a & b > c &amp;"
+    for more in ((), ("--escape",)):
+        done = rtmpump(tmp_path, "send", "general", text, *more, "-c", str(pump.config))
+        assert done.returncode == 0, done.stderr
+    escaped = "&lt;!channel&gt; a &amp; b &gt; c &amp;amp;"
+    assert [sent.text for sent in workspace.sent] == [text, escaped]
+
+
 @pytest.mark.parametrize(
     ("channel", "told"),
     [("nowhere", "not sent: channel_not_found: "), ("general", "not sent: slack_")],
@@ -278,6 +305,8 @@ def test_send_prints_the_error_and_ends_with_1(
     ("args", "told"),
     [
         (("", "hi"), 'field "channel" must be'),
+        (("General", "hi"), 'names are lower case; "general"?'),
+        (("@alice", "hi"), "open a conversation first"),
         (("general", ""), 'field "text" must be a string'),
         (("general", "x" * 4001), "found 4,001"),
         (("general", "hi", "--thread", "yesterday"), 'field "thread_ts" must be'),

@@ -19,6 +19,7 @@ _COUNTERS: Final = ("x-delivery-count", "x-acquired-count")
 _NOT_SENT_AGAIN: Final = (*_COUNTERS, "x-death", "CC", "BCC")
 _NOT_SENT_AGAIN_PREFIXES: Final = ("rtmpump-", "x-first-death-", "x-last-death-")
 _OF_BROKER: Final = {"expired": "it expired in RabbitMQ before the pump took it"}
+_GIVEN_TOO_OFTEN: Final = "delivery_limit"
 _NOT_KEPT: Final = ("CC", "BCC", "x-delivery-count")
 # A content header has to fit into one frame, of 131,072 bytes unless configured otherwise, and the
 # broker ends a connection that breaks this; ours are small, so what is left is the producer's.
@@ -30,7 +31,7 @@ class Death(NamedTuple):
     """What a dead letter says of its end.
 
     `at` is RFC 3339 or "", `attempts` None if RabbitMQ put it there. `answered`: its producer has
-    had the result.
+    had the result. `uncertain`: Slack may have taken it.
     """
 
     id: str
@@ -39,6 +40,7 @@ class Death(NamedTuple):
     message: str
     attempts: int | None
     answered: bool
+    uncertain: bool
 
 
 def dead_properties(given: Properties, headers: dict[str, Any]) -> Properties:
@@ -72,7 +74,8 @@ def death(properties: Properties, body: bytes) -> Death:
         str(code),
         str(headers.get("rtmpump-error-message", "")),
         attempts if isinstance(attempts, int) else None,
-        True,
+        answered=True,
+        uncertain=headers.get("rtmpump-uncertain") is True,
     )
 
 
@@ -125,7 +128,16 @@ def _death_in_broker(name: str, headers: Mapping[str, Any]) -> Death:
     if not isinstance(newest, dict):
         newest = {}
     code = str(newest.get("reason", ""))
-    return Death(name, _moment(newest.get("time")), code, _OF_BROKER.get(code, ""), None, False)
+    return Death(
+        name,
+        _moment(newest.get("time")),
+        code,
+        _OF_BROKER.get(code, ""),
+        None,
+        answered=False,
+        # RabbitMQ gave it to a pump again and again, and never heard what became of it.
+        uncertain=code == _GIVEN_TOO_OFTEN,
+    )
 
 
 def _moment(time: object) -> str:
