@@ -499,7 +499,12 @@ def test_how_deep_an_argument_may_be() -> None:
     for _ in range(31):
         deep = [deep]
     assert api(x=deep).arguments == {"x": "[" * 32 + "7" + "]" * 32}
-    assert_names(rejection(call(x=[deep])), "arguments", '"x"', "more than 32 deep")
+    assert_names(
+        rejection(body(type="api", method="a.b", arguments={"x": [deep]})),
+        "arguments",
+        '"x"',
+        "more than 32 deep",
+    )
 
 
 def test_how_long_the_name_of_a_method_may_be() -> None:
