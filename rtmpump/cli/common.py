@@ -13,7 +13,7 @@ import click
 from rtmpump.errors import LinkError, RtmpumpError, ServiceUnreachable
 
 if TYPE_CHECKING:
-    from rtmpump.config import Config
+    from rtmpump.config import Config, SlowRate
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -72,7 +72,14 @@ def risks(loaded: Loaded) -> list[dict[str, str]]:
     if loaded.config.slack.insecure:
         risk = "token and messages may go over the network unprotected"
         found.append({"risk": risk, "key": "slack.insecure", "fix": "set it to false"})
-    return found
+    return found + [_too_slow(slow, loaded.config) for slow in config.slow_rates(loaded.config)]
+
+
+def _too_slow(slow: SlowRate, config: Config) -> dict[str, str]:
+    commands = f"outbound.prefetch ({config.outbound.prefetch:,}) commands"
+    risk = f"{commands} take {lasted(slow.seconds)}, and RabbitMQ's consumer_timeout is 30m 0s"
+    fix = f"set outbound.prefetch to {slow.prefetch:,} or less, or raise consumer_timeout"
+    return {"risk": risk, "key": slow.key, "fix": fix}
 
 
 @contextmanager

@@ -5,7 +5,8 @@ without Slack and RabbitMQ is a ConfigError here, before anything starts.
 
 - `sections` holds the structs; `values` and `secrets` say how one value is read.
 - `sources` reads the file and the environment; `loading` puts all together.
-- `contradictions` finds values that can't go together, `exposure` files that all users may read.
+- `contradictions` finds values that can't go together, `exposure` files that all users may read,
+  `slow_rates` rates by which RabbitMQ would have to wait too long.
 """
 
 from rtmpump.config.exposure import Exposed, exposed
@@ -23,6 +24,7 @@ from rtmpump.config.sections import (
     Slack,
     SpoolConfig,
 )
+from rtmpump.config.slow_rates import SlowRate, slow_rates
 
 __all__ = [
     "Broker",
@@ -36,8 +38,10 @@ __all__ = [
     "Retry",
     "Secret",
     "Slack",
+    "SlowRate",
     "SpoolConfig",
     "exposed",
     "find",
     "load",
+    "slow_rates",
 ]

@@ -210,6 +210,18 @@ def test_check_warns_of_a_secret_that_all_may_read(tmp_path: Path) -> None:
     assert (risk["key"], risk["mode"]) == ("broker.url", "0644")
 
 
+def test_check_warns_of_a_rate_that_is_too_low_for_the_prefetch(tmp_path: Path) -> None:
+    """RabbitMQ would end the consumer again and again; it is no error, for nothing is lost."""
+    env = {"SLACK_API_TOKEN": "xoxb-1", "RTMPUMP_OUTBOUND_RATE": "0.1"}
+    done = rtmpump(tmp_path, "check", env=env)
+    assert (done.returncode, done.stderr) == (
+        0,
+        "rtmpump: warning: outbound.rate: outbound.prefetch (1,000) commands take 2h 46m, and"
+        " RabbitMQ's consumer_timeout is 30m 0s; set outbound.prefetch to 180 or less, or raise"
+        " consumer_timeout\n",
+    )
+
+
 def test_check_names_each_source_of_the_token(tmp_path: Path) -> None:
     """It is that which `run` would take: file before credential."""
     (tmp_path / "slack-token").write_text("xoxb-1\n")

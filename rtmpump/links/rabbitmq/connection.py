@@ -192,9 +192,7 @@ class BrokerConnection:
         """Consume with manual acks; a cancel by the broker ends the run."""
         channel = self._open_channel()
         channel.add_on_cancel_callback(
-            self._guarded(
-                lambda _frame: self.fail("cancelled", f"the queue {queue} went away", at_once=True)
-            )
+            self._guarded(lambda _frame: self.fail("cancelled", _cancelled(queue), at_once=True))
         )
         channel.basic_qos(prefetch_count=prefetch, global_qos=False)
         channel.basic_consume(queue, self._guarded(self._delivered), consumer_tag=_consumer(queue))
@@ -392,6 +390,12 @@ def _declare(channel: Channel, item: Item, passive: bool, done: Callable[..., No
             channel.exchange_bind(destination, source, key, callback=done)
         case Binding(source, destination, _, key):
             channel.queue_bind(destination, source, key, callback=done)
+
+
+def _cancelled(queue: str) -> str:
+    # RabbitMQ 4 cancels the consumer of a quorum queue where 3 closed the channel.
+    late = "or a message waited longer than RabbitMQ's consumer_timeout"
+    return f"the queue {queue} went away, {late}"
 
 
 def _consumer(queue: str) -> str:

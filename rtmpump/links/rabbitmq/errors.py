@@ -13,6 +13,8 @@ from rtmpump.errors import LinkError
 
 TOO_LARGE: Final = "content_too_large"
 """The reason for a message that is larger than the broker's `max_message_size`."""
+ACK_TIMEOUT: Final = "ack_timeout"
+"""The reason where a delivery was not acknowledged within the broker's `consumer_timeout`."""
 
 _REASON_OF_CODE: Final = {
     311: TOO_LARGE,
@@ -30,18 +32,31 @@ _REASON_OF_CODE: Final = {
 
 
 def closed_by_broker(link: str, code: int, text: str) -> LinkError:
-    """Return the error for a reply code, with a fix; after a 404 the next try is at once."""
+    """Return the error for a reply code, with a fix; after some the next try is at once."""
     reason = _REASON_OF_CODE.get(code, f"code_{code}")
     hint = ""
-    if code == 406 and "message size" in text:
-        reason = TOO_LARGE
-    elif code == 406 and "inequivalent arg" in text:
-        hint = '; delete it or make it alike, or set broker.declare = "passive"'
+    if code == 406:
+        reason, hint = _precondition_failed(text)
     elif code == 404:
         hint = '; it is made by broker.declare = "active"'
     elif code == 403:
         hint = "; give the RabbitMQ user this permission"
-    return LinkError(link, reason, f"{text}{hint}", at_once=code == 404)
+    return LinkError(link, reason, f"{text}{hint}", at_once=code == 404 or reason == ACK_TIMEOUT)
+
+
+def _precondition_failed(text: str) -> tuple[str, str]:
+    """Return the reason and the fix for a 406; AMQP has this one code for all that follows."""
+    if "message size" in text:
+        return TOO_LARGE, ""
+    if "delivery acknowledgement" in text and "timed out" in text:
+        return ACK_TIMEOUT, (
+            "; nothing is lost, what waited comes again: lower outbound.prefetch, raise "
+            "outbound.rate or raise RabbitMQ's consumer_timeout"
+        )
+    if "inequivalent arg" in text:
+        hint = '; delete it or make it alike, or set broker.declare = "passive"'
+        return _REASON_OF_CODE[406], hint
+    return _REASON_OF_CODE[406], ""
 
 
 def translated(link: str, error: BaseException) -> LinkError:

@@ -150,28 +150,45 @@ def test_what_was_written_is_not_sent_again_when_the_broker_comes_back(
     assert not any(broker.more_results(command) for command in commands)
 
 
-def test_a_consumer_timeout_neither_loses_nor_doubles_a_command(
-    node: RabbitNode, start: StartRig, broker: Broker, workspace: Workspace
-) -> None:
-    """RabbitMQ takes a consumer that acks too late off its queue; 30 minutes, here a second."""
-    node.evaluate(
-        "application:set_env(rabbit, consumer_timeout, 1000),"
-        " application:set_env(rabbit, channel_tick_interval, 200)"
+@pytest.fixture
+def consumer_timeout(node: RabbitNode) -> Iterator[None]:
+    """A node that takes a consumer that acks too late off its queue after a second, not 30 min."""
+    settings = (
+        "application:set_env(rabbit, consumer_timeout, {}),"
+        " application:set_env(rabbit, channel_tick_interval, {})"
     )
-    try:
-        workspace.faults.reply_policy = faults.late(6.0)
-        rig = start()
-        command = broker.command(message("slow"), message_id="m")
-        assert broker.result(command).json["ok"]
-        wait_until(lambda: is_empty(rig, broker))
-        assert rig.ended
-        assert texts(workspace) == ["slow"]
-        assert broker.more_results(command) == []
-    finally:
-        node.evaluate(
-            "application:set_env(rabbit, consumer_timeout, 1800000),"
-            " application:set_env(rabbit, channel_tick_interval, 60000)"
-        )
+    node.evaluate(settings.format(1000, 200))
+    yield
+    node.evaluate(settings.format(1_800_000, 60_000))
+
+
+@pytest.mark.usefixtures("consumer_timeout")
+def test_a_consumer_timeout_neither_loses_nor_doubles_a_command(
+    start: StartRig, broker: Broker, workspace: Workspace
+) -> None:
+    """The command was sent, and Slack's answer comes too late."""
+    workspace.faults.reply_policy = faults.late(6.0)
+    rig = start()
+    command = broker.command(message("slow"), message_id="m")
+    assert broker.result(command).json["ok"]
+    wait_until(lambda: is_empty(rig, broker))
+    assert "ack_timeout" in rig.ended
+    assert texts(workspace) == ["slow"]
+    assert broker.more_results(command) == []
+
+
+@pytest.mark.usefixtures("consumer_timeout")
+def test_a_consumer_timeout_loses_nothing_that_waits_for_its_turn(
+    start: StartRig, broker: Broker, workspace: Workspace
+) -> None:
+    """It strikes again and again where the rate is too low; all is sent once and in order."""
+    rig = start(rate=1.0, burst=1)
+    commands = [broker.command(message(f"n{number}")) for number in range(6)]
+    assert all(broker.result(command).json["ok"] for command in commands)
+    wait_until(lambda: is_empty(rig, broker))
+    assert "ack_timeout" in rig.ended
+    assert texts(workspace) == [f"n{number}" for number in range(6)]
+    assert not any(broker.more_results(command) for command in commands)
 
 
 def test_identical_commands_are_each_sent_once(
