@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rtmpump.core.channel_events import concerned
 from rtmpump.core.frames import Reply
 from rtmpump.daemon.election import CurrentTerm
 from rtmpump.pumps.backfill.pump import Backfill
@@ -43,9 +44,9 @@ class PumpsListener:
         """Let no command go out."""
         self._current.notify_sender(sending.LinkDown())
 
-    def channels_changed(self) -> None:
-        """Have the list of channels asked for anew."""
-        self._directory.changed()
+    def channels_changed(self, frame: bytes) -> None:
+        """Have the names that this event is about looked up anew."""
+        self._directory.changed(concerned(frame))
 
     def missed(self, from_ms: int, to_ms: int, team: str, bot: str) -> None:
         """Have the gap filled."""

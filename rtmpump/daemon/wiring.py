@@ -128,7 +128,7 @@ def _build_on(base: _Base, port: Port | None) -> Parts:
     config, spool, metrics, status, api, _ = base
     control_socket = ControlSocket.beside(spool)
     publisher = Publisher(config, spool, metrics, Lifecycle(status))
-    directory = Directory(api, policy=config.retry, lifecycle=Lifecycle())
+    directory = Directory(api, policy=config.retry, lifecycle=Lifecycle(status))
     calls = _web_api_workers(config)
     source, rtm, dialer = _event_source(base)
     role = ActiveRole()

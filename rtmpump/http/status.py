@@ -25,6 +25,7 @@ _NAMES: Final = {
     "broker_events": "RabbitMQ (events)",
     "broker_commands": "RabbitMQ (commands)",
     "broker_lock": "RabbitMQ (lock)",
+    "channel_list": "Slack (list of channels)",
 }
 
 

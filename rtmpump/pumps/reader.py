@@ -23,6 +23,7 @@ from typing import Final, Protocol
 from rtmpump import log
 from rtmpump.config import Config, Secret
 from rtmpump.core import pump_events
+from rtmpump.core.channel_events import changes_channels
 from rtmpump.core.frames import Event, Frame, Reply, parse
 from rtmpump.core.routes import UNKNOWN, clean, ignored
 from rtmpump.core.session import MIGRATION, Ended, Session, State
@@ -49,9 +50,6 @@ _DISK_PAUSE: Final = 1.0
 _FULL_PAUSE: Final = 0.5
 _CLOSING: Final = 1.0
 _LONGEST_READ: Final = 5.0
-_LIST_CHANGES: Final = ("channel_", "group_")
-# These say what a person has read: they change no channel, and come often.
-_NO_LIST_CHANGES: Final = ("_marked", "_history_changed")
 
 _log = log.get("reader")
 
@@ -71,8 +69,8 @@ class ReaderListener(Protocol):
     def disconnected(self) -> None:
         """Learn that no command can be written."""
 
-    def channels_changed(self) -> None:
-        """Learn that a channel was made, renamed or the like."""
+    def channels_changed(self, frame: bytes) -> None:
+        """Learn that a channel was made, renamed or the like: the frame has the event."""
 
     def missed(self, from_ms: int, to_ms: int, team: str, bot: str) -> None:
         """Learn of a gap (milliseconds since 1970), before its event is stored.
@@ -269,8 +267,8 @@ class Reader:
             self._listener.connected(self._connection)
         for reply in batch.replies:
             self._listener.replied(reply)
-        if any(map(_changes_list, batch.types)):
-            self._listener.channels_changed()
+        for frame in batch.channel_events:
+            self._listener.channels_changed(frame)
         self._count(session, batch)
 
     def _count(self, session: Session, batch: _Batch) -> None:
@@ -377,7 +375,16 @@ class Reader:
 class _Batch:
     """What was read in one turn: `events` in order, for the spool, and what else it means."""
 
-    __slots__ = ("_ignore", "events", "greeted", "ignored", "now_ms", "replies", "types")
+    __slots__ = (
+        "_ignore",
+        "channel_events",
+        "events",
+        "greeted",
+        "ignored",
+        "now_ms",
+        "replies",
+        "types",
+    )
 
     def __init__(self, now_ms: int, ignore: frozenset[str]) -> None:
         self.now_ms = now_ms
@@ -385,6 +392,7 @@ class _Batch:
         self.events: list[tuple[int, bytes]] = []
         self.types: dict[str, int] = {}
         self.replies: list[Reply] = []
+        self.channel_events: list[bytes] = []
         self.greeted = False
         self.ignored = 0
 
@@ -392,6 +400,8 @@ class _Batch:
         """Count an event and keep it, unless its kind is to be ignored."""
         type = event.type
         self.types[type] = self.types.get(type, 0) + 1
+        if changes_channels(type):
+            self.channel_events.append(body)
         if self._ignore and ignored(type, event.subtype, self._ignore):
             self.ignored += 1
         else:
@@ -400,7 +410,3 @@ class _Batch:
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-def _changes_list(type: str) -> bool:
-    return type.startswith(_LIST_CHANGES) and not type.endswith(_NO_LIST_CHANGES)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from rtmpump.core.channel_events import Concerned, concerned
 from rtmpump.errors import LinkError, NotConnected, SpoolFailed, SpoolFull, TokenRefused
 from rtmpump.sandbox.slack.faults import Hang
 from rtmpump.sandbox.slack.workspace import Workspace
@@ -512,8 +513,11 @@ def test_changes_of_channels(workspace: Workspace, spool: Spool) -> None:
         workspace.emit(message(1))
         wait_until(lambda: numbers(running) == [1])
         assert "channels_changed" not in running.told.names()
-        workspace.emit({"type": "channel_rename"})
+        workspace.emit({"type": "channel_archive", "channel": "C1"})
         wait_until(lambda: "channels_changed" in running.told.names())
+        (frame,) = (what for name, what in running.told.all if name == "channels_changed")
+        assert isinstance(frame, bytes)
+        assert concerned(frame) == Concerned(frozenset({"C1"}), frozenset())
 
 
 def test_replies(workspace: Workspace, spool: Spool) -> None:

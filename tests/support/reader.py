@@ -79,9 +79,9 @@ class Told:
         """No command may go out."""
         self._tell("disconnected")
 
-    def channels_changed(self) -> None:
+    def channels_changed(self, frame: bytes) -> None:
         """A channel changed."""
-        self._tell("channels_changed")
+        self._tell("channels_changed", frame)
 
     def missed(self, from_ms: int, to_ms: int, team: str, bot: str) -> None:
         """See `ReaderListener`."""

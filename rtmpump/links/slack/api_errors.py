@@ -80,6 +80,21 @@ _BOT_FIXES: Final = {
     "not_allowed_token_type": "slack.token must be the app's bot token (xoxb-…)",
     "missing_scope": "add the scope to the app and install it again",
 }
+# What Slack says of the list of channels, beside all that it says of a token
+# (https://docs.slack.dev/reference/methods/conversations.list#errors).
+_BY_ID: Final = "until then give channels by their ids"
+_LIST_FIXES: Final = {
+    "missing_argument": "the token is of an organisation, and no workspace is known for it: take "
+    "a token of the workspace; " + _BY_ID,
+    "team_access_not_granted": "an admin of the organisation has to let the app into this "
+    "workspace; " + _BY_ID,
+    "missing_scope": "add the scope channels:read (and groups:read) to the app and install it "
+    "again; " + _BY_ID,
+    "method_not_supported_for_channel_type": _OUR_FAULT,
+    "deprecated_endpoint": "Slack has retired this method; look for a newer rtmpump",
+    "invalid_types": _OUR_FAULT,
+    "invalid_limit": _OUR_FAULT,
+}
 _MIGRATIONS: Final = ("migration_in_progress", "team_added_to_org")
 _TRANSIENT: Final = (
     *_MIGRATIONS,
@@ -169,12 +184,7 @@ class SlackErrors:
 
     def _said(self, method: str, answer: ApiAnswer) -> str:
         """Return what Slack said beside its code."""
-        messages = object_member(answer.data, "response_metadata").get("messages")
-        listed = messages if isinstance(messages, list) else []
-        said = [one for one in listed if isinstance(one, str)]
-        needed = text_member(answer.data, "needed")
-        said += [f"needed: {needed}"] if needed else []
-        return self._masked("; ".join([f"Slack refused {method}", *said]))
+        return self._masked("; ".join([f"Slack refused {method}", *_said_by_slack(answer)]))
 
     def refusal(self, method: str, answer: ApiAnswer) -> LinkError | TokenRefused:
         """Make the error of a method that we need to work."""
@@ -201,11 +211,12 @@ class SlackErrors:
     def _fixes(self, method: str) -> dict[str, str]:
         if method == "apps.connections.open":
             return _FIXES | _APP_FIXES
-        return _FIXES | _BOT_FIXES if self._slack.mode == "socket" else _FIXES
+        fixes = _FIXES | _BOT_FIXES if self._slack.mode == "socket" else _FIXES
+        return fixes | _LIST_FIXES if method == "conversations.list" else fixes
 
     def _fix(self, fix: str, answer: ApiAnswer) -> str:
-        needed = self._masked(text_member(answer.data, "needed"))
-        return f"{fix} (needed: {needed})" if needed else fix
+        told = self._masked("; ".join(_said_by_slack(answer)))
+        return f"{fix} ({told})" if told else fix
 
     def network(self, error: Exception) -> CallFailed:
         """Make the error of a call that the network broke."""
@@ -228,6 +239,14 @@ class SlackErrors:
             if secret:
                 text = text.replace(secret.reveal(), str(secret))
         return " ".join(text.split())[:_DETAIL]
+
+
+def _said_by_slack(answer: ApiAnswer) -> list[str]:
+    """Return Slack's own words beside its code."""
+    messages = object_member(answer.data, "response_metadata").get("messages")
+    told = messages if isinstance(messages, list) else []
+    needed = text_member(answer.data, "needed")
+    return [one for one in told if isinstance(one, str)] + ([f"needed: {needed}"] if needed else [])
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from rtmpump import config
 from rtmpump.config import Secret
+from rtmpump.core.outbound.commands import composed
 from rtmpump.errors import ConfigError, LinkError, RtmpumpError, TokenRefused
 from rtmpump.links.slack.api_errors import (
     ApiAnswer,
@@ -38,6 +39,8 @@ _BOTH: Final = "public_channel,private_channel"
 _PUBLIC: Final = "public_channel"
 # Slack recommends no more (https://docs.slack.dev/reference/methods/conversations.list).
 _PAGE: Final = "200"
+# The id of a workspace; that of an organisation, which has none of the channels, begins with E.
+_WORKSPACE: Final = "T"
 
 
 class SignIn(NamedTuple):
@@ -69,6 +72,7 @@ class SlackApi:
         self._slack = slack
         self._timeout = timeout
         self._errors = SlackErrors(slack)
+        self._team = ""
         self._unfinished: dict[str, _Listing] = {}
 
     def sign_in(self) -> SignIn:
@@ -77,7 +81,10 @@ class SlackApi:
         Raises:
             TokenRefused: no try can ever help.
         """
-        return self._sign_in_socket_mode() if self._slack.mode == "socket" else self._sign_in_rtm()
+        is_socket_mode = self._slack.mode == "socket"
+        signed_in = self._sign_in_socket_mode() if is_socket_mode else self._sign_in_rtm()
+        self._team = signed_in.team
+        return signed_in
 
     def connection_url(self) -> Secret:
         """Ask for the URL of one more connection of Socket Mode."""
@@ -130,6 +137,9 @@ class SlackApi:
             try:
                 return self._all_pages(_BOTH, stop)
             except TokenRefused as refused:
+                if refused.code == "missing_argument" and not self._team:
+                    self._team = text_member(self.auth_test(), "team_id")
+                    return self._all_pages(_BOTH, stop)
                 if refused.code != "missing_scope":
                     raise
             return self._all_pages(_PUBLIC, stop)
@@ -158,6 +168,9 @@ class SlackApi:
     def _add_page(self, listing: _Listing, types: str) -> bool:
         """Ask for one page; return whether there is another."""
         arguments = {"types": types, "exclude_archived": "true", "limit": _PAGE}
+        if self._team.startswith(_WORKSPACE):
+            # The token of an organisation needs it, that of a workspace doesn't mind.
+            arguments["team_id"] = self._team
         if cursor := listing.cursors[-1]:
             arguments["cursor"] = cursor
         answer = self._call("conversations.list", arguments)
@@ -171,7 +184,7 @@ class SlackApi:
                 and text_member(channel, "name")
                 and text_member(channel, "id")
             ):
-                listing.names[channel["name"]] = channel["id"]
+                listing.names[composed(channel["name"])] = channel["id"]
         listing.cursors.append(following)
         return bool(following)
 

@@ -116,6 +116,38 @@ def test_a_long_list_goes_on_where_the_rate_limit_cut_it() -> None:
         assert api.channels() == channels
 
 
+@pytest.mark.parametrize("mode", ["rtm", "socket"])
+def test_the_list_is_of_the_workspace_where_that_is_known(workspace: Workspace, mode: str) -> None:
+    """With the token of an organisation Slack wants to know which one."""
+    app_token = config.Secret(workspace.app_token)
+    api = api_of(workspace, mode=mode, app_token=app_token)
+    api.sign_in()
+    api.channels()
+    assert workspace.calls[-1].args["team_id"] == workspace.team
+
+
+def test_a_list_that_wants_a_workspace_is_asked_for_with_it(workspace: Workspace) -> None:
+    """Before the sign-in auth.test says which; a second refusal is the last word."""
+    api = failing(workspace, "missing_argument", method=LIST)
+    assert api.channels()["general"] == "C0GENERAL"
+    methods = [(call.method, call.args.get("team_id")) for call in workspace.calls]
+    assert methods == [(LIST, None), ("auth.test", None), (LIST, workspace.team)]
+    workspace.faults.api_errors[LIST] = deque(["missing_argument"])
+    with pytest.raises(ChannelsRefused, match="missing_argument"):
+        api.channels()
+
+
+def test_an_organisation_is_no_workspace(workspace: Workspace) -> None:
+    """Its id is not sent; what Slack says then is final."""
+    organisation = {"ok": True, "team_id": "E0ORG", "user_id": "U1"}
+    workspace.faults.api_errors["auth.test"] = deque([organisation])
+    api = failing(workspace, "missing_argument", "missing_argument", method=LIST)
+    with pytest.raises(ChannelsRefused, match="missing_argument") as caught:
+        api.channels()
+    assert "by their ids" in caught.value.detail
+    assert all("team_id" not in call.args for call in workspace.calls)
+
+
 def test_public_channels_are_enough(workspace: Workspace) -> None:
     """Without the scope for private channels the public ones are listed."""
     found = failing(workspace, "missing_scope", method=LIST).channels()
