@@ -7,14 +7,17 @@ import json
 import time
 from collections import deque
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pika
 import pytest
 
+from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.slack import faults
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
+from tests.support.cli import rtmpump
 from tests.support.pump import Broker, PumpProcess, wait_until
 
 THREAD = "1355517523.000005"
@@ -227,6 +230,44 @@ def test_what_slack_cannot_process_comes_with_what_to_try(
     result = broker.ask(OK)
     assert failed(result, "slack_4", attempts=1)
     assert result["error"]["message"].startswith("cannot process message; check that the channel")
+
+
+LIST = "conversations.list"
+
+
+@pytest.mark.usefixtures("pump")
+@pytest.mark.parametrize("code", ["missing_argument", "team_access_not_granted"])
+def test_a_list_that_slack_refuses_for_good(
+    broker: Broker, workspace: Workspace, code: str
+) -> None:
+    """The command ends at once and says why; what gives the id needs no list."""
+    refusal = {"ok": False, "error": code, "response_metadata": {"messages": ["[ERROR] a b c"]}}
+    workspace.faults.api_errors[LIST] = deque([refusal] * 100)
+    result = broker.ask({"channel": "general", "text": "x"})
+    assert failed(result, "channel_not_found", attempts=0)
+    assert code in result["error"]["message"]
+    assert "[ERROR] a b c" in result["error"]["message"]
+    assert broker.ask(OK)["ok"]
+
+
+def test_a_list_that_cannot_be_had_for_now(
+    start_pump: StartPump, broker: Broker, workspace: Workspace, tmp_path: Path
+) -> None:
+    """A command waits as long as its expiration allows; one warning, and the status says why."""
+    pump = start_pump(outbound=FAST, http={"listen": f"127.0.0.1:{free_port()}"})
+    workspace.faults.api_errors[LIST] = deque([faults.HttpAnswer(500)] * 10_000)
+    late = broker.command({"channel": "general", "text": "late"}, expiration="1500")
+    patient = broker.command({"channel": "general", "text": "patient"})
+    assert failed(broker.result(late).json, "timeout", attempts=0)
+    assert broker.ask(OK)["ok"]
+    status = rtmpump(tmp_path, "status", "--json", "-c", str(pump.config))
+    link = json.loads(status.stdout)["links"]["channel_list"]
+    assert (link["up"], link["last_error"].split(":")[0]) == (False, "http_500")
+    workspace.faults.api_errors[LIST].clear()
+    assert broker.result(patient).json["ok"]
+    assert pump.wait_log("channel_list.connected")
+    assert len(pump.logged("channel_list.unreachable", level="warning")) == 1
+    assert texts(workspace) == ["x", "patient"]
 
 
 @pytest.mark.usefixtures("pump")
