@@ -7,7 +7,8 @@ Laws:
 - After an event about a channel its names are given only from a list that was asked for after the
   event. The other names stay known.
 - "Not found" is said only by a list that was asked for after the lookup, or by one less than
-  `fresh_for` seconds old with no event since.
+  `fresh_for` seconds old with no event since. So is it said again that Slack's refusal of an id
+  does not mean that another channel has the name.
 - Names that are in use are asked for again before they are too old, so that no lookup waits.
 - Answers come from this thread, without the lock. A lookup that waits at a stop is never answered:
   "not found" would be wrong.
@@ -57,7 +58,7 @@ class _List(NamedTuple):
     """What Slack answered: ids by name, or why there are none.
 
     `asked_at` and `version` (how many events there had been) are as when it was asked for, `at` is
-    when the answer came.
+    when the answer came. `is_check`: it was asked for because Slack refused an id.
     """
 
     ids: dict[str, str]
@@ -65,6 +66,7 @@ class _List(NamedTuple):
     version: int
     asked_at: float
     at: float
+    is_check: bool = False
 
     def settle(self, lookup: _Lookup) -> None:
         found = self.ids.get(lookup.name)
@@ -143,7 +145,8 @@ class Directory:
         """
         while (lookups := self._take()) is not None:
             unsettled = self._settle(lookups)
-            if (unsettled or not lookups) and self._refresh():
+            is_check = any(lookup.not_id for lookup in unsettled)
+            if (unsettled or not lookups) and self._refresh(is_check):
                 for lookup in unsettled:
                     self._list.settle(lookup)
 
@@ -177,7 +180,7 @@ class Directory:
             with self._changed:
                 now = self._now()
                 found = self._find(lookup.name, now)
-                is_fresh = self._is_fresh(now)
+                is_fresh = self._is_fresh(now) and (self._list.is_check or not lookup.not_id)
             if found is not None and found != lookup.not_id:
                 lookup.answer(found, "")
             elif is_fresh:
@@ -192,7 +195,7 @@ class Directory:
         is_new = now - last.at < self._fresh_for and now - last.asked_at < NAMES_KEPT
         return is_new and last.version == self._version
 
-    def _refresh(self) -> bool:
+    def _refresh(self, is_check: bool) -> bool:
         """Ask Slack until it answers; return False if a stop came first."""
         answered = threading.Event()
         with self._changed:
@@ -202,7 +205,7 @@ class Directory:
         def ask() -> None:
             ids, refusal = self._ask()
             with self._changed:
-                self._list = _List(ids, refusal, version, asked_at, self._now())
+                self._list = _List(ids, refusal, version, asked_at, self._now(), is_check)
                 if not refusal:
                     self._known, self._known_at = ids, asked_at
                     for concerned in self._since_asked:

@@ -250,6 +250,38 @@ def test_a_list_that_slack_refuses_for_good(
     assert broker.ask(OK)["ok"]
 
 
+@pytest.mark.usefixtures("pump")
+def test_a_name_that_moved_to_another_channel_in_silence(
+    broker: Broker, workspace: Workspace
+) -> None:
+    """Slack refuses the old channel, so nothing was sent, and the new one gets it."""
+    assert broker.ask({"channel": "general", "text": "old"})["channel"] == "C0GENERAL"
+    workspace.channels["general-old"] = workspace.channels["general"]
+    workspace.archived.add("C0GENERAL")
+    workspace.channels["general"] = "C0NEW"
+    commands = [broker.command({"channel": "general", "text": f"n{n}"}) for n in range(4)]
+    results = [broker.result(command).json for command in commands]
+    assert [(result["ok"], result["channel"]) for result in results] == [(True, "C0NEW")] * 4
+    assert texts(workspace) == ["old", "n0", "n1", "n2", "n3"]
+    assert [sent.channel for sent in workspace.sent[1:]] == ["C0NEW"] * 4
+
+
+@pytest.mark.usefixtures("pump")
+def test_an_event_about_one_channel_holds_up_no_other(broker: Broker, workspace: Workspace) -> None:
+    """While Slack does not answer for the list, only the names of that channel wait."""
+    assert broker.ask({"channel": "general", "text": "1"})["ok"]
+    workspace.faults.api_errors[LIST] = deque([faults.HttpAnswer(500)] * 10_000)
+    queue = broker.queue(("rtm.channel_rename", "#"))
+    id = workspace.channels["main"] = workspace.channels.pop("random")
+    workspace.emit({"type": "channel_rename", "channel": {"id": id, "name": "main"}})
+    broker.get(queue)
+    renamed = broker.command({"channel": "main", "text": "2"})
+    assert broker.ask({"channel": "#general", "text": "3"})["ok"]
+    assert texts(workspace) == ["1", "3"]
+    workspace.faults.api_errors[LIST].clear()
+    assert broker.result(renamed).json["channel"] == "C0RANDOM"
+
+
 def test_a_list_that_cannot_be_had_for_now(
     start_pump: StartPump, broker: Broker, workspace: Workspace, tmp_path: Path
 ) -> None:

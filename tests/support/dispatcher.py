@@ -29,6 +29,7 @@ class DispatcherRig:
         self.broken: deque[Exception] = deque()
         self.waits: deque[float] = deque()
         self.looked_up: list[Callable[[str | None, str], None]] = []
+        self.known: dict[str, str] = {}
         self.notes: list[Note] = []
         self.ends: list[tuple[Job, Outcome]] = []
         self.tags = 0
@@ -57,10 +58,15 @@ class DispatcherRig:
         self.calls.append((method, dict(arguments), answered))
         return 0.0
 
-    def lookup(self, name: str, answer: Callable[[str | None, str], None]) -> str | None:
-        """Know no name yet."""
-        self.looked_up.append(answer)
-        return None
+    def lookup(
+        self, name: str, answer: Callable[[str | None, str], None], *, not_id: str = ""
+    ) -> str | None:
+        """Know only the names of `known`."""
+        id = self.known.get(name)
+        if id is None or id == not_id:
+            self.looked_up.append(answer)
+            return None
+        return id
 
     def notify(self, note: Note) -> None:
         """Keep a note."""

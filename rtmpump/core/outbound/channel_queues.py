@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from heapq import heapify, heappop, heappush
 from typing import Generic, Protocol, TypeVar
 
@@ -116,6 +116,19 @@ class ChannelQueues(Generic[T]):
                 self._plan_at(key, queue, now)
         else:
             self._pass_over(queue)
+
+    def take_out(self, key: str, wanted: Callable[[T], bool], now: float) -> list[T]:
+        """Remove from a queue those that are not over and `wanted`; return them in their order.
+
+        The head has to be one of them.
+        """
+        queue = self._queues[key]
+        taken = [job for job in queue.jobs if not job.done and wanted(job)]
+        queue.jobs = deque(job for job in queue.jobs if job.done or not wanted(job))
+        queue.busy = False
+        if self._head(key, queue) is not None:
+            self._plan_at(key, queue, now)
+        return taken
 
     def again(self, key: str, job: T, at: float) -> None:
         """Send the job once more, not before `at`, unless it never was the head."""

@@ -78,6 +78,7 @@ class Job:
     uncertain: bool = False
     ids: list[int] = field(default_factory=list)
     outcome: Outcome | None = None
+    looked_again: bool = False
     refused: bool = False
     result_confirmed: bool = False
     result_due_by: float | None = None

@@ -36,6 +36,16 @@ class NameAnswered(NamedTuple):
     why: str
 
 
+class NameChecked(NamedTuple):
+    """The directory's second answer, after Slack refused the channel's id: the same id or another.
+
+    `channel_id` is None if there is no such channel any more.
+    """
+
+    job: Job
+    channel_id: str | None
+
+
 class CallAnswered(NamedTuple):
     """The call of the Web API that carries out this job has ended."""
 
@@ -53,7 +63,7 @@ class Close(NamedTuple):
     """End now."""
 
 
-FromSlack: TypeAlias = Reply | LinkUp | LinkDown | NameAnswered | CallAnswered
+FromSlack: TypeAlias = Reply | LinkUp | LinkDown | NameAnswered | NameChecked | CallAnswered
 Note: TypeAlias = FromSlack | Finish | Close
 
 

@@ -32,13 +32,21 @@ from rtmpump.core.outbound.commands import (
     Api,
     Command,
     channel_name,
+    given_name,
     is_channel_id,
     is_message,
     queue_key,
 )
 from rtmpump.core.outbound.deadlines import Deadlines
 from rtmpump.core.outbound.job import Job, Stage
-from rtmpump.core.outbound.mailbox import CallAnswered, FromSlack, LinkDown, LinkUp, NameAnswered
+from rtmpump.core.outbound.mailbox import (
+    CallAnswered,
+    FromSlack,
+    LinkDown,
+    LinkUp,
+    NameAnswered,
+    NameChecked,
+)
 from rtmpump.core.outbound.name_resolution import NameResolution
 from rtmpump.core.outbound.outcome import Outcome
 from rtmpump.core.outbound.reply_tracker import ReplyTracker
@@ -46,6 +54,7 @@ from rtmpump.core.rate_limit import RateLimit
 from rtmpump.core.session import MessageIds
 from rtmpump.pumps.outbound.api_caller import ApiCaller
 from rtmpump.pumps.outbound.rtm_writer import RtmWriter
+from rtmpump.pumps.outbound.second_look import PATIENCE, SecondLook
 from rtmpump.pumps.outbound.way import (
     ChannelIds,
     DispatchListener,
@@ -83,6 +92,7 @@ class Dispatcher:
         self._retry = config.retry
         self._is_socket_mode = config.slack.mode == "socket"
         self._channel_ids = channel_ids
+        self._second_look = SecondLook(channel_ids, listener)
         self._listener = listener
         self._now = now
         self._names: NameResolution[Job] = NameResolution(_NAMES_COME, config.outbound.prefetch)
@@ -111,7 +121,9 @@ class Dispatcher:
             self._place_in_turn(job, key, now)
         elif is_call or not key:
             self._place(job, key, now)
-        elif self._names.add_unknown(job, name := channel_name(key), now):
+        elif held := self._second_look.holds(name := channel_name(key)):
+            self._place_in_turn(job, held, now)
+        elif self._names.add_unknown(job, name, now):
             self._look_up(name)
 
     def take_back(self, job: Job) -> None:
@@ -138,6 +150,8 @@ class Dispatcher:
                     self._conclude(job, verdict)
             case NameAnswered():
                 self._name_answered(note)
+            case NameChecked():
+                self._name_checked(note)
             case LinkUp(connection):
                 self._rtm.link_up(connection)
                 self._queues.open(self._rtm.name)
@@ -186,6 +200,7 @@ class Dispatcher:
                 self._deadlines.drop(job)
         self._names.clear()
         self._queues.clear()
+        self._second_look.clear()
 
     # The channel's id.
 
@@ -209,6 +224,30 @@ class Dispatcher:
         if more:
             # They came later, when there may have been such a channel: ask once more for them.
             self._look_up(answer.name)
+
+    def _look_again(self, job: Job, outcome: Outcome) -> None:
+        """Hold a job that Slack refused, and its queue, until the directory has looked again."""
+        job.stage = Stage.WAITING
+        wait_until = self._now() + PATIENCE
+        self._deadlines.set(job, min(wait_until, job.expires_at or wait_until))
+        if (checked := self._second_look.begin(job, outcome)) is not None:
+            self._name_checked(checked)
+
+    def _name_checked(self, checked: NameChecked) -> None:
+        """Move a job, and those of its name behind it, to the channel that has the name now."""
+        job, id = checked
+        end = self._second_look.end(job)
+        if end is None:
+            return
+        if id is None or id == job.channel_id:
+            self._fail(job, end)
+            return
+        name, now = given_name(job.command), self._now()
+        _log.warning("channel.moved", name=name, was=job.channel_id, now=id)
+        self._deadlines.drop(job)
+        self._watch_expiration(job)
+        for one in self._queues.take_out(job.queue_key, partial(_waits_for, name), now):
+            self._place(one, id, now)
 
     def _place_in_turn(self, job: Job, key: str, now: float) -> None:
         """Place it behind all that came earlier and may be for the same channel."""
@@ -250,7 +289,9 @@ class Dispatcher:
             self._deadlines.set(job, self._now() + way.reply_timeout)
 
     def _deadline_passed(self, job: Job) -> None:
-        if job.stage is Stage.WAITING:
+        if (end := self._second_look.end(job)) is not None:
+            self._fail(job, end)
+        elif job.stage is Stage.WAITING:
             self._fail_late(job)
         elif (verdict := self._ways[job.way].unanswered(job)) is not None:
             self._conclude(job, verdict)
@@ -269,6 +310,8 @@ class Dispatcher:
                     self._fail(job, end)
             case Outcome(ok=True):
                 self._settle(job, verdict)
+            case _ if self._second_look.may_help(job, verdict):
+                self._look_again(job, verdict)
             case _:
                 self._fail(job, verdict)
 
@@ -325,5 +368,11 @@ class Dispatcher:
         job.stage, job.outcome = Stage.SETTLED, outcome
         self._deadlines.drop(job)
         self._replies.forget(job)
+        self._second_look.end(job)
         self._queues.settle(job.queue_key, job, self._now())
         self._listener.ended(job, outcome)
+
+
+def _waits_for(name: str, job: Job) -> bool:
+    """Return whether a job is not under way, and gives its channel by this name."""
+    return job.stage is Stage.WAITING and given_name(job.command) == name

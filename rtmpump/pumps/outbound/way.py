@@ -40,10 +40,13 @@ class SlackAccess(Protocol):
 class ChannelIds(Protocol):
     """Where the id of a channel comes from: the directory."""
 
-    def lookup(self, name: str, answer: Callable[[str | None, str], None]) -> str | None:
+    def lookup(
+        self, name: str, answer: Callable[[str | None, str], None], *, not_id: str = ""
+    ) -> str | None:
         """Return the id of a channel if it is known; else return None, and call `answer` later.
 
         `answer` takes the id and "", or None and the reason. It is called from another thread.
+        Slack refused `not_id`: it is known no more, but may be the answer again.
         """
 
 

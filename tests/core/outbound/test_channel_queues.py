@@ -67,6 +67,22 @@ def test_what_goes_again_is_not_overtaken() -> None:
     assert due(some, 5) == [first]
 
 
+def test_some_jobs_move_to_another_queue() -> None:
+    """The head and others, in their order; what stays goes on, and what is over is no job."""
+    some = queues()
+    head, over, stays, second = Piece(), Piece(), Piece(), Piece()
+    for job in (head, over, stays, second):
+        some.add("A", job, 0)
+    assert due(some, 0) == [head]
+    end(some, "A", over, 0)
+    assert some.take_out("A", lambda job: job is not stays, 1) == [head, second]
+    assert due(some, 1) == [stays]
+    end(some, "A", stays, 1)
+    assert some.next_at() == math.inf
+    some.add("A", Piece(), 2)
+    assert len(due(some, 2)) == 1
+
+
 def test_a_job_under_way_that_is_put_back_stands_first() -> None:
     """It was sent before all others of its queue, so they wait for it."""
     some, sent, later = queues(), Piece(), Piece()

@@ -1,0 +1,66 @@
+"""A second look at a channel's name, where Slack refused the id that the directory gave for it.
+
+A name can change without an event. If Slack knows no such channel any more, another one may have
+the name by now. Slack surely posted nothing then, so the message may go there.
+
+`Dispatcher` moves the jobs; here is when a second look may help, and what waits for one.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final
+
+from rtmpump.core.outbound.commands import given_name
+from rtmpump.core.outbound.job import Job
+from rtmpump.core.outbound.mailbox import NameChecked
+from rtmpump.core.outbound.outcome import Outcome
+from rtmpump.pumps.outbound.way import ChannelIds, DispatchListener
+
+PATIENCE: Final = 60.0
+"""How long to wait for the directory, in seconds: the refusal is an end as it is."""
+# Code 4 is all that RTM says of a channel.
+_REFUSED: Final = ("slack_channel_not_found", "slack_is_archived", "slack_4")
+
+
+class SecondLook:
+    """The jobs that wait for one, each with the end that it has if that brings nothing."""
+
+    def __init__(self, channel_ids: ChannelIds, listener: DispatchListener) -> None:
+        self._channel_ids = channel_ids
+        self._listener = listener
+        self._ends: dict[Job, Outcome] = {}
+
+    def may_help(self, job: Job, outcome: Outcome) -> bool:
+        """Return whether another channel may have the name by now, and nothing was sent yet."""
+        is_first = not (job.looked_again or job.uncertain)
+        return is_first and outcome.code in _REFUSED and bool(given_name(job.command))
+
+    def begin(self, job: Job, outcome: Outcome) -> NameChecked | None:
+        """Ask the directory anew; return the answer if it is known, else it comes as a note."""
+        job.looked_again = True
+        self._ends[job] = outcome
+        name = given_name(job.command)
+        id = self._channel_ids.lookup(name, partial(self._answered, job), not_id=job.channel_id)
+        return None if id is None else NameChecked(job, id)
+
+    def holds(self, name: str) -> str:
+        """Return the channel whose queue waits for a second look at this name; "" if none does.
+
+        What comes by that name has to wait there too, else it would overtake.
+        """
+        return next((job.channel_id for job in self._ends if given_name(job.command) == name), "")
+
+    def end(self, job: Job) -> Outcome | None:
+        """Return the end of a job that waits for a second look no longer; None if it did not."""
+        return self._ends.pop(job, None)
+
+    def clear(self) -> None:
+        """Forget every job; each may have its second look when it comes again."""
+        for job in self._ends:
+            job.looked_again = False
+        self._ends.clear()
+
+    def _answered(self, job: Job, id: str | None, _why: str) -> None:
+        """Bring the answer to the sender's thread. On the thread of the directory."""
+        self._listener.notify(NameChecked(job, id))
