@@ -223,7 +223,10 @@ class RtmConnection:
             return answer.code, answer.msg
         if self._comes_too_fast():
             return rtm.TOO_FAST
-        return rtm.problem(frame, list(self._hub.registry.channels.values()))
+        registry = self._hub.registry
+        return rtm.problem(
+            frame, [id for id in registry.channels.values() if id not in registry.archived]
+        )
 
     def _comes_too_fast(self) -> bool:
         rate, now = self._hub.faults.rate_limit, time.monotonic()
