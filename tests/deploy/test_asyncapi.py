@@ -13,6 +13,7 @@ from rtmpump import config
 from rtmpump.core import pump_events
 from rtmpump.core.event_types import TYPES
 from rtmpump.core.outbound import command_parsing, commands, outcome
+from rtmpump.core.outbound.commands import composed
 from rtmpump.core.routes import Route, route
 from rtmpump.errors import CommandRejected
 from rtmpump.links.rabbitmq import topology
@@ -188,19 +189,44 @@ def test_a_body_that_is_no_json_has_names_as_told(body: bytes) -> None:
 
 # Commands.
 
-channels = st.sampled_from(["C024BE91L", "general", "#general", "#", "", "##", "a" * 80, "#" * 82])
+NAMES = [
+    "general",
+    "#general",
+    "#",
+    "",
+    "##",
+    "a" * 80,
+    "#" * 82,
+    "General",
+    "@alice",
+    "#@a",
+    "a b",
+]
+IDS = ["C024BE91L", "#C024BE91L", "GENERAL", "CHANGELOG", "U024BE91L", "C" * 81, "D1", "CD", "C1\n"]
+MENTIONS = [
+    "<#C1|x>",
+    "<#C1>",
+    "<#C1",
+    "<#U1>",
+    "<#GENERAL>",
+    "<#C1|<>",
+    f"<#C{'1' * 80}>",
+    "<@U1>",
+]
+channels = st.sampled_from([*NAMES, *IDS, *MENTIONS])
 THREADS = ["1355517523.000005", "1.000005", "1355517523", "1355517523.000005\n"]
-threads = st.sampled_from([*THREADS, "1" * 12 + ".000001"])
+threads = st.sampled_from([None, *THREADS, "1" * 12 + ".000001"])
 ids = st.lists(st.sampled_from(["U1", "", "U2", 7]), max_size=3)
 texts = st.one_of(st.text(max_size=10), st.sampled_from(["x" * 4000, "x" * 4001, "\0" * 4000]))
 good = {
     "type": st.sampled_from(["message", "typing", "presence_sub", "presence_query", "api"]),
-    "channel": st.one_of(channels, st.text(max_size=90)),
+    "channel": st.one_of(channels, st.text(max_size=90).map(composed)),
     "text": texts,
     "thread_ts": threads,
-    "reply_broadcast": st.booleans(),
+    "reply_broadcast": st.sampled_from([None, True, False]),
     "method": st.sampled_from(["reactions.add", "a.b.c", "a", "", ".a", "a.b\n", "ä.b", "a" * 81]),
-    "arguments": st.dictionaries(
+    "arguments": st.none()
+    | st.dictionaries(
         st.sampled_from(["channel", "x_1", "token", "ToKen", "tokens", "", "ö", "a b", "a" * 81]),
         st.one_of(st.none(), st.booleans(), st.text(), st.lists(st.integers()), st.just({"a": 1})),
         max_size=3,
@@ -254,6 +280,10 @@ def rejection(body: bytes) -> CommandRejected | None:
 @example({"channel": "x" * 81, "text": "x"})
 @example({"channel": "general", "text": "\0" * 4000})
 @example({"channel": "general", "text": "x", "reply_broadcast": True})
+@example({"channel": "general", "text": "x", "reply_broadcast": True, "thread_ts": None})
+@example({"channel": "general", "text": "x", "reply_broadcast": None, "type": None})
+@example({"channel": "general", "text": None})
+@example({"type": "api", "method": "a.b", "arguments": None})
 @example({"type": "presence_query", "ids": ["U1"] * 501})
 @example({"type": "presence_sub", "ids": ["U1"] * 501})
 @example({"type": "presence_sub", "ids": ["U1"] * 5010})
@@ -281,7 +311,9 @@ def test_a_command_is_taken_exactly_where_the_document_takes_it(candidate: Any) 
 def test_each_command_has_the_fields_that_are_told(name: str, made: Any) -> None:
     """And its type is the one that is told."""
     assert fields(name) == {"type", *made.__struct_fields__}
-    assert DOCUMENT.at(f"components/schemas/{name}/properties/type")["const"] == made.kind
+    told = DOCUMENT.at(f"components/schemas/{name}/properties/type")
+    # Without a type, or with null for it, a command is a message.
+    assert (told.get("enum") or [told["const"]])[0] == made.kind
 
 
 # Results and dead letters.

@@ -17,12 +17,17 @@ CHANNEL_MAX: Final = 80
 WANTED: Final = 'an id like "C024BE91L" or a name like "general"'
 # How Slack writes a channel in the text of a message
 # (https://docs.slack.dev/messaging/formatting-message-text).
-_MENTION: Final = re.compile(r"<#([A-Z0-9]+)(?:\|[^<>]*)?>")
+_MENTION: Final = re.compile(r"<#([CGD][A-Z0-9]+)(?:\|[^<>]*)?>")
 _LINK: Final = re.compile(r"https?://\S+/(?:archives|messages)/([CGD][A-Z0-9]{2,})\b")
 _USER_ID: Final = re.compile(r"[UW](?:[A-Z]*[0-9][A-Z0-9]*|[A-Z]{8,})")
 # An id holds a digit or is long; GENERAL is no id, although it has the form of one.
 _WORD: Final = re.compile(r"[CGD][A-Z]{0,7}")
 _CAPITAL: Final = re.compile(r"[A-Z]")
+_MARKUP: Final = re.compile(r"[<>]")
+# deploy/asyncapi.yaml has the same ones.
+_SPACE: Final = re.compile(
+    "[\x00-\x20\x7f\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
+)
 _CONVERSATION: Final = "open a conversation first (conversations.open) and send the id of that (D…)"
 
 
@@ -52,12 +57,12 @@ def _hint(channel: str) -> str:
         return ""
     if is_channel_id(name) and not _WORD.fullmatch(name):
         return 'send an id without "#"'
-    if _USER_ID.fullmatch(name) or channel.startswith(("@", "<@")):
+    if _USER_ID.fullmatch(name) or name.startswith(("@", "<@")):
         return f"that is a user; {_CONVERSATION}"
     if link := _LINK.match(channel):
         return f'that is a link; send the id in it, "{link[1]}"'
-    if any(char.isspace() for char in name):
+    if _SPACE.search(name):
         return "names have no spaces"
     if _CAPITAL.search(name):
         return f'names are lower case; "{short(name.lower())}"?'
-    return ""
+    return "names have neither < nor >" if _MARKUP.search(name) else ""

@@ -33,6 +33,11 @@ def rejection(channel: str) -> CommandRejected:
         ("C", 'names are lower case; "c"?'),
         ("<#GENERAL>", 'names are lower case; "general"?'),
         ("#C024BE91L", 'send an id without "#"'),
+        ("#@alice", "open a conversation first"),
+        ("<!channel>", "neither < nor >"),
+        ("<#u1>", "neither < nor >"),
+        ("a\x00b", "names have no spaces"),
+        ("a\u3000b", "names have no spaces"),
         ("my channel", "names have no spaces"),
         (" general", "names have no spaces"),
         ("C024BE91L\n", "names have no spaces"),
@@ -62,6 +67,8 @@ def test_what_only_looks_like_a_channel_gets_a_hint(channel: str, hint: str) -> 
         ("CHANGELOG", "CHANGELOG"),
         ("u024be7lh", "u024be7lh"),
         ("w1", "w1"),
+        ("##odd", "##odd"),
+        ("a@b", "a@b"),
     ],
 )
 def test_how_a_channel_is_read(given: str, read: str) -> None:
