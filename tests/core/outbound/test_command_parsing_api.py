@@ -1,0 +1,179 @@
+"""core.outbound.command_parsing: what goes by the Web API, in Socket Mode and as a call."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from rtmpump.core.outbound.command_parsing import parse, require_allowed
+from rtmpump.core.outbound.commands import Api, Message, encode, post
+from rtmpump.errors import CommandRejected
+
+TS = "1355517523.000005"
+
+
+def body(**fields: object) -> bytes:
+    """Return the body of a command with these fields."""
+    return json.dumps(fields).encode()
+
+
+def message(**fields: object) -> bytes:
+    """Return the body of a good message, but for these fields."""
+    return body(**{"channel": "C024BE91L", "text": "hi"} | fields)
+
+
+def rejection(raw: bytes) -> CommandRejected:
+    """Return the error with which `parse` rejects these bytes."""
+    with pytest.raises(CommandRejected) as caught:
+        parse(raw)
+    return caught.value
+
+
+def assert_names(error: CommandRejected, field: str, *words: str) -> None:
+    """Check that the rejection names this field, and holds each of the words."""
+    assert error.field == field
+    assert error.code == "invalid_command"
+    for word in (f'"{field}"', *words):
+        assert word in error.message
+
+
+RICH = {"channel": "C1A", "blocks": [{"type": "divider", "n": 1}], "attachments": [{"a": "é"}]}
+
+
+def test_blocks_are_of_socket_mode() -> None:
+    """RTM rejects them and says why; in Socket Mode they are arguments of chat.postMessage."""
+    for name in ("blocks", "attachments"):
+        with pytest.raises(CommandRejected) as caught:
+            parse(message(**{name: RICH[name]}))
+        assert caught.value.field == name
+        assert "Socket Mode" in caught.value.message
+    command = parse(json.dumps(RICH).encode(), socket_mode=True)
+    assert isinstance(command, Message)
+    call = post(command, "C1A")
+    assert call.method == "chat.postMessage"
+    assert json.loads(call.arguments["blocks"]) == RICH["blocks"]
+    assert json.loads(call.arguments["attachments"]) == RICH["attachments"]
+
+
+DEEP = "[" * 40 + "]" * 40
+
+
+@pytest.mark.parametrize("bad", ['{"a": NaN}', '{"a": "\\ud800"}', f'{{"a": {DEEP}}}'])
+def test_blocks_that_json_can_not_say(bad: str) -> None:
+    """What could not be written to Slack is rejected, and the field is named."""
+    body = f'{{"channel": "C1A", "attachments": [{bad}]}}'
+    with pytest.raises(CommandRejected, match=r'^invalid_command: field "attachments" ') as caught:
+        parse(body.encode(), socket_mode=True)
+    assert caught.value.field == "attachments"
+
+
+@pytest.mark.parametrize(("name", "most"), [("blocks", 50), ("attachments", 100)])
+def test_how_many_blocks_slack_takes(name: str, most: int) -> None:
+    """One more is refused, and the reason has both numbers."""
+    one = {"type": "divider"}
+    fits = parse(message(**{name: [one] * most}), socket_mode=True)
+    assert isinstance(fits, Message)
+    assert len(json.loads(getattr(fits, name))) == most
+    with pytest.raises(CommandRejected, match=rf"1 to {most} objects; found {most + 1}") as caught:
+        parse(message(**{name: [one] * (most + 1)}), socket_mode=True)
+    assert caught.value.field == name
+
+
+def test_the_frame_is_measured_with_the_id_of_its_channel() -> None:
+    """It is known already, so what does not fit need not wait for anything."""
+    room = 16_384 - len(encode(Message("C024BE91L", ""), id=0, channel_id="C024BE91L"))
+    escaped, plain = divmod(room, 6)
+    fits = "\x01" * escaped + "a" * plain
+    assert isinstance(parse(message(text=fits)), Message)
+    error = rejection(message(text=fits + "a"))
+    assert (error.code, error.field) == ("too_long", "text")
+    assert isinstance(parse(message(channel="general", text=fits + "a")), Message)
+
+
+def test_what_socket_mode_takes() -> None:
+    """Messages and calls; a text that is too long for RTM's frame is none there."""
+    for kind in ("typing", "presence_sub", "presence_query"):
+        with pytest.raises(CommandRejected) as caught:
+            parse(json.dumps({"type": kind}).encode(), socket_mode=True)
+        assert caught.value.field == "type"
+    text = "\x01" * 4000
+    command = parse(message(text=text), socket_mode=True)
+    assert isinstance(command, Message)
+    assert post(command, "C1").arguments == {"channel": "C1", "text": text}
+
+
+# --- calls of the Web API
+
+
+def api(**arguments: Any) -> Api:
+    """Return the call that these arguments make."""
+    command = parse(body(type="api", method="reactions.add", arguments=arguments))
+    assert isinstance(command, Api)
+    return command
+
+
+def test_arguments_become_the_fields_of_a_form() -> None:
+    """Text as it is, all else as JSON, null not at all."""
+    given = {"a": "x", "b": True, "c": 5, "d": 0.5, "e": None, "f": ["ö", {"g": None}], "h": 10**30}
+    assert api(**given).arguments == {
+        "a": "x",
+        "b": "true",
+        "c": "5",
+        "d": "0.5",
+        "f": '["ö",{"g":null}]',
+        "h": "1" + "0" * 30,
+    }
+    assert api().arguments == {}
+
+
+@pytest.mark.parametrize("name", ["token", "TOKEN", " Token "])
+def test_a_token_is_refused_and_not_shown(name: str) -> None:
+    """However it is written."""
+    with pytest.raises(CommandRejected) as caught:
+        api(**{name: "xoxb-secret"})
+    assert caught.value.field == "arguments"
+    assert "xoxb" not in caught.value.message
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_numbers_that_json_has_not(number: str) -> None:
+    """Python's reader takes them, Slack does not."""
+    raw = f'{{"type": "api", "method": "a.b", "arguments": {{"x": [{number}]}}}}'
+    error = rejection(raw.encode())
+    assert_names(error, "arguments", '"x"', "NaN or an infinite number")
+
+
+def test_how_deep_an_argument_may_be() -> None:
+    """32 lists in each other are taken, one more is not, and the reason says which argument."""
+    deep: list[Any] = [7]
+    for _ in range(31):
+        deep = [deep]
+    assert api(x=deep).arguments == {"x": "[" * 32 + "7" + "]" * 32}
+    assert_names(
+        rejection(body(type="api", method="a.b", arguments={"x": [deep]})),
+        "arguments",
+        '"x"',
+        "more than 32 deep",
+    )
+
+
+def test_how_long_the_name_of_a_method_may_be() -> None:
+    """80 characters with their points."""
+    longest = "a." + "b" * 78
+    assert parse(body(type="api", method=longest)) == Api(longest, {})
+    assert_names(rejection(body(type="api", method=longest + "b")), "method", "reactions.add")
+
+
+def test_only_whole_names_that_the_config_has_are_allowed() -> None:
+    """The reason names the key, the method, and the nearest right one."""
+    require_allowed(api(), frozenset({"reactions.add"}))
+    for allowed in (frozenset[str](), frozenset({"reactions.remove", "reactions"})):
+        with pytest.raises(CommandRejected) as caught:
+            require_allowed(api(), allowed)
+        error = caught.value
+        assert (error.code, error.field) == ("invalid_command", "method")
+        assert "outbound.api_methods" in error.message
+        assert '"reactions.add"' in error.message
+    require_allowed(parse(message()), frozenset())
