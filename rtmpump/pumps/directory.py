@@ -7,8 +7,8 @@ Laws:
 - After an event about a channel its names are given only from a list that was asked for after the
   event. The other names stay known.
 - "Not found" is said only by a list that was asked for after the lookup, or by one less than
-  `fresh_for` seconds old with no event since. So is it said again that Slack's refusal of an id
-  does not mean that another channel has the name.
+  `fresh_for` seconds old with no event since. An id that Slack refused is given again only by a
+  list that was asked for because of such a refusal.
 - Names that are in use are asked for again before they are too old, so that no lookup waits.
 - Answers come from this thread, without the lock. A lookup that waits at a stop is never answered:
   "not found" would be wrong.
