@@ -178,6 +178,20 @@ def test_a_broker_that_goes_away_in_between() -> None:
     assert channels(rig)[2:] == [("hi", NEW)]
 
 
+def test_what_is_under_way_does_not_move() -> None:
+    """Its reply is still to come, from the channel that it was sent to."""
+    rig = rig_that_knows(general=OLD)
+    first = rig.message("1", "general")
+    rig.dispatcher.leave_all([first])
+    second = rig.message("2", "general")
+    rig.dispatcher.take_back(first)
+    refuse(rig)
+    check(rig, NEW)
+    assert (first.channel_id, second.channel_id) == (OLD, NEW)
+    rig.reply(rig.ids[0])
+    assert (rig.codes, len(rig.frames)) == (["ok"], 3)
+
+
 def test_a_late_reply_of_success_settles_it() -> None:
     """Slack took an earlier attempt after all, so there is nothing left to look for."""
     rig = rig_that_knows(general=OLD)
