@@ -379,6 +379,15 @@ def test_an_expired_command_is_not_sent(
     assert texts(workspace) == ["x"]
 
 
+@pytest.mark.usefixtures("pump")
+def test_an_expiration_counts_from_the_timestamp(broker: Broker, workspace: Workspace) -> None:
+    """Also the time that it lay in RabbitMQ; what is younger is sent."""
+    now = int(time.time())
+    assert failed(broker.ask(OK, expiration="60000", timestamp=now - 100), "timeout", attempts=0)
+    assert broker.ask(OK, expiration="60000", timestamp=now - 1)["ok"]
+    assert len(workspace.sent) == 1
+
+
 def test_a_command_that_expires_while_no_pump_runs_is_a_dead_letter(
     pump: PumpProcess, broker: Broker
 ) -> None:

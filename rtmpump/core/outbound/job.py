@@ -10,11 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from rtmpump.core.outbound.commands import Command
 from rtmpump.core.outbound.outcome import Outcome
 from rtmpump.errors import CommandRejected
+
+# What is older was not made when the command was sent.
+_TIMESTAMP_OLDEST: Final = 86_400.0
 
 
 class Stage(Enum):
@@ -104,10 +107,17 @@ class Job:
         return self.expires_at is not None and self.expires_at <= now
 
 
-def expiry(job: Job) -> float | None:
-    """Return the time at which its property `expiration` ends it; None if it has none.
+def expiry(job: Job, wall_clock: float) -> float | None:
+    """Return when its `expiration` ends it.
 
-    RabbitMQ counts the time up to the delivery, the pump the time after it.
+    It counts from the property `timestamp`, where that can be right: whole seconds, not in the
+    future and at most a day old. RabbitMQ counts only up to the delivery, so without a timestamp we
+    count from there. A whole second says no more than that the command was sent before its end, and
+    a command of half a second must not die of that: so it counts from the end of that second.
+
+    Args:
+        job: The command, which was delivered just now.
+        wall_clock: The time of day in seconds since 1970.
 
     Raises:
         CommandRejected: the property is no number of milliseconds.
@@ -118,4 +128,11 @@ def expiry(job: Job) -> float | None:
     if not str(given).isdecimal():
         problem = f"the property expiration is {given!r}; give milliseconds as a string"
         raise CommandRejected("invalid_command", problem)
-    return job.received_at + int(given) / 1000
+    return job.received_at - _age(job.properties.timestamp, wall_clock) + int(given) / 1000
+
+
+def _age(timestamp: object, wall_clock: float) -> float:
+    """Return for how many seconds a command with this timestamp has surely been on its way."""
+    if not isinstance(timestamp, int) or not 0 <= wall_clock - timestamp <= _TIMESTAMP_OLDEST:
+        return 0.0
+    return max(0.0, wall_clock - timestamp - 1)

@@ -200,7 +200,7 @@ class Sender:
                 socket_mode=self._is_socket_mode,
             )
             require_allowed(command, self._outbound.api_methods)
-            job.expires_at = expiry(job)
+            job.expires_at = expiry(job, time.time())
         except CommandRejected as rejected:
             self._dispatcher.reject(job, rejected.code, rejected.message)
         else:
