@@ -75,6 +75,35 @@ def test_dropped_deadlines_do_not_pile_up() -> None:
     assert deadlines.passed(1.0) == [0]
 
 
+def test_deadlines_pass_in_order_also_after_the_heap_was_made_anew() -> None:
+    """What was set last may be due first."""
+    deadlines: Deadlines[int] = Deadlines()
+    for job in range(300):
+        deadlines.set(job, 1_000.0 - job)
+    for job in range(0, 300, 3):
+        deadlines.set(job, 5_000.0 - job)
+    for _ in range(600):
+        deadlines.set(-1, 2_000.0)
+    times = [1_000.0 - job for job in range(300) if job % 3]
+    assert deadlines.passed(1_000.0) == sorted((j for j in range(300) if j % 3), reverse=True)
+    assert times == sorted(times, reverse=True)
+    assert deadlines.passed(9_000.0) == [-1, *range(297, -1, -3)]
+
+
+def test_the_heap_is_not_made_anew_before_half_of_it_is_stale() -> None:
+    """Else each change would cost as much as all that waits."""
+    deadlines: Deadlines[int] = Deadlines()
+    for job in range(1_000):
+        deadlines.set(job, 1_000.0)
+    heap = deadlines._heap
+    for job in range(1_000):
+        deadlines.set(job, 2_000.0)
+    assert deadlines._heap is heap
+    for job in range(100):
+        deadlines.set(job, 3_000.0)
+    assert deadlines._heap is not heap
+
+
 class AgainstADict(RuleBasedStateMachine):
     """`Deadlines` says at each step what a plain dict says that is searched from end to end."""
 
