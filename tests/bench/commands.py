@@ -26,7 +26,7 @@ def run(commands: int, seconds: float) -> dict[str, float]:
         script("paced", "1", "0") as slack,
         pump(Path(folder), told(slack), node.url, _FREE),
     ):
-        one = _Sender(node.url)
+        one = Sender(node.url)
         one.send(1)
         one.wait(1)
         rate = one.rush(commands)
@@ -37,7 +37,7 @@ def run(commands: int, seconds: float) -> dict[str, float]:
     return found
 
 
-class _Sender:
+class Sender:
     """A service that sends commands and takes the results."""
 
     def __init__(self, url: str) -> None:

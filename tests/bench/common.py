@@ -97,16 +97,19 @@ def rtm_connect(api_url: str, token: str) -> str:
 
 @contextmanager
 def pump(folder: Path, slack: Slack, broker_url: str, more: str = "") -> Iterator[Process]:
-    """The daemon with its defaults: spool on, `sync = "full"`."""
+    """The daemon with its defaults: spool on, `sync = "full"`; Socket Mode with an `app_token`."""
     config = folder / "config.toml"
     config.touch(mode=0o600)
+    mode = ""
+    if "app_token" in slack:
+        mode = f'mode = "socket"\napp_token = "{slack["app_token"]}"\n'
     http = "" if "[http]" in more else '[http]\nlisten = ""\n'
     config.write_text(
         f"""
 [slack]
 api_url = "{slack["api_url"]}"
 token = "{slack["token"]}"
-[broker]
+{mode}[broker]
 url = "{broker_url}"
 [spool]
 path = "{folder / "spool.db"}"

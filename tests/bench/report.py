@@ -84,6 +84,7 @@ _TABLES: dict[str, Callable[[Any], list[str]]] = {
     "latency": _latency,
     "growth": _growth,
     "commands": _plain,
+    "broadcast": _plain,
     "starting": _plain,
     "idle": _plain,
 }
