@@ -21,7 +21,9 @@ from msgspec import Meta, Struct
 
 from rtmpump.errors import RtmpumpError
 
-LINKS: Final = ("slack", "broker_events", "broker_commands")
+API: Final = "web_api"
+"""Slack's Web API: up while Slack can be reached and takes the token."""
+LINKS: Final = ("slack", "broker_events", "broker_commands", API)
 STANDBY_LINKS: Final = ("broker_events", "broker_lock")
 """The links of a standby; its other links are down on purpose."""
 TYPES_MAX: Final = 512

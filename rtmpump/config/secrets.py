@@ -24,12 +24,24 @@ _ENCODE: Final = 'special characters of the password are percent-encoded, a "/" 
 
 
 class Secret:
-    """A token, or a URL with a password: it prints as `***`; `reveal` returns the real value."""
+    """A token, or a URL with a password: it prints as `***`; `reveal` returns the real value.
 
-    __slots__ = ("_hidden",)
+    One that stands in a file can be read again, for what is in the file may change.
+    """
 
-    def __init__(self, hidden: str) -> None:
+    __slots__ = ("_file", "_hidden")
+
+    def __init__(self, hidden: str, file: str = "") -> None:
         self._hidden = hidden
+        self._file = file
+
+    def read_again(self) -> Secret:
+        """Return what its file holds now; the same secret if it came from no file.
+
+        Raises:
+            ConfigError: the file can't be read, or holds no token.
+        """
+        return TokenFile().read(self._file) if self._file else self
 
     def reveal(self) -> str:
         """Return the real value; only for the line that gives it to Slack or RabbitMQ."""
@@ -150,7 +162,7 @@ class TokenFile(Kind[Secret]):
         lines = _lines(str(value))
         if len(lines) != 1:
             raise ConfigError(f"the file must hold one line, the token; it has {len(lines)}")
-        return Token().read(lines[0])
+        return Secret(Token().read(lines[0]).reveal(), str(value))
 
 
 def mode_for_all(path: Path) -> str:

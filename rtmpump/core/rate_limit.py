@@ -40,6 +40,16 @@ class RateLimit:
         self._full_at[key] = full_at + self._interval
         return 0.0
 
+    def ready_at(self, key: str) -> float:
+        """Return from when on `take` grants a token; minus infinity if the bucket is full."""
+        full_at = self._full_at.get(key)
+        return -math.inf if full_at is None else full_at - self._spare
+
+    def give_back(self, key: str) -> None:
+        """Put the last token back: it was not used."""
+        if key in self._full_at:
+            self._full_at[key] -= self._interval
+
     def sweep(self, now: float) -> None:
         """Forget the full buckets.
 

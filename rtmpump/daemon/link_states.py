@@ -44,6 +44,7 @@ class LinkStates:
         """Record that a link was made; `where` names the peer."""
         with self._lock:
             self._change(link, True, where)
+        self._metrics.link(link, True)
         _log.info(f"{link}.connected", where=where)
 
     def down(self, retry: RetryDetails) -> None:
@@ -57,6 +58,7 @@ class LinkStates:
             self._states[retry.link] = replace(
                 self._state(retry.link), last_error=failure, last_error_at=_now()
             )
+        self._metrics.link(retry.link, False)
         self._metrics.reconnect(retry.link, retry.reason)
         write = _log.warning if is_news else _log.debug
         write(

@@ -37,7 +37,8 @@ class SlackGate:
         self._rtm.send(frame, connection=connection)
 
     def submit(self, method: str, arguments: Mapping[str, str], answered: Answered) -> float:
-        """Have a method of the Web API called; see `WebApiWorkers.submit`."""
+        """Have a method of the Web API called, or return the seconds after which to ask again."""
         if not self._role.is_held():
             return _RETRY_SECONDS
-        return self._calls.submit(method, arguments, answered)
+        self._calls.submit(method, arguments, answered)
+        return 0.0

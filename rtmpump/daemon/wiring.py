@@ -21,6 +21,7 @@ from typing import Any, Final, NamedTuple
 
 from rtmpump import log
 from rtmpump.config import Config
+from rtmpump.core.outbound.commands import POST
 from rtmpump.core.session import MessageIds
 from rtmpump.daemon.control_socket import ControlSocket
 from rtmpump.daemon.election import CurrentTerm, Election, Term
@@ -30,6 +31,7 @@ from rtmpump.daemon.service_status import ServiceStatus
 from rtmpump.daemon.slack_gate import SlackGate
 from rtmpump.http.server import Port
 from rtmpump.links.lifecycle import Lifecycle, Pump
+from rtmpump.links.slack.bot_token import BotToken
 from rtmpump.links.slack.connection_orders import ConnectionOrders
 from rtmpump.links.slack.event_source import EventSource
 from rtmpump.links.slack.rtm import RtmSource
@@ -47,7 +49,7 @@ from rtmpump.pumps.outbound import sender as sending
 from rtmpump.pumps.publisher import Publisher
 from rtmpump.pumps.reader import Reader
 from rtmpump.pumps.terms import Terms
-from rtmpump.pumps.web_api_workers import WORKERS, WebApiWorkers
+from rtmpump.pumps.web_api_workers import WebApiWorkers, crew
 from rtmpump.spool import Spool
 
 _READ_AT_ONCE: Final = 1024
@@ -99,6 +101,7 @@ class _Base(NamedTuple):
     spool: Spool
     metrics: Metrics
     status: ServiceStatus
+    token: BotToken
     api: SlackApi
     ids: MessageIds
 
@@ -118,18 +121,20 @@ def build(config: Config, notifier: Notifier) -> Parts:
         metrics = Metrics()
         metrics.spool = spool.usage
         status = ServiceStatus(LinkStates(metrics), notifier, has_role=config.ha.enabled)
-        base = _Base(config, spool, metrics, status, SlackApi(config.slack), MessageIds())
+        token = BotToken(config.slack.token, status)
+        api = SlackApi(config.slack, token=token)
+        base = _Base(config, spool, metrics, status, token, api, MessageIds())
         parts = _build_on(base, port)
         undo.pop_all()
     return parts
 
 
 def _build_on(base: _Base, port: Port | None) -> Parts:
-    config, spool, metrics, status, api, _ = base
+    config, spool, metrics, status, _, api, _ = base
     control_socket = ControlSocket.beside(spool)
     publisher = Publisher(config, spool, metrics, Lifecycle(status))
     directory = Directory(api, policy=config.retry, lifecycle=Lifecycle(status))
-    calls = _web_api_workers(config)
+    calls = _web_api_workers(config, base.token)
     source, rtm, dialer = _event_source(base)
     role = ActiveRole()
     new_term = partial(_new_term, base, SlackGate(role, rtm, calls), directory)
@@ -235,16 +240,14 @@ def _backfill(base: _Base, term: Term, publisher: Publisher) -> Backfill | None:
     return Backfill(config, base.spool, gaps, base.metrics, term.filling, publisher.wake)
 
 
-def _web_api_workers(config: Config) -> WebApiWorkers:
+def _web_api_workers(config: Config, token: BotToken) -> WebApiWorkers:
     """Build the workers for calls of the Web API; none where no command can ask for one."""
-    outbound = config.outbound
-    is_needed = bool(outbound.api_methods) or config.slack.mode == "socket"
+    methods = config.outbound.api_methods
+    posts = config.slack.mode == "socket" or POST in methods
     return WebApiWorkers(
-        SlackApi(config.slack, timeout=math.ceil(outbound.reply_timeout)),
-        rate=outbound.api_rate,
-        burst=outbound.burst,
+        SlackApi(config.slack, timeout=math.ceil(config.outbound.reply_timeout), token=token),
+        crew(posts=posts, methods=len(methods - {POST})),
         stop=Event(),
-        workers=WORKERS if is_needed else 0,
     )
 
 

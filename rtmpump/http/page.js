@@ -10,7 +10,7 @@ const EVERY = 2000, PATIENCE = 5000;
 const SPAN = 900, HEIGHT = 200, GROUP = 6, OTHER_COLOUR = 8, ERROR_LENGTH = 300, UNKNOWN = '–';
 const NAMES = {
   slack: 'Slack', broker_events: 'RabbitMQ (events)', broker_commands: 'RabbitMQ (commands)',
-  broker_lock: 'RabbitMQ (lock)', channel_list: 'Slack (list of channels)',
+  broker_lock: 'RabbitMQ (lock)', web_api: 'Slack (Web API)', channel_list: 'Slack (list of channels)',
 };
 
 // Numbers and times in words. Halves are rounded up.

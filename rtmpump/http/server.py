@@ -33,8 +33,8 @@ from rtmpump.errors import PortRefused
 from rtmpump.http import page
 from rtmpump.http.exposition import exposition
 from rtmpump.http.rate_history import RateHistory
-from rtmpump.http.status import Links, Status, down_links, encode
-from rtmpump.metrics import Metrics
+from rtmpump.http.status import Links, LinkState, Status, down_links, encode
+from rtmpump.metrics import API, Metrics
 
 _SECONDS: Final = 5.0
 _REQUEST_BYTES: Final = 16_384
@@ -128,7 +128,10 @@ class Pages:
             # A standby is ready when it can take over. Otherwise an update of two pumps would wait
             # for both to be active, and the drain of the active one's node would never end.
             return _text("standby" if links.role == "standby" else "ok")
-        return _text(f"not connected: {', '.join(down)}", HTTPStatus.SERVICE_UNAVAILABLE)
+        line = f"not connected: {', '.join(down)}"
+        if API in down and (why := links.states.get(API, LinkState()).last_error):
+            line = f"{line} ({why})"
+        return _text(line, HTTPStatus.SERVICE_UNAVAILABLE)
 
     def _status(self) -> Page:
         return Page(HTTPStatus.OK, _JSON, encode(self._document()))

@@ -22,6 +22,7 @@ from rtmpump.metrics import LINKS, Metrics, MetricsSnapshot
 
 _NAMES: Final = {
     "slack": "Slack",
+    "web_api": "Slack (Web API)",
     "broker_events": "RabbitMQ (events)",
     "broker_commands": "RabbitMQ (commands)",
     "broker_lock": "RabbitMQ (lock)",

@@ -6,10 +6,9 @@ Laws:
   began leaves it without an answer: it was never made, and its command is still in RabbitMQ.
 - A call is made once. The caller decides whether to try again: it knows how often, how long, and
   whether the call may be made twice. The answer says all that this decision needs.
-- A method that Slack limited (`Retry-After`) rests for that long. A chat.postMessage, which Slack
-  limits by channel, rests in that channel only. A slow method never has all workers.
-- Nothing waits here for a rate limit: `submit` takes no call that can't be made soon, and returns
-  when to ask again. So there are few calls in here, and a stop is quick.
+- Messages have workers of their own, so they never wait for another method, however slow it is.
+- Nothing waits here for a rate limit, and hardly anything for a worker: the caller knows how many
+  calls are under way (`core.outbound.throttles`). So a stop is quick.
 
 The caller keeps the order of a channel: it submits a call after the answer to the one before.
 """
@@ -17,29 +16,40 @@ The caller keeps the order of a channel: it submits a call after the answer to t
 from __future__ import annotations
 
 import threading
-import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
-from rtmpump.core.outbound.api_calls import CallAnswer
-from rtmpump.core.rate_limit import RateLimit
+from rtmpump.core.outbound.api_calls import POSTS_AT_ONCE, SPARE_CALLS, CallAnswer
+from rtmpump.core.outbound.commands import POST
 from rtmpump.links.lifecycle import Lifecycle
 from rtmpump.links.slack.api_errors import CallFailed, CallRefused
 from rtmpump.links.slack.web_api import SlackApi
 
-WORKERS: Final = 4
-_LINE_MAX: Final = 8
-_LINE_IS_FULL: Final = 0.1
-# Slack limits it by channel, which its caller knows (https://docs.slack.dev/apis/web-api/rate-limits).
-_NOT_PACED: Final = frozenset({"chat.postMessage"})
-_LIMITED: Final = "ratelimited"
-_STOP_NOTICED: Final = 1.0
+# More methods than these share their workers.
+_METHODS_MOST: Final = 16
+_STOP_NOTICED: Final = 5.0
 # Each wait on the network has its timeout; a whole call has several of them.
 _CALLING: Final = 120.0
 
 
 Answered = Callable[[CallAnswer], None]
+
+
+class Crew(NamedTuple):
+    """How many workers post messages, and how many call other methods."""
+
+    posting: int
+    calling: int
+
+
+def crew(*, posts: bool, methods: int) -> Crew:
+    """Return how many workers are needed where messages are posted or not, beside `methods`."""
+    if not posts and not methods:
+        return Crew(0, 0)
+    calling = min(methods, _METHODS_MOST) + SPARE_CALLS if methods else 0
+    # One more, for the trial of the token.
+    return Crew(POSTS_AT_ONCE if posts else 0, calling + 1)
 
 
 class _Call(NamedTuple):
@@ -48,105 +58,69 @@ class _Call(NamedTuple):
     answered: Answered
 
 
+class _Line:
+    """The calls that wait for one of the workers that serve this line; often none."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.calls: deque[_Call] = deque()
+
+
 class WebApiWorkers:
-    """The workers and the line of calls for them; `submit` and `wake` work from any thread.
+    """The workers and the lines of calls for them; `submit` and `wake` work from any thread."""
 
-    Each method may be called `rate` times a second, and `burst` times at once.
-    """
-
-    def __init__(
-        self,
-        api: SlackApi,
-        *,
-        rate: float,
-        burst: int,
-        stop: threading.Event,
-        workers: int = WORKERS,
-    ) -> None:
-        self._api = api
-        self._pace = RateLimit(rate, burst)
+    def __init__(self, api: SlackApi, crew: Crew, *, stop: threading.Event) -> None:
         self.stop = stop
-        self._changed = threading.Condition()
-        self._line: deque[_Call] = deque()
-        self._waiting: Counter[str] = Counter()
-        self._under_way: Counter[str] = Counter()
-        self._rests_until: dict[str, float] = {}
-        self._most_of_a_method = max(1, workers - 1)
-        self.workers = [Worker(self) for _ in range(workers)]
+        self._posts, self._calls = _Line(), _Line()
+        lines = [self._posts] * crew.posting + [self._calls] * crew.calling
+        self.workers = [Worker(api, line, stop) for line in lines]
 
-    def submit(self, method: str, arguments: Mapping[str, str], answered: Answered) -> float:
-        """Take a call and return 0.0, or take none and return the seconds after which to ask again.
+    def submit(self, method: str, arguments: Mapping[str, str], answered: Answered) -> None:
+        """Have a call made.
 
         Args:
             method: like "reactions.add".
             arguments: as a form has them; lists and objects are written as JSON.
             answered: called with the answer, from a worker's thread.
         """
-        with self._changed:
-            wait = self._wait_of(method, arguments, time.monotonic())
-            if not wait:
-                self._line.append(_Call(method, arguments, answered))
-                self._waiting[method] += 1
-                self._changed.notify()
-            return wait
+        line = self._posts if method == POST else self._calls
+        with line.changed:
+            line.calls.append(_Call(method, arguments, answered))
+            line.changed.notify()
 
     def wake(self) -> None:
         """Notice the stop now."""
-        with self._changed:
-            self._changed.notify_all()
+        for line in (self._posts, self._calls):
+            with line.changed:
+                line.changed.notify_all()
 
-    def _wait_of(self, method: str, arguments: Mapping[str, str], now: float) -> float:
-        if (rest := self._rest_of(_limited_by(method, arguments), now)) > 0:
-            return rest
-        if self._waiting[method] >= _LINE_MAX:
-            return _LINE_IS_FULL
-        return 0.0 if method in _NOT_PACED else self._pace.take(method, now)
 
-    def _rest_of(self, limit: str, now: float) -> float:
-        return self._rests_until.get(limit, now) - now
+class Worker:
+    """The body of a thread that makes the calls of one line, one after the other."""
 
-    def _take(self, worker: Worker) -> _Call | None:
-        """Wait for a call that may be made now, and return it; None at a stop."""
-        with self._changed:
-            while not self.stop.is_set():
-                worker.lifecycle.progress()
-                call = self._next()
-                if call is not None:
-                    worker.lifecycle.rest(_CALLING)
-                    return call
-                self._changed.wait(_STOP_NOTICED)
+    def __init__(self, api: SlackApi, line: _Line, stop: threading.Event) -> None:
+        self._api = api
+        self._line = line
+        self.lifecycle = Lifecycle(stop=stop)
+
+    def run(self) -> None:
+        """Make calls until the stop; a ConfigError ends the thread, as a bug does."""
+        while (call := self._take()) is not None:
+            call.answered(self._make(call))
+
+    def _take(self) -> _Call | None:
+        """Wait for a call and return it; None at a stop."""
+        line = self._line
+        with line.changed:
+            while not self.lifecycle.stop.is_set():
+                self.lifecycle.progress()
+                if line.calls:
+                    self.lifecycle.rest(_CALLING)
+                    return line.calls.popleft()
+                line.changed.wait(_STOP_NOTICED)
         return None
-
-    def _next(self) -> _Call | None:
-        for place, call in enumerate(self._line):
-            if self._under_way[call.method] < self._most_of_a_method:
-                del self._line[place]
-                self._waiting[call.method] -= 1
-                self._under_way[call.method] += 1
-                return call
-        return None
-
-    def _made(self, call: _Call, answer: CallAnswer) -> None:
-        now = time.monotonic()
-        with self._changed:
-            self._under_way[call.method] -= 1
-            if answer.made and answer.code == _LIMITED and answer.retry_after:
-                resting = {
-                    limit: until for limit, until in self._rests_until.items() if until > now
-                }
-                limit = _limited_by(call.method, call.arguments)
-                until = now + answer.retry_after
-                resting[limit] = max(until, resting.get(limit, until))
-                self._rests_until = resting
-            self._changed.notify()
 
     def _make(self, call: _Call) -> CallAnswer:
-        with self._changed:
-            limit = _limited_by(call.method, call.arguments)
-            rest = self._rest_of(limit, time.monotonic())
-        if rest > 0:
-            # Slack limited the method while this call waited in the line.
-            return CallAnswer(None, _LIMITED, call.method, again=True, retry_after=rest, made=False)
         try:
             return CallAnswer(self._api.call(call.method, call.arguments))
         except CallRefused as refused:
@@ -159,26 +133,5 @@ class WebApiWorkers:
                 again=True,
                 certain=failed.certain,
                 retry_after=failed.retry_after,
-                made=failed.reached,
+                trouble=failed.trouble,
             )
-
-
-class Worker:
-    """The body of a thread that makes calls, one after the other."""
-
-    def __init__(self, calls: WebApiWorkers) -> None:
-        self._calls = calls
-        self.lifecycle = Lifecycle(stop=calls.stop)
-
-    def run(self) -> None:
-        """Make calls until the stop; a ConfigError ends the thread, as a bug does."""
-        calls = self._calls
-        while (call := calls._take(self)) is not None:
-            answer = calls._make(call)
-            calls._made(call, answer)
-            call.answered(answer)
-
-
-def _limited_by(method: str, arguments: Mapping[str, str]) -> str:
-    """Return the name of what rests when Slack limits this call."""
-    return f"{method} {arguments.get('channel', '')}" if method in _NOT_PACED else method

@@ -122,3 +122,23 @@ def test_impossible_buckets_are_refused(rate: float, burst: int) -> None:
     """A bucket that never fills or holds nothing can't be made."""
     with pytest.raises(ValueError, match="bucket"):
         RateLimit(rate, burst)
+
+
+def test_when_a_token_is_there_can_be_asked_without_taking_it() -> None:
+    """It is what `take` would have one wait for."""
+    limit = RateLimit(2.0, 2)
+    assert limit.ready_at("a") == -math.inf
+    assert [limit.take("a", 10.0), limit.take("a", 10.0)] == [0.0, 0.0]
+    assert limit.ready_at("a") == 10.5
+    assert limit.take("a", 10.0) == 0.5
+    assert limit.take("a", 10.5) == 0.0
+
+
+def test_a_token_can_be_given_back() -> None:
+    """Once for each that was taken; of a key without a bucket there is nothing to give."""
+    limit = RateLimit(1.0, 1)
+    limit.give_back("a")
+    assert limit.take("a", 5.0) == 0.0
+    limit.give_back("a")
+    assert limit.take("a", 5.0) == 0.0
+    assert limit.take("a", 5.0) == 1.0

@@ -98,7 +98,7 @@ def test_the_role_is_told() -> None:
     """A pump without an election is the active one."""
     links = LinkStates(Metrics())
     assert links.snapshot().role == "active"
-    assert links.snapshot().wanted == ["slack", "broker_events", "broker_commands"]
+    assert links.snapshot().wanted == ["slack", "broker_events", "broker_commands", "web_api"]
     links.role = "standby"
     assert links.snapshot().role == "standby"
     assert links.snapshot().wanted == ["broker_events", "broker_lock"]

@@ -12,15 +12,13 @@ from rtmpump.daemon.slack_gate import SlackGate
 from rtmpump.errors import NotConnected
 from rtmpump.links.slack.web_api import SlackApi
 from rtmpump.pumps.lease import ActiveRole
-from rtmpump.pumps.web_api_workers import WebApiWorkers
+from rtmpump.pumps.web_api_workers import Crew, WebApiWorkers
 from tests.support.rtm import rtm_source
 
 
 def gate(role: ActiveRole, *, rtm: bool = True) -> SlackGate:
     """A gate with one worker that does not run, and no connection."""
-    calls = WebApiWorkers(
-        SlackApi(Slack()), rate=1000.0, burst=1000, stop=threading.Event(), workers=1
-    )
+    calls = WebApiWorkers(SlackApi(Slack()), Crew(1, 0), stop=threading.Event())
     return SlackGate(role, rtm_source(Slack()) if rtm else None, calls)
 
 

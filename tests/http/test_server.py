@@ -51,6 +51,9 @@ def test_readyz(service: Service) -> None:
     service.up["broker_events"] = service.up["slack"] = False
     answer = service.ask("/readyz")
     assert (answer.status, answer.body) == (503, b"not connected: slack, broker_events\n")
+    service.up["web_api"], service.last_error = False, "token_revoked: why"
+    told = b"not connected: slack, broker_events, web_api (token_revoked: why)\n"
+    assert service.ask("/readyz").body == told
 
 
 def test_not_ready_before_anything_is_known(service: Service) -> None:

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.quick
 
 STATE = ["up", "since", "last_error", "last_error_at"]
 LATENCY = ["count", "sum", "p50", "p99", "buckets"]
-LINKS = ["slack", "broker_events", "broker_commands"]
+LINKS = ["slack", "broker_events", "broker_commands", "web_api"]
 OUTLINE = [
     *("version", "now", "pid", "uptime_seconds", "stalled", "role", "wanted"),
     "links",

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from rtmpump import config
-from rtmpump.core.outbound.api_calls import CallAnswer
+from rtmpump.core.outbound.api_calls import POSTS_AT_ONCE, SPARE_CALLS, CallAnswer, Trouble
 from rtmpump.links.slack.web_api import SlackApi
-from rtmpump.pumps.web_api_workers import WebApiWorkers
+from rtmpump.pumps.web_api_workers import Crew, WebApiWorkers, crew
 from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.slack.faults import Hang, HttpAnswer, Reset
 from rtmpump.sandbox.slack.workspace import Workspace
@@ -31,27 +31,27 @@ class Calls:
         url = keys.pop("api_url", workspace.api_url)
         slack = config.Slack(token=config.Secret(workspace.token), api_url=url)
         self.stop = threading.Event()
-        pace: dict[str, Any] = {"rate": 1000.0, "burst": 1000}
         timeout = keys.pop("timeout", 10)
-        self.calls = WebApiWorkers(SlackApi(slack, timeout=timeout), stop=self.stop, **pace | keys)
+        workers = keys.pop("crew", crew(posts=True, methods=1))
+        self.calls = WebApiWorkers(SlackApi(slack, timeout=timeout), workers, stop=self.stop)
         self.answers: dict[str, CallAnswer] = {}
         self.order: list[str] = []
         self.threads = [threading.Thread(target=one.run) for one in self.calls.workers]
         for thread in self.threads:
             thread.start()
 
-    def submit(self, name: str, method: str = ADD, **arguments: str) -> float:
+    def submit(self, name: str, method: str = ADD, **arguments: str) -> None:
         """Asks for a call; the answer will be in `answers`."""
 
         def answered(answer: CallAnswer) -> None:
             self.order.append(name)
             self.answers[name] = answer
 
-        return self.calls.submit(method, {"name": name, **arguments}, answered)
+        self.calls.submit(method, {"name": name, **arguments}, answered)
 
     def ask(self, name: str = "one", method: str = ADD) -> CallAnswer:
         """Makes one call and waits for its answer."""
-        assert self.submit(name, method) == 0.0
+        self.submit(name, method)
         wait_until(lambda: name in self.answers)
         return self.answers[name]
 
@@ -76,7 +76,7 @@ def workspace() -> Iterator[Workspace]:
 
 @pytest.fixture
 def start(workspace: Workspace) -> Iterator[Start]:
-    """Starts workers for the workspace; keywords are those of WebApiWorkers."""
+    """Starts workers for the workspace."""
     running: list[Calls] = []
 
     def begin(**keys: Any) -> Calls:
@@ -105,25 +105,43 @@ def test_slack_s_no_is_certain_and_final(workspace: Workspace, start: Start) -> 
     """With its code, whatever it is, what it needs, and what it says of the arguments."""
     calls = start()
     refusal = {"ok": False, "error": "missing_scope", "needed": "reactions:write"}
-    answers(workspace, "already_reacted", refusal, "invalid_auth")
+    answers(workspace, "already_reacted", refusal, "not_allowed_token_type")
     answer = calls.ask("a")
     assert (answer.response, answer.code) == (None, "already_reacted")
     assert (answer.again, answer.certain) == (False, True)
     assert calls.ask("b").detail == f"Slack refused {ADD}; needed: reactions:write"
-    assert calls.ask("c").code == "invalid_auth"
+    assert calls.ask("c").code == "not_allowed_token_type"
     told = {"ok": False, "error": "invalid_arguments"}
     answers(workspace, told | {"response_metadata": {"messages": ["[ERROR] missing: channel"]}})
     assert "[ERROR] missing: channel" in calls.ask("d").detail
 
 
+LIMIT = {"Retry-After": "60"}
+TROUBLES = [
+    (HttpAnswer(429), Trouble.LIMITED, "ratelimited", None),
+    (HttpAnswer(429, LIMIT), Trouble.LIMITED, "ratelimited", 60.0),
+    ("ratelimited", Trouble.LIMITED, "ratelimited", None),
+    ("rate_limited", Trouble.LIMITED, "ratelimited", None),
+    (HttpAnswer(503), Trouble.AWAY, "http_503", None),
+    (HttpAnswer(503, LIMIT, "<html>"), Trouble.AWAY, "http_503", 60.0),
+    (HttpAnswer(407), Trouble.AWAY, "http_407", None),
+    ("service_unavailable", Trouble.AWAY, "service_unavailable", None),
+    ("migration_in_progress", Trouble.AWAY, "migration_in_progress", 30.0),
+    ("team_added_to_org", Trouble.AWAY, "team_added_to_org", 30.0),
+    ("not_authed", Trouble.TOKEN, "not_authed", None),
+    ("invalid_auth", Trouble.TOKEN, "invalid_auth", None),
+    ("account_inactive", Trouble.TOKEN, "account_inactive", None),
+    ("token_revoked", Trouble.TOKEN, "token_revoked", None),
+    ("token_expired", Trouble.TOKEN, "token_expired", None),
+]
 CERTAIN = [
-    ("service_unavailable", "service_unavailable"),
     ("request_timeout", "request_timeout"),
     (HttpAnswer(403, {}, "<html>no</html>"), "http_403"),
 ]
 UNCERTAIN = [
     (HttpAnswer(500, {}, "oops"), "http_500"),
     (HttpAnswer(502, JSON, '{"ok": false, "error": "x"}'), "x"),
+    (HttpAnswer(503, JSON, '{"ok": false, "error": "internal_error"}'), "internal_error"),
     (HttpAnswer(200, {}, "<html>"), "bad_answer"),
     (HttpAnswer(200, {"Content-Type": "text/html; charset=utf-8"}, b"\xff"), "bad_answer"),
     ("internal_error", "internal_error"),
@@ -142,7 +160,19 @@ def test_what_may_help_again_says_whether_it_may_be_done_twice(
             answers(workspace, fault)
             answer = calls.ask()
             assert (answer.code, answer.again, answer.certain) == (code, True, certain), fault
+            assert answer.trouble is None
             del calls.answers["one"]
+
+
+def test_trouble_is_no_fault_of_the_call(workspace: Workspace, start: Start) -> None:
+    """Slack surely did nothing; a time counts only if Slack named it."""
+    calls = start()
+    for fault, trouble, code, seconds in TROUBLES:
+        answers(workspace, fault)
+        answer = calls.ask()
+        assert (answer.trouble, answer.code, answer.retry_after) == (trouble, code, seconds)
+        assert (answer.again, answer.certain) == (True, True), fault
+        del calls.answers["one"]
 
 
 def test_nobody_there_is_certain_and_a_timeout_after_the_write_is_not(
@@ -151,65 +181,36 @@ def test_nobody_there_is_certain_and_a_timeout_after_the_write_is_not(
     """No connection, no call; but who read the call and says nothing may have done it."""
     refused = start(api_url=f"http://127.0.0.1:{free_port('127.0.0.1')}/api/").ask()
     assert (refused.code, refused.again, refused.certain) == ("unreachable", True, True)
-    assert not refused.made
+    assert refused.trouble is Trouble.UNREACHABLE
     answers(workspace, Hang(60))
     silent = start(timeout=1).ask()
     assert (silent.code, silent.again, silent.certain) == ("timeout", True, False)
 
 
-def test_a_limited_method_rests_and_others_go_on(workspace: Workspace, start: Start) -> None:
-    """`Retry-After` holds for all who ask for that method."""
-    calls = start()
-    answers(workspace, HttpAnswer(429, {"Retry-After": "60"}))
-    answer = calls.ask("limited")
-    assert (answer.code, answer.again, answer.certain) == ("ratelimited", True, True)
-    assert answer.retry_after == 60
-    assert 50 < calls.submit("again") <= 60
-    answers(workspace, FINE, method="pins.add")
-    assert calls.ask("other", "pins.add").response == FINE
-
-
-def test_what_stood_in_line_when_slack_limited_the_method_is_not_called(
-    workspace: Workspace, start: Start
-) -> None:
-    """It is given back, and says that Slack was not asked."""
-    calls = start(workers=1)
-    answers(workspace, HttpAnswer(429, {"Retry-After": "60"}))
-    with calls.calls._changed:
-        assert calls.submit("first") == calls.submit("second") == 0.0
-    wait_until(lambda: len(calls.answers) == 2)
-    assert (calls.answers["first"].made, calls.answers["second"].made) == (True, False)
-    assert 50 < (calls.answers["second"].retry_after or 0) <= 60
-    assert len(workspace.calls) == 1
-
-
-def test_a_method_has_its_pace(workspace: Workspace, start: Start) -> None:
-    """Two at once, then one in a hundred seconds; chat.postMessage is paced by its caller."""
-    calls = start(rate=0.01, burst=2)
-    answers(workspace, FINE, FINE, FINE)
-    waits = [calls.submit(str(n)) for n in range(3)]
-    assert waits[:2] == [0.0, 0.0]
-    assert 90 < waits[2] <= 100
-    assert calls.submit("pin", "pins.add") == 0.0
-    assert [calls.submit(f"m{n}", "chat.postMessage") for n in range(5)] == [0.0] * 5
-
-
-def test_a_slow_method_leaves_a_worker_to_the_others(workspace: Workspace, start: Start) -> None:
-    """Though more of its calls wait than there are workers; and its line has an end."""
-    calls = start(timeout=600)
-    answers(workspace, *[Hang(600)] * 20)
-    taken = [calls.submit(f"slow {n}") for n in range(20)]
-    assert taken[0] == 0.0
-    assert taken[-1] > 0.0
-    answers(workspace, FINE, method="pins.add")
-    assert calls.ask("other", "pins.add").response == FINE
-    assert calls.order == ["other"]
+def test_messages_do_not_wait_for_slow_methods(workspace: Workspace, start: Start) -> None:
+    """Though more calls wait than there are workers."""
+    calls = start(timeout=60)
+    answers(workspace, *[Hang(60)] * 20)
+    for number in range(20):
+        calls.submit(f"slow {number}")
+    answers(workspace, *[FINE] * 9, method="chat.postMessage")
+    for number in range(9):
+        assert calls.ask(f"message {number}", "chat.postMessage").response == FINE
+    assert len(calls.order) == 9
     workspace.stop()
+
+
+def test_each_method_has_a_worker_and_messages_have_theirs() -> None:
+    """And one is for the trial of the token; without commands that need them there are none."""
+    assert crew(posts=False, methods=0) == Crew(0, 0)
+    assert crew(posts=True, methods=0) == Crew(POSTS_AT_ONCE, 1)
+    assert crew(posts=False, methods=3) == Crew(0, 3 + SPARE_CALLS + 1)
+    assert crew(posts=True, methods=500) == Crew(POSTS_AT_ONCE, 16 + SPARE_CALLS + 1)
 
 
 def test_a_stop_leaves_what_was_not_begun(workspace: Workspace, start: Start) -> None:
     """It is neither made nor answered; what is under way is."""
-    calls = start(workers=1)
+    calls = start(crew=Crew(0, 1))
     answers(workspace, Hang(3.0))
     calls.submit("under way")
     assert workspace.wait(lambda: len(workspace.calls) == 1)

@@ -19,7 +19,7 @@ from rtmpump.links.slack.web_api import SlackApi
 from rtmpump.metrics import Metrics
 from rtmpump.pumps.directory import Directory
 from rtmpump.pumps.outbound.sender import Close, LinkDown, LinkUp, Sender
-from rtmpump.pumps.web_api_workers import WebApiWorkers
+from rtmpump.pumps.web_api_workers import WebApiWorkers, crew
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.support.links import LinkLog
 from tests.support.pump import SECONDS, wait_until
@@ -41,7 +41,7 @@ class SenderRig:
             self._api, policy=self.config.retry, lifecycle=Lifecycle(stop=self.stop)
         )
         self.metrics = Metrics()
-        self.calls = WebApiWorkers(self._api, rate=1_000.0, burst=100, stop=self.stop)
+        self.calls = WebApiWorkers(self._api, crew(posts=True, methods=3), stop=self.stop)
         self.sender = Sender(
             self.config,
             self.metrics,
@@ -81,7 +81,8 @@ class SenderRig:
         self, method: str, arguments: Mapping[str, str], answered: Callable[[CallAnswer], None]
     ) -> float:
         """Call a method of the Web API."""
-        return self.calls.submit(method, arguments, answered)
+        self.calls.submit(method, arguments, answered)
+        return 0.0
 
     def close(self) -> None:
         """End all threads."""

@@ -4,118 +4,123 @@ Laws:
 
 - Of a queue only the head is ever under way. What follows waits until the head is settled, so a
   message that has to be sent again is never overtaken by the next one of its channel.
-- A job whose way is closed (the way to Slack that it needs is not there) holds up its own queue,
-  and takes no token of the rate limit.
+- Of the heads that a throttle holds back the first come is the first served, and a head comes when
+  the one before it is settled. So queues take turns, however long each is.
+- A head takes a token of its channel's rate limit only when it goes.
 - Memory is in proportion to the jobs that are not over, whatever ends them and in whatever order.
-- A queue that waits for its rate limit, its way, a reply or a retry costs nothing until then: what
-  can go is found in a heap of times, not by looking at every queue.
+- A queue that waits for its rate limit, its throttle, a reply or a retry costs nothing until then:
+  what can go is found in a heap of times and in one line for each throttle, not by looking at every
+  queue.
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from heapq import heapify, heappop, heappush
-from typing import Generic, Protocol, TypeVar
+from itertools import count
+from typing import Final, Generic, Protocol, TypeVar
 
+from rtmpump.core.outbound.throttles import Passenger, Throttles
 from rtmpump.core.rate_limit import RateLimit
 
 
-class Sendable(Protocol):
+class Sendable(Passenger, Protocol):
     """What a queue has to know of a job."""
 
     @property
     def done(self) -> bool:
         """Whether it was settled while it waited: then it is passed over."""
 
+    @property
+    def was_written(self) -> bool:
+        """Whether it is under way already: then it only holds its queue."""
+
     costs: bool
     """Whether the rate limit counts it."""
-    way: str
-    """What has to be open for it to be sent."""
 
 
 T = TypeVar("T", bound=Sendable)
 
-_STALE_MAX = 64
+_STALE_MAX: Final = 64
+# Who waits exactly as long as told must not wait again for a rounding error.
+_ROUNDING: Final = 1e-6
 
 
 class _Queue(Generic[T]):
-    __slots__ = ("busy", "jobs", "over", "planned_at")
+    """The jobs of one channel.
+
+    While the head waits, `plan` is the number of its entry in the heap, or `line` the throttle in
+    whose line it stands.
+    """
+
+    __slots__ = ("busy", "jobs", "line", "over", "plan")
 
     def __init__(self) -> None:
         self.jobs: deque[T] = deque()
         self.busy = False
-        self.planned_at: float | None = None
+        self.plan = 0
+        self.line = ""
         self.over = 0
+
+    @property
+    def waits(self) -> bool:
+        """Whether the head has its place in the heap or in a line."""
+        return bool(self.plan or self.line)
 
 
 class ChannelQueues(Generic[T]):
     """Jobs that wait to be sent, by the key of their queue; times in seconds of one clock."""
 
-    def __init__(self, limit: RateLimit) -> None:
+    def __init__(self, limit: RateLimit, throttles: Throttles) -> None:
         self._limit = limit
+        self._throttles = throttles
         self._queues: dict[str, _Queue[T]] = {}
-        self._plan: list[tuple[float, str]] = []
-        # Each closed way, and the queues that wait for it with the times at which they could go.
-        self._closed: dict[str, dict[str, float]] = {}
+        self._numbers = count(1)
+        # The heads that have a time before which they can't go, the first one first.
+        self._plan: list[tuple[float, int, str]] = []
+        # By the name of its throttle: the queues whose heads can go when it lets them.
+        self._lines: dict[str, OrderedDict[str, None]] = {}
 
     def add(self, key: str, job: T, now: float) -> None:
         """Put a job behind those of its queue."""
         queue = self._queues.setdefault(key, _Queue())
         queue.jobs.append(job)
-        if not queue.busy and queue.planned_at is None:
+        if not queue.busy and not queue.waits:
             self._plan_at(key, queue, now)
 
     def add_sent(self, key: str, job: T) -> None:
         """Put back a job that is under way already, and so was before all others of its queue.
 
-        If another one is under way by now, `due` gives this one right after it: the caller must
-        know that it was sent, and it only holds the queue then.
+        If another one is under way by now, this one holds the queue right after it.
         """
         queue = self._queues.setdefault(key, _Queue())
         if queue.busy:
             queue.jobs.insert(1, job)
         else:
+            self._withdraw(key, queue)
             queue.jobs.appendleft(job)
             queue.busy = True
-            queue.planned_at = None
 
     def due(self, now: float) -> Iterator[T]:
-        """Give each head that may be sent now, its token taken; its queue waits from then on.
+        """Give each head that may be sent now, with its token and its ticket; its queue waits then.
 
         What the caller puts back with `again` and a time that has come, is given again.
         """
-        while self._plan and self._plan[0][0] <= now:
-            entry = heappop(self._plan)
-            if not self._is_live(entry):
-                continue
-            at, key = entry
-            queue = self._queues[key]
-            queue.planned_at = None
-            job = self._head(key, queue)
-            if job is None:
-                continue
-            if job.way in self._closed:
-                self._closed[job.way].setdefault(key, at)
-            elif wait := (self._limit.take(key, now) if job.costs else 0.0):
-                self._plan_at(key, queue, now + wait)
-            else:
-                queue.busy = True
-                yield job
+        while (job := self._next(now)) is not None:
+            yield job
 
     def settle(self, key: str, job: T, now: float) -> None:
         """Go on without this job, which is over (`done`), wherever it stands."""
         queue = self._queues.get(key)
         if queue is None:
             return
-        if queue.jobs[0] is job:
-            queue.jobs.popleft()
-            queue.busy = False
-            if self._head(key, queue) is not None:
-                self._plan_at(key, queue, now)
-        else:
+        if queue.jobs[0] is not job:
             self._pass_over(queue)
+            return
+        queue.jobs.popleft()
+        self._go_on(key, queue, now)
 
     def take_out(self, key: str, wanted: Callable[[T], bool], now: float) -> list[T]:
         """Remove from a queue those that are not over and `wanted`; return them in their order.
@@ -125,9 +130,7 @@ class ChannelQueues(Generic[T]):
         queue = self._queues[key]
         taken = [job for job in queue.jobs if not job.done and wanted(job)]
         queue.jobs = deque(job for job in queue.jobs if job.done or not wanted(job))
-        queue.busy = False
-        if self._head(key, queue) is not None:
-            self._plan_at(key, queue, now)
+        self._go_on(key, queue, now)
         return taken
 
     def again(self, key: str, job: T, at: float) -> None:
@@ -137,38 +140,67 @@ class ChannelQueues(Generic[T]):
             queue.busy = False
             self._plan_at(key, queue, at)
 
-    def close(self, way: str) -> None:
-        """Hold back the jobs of this way until `open`."""
-        self._closed.setdefault(way, {})
-
-    def open(self, way: str) -> None:
-        """Let the jobs of this way go, as soon as they could have gone."""
-        for key, at in self._closed.pop(way, {}).items():
-            queue = self._queues[key]
-            if not queue.busy and queue.planned_at is None:
-                self._plan_at(key, queue, at)
+    def unused(self, key: str, job: T) -> None:
+        """Take the job's token back: it was not sent."""
+        if job.costs:
+            self._limit.give_back(key)
 
     def next_at(self) -> float:
         """Return the time at which `due` may have something; infinity if nothing waits for one."""
         while self._plan and not self._is_live(self._plan[0]):
             heappop(self._plan)
-        return self._plan[0][0] if self._plan else math.inf
+        times = [self._throttles.opens_at(name) for name, line in self._lines.items() if line]
+        times += [entry[0] for entry in self._plan[:1]]
+        return min(times, default=math.inf)
 
     def clear(self) -> None:
-        """Forget every job; what the rate limit granted stays counted, closed gates stay closed."""
+        """Forget every job; what was granted stays counted."""
         self._queues.clear()
         self._plan.clear()
-        for waiting in self._closed.values():
-            waiting.clear()
+        self._lines.clear()
+
+    def _next(self, now: float) -> T | None:
+        self._line_up(now)
+        for name, line in self._lines.items():
+            while line and self._throttles.opens_at(name) <= now + _ROUNDING:
+                key = line.popitem(last=False)[0]
+                if (job := self._sent(key, now)) is not None:
+                    return job
+        return None
+
+    def _line_up(self, now: float) -> None:
+        """Move those whose time has come into the lines of their throttles."""
+        while self._plan and self._plan[0][0] <= now:
+            entry = heappop(self._plan)
+            if not self._is_live(entry):
+                continue
+            key = entry[2]
+            queue = self._queues[key]
+            queue.plan = 0
+            head = self._head(key, queue)
+            if head is not None:
+                queue.line = head.throttle
+                self._lines.setdefault(head.throttle, OrderedDict())[key] = None
+
+    def _sent(self, key: str, now: float) -> T | None:
+        """Let the head of a queue go, unless its rate limit has it wait."""
+        queue = self._queues[key]
+        queue.line = ""
+        job = queue.jobs[0]
+        if wait := (self._limit.take(key, now) if job.costs else 0.0):
+            self._plan_at(key, queue, now + wait)
+            return None
+        queue.busy = True
+        self._throttles.enter(job, now)
+        return job
 
     def _head(self, key: str, queue: _Queue[T]) -> T | None:
+        """Return the first job that is not over; forget a queue that has none."""
         while queue.jobs and queue.jobs[0].done:
             queue.jobs.popleft()
         if queue.jobs:
             return queue.jobs[0]
         del self._queues[key]
-        for waiting in self._closed.values():
-            waiting.pop(key, None)
         return None
 
     def _pass_over(self, queue: _Queue[T]) -> None:
@@ -179,14 +211,29 @@ class ChannelQueues(Generic[T]):
             queue.jobs = deque(job for job in queue.jobs if job is head or not job.done)
             queue.over = 0
 
+    def _go_on(self, key: str, queue: _Queue[T], now: float) -> None:
+        """Go on with the next head, after the one before it was taken out."""
+        self._withdraw(key, queue)
+        head = self._head(key, queue)
+        if head is not None:
+            queue.busy = head.was_written
+            if not queue.busy:
+                self._plan_at(key, queue, now)
+
     def _plan_at(self, key: str, queue: _Queue[T], at: float) -> None:
-        queue.planned_at = at
-        heappush(self._plan, (at, key))
+        queue.plan = next(self._numbers)
+        heappush(self._plan, (at, queue.plan, key))
         if len(self._plan) > 2 * len(self._queues) + _STALE_MAX:
-            self._plan = [entry for entry in set(self._plan) if self._is_live(entry)]
+            self._plan = [entry for entry in self._plan if self._is_live(entry)]
             heapify(self._plan)
 
-    def _is_live(self, entry: tuple[float, str]) -> bool:
-        at, key = entry
-        queue = self._queues.get(key)
-        return queue is not None and queue.planned_at == at and not queue.busy
+    def _withdraw(self, key: str, queue: _Queue[T]) -> None:
+        """Take the head's place away, for there is another head."""
+        queue.busy, queue.plan = False, 0
+        if queue.line:
+            del self._lines[queue.line][key]
+            queue.line = ""
+
+    def _is_live(self, entry: tuple[float, int, str]) -> bool:
+        queue = self._queues.get(entry[2])
+        return queue is not None and queue.plan == entry[1]

@@ -83,6 +83,11 @@ def is_channel_id(channel: str) -> bool:
     return _CHANNEL_ID.fullmatch(channel) is not None
 
 
+def may_be_name(channel: str) -> bool:
+    """Return whether this can be a channel's name; ids of users and names of people can't."""
+    return channel == channel.lower() and not channel.startswith("@")
+
+
 def channel_name(channel: str) -> str:
     """Return the name as Slack keeps it: `general` for `#general` and for `general`."""
     return composed(channel.removeprefix("#"))
@@ -109,7 +114,7 @@ def queue_key(command: Command) -> str:
 
     For a message and for typing it is the channel as it was given, for presence "". A call waits
     only for calls of the same method in the same channel. But a chat.postMessage is a message like
-    any other, so it waits in the queue of its channel.
+    any other, so it waits in the queue of its channel, which may be given by name too.
     """
     if not isinstance(command, Api):
         return getattr(command, "channel", "")

@@ -58,10 +58,12 @@ def fingerprint(
 class Job:
     """One command; times in seconds of a clock that never goes back.
 
-    `queue_key` is that of its channel queue, `way` the name of its way to Slack, `costs` says
-    whether Slack's rate limit of messages counts it. `ids` are the message ids of RTM that it was
-    written with, `failures` counts the attempts after which it had to wait. `body` is b"" while it
-    is an orphan: the next delivery brings it again.
+    `queue_key` is that of its channel queue, `costs` says whether Slack's rate limit of messages
+    counts it. `throttle` is the name of what may hold it back, and `ticket` what it got there when
+    it went. `token_refused_in` is how many trials of the token had passed when Slack refused it for
+    this command. `ids` are the message ids of RTM that it was written with, `failures` counts the
+    attempts after which it had to wait. `body` is b"" while it is an orphan: the next delivery
+    brings it again.
     """
 
     tag: int | None
@@ -72,9 +74,11 @@ class Job:
     expires_at: float | None = None
     command: Command | None = None
     channel_id: str = ""
-    way: str = ""
     queue_key: str = ""
     costs: bool = False
+    throttle: str = ""
+    ticket: int | None = None
+    token_refused_in: int | None = None
     stage: Stage = Stage.WAITING
     attempts: int = 0
     failures: int = 0
@@ -91,6 +95,11 @@ class Job:
     def done(self) -> bool:
         """Whether its outcome is known."""
         return self.stage is Stage.SETTLED
+
+    @property
+    def was_written(self) -> bool:
+        """Whether Slack's answer is awaited."""
+        return self.stage is Stage.WRITTEN
 
     @property
     def was_sent(self) -> bool:

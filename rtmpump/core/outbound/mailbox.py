@@ -53,6 +53,12 @@ class CallAnswered(NamedTuple):
     answer: CallAnswer
 
 
+class TrialAnswered(NamedTuple):
+    """The call ended that finds out whether the Web API can be used."""
+
+    answer: CallAnswer
+
+
 class Finish(NamedTuple):
     """Take no more commands, wait for the replies under way, at most `within` seconds, and end."""
 
@@ -63,7 +69,9 @@ class Close(NamedTuple):
     """End now."""
 
 
-FromSlack: TypeAlias = Reply | LinkUp | LinkDown | NameAnswered | NameChecked | CallAnswered
+FromSlack: TypeAlias = (
+    Reply | LinkUp | LinkDown | NameAnswered | NameChecked | CallAnswered | TrialAnswered
+)
 Note: TypeAlias = FromSlack | Finish | Close
 
 

@@ -100,10 +100,21 @@ class NameResolution(Generic[T]):
             self._unknown[name] = same
         return first.job, bool(same)
 
+    def goes_by_name(self, job: T, name: str) -> bool:
+        """Let a job that `not_found` gave go on with its name as its key.
+
+        Return whether `release` gives it in its turn; else it was passed by, and may go now.
+        """
+        for one in self.line:
+            if one.job is job:
+                one.key = name
+                return True
+        return False
+
     def release(self, now: float) -> Iterator[tuple[T, str]]:
         """Give each job that may go to its queue now, in the order in which they came.
 
-        A job that `not_found` returned has to be settled by now.
+        A job that `not_found` returned has to be settled by now, or go by its name.
         """
         while self.line:
             first = self.line[0]

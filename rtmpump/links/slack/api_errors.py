@@ -15,9 +15,12 @@ from urllib.error import URLError
 from urllib.parse import urlsplit
 
 from rtmpump import config
+from rtmpump.core.outbound.api_calls import Trouble
 from rtmpump.errors import Fate, LinkError, RtmpumpError, TokenRefused
+from rtmpump.links.slack.bot_token import BotToken
 
-_RATE_LIMIT_SECONDS: Final = 30.0
+RATE_LIMIT_SECONDS: Final = 30.0
+"""For how long to ask for nothing where Slack limits us and names no time."""
 _MIGRATION_SECONDS: Final = 30.0
 _DAY: Final = 86_400
 _DETAIL: Final = 200
@@ -95,6 +98,7 @@ _LIST_FIXES: Final = {
     "invalid_types": _OUR_FAULT,
     "invalid_limit": _OUR_FAULT,
 }
+_LIMITS: Final = ("ratelimited", "rate_limited")
 _MIGRATIONS: Final = ("migration_in_progress", "team_added_to_org")
 _TRANSIENT: Final = (
     *_MIGRATIONS,
@@ -103,6 +107,9 @@ _TRANSIENT: Final = (
     "fatal_error",
     "internal_error",
 )
+# What answers so did nothing; 407 is that of a proxy.
+_AWAY: Final = (*_MIGRATIONS, "service_unavailable")
+_AWAY_STATUS: Final = (407, 503)
 # "It's possible some aspect of the operation succeeded before the error was raised"
 # (https://docs.slack.dev/reference/methods/chat.postMessage#errors, and each other method).
 _HALF_DONE: Final = ("fatal_error", "internal_error")
@@ -111,8 +118,8 @@ _HALF_DONE: Final = ("fatal_error", "internal_error")
 class CallFailed(LinkError):
     """A call had no usable answer; another try may help.
 
-    `certain`: Slack has surely not carried it out; else that is unknown. `reached`: Slack may have
-    seen the call.
+    `certain`: Slack has surely not carried it out; else that is unknown. `trouble`: why it has not,
+    though nothing is wrong with the call.
     """
 
     def __init__(
@@ -121,12 +128,12 @@ class CallFailed(LinkError):
         detail: str,
         *,
         certain: bool,
-        reached: bool = True,
+        trouble: Trouble | None = None,
         retry_after: float | None = None,
     ) -> None:
         super().__init__("slack", reason, detail, retry_after=retry_after)
         self.certain = certain
-        self.reached = reached
+        self.trouble = trouble
 
 
 class CallRefused(RtmpumpError):
@@ -160,27 +167,40 @@ class ApiAnswer(NamedTuple):
 class SlackErrors:
     """Makes errors of answers, with the secrets of the settings masked."""
 
-    def __init__(self, slack: config.Slack) -> None:
+    def __init__(self, slack: config.Slack, token: BotToken) -> None:
         self._slack = slack
-        self._host = urlsplit(slack.api_url).hostname
+        self._token = token
+        self.host = urlsplit(slack.api_url).hostname or ""
 
     def declined(self, method: str, answer: ApiAnswer) -> CallRefused | CallFailed:
         """Make the error of a call of any method (`SlackApi.call`)."""
-        code = self._code(answer)
+        code = self.code(answer)
         seconds = _retry_after(answer.headers)
-        if answer.status == 429 or code == "ratelimited":
-            seconds = _RATE_LIMIT_SECONDS if seconds is None else seconds
-            return CallFailed("ratelimited", method, certain=True, retry_after=seconds)
+        if _is_limit(answer):
+            return self._held(Trouble.LIMITED, _LIMITS[0], method, seconds)
+        if self.token_fix(answer):
+            return self._held(Trouble.TOKEN, code, self._fixes(method)[code], seconds)
         if code in _MIGRATIONS:
             seconds = max(seconds or 0.0, _MIGRATION_SECONDS)
+        detail = f"{method}, HTTP {answer.status}"
+        if code in _AWAY or (answer.status in _AWAY_STATUS and code not in _HALF_DONE):
+            return self._held(Trouble.AWAY, code, detail, seconds)
         if _is_code(answer) and code not in _TRANSIENT and answer.status < 500:
             return CallRefused(code, self._said(method, answer))
         if _is_code(answer):
             certain = code in _TRANSIENT and code not in _HALF_DONE
         else:
             certain = 400 <= answer.status < 500
-        detail = f"{method}, HTTP {answer.status}"
         return CallFailed(code, detail, certain=certain, retry_after=seconds)
+
+    @staticmethod
+    def _held(trouble: Trouble, code: str, detail: str, seconds: float | None) -> CallFailed:
+        return CallFailed(code, detail, certain=True, trouble=trouble, retry_after=seconds)
+
+    def token_fix(self, answer: ApiAnswer) -> str:
+        """Return the fix where Slack refuses the token, whatever is called with it; else ""."""
+        is_refused = _is_code(answer) and answer.status < 500
+        return _TOKEN_FIXES.get(self.code(answer), "") if is_refused else ""
 
     def _said(self, method: str, answer: ApiAnswer) -> str:
         """Return what Slack said beside its code."""
@@ -188,11 +208,11 @@ class SlackErrors:
 
     def refusal(self, method: str, answer: ApiAnswer) -> LinkError | TokenRefused:
         """Make the error of a method that we need to work."""
-        code = self._code(answer)
+        code = self.code(answer)
         seconds = _retry_after(answer.headers)
-        if answer.status == 429 or code == "ratelimited":
-            seconds = _RATE_LIMIT_SECONDS if seconds is None else seconds
-            return LinkError("slack", "ratelimited", method, retry_after=seconds)
+        if _is_limit(answer):
+            seconds = RATE_LIMIT_SECONDS if seconds is None else seconds
+            return LinkError("slack", _LIMITS[0], method, retry_after=seconds)
         fixes = self._fixes(method)
         if code in fixes and answer.status < 500:
             return TokenRefused(code, self._fix(fixes[code], answer))
@@ -202,7 +222,7 @@ class SlackErrors:
         detail = f"{method}, HTTP {answer.status}" if known else f"{method}: not a known error"
         return LinkError("slack", code, detail, retry_after=seconds)
 
-    def _code(self, answer: ApiAnswer) -> str:
+    def code(self, answer: ApiAnswer) -> str:
         """Return Slack's error code, or a word of ours if the body is not Slack's."""
         if not _is_code(answer):
             return "bad_answer" if answer.status == 200 else f"http_{answer.status}"
@@ -225,17 +245,18 @@ class SlackErrors:
         certain = isinstance(error, URLError)
         cause = error.reason if isinstance(error, URLError) else error
         text = getattr(cause, "verify_message", "") or getattr(cause, "strerror", "") or str(cause)
-        detail = f"{self._host}: {self._masked(text) or type(cause).__name__}"
+        detail = f"{self.host}: {self._masked(text) or type(cause).__name__}"
         reason = "unreachable"
         if isinstance(cause, TimeoutError):
             reason = "timeout"
         elif isinstance(cause, ssl.SSLError):
             reason = "tls"
-        return CallFailed(reason, detail, certain=certain, reached=not certain)
+        trouble = Trouble.UNREACHABLE if certain else None
+        return CallFailed(reason, detail, certain=certain, trouble=trouble)
 
     def _masked(self, text: str) -> str:
         """Return foreign text as one short line without our secrets."""
-        for secret in (self._slack.token, self._slack.app_token, self._slack.proxy):
+        for secret in (self._token.secret, self._slack.app_token, self._slack.proxy):
             if secret:
                 text = text.replace(secret.reveal(), str(secret))
         return " ".join(text.split())[:_DETAIL]
@@ -271,6 +292,11 @@ def read_answer(response: object) -> ApiAnswer:
     lower = {str(name).lower(): str(value) for name, value in headers.items()}
     status = getattr(response, "status_code", 200)
     return ApiAnswer(int(status), lower, data if isinstance(data, dict) else {})
+
+
+def _is_limit(answer: ApiAnswer) -> bool:
+    """Tell whether Slack asks us to slow down."""
+    return answer.status == 429 or answer.data.get("error") in _LIMITS
 
 
 def _is_code(answer: ApiAnswer) -> bool:

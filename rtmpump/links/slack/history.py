@@ -6,8 +6,8 @@ Laws:
   Marketplace has one call a minute, with at most 15 messages. So calls have a rate limit of their
   own, and a 429 is obeyed for the time that it names
   (https://docs.slack.dev/apis/web-api/rate-limits).
-- A call that reaches Slack and fails ten times in a row counts as refused: one conversation must
-  not delay all others for ever. While Slack can't be reached, the call waits.
+- A call that fails ten times in a row counts as refused: one conversation must not delay all others
+  for ever. A limit, an outage of Slack and a refused token are waited for.
 - A stop ends each wait.
 """
 
@@ -19,10 +19,11 @@ from typing import Any, Final
 
 from rtmpump import config
 from rtmpump.core.missed_messages import Moment
+from rtmpump.core.outbound.api_calls import Trouble
 from rtmpump.core.rate_limit import RateLimit
 from rtmpump.links.lifecycle import Lifecycle, RetryDetails
 from rtmpump.links.retry import keep_trying
-from rtmpump.links.slack.api_errors import CallFailed, CallRefused
+from rtmpump.links.slack.api_errors import RATE_LIMIT_SECONDS, CallFailed, CallRefused
 from rtmpump.links.slack.web_api import SlackApi
 
 KINDS: Final = ("public_channel", "private_channel", "mpim", "im")
@@ -31,7 +32,6 @@ PAGE: Final = 200
 _RATE: Final = 50 / 60
 _BURST: Final = 20
 _TRIES: Final = 10
-_LIMITED: Final = "ratelimited"
 
 Json = dict[str, Any]
 
@@ -121,7 +121,9 @@ class History:
             try:
                 answers.append(self._api.call(method, arguments))
             except CallFailed as failed:
-                tries += failed.reached and failed.reason != _LIMITED
+                if failed.trouble is Trouble.LIMITED and failed.retry_after is None:
+                    failed.retry_after = RATE_LIMIT_SECONDS
+                tries += failed.trouble is None
                 if tries >= _TRIES:
                     raise CallRefused(failed.reason, failed.detail) from None
                 raise

@@ -12,7 +12,6 @@ import logging
 import ssl
 import threading
 from collections.abc import Callable, Mapping
-from functools import cached_property
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import SplitResult, urlsplit
@@ -23,6 +22,7 @@ from rtmpump.core.outbound.commands import composed
 from rtmpump.errors import ConfigError, LinkError, RtmpumpError, TokenRefused
 from rtmpump.links.slack.api_errors import (
     ApiAnswer,
+    CallFailed,
     SlackErrors,
     as_refused_list,
     bad_answer,
@@ -30,6 +30,7 @@ from rtmpump.links.slack.api_errors import (
     read_answer,
     text_member,
 )
+from rtmpump.links.slack.bot_token import BotToken
 from rtmpump.links.tls import client_context
 
 if TYPE_CHECKING:
@@ -68,11 +69,17 @@ class SlackApi:
     if another try may help, and ConfigError if `slack.ca_file` has no certificate.
     """
 
-    def __init__(self, slack: config.Slack, *, timeout: int = 10) -> None:
+    def __init__(
+        self, slack: config.Slack, *, timeout: int = 10, token: BotToken | None = None
+    ) -> None:
+        """Take the `token` that all share who call; without it, that of the configuration."""
         self._slack = slack
         self._timeout = timeout
-        self._errors = SlackErrors(slack)
+        self._token = BotToken(slack.token) if token is None else token
+        self._errors = SlackErrors(slack, self._token)
         self._team = ""
+        self._who: dict[str, Any] | None = None
+        self._clients: dict[Secret, WebClient] = {}
         self._unfinished: dict[str, _Listing] = {}
 
     def sign_in(self) -> SignIn:
@@ -95,13 +102,22 @@ class SlackApi:
 
     def _sign_in_socket_mode(self) -> SignIn:
         """Ask who the bot is too, because apps.connections.open gives a URL and nothing else."""
-        who = self.auth_test()
+        who = self._who_we_are()
         ids = text_member(who, "team_id"), text_member(who, "user_id")
         if not all(ids):
             raise LinkError("slack", "bad_answer", "auth.test gave no team or user id")
         return SignIn(
             self.connection_url(), *ids, text_member(who, "team"), text_member(who, "user")
         )
+
+    def _who_we_are(self) -> dict[str, Any]:
+        """Ask once: events must come also while the bot token is refused, which needs another."""
+        try:
+            self._who = self.auth_test()
+        except TokenRefused:
+            if self._who is None:
+                raise
+        return self._who
 
     def _sign_in_rtm(self) -> SignIn:
         arguments = {"batch_presence_aware": "1"} if self._slack.batch_presence_aware else {}
@@ -188,13 +204,16 @@ class SlackApi:
         listing.cursors.append(following)
         return bool(following)
 
-    @cached_property
-    def _client(self) -> WebClient:
-        return self._make_client(self._slack.token)
-
-    @cached_property
-    def _app_client(self) -> WebClient:
-        return self._make_client(self._slack.app_token)
+    def _client(self, token: Secret) -> WebClient:
+        """Return the client that calls with this token."""
+        client = self._clients.get(token)
+        if client is None:
+            client = self._make_client(token)
+            # One of a bot token that was replaced is used no more.
+            app_token = self._slack.app_token
+            kept = {one: its for one, its in self._clients.items() if one == app_token}
+            self._clients = kept | {token: client}
+        return client
 
     def _make_client(self, token: Secret) -> WebClient:
         from rtmpump.links.slack.http import SlackClient
@@ -228,13 +247,49 @@ class SlackApi:
         *,
         app_token: bool = False,
     ) -> dict[str, Any]:
+        if app_token:
+            answer = self._ask(self._slack.app_token, method, arguments)
+        else:
+            answer = self._ask_as_bot(method, arguments)
+        if isinstance(answer, ApiAnswer):
+            raise (refusal or self._errors.refusal)(method, answer)
+        return answer
+
+    def _ask_as_bot(self, method: str, arguments: Mapping[str, str]) -> dict[str, Any] | ApiAnswer:
+        """Call with the bot token; with a newer one, if there is one, where Slack refuses it."""
+        token = self._token
+        used = token.secret
+        try:
+            answer = self._ask(used, method, arguments)
+            fix = self._token_fix(answer)
+            if fix and (newer := token.newer_than(used)):
+                answer = self._ask(newer, method, arguments)
+                fix = self._token_fix(answer)
+        except CallFailed as failed:
+            if failed.trouble is not None:
+                token.fails(failed.reason, failed.detail)
+            raise
+        if isinstance(answer, ApiAnswer) and fix:
+            token.fails(self._errors.code(answer), f"Slack refuses the token; {fix}")
+        else:
+            token.works(self._errors.host)
+        return answer
+
+    def _token_fix(self, answer: dict[str, Any] | ApiAnswer) -> str:
+        """Return what to do where Slack refuses the token; "" where it does not."""
+        return self._errors.token_fix(answer) if isinstance(answer, ApiAnswer) else ""
+
+    def _ask(
+        self, token: Secret, method: str, arguments: Mapping[str, str]
+    ) -> dict[str, Any] | ApiAnswer:
+        """Make one call; return Slack's object if its `ok` is true, else what it answered."""
         from slack_sdk.errors import SlackApiError, SlackClientError
 
-        client = self._app_client if app_token else self._client
+        client = self._client(token)
         try:
             data = client.api_call(method, params=dict(arguments)).data
         except SlackApiError as error:
-            raise (refusal or self._errors.refusal)(method, read_answer(error.response)) from None
+            return read_answer(error.response)
         except (OSError, HTTPException) as error:
             raise self._errors.network(error) from None
         except (SlackClientError, ValueError, LookupError, AttributeError, RecursionError) as error:

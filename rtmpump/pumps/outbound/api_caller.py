@@ -2,7 +2,8 @@
 
 Laws:
 
-- A call that never reached Slack is no attempt; it waits as a message waits for the WebSocket.
+- A call that Slack surely did not take, and that is not at fault, is no attempt; it waits as a
+  message waits for the WebSocket.
 - The WebSocket is not needed for any of it: in Socket Mode messages go this way too.
 
 `pumps.web_api_workers` makes the calls.
@@ -19,7 +20,15 @@ from rtmpump.core.outbound.commands import Api, Command, Message, post
 from rtmpump.core.outbound.job import Job, Stage
 from rtmpump.core.outbound.mailbox import CallAnswered
 from rtmpump.core.outbound.outcome import Outcome, bounded
-from rtmpump.pumps.outbound.way import DispatchListener, Failed, NotNow, SlackAccess, Verdict, Way
+from rtmpump.pumps.outbound.way import (
+    DispatchListener,
+    Failed,
+    Held,
+    NotNow,
+    SlackAccess,
+    Verdict,
+    Way,
+)
 
 _log = log.get("sender")
 
@@ -27,7 +36,7 @@ _log = log.get("sender")
 class ApiCaller(Way):
     """Has calls made; their answers come to the listener, as `CallAnswered`."""
 
-    name = "api"
+    tells_trouble = True
 
     def __init__(self, slack: SlackAccess, listener: DispatchListener) -> None:
         self._slack = slack
@@ -47,17 +56,17 @@ class ApiCaller(Way):
         job, answer = called
         if job.stage is not Stage.WRITTEN:
             return None
-        if not answer.made:
-            job.attempts -= 1
         if answer.response is not None:
             return _success(job, answer.response)
         if not answer.again:
             return Outcome(False, "", f"slack_{answer.code}", answer.detail)
-        why = f"{answer.code} ({answer.detail})" if answer.detail else answer.code
         wait = answer.retry_after or 0.0
+        if answer.trouble is not None:
+            return Held(answer.trouble, answer.code, answer.detail, wait)
+        why = f"{answer.code} ({answer.detail})" if answer.detail else answer.code
         return Failed(answer.code, why, answer.certain, wait, detail=answer.detail)
 
-    def log_again(self, job: Job, failed: Failed, wait: float) -> None:
+    def log_again(self, job: Job, failed: Failed | Held, wait: float) -> None:
         """Log that the call will be made again."""
         _log.warning("call.again", reason=failed.code, detail=failed.detail, wait=wait)
 

@@ -5,13 +5,16 @@ Laws:
 - The order of a channel is kept, whichever way its commands take: one is under way at a time.
   Channels never wait for each other.
 - Order begins when a command comes: `NameResolution` keeps it while names are looked up.
-- What Slack surely did not do goes again, up to `outbound.max_attempts` attempts. Where it is not
-  known whether Slack did it, `outbound.on_uncertain` decides.
+- Trouble costs no attempt: what Slack surely did not do because of a limit, an outage or a refused
+  token waits, as long as its expiration allows.
+- What failed otherwise goes again, up to `outbound.max_attempts` attempts. Where it is not known
+  whether Slack did it, `outbound.on_uncertain` decides.
 - A job has one deadline at a time: its expiration while it waits, the end of the wait for Slack's
   reply after it was sent.
 
-`rtm_writer` and `api_caller` transmit one command; all that they have in common is here. What must
-not live here: where a command comes from, and how its end is reported.
+`rtm_writer` and `api_caller` transmit one command; all that they have in common is here. Who goes
+first is decided by `channel_queues`, and how much may go by `throttles`. What must not live here:
+where a command comes from, and how its end is reported.
 
 One thread owns it. Times are seconds of `now`, a clock that never goes back.
 """
@@ -27,14 +30,17 @@ from typing import Any, Final
 from rtmpump import log
 from rtmpump.config import Config
 from rtmpump.core.frames import Reply
+from rtmpump.core.outbound.api_calls import Trouble
 from rtmpump.core.outbound.channel_queues import ChannelQueues
 from rtmpump.core.outbound.commands import (
+    POST,
     Api,
     Command,
     channel_name,
     given_name,
     is_channel_id,
     is_message,
+    may_be_name,
     queue_key,
 )
 from rtmpump.core.outbound.deadlines import Deadlines
@@ -46,19 +52,24 @@ from rtmpump.core.outbound.mailbox import (
     LinkUp,
     NameAnswered,
     NameChecked,
+    TrialAnswered,
 )
 from rtmpump.core.outbound.name_resolution import NameResolution
 from rtmpump.core.outbound.outcome import Outcome
 from rtmpump.core.outbound.reply_tracker import ReplyTracker
+from rtmpump.core.outbound.throttle import Pauses
+from rtmpump.core.outbound.throttles import WEBSOCKET, Throttles
 from rtmpump.core.rate_limit import RateLimit
 from rtmpump.core.session import MessageIds
 from rtmpump.pumps.outbound.api_caller import ApiCaller
 from rtmpump.pumps.outbound.rtm_writer import RtmWriter
 from rtmpump.pumps.outbound.second_look import PATIENCE, SecondLook
+from rtmpump.pumps.outbound.trouble_watch import TroubleWatch
 from rtmpump.pumps.outbound.way import (
     ChannelIds,
     DispatchListener,
     Failed,
+    Held,
     NotNow,
     SlackAccess,
     Verdict,
@@ -70,8 +81,6 @@ _LATE_REPLY: Final = 1.0
 # A list of channels takes a second or two. While Slack doesn't answer the directory, commands for
 # other channels must not wait longer than this.
 _NAMES_COME: Final = 5.0
-# Thirty doublings are more than any wait; a float ends at a thousand.
-_DOUBLINGS_MAX: Final = 30
 
 _log = log.get("sender")
 
@@ -88,23 +97,25 @@ class Dispatcher:
         listener: DispatchListener,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._outbound = config.outbound
-        self._retry = config.retry
+        outbound = self._outbound = config.outbound
+        self._pauses = Pauses(config.retry.initial, config.retry.max)
         self._is_socket_mode = config.slack.mode == "socket"
         self._channel_ids = channel_ids
         self._second_look = SecondLook(channel_ids, listener)
         self._listener = listener
         self._now = now
-        self._names: NameResolution[Job] = NameResolution(_NAMES_COME, config.outbound.prefetch)
+        self._names: NameResolution[Job] = NameResolution(_NAMES_COME, outbound.prefetch)
         self._deadlines: Deadlines[Job] = Deadlines()
+        calls = RateLimit(outbound.api_rate, outbound.burst)
+        self._throttles = Throttles(self._pauses, calls)
         self._queues: ChannelQueues[Job] = ChannelQueues(
-            RateLimit(config.outbound.rate, config.outbound.burst)
+            RateLimit(outbound.rate, outbound.burst), self._throttles
         )
         self._replies = ReplyTracker()
-        self._rtm = RtmWriter(config.outbound, slack, message_ids, self._replies, now)
+        self._rtm = RtmWriter(outbound, slack, message_ids, self._replies, now)
         self._api = ApiCaller(slack, listener)
-        self._ways: dict[str, Way] = {way.name: way for way in (self._rtm, self._api)}
-        self._queues.close(self._rtm.name)
+        self._trouble = TroubleWatch(self._throttles, slack, listener, now)
+        self._throttles.close(WEBSOCKET)
 
     def awaits(self, reply: Reply) -> bool:
         """Return whether the reply is to a frame of ours. From any thread."""
@@ -112,14 +123,13 @@ class Dispatcher:
 
     def take(self, job: Job, command: Command) -> None:
         """Bring a new command to Slack, in its turn."""
-        is_call = isinstance(command, Api)
-        job.way = (self._api if is_call or self._is_socket_mode else self._rtm).name
+        job.throttle = self._throttle_of(command)
         job.costs, key = is_message(command), queue_key(command)
         self._watch_expiration(job)
         now = self._now()
         if is_channel_id(key):
             self._place_in_turn(job, key, now)
-        elif is_call or not key:
+        elif not key or (isinstance(command, Api) and not (job.costs and may_be_name(key))):
             self._place(job, key, now)
         elif held := self._second_look.holds(name := channel_name(key)):
             self._place_in_turn(job, held, now)
@@ -148,17 +158,19 @@ class Dispatcher:
             case CallAnswered(job, _):
                 if (verdict := self._api.read(note)) is not None:
                     self._conclude(job, verdict)
+            case TrialAnswered(answer):
+                self._trouble.tried(answer)
             case NameAnswered():
                 self._name_answered(note)
             case NameChecked():
                 self._name_checked(note)
             case LinkUp(connection):
                 self._rtm.link_up(connection)
-                self._queues.open(self._rtm.name)
+                self._throttles.open(WEBSOCKET)
                 self._decide_soon()
             case LinkDown():
                 self._rtm.link_down()
-                self._queues.close(self._rtm.name)
+                self._throttles.close(WEBSOCKET)
                 for job in self._replies.link_down():
                     self._deadlines.drop(job)
 
@@ -178,17 +190,20 @@ class Dispatcher:
                 self._place(job, key, now)
         for job in self._deadlines.passed(now):
             self._deadline_passed(job)
-        if sends:
-            for job in self._queues.due(now):
-                self._transmit(job)
-        next_send = self._queues.next_at() if sends else math.inf
         next_name = self._names.next_at() if self._names.line else math.inf
+        if not sends:
+            return min(next_name, self._deadlines.next_at())
+        self._trouble.try_out()
+        for job in self._queues.due(now):
+            self._transmit(job)
+        next_send = min(self._queues.next_at(), self._trouble.next_trial_at())
         return min(next_send, next_name, self._deadlines.next_at())
 
     def forget(self, job: Job) -> None:
         """Forget a job whose message will not be delivered again."""
         self._deadlines.drop(job)
         self._replies.forget(job)
+        self._throttles.leave(job)
 
     def leave_all(self, jobs: Iterable[Job]) -> None:
         """Let go of `jobs`, which are all: the connection to the broker ended.
@@ -219,7 +234,11 @@ class Dispatcher:
                 self._place(job, key, self._now())
             return
         first, more = self._names.not_found(answer.name)
-        if first is not None:
+        if first is not None and isinstance(first.command, Api):
+            # Slack may know what we can't list. Until it answers, the name stands for the channel.
+            if not self._names.goes_by_name(first, answer.name):
+                self._place(first, answer.name, self._now())
+        elif first is not None:
             self.reject(first, "channel_not_found", answer.why)
         if more:
             # They came later, when there may have been such a channel: ask once more for them.
@@ -265,17 +284,25 @@ class Dispatcher:
 
     # One attempt.
 
+    def _throttle_of(self, command: Command) -> str:
+        if isinstance(command, Api):
+            return command.method
+        return POST if self._is_socket_mode else WEBSOCKET
+
+    def _way_of(self, job: Job) -> Way:
+        return self._rtm if job.throttle == WEBSOCKET else self._api
+
     def _transmit(self, job: Job) -> None:
         """Make one attempt; the job holds its queue until it is settled or has to go again."""
-        if job.stage is Stage.WRITTEN or job.command is None:
+        if job.command is None:
             return
         if job.is_late(self._now()):
             self._fail_late(job)
             return
-        way = self._ways[job.way]
+        way = self._way_of(job)
         verdict = way.transmit(job, job.command)
         if not way.is_open:
-            self._queues.close(way.name)
+            self._throttles.close(job.throttle)
         if verdict is None:
             self._await_answer(job, way)
         else:
@@ -293,27 +320,60 @@ class Dispatcher:
             self._fail(job, end)
         elif job.stage is Stage.WAITING:
             self._fail_late(job)
-        elif (verdict := self._ways[job.way].unanswered(job)) is not None:
+        elif (verdict := self._way_of(job).unanswered(job)) is not None:
             self._conclude(job, verdict)
 
     def _conclude(self, job: Job, verdict: Verdict) -> None:
         """Settle the job, or have it go again."""
         match verdict:
             case NotNow(wait):
+                self._queues.unused(job.queue_key, job)
                 self._go_again(job, wait)
+            case Held():
+                self._hold(job, verdict)
             case Failed():
-                job.uncertain = job.uncertain or not verdict.certain
-                end = self._end_after(job, verdict)
-                if end is None:
-                    self._try_again(job, verdict)
-                else:
-                    self._fail(job, end)
-            case Outcome(ok=True):
-                self._settle(job, verdict)
-            case _ if self._second_look.may_help(job, verdict):
-                self._look_again(job, verdict)
-            case _:
-                self._fail(job, verdict)
+                self._failed(job, verdict)
+            case Outcome():
+                if job.was_written:
+                    self._trouble.worked(job)
+                self._answered(job, verdict)
+
+    def _answered(self, job: Job, outcome: Outcome) -> None:
+        """End a job that needs no other attempt, unless a second look at its channel may help."""
+        if outcome.ok:
+            self._settle(job, outcome)
+        elif self._second_look.may_help(job, outcome):
+            self._look_again(job, outcome)
+        else:
+            self._fail(job, outcome)
+
+    def _hold(self, job: Job, held: Held) -> None:
+        """Have a job go again whose attempt doesn't count."""
+        if held.trouble is Trouble.TOKEN and self._trouble.refuses_a_good_token(job):
+            failed = Failed(held.code, f"{held.code} ({held.detail})", detail=held.detail)
+            self._failed(job, failed, held.trouble)
+            return
+        job.attempts -= 1
+        if self._trouble.rests(job, held.trouble, held):
+            # It stands behind those that have not been tried, so each gets its turn as a probe.
+            self._go_again(job, held.wait)
+        else:
+            self._try_again(job, held)
+
+    def _failed(self, job: Job, failed: Failed, trouble: Trouble | None = None) -> None:
+        """Count an attempt that failed; end the job, or have it go again."""
+        job.uncertain = job.uncertain or not failed.certain
+        rests = self._way_of(job).tells_trouble and self._trouble.rests(job, trouble, failed)
+        if rests and failed.certain and trouble is None:
+            # Others fail in the same way, so it is not this one's fault.
+            job.attempts -= 1
+        end = self._end_after(job, failed)
+        if end is not None:
+            self._fail(job, end)
+        elif rests:
+            self._go_again(job, 0.0)
+        else:
+            self._try_again(job, failed)
 
     def _end_after(self, job: Job, failed: Failed) -> Outcome | None:
         """Return the end of a job after a failed attempt; None if it goes again."""
@@ -326,19 +386,20 @@ class Dispatcher:
             return Outcome(False, "", code, f"{job.attempts} attempts: {failed.why}")
         return None
 
-    def _try_again(self, job: Job, failed: Failed) -> None:
+    def _try_again(self, job: Job, failed: Failed | Held) -> None:
+        """Have a job go again after a wait of its own."""
         job.failures += 1
         wait = failed.wait
-        if failed.backs_off:
-            doublings = min(job.failures - 1, _DOUBLINGS_MAX)
-            wait = max(wait, min(self._retry.initial * 2**doublings, self._retry.max))
-        self._ways[job.way].log_again(job, failed, wait)
+        if isinstance(failed, Held) or failed.backs_off:
+            wait = max(wait, self._pauses.after(job.failures))
+        self._way_of(job).log_again(job, failed, wait)
         self._go_again(job, wait)
 
     def _go_again(self, job: Job, wait: float) -> None:
         """Make another attempt; a late reply to an earlier one still settles the job."""
         job.stage = Stage.WAITING
         self._replies.goes_again(job)
+        self._throttles.leave(job)
         self._deadlines.drop(job)
         if job.tag is not None:
             self._watch_expiration(job)
@@ -360,12 +421,13 @@ class Dispatcher:
         self._fail(job, Outcome(False, "", "timeout", message))
 
     def _fail(self, job: Job, outcome: Outcome) -> None:
-        fields: dict[str, Any] = self._ways[job.way].log_fields(job)
+        fields: dict[str, Any] = self._way_of(job).log_fields(job)
         _log.warning("command.failed", type=job.kind, **fields, code=outcome.code)
         self._settle(job, outcome)
 
     def _settle(self, job: Job, outcome: Outcome) -> None:
         job.stage, job.outcome = Stage.SETTLED, outcome
+        self._throttles.leave(job)
         self._deadlines.drop(job)
         self._replies.forget(job)
         self._second_look.end(job)

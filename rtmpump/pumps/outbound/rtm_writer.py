@@ -16,13 +16,14 @@ from typing import Final
 from rtmpump import log
 from rtmpump.config import Outbound
 from rtmpump.core.frames import Reply
+from rtmpump.core.outbound.api_calls import Trouble
 from rtmpump.core.outbound.commands import Command, Typing, encode
 from rtmpump.core.outbound.job import Job, Stage
 from rtmpump.core.outbound.outcome import Outcome, refused_by_rtm
 from rtmpump.core.outbound.reply_tracker import ReplyTracker
 from rtmpump.core.session import MessageIds
 from rtmpump.errors import CommandRejected, NotConnected, WriteFailed
-from rtmpump.pumps.outbound.way import Failed, NotNow, SlackAccess, Verdict, Way
+from rtmpump.pumps.outbound.way import Failed, Held, NotNow, SlackAccess, Verdict, Way
 
 # Slack asks for a typing indicator at most every three seconds; it shows for about five.
 _TYPING_EVERY: Final = 3.0
@@ -38,7 +39,7 @@ _log = log.get("sender")
 class RtmWriter(Way):
     """Writes commands to the WebSocket."""
 
-    name = "rtm"
+    tells_trouble = False
 
     def __init__(
         self,
@@ -109,16 +110,16 @@ class RtmWriter(Way):
             return None
         code = "unknown" if reply.error_code in (None, "") else str(reply.error_code)
         if code == _SLOW_DOWN:
-            return job, Failed("slow_down", reply.error_msg)
+            return job, Held(Trouble.LIMITED, "slow_down", reply.error_msg)
         return job, refused_by_rtm(code, reply.error_msg)
 
     def unanswered(self, job: Job) -> Verdict:
         """Return what became of a job to which no reply came in time."""
         return _LINK_ENDED if self._replies.is_unsure(job) else self._late
 
-    def log_again(self, job: Job, failed: Failed, wait: float) -> None:
+    def log_again(self, job: Job, failed: Failed | Held, wait: float) -> None:
         """Log that Slack asked us to slow down; the other failures are logged by the reader."""
-        if failed.backs_off:
+        if isinstance(failed, Held):
             _log.warning("slack.slow_down", channel=job.channel_id, wait=wait)
 
     def _written(self, channel_id: str, command: Command) -> Verdict:

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
 
-from rtmpump.core.outbound.api_calls import CallAnswer
+from rtmpump.core.outbound.api_calls import CallAnswer, Trouble
 from rtmpump.core.outbound.commands import Command
 from rtmpump.core.outbound.job import Job
 from rtmpump.core.outbound.mailbox import Note
@@ -69,6 +69,18 @@ class NotNow(NamedTuple):
     wait: float = 0.0
 
 
+class Held(NamedTuple):
+    """Slack surely did nothing, and the job is not at fault: no attempt is counted.
+
+    `wait`: the least time in seconds until the next attempt. `code` and `detail` are for the log.
+    """
+
+    trouble: Trouble
+    code: str
+    detail: str = ""
+    wait: float = 0.0
+
+
 class Failed(NamedTuple):
     """An attempt failed in such a way that the job may go again; `why` is for people.
 
@@ -84,15 +96,15 @@ class Failed(NamedTuple):
     detail: str = ""
 
 
-Verdict: TypeAlias = Outcome | Failed | NotNow
+Verdict: TypeAlias = Outcome | Failed | Held | NotNow
 """What became of an attempt."""
 
 
 class Way(ABC):
     """One way to Slack; all of it belongs to the sender's thread."""
 
-    name: ClassVar[str]
-    """By this name the channel queues know the way."""
+    tells_trouble: ClassVar[bool]
+    """Whether an attempt that failed says something of the way, and not of its job alone."""
     reply_timeout: float | None = None
     """How long to wait for a reply, in seconds; None: an answer comes for certain."""
     is_open: bool = True
@@ -103,8 +115,8 @@ class Way(ABC):
         """Transmit the command and count the attempt; return None if the answer comes later."""
 
     @abstractmethod
-    def log_again(self, job: Job, failed: Failed, wait: float) -> None:
-        """Log that the job goes again in `wait` seconds."""
+    def log_again(self, job: Job, failed: Failed | Held, wait: float) -> None:
+        """Log that the job goes again in `wait` seconds, while others go on."""
 
     def log_fields(self, job: Job) -> dict[str, Any]:
         """Return further fields for the log line of a job that failed."""

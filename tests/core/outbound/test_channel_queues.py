@@ -9,12 +9,16 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from rtmpump.core.outbound.api_calls import POSTS_AT_ONCE
 from rtmpump.core.outbound.channel_queues import ChannelQueues
+from rtmpump.core.outbound.commands import POST
+from rtmpump.core.outbound.throttle import Pauses
+from rtmpump.core.outbound.throttles import WEBSOCKET, Throttles
 from rtmpump.core.rate_limit import RateLimit
 
 RATE, BURST = 2.0, 2
 KEYS = st.sampled_from(["A", "B"])
-WAYS = st.sampled_from(["api", "rtm"])
+WAYS = st.sampled_from([POST, WEBSOCKET])
 
 
 @dataclass(eq=False)
@@ -23,23 +27,35 @@ class Piece:
 
     costs: bool = True
     done: bool = False
-    way: str = "api"
+    throttle: str = POST
     key: str = ""
+    ticket: int | None = None
+    was_written: bool = False
 
 
-def queues() -> ChannelQueues[Piece]:
+class Queues(ChannelQueues[Piece]):
+    """Queues that show their throttles."""
+
+    def __init__(self, calls: RateLimit | None = None) -> None:
+        calls = RateLimit(1_000.0, 1_000) if calls is None else calls
+        self.throttles = Throttles(Pauses(0.5, 60.0), calls)
+        super().__init__(RateLimit(RATE, BURST), self.throttles)
+
+
+def queues() -> Queues:
     """Return new queues."""
-    return ChannelQueues(RateLimit(RATE, BURST))
+    return Queues()
 
 
-def due(some: ChannelQueues[Piece], now: float) -> list[Piece]:
+def due(some: Queues, now: float) -> list[Piece]:
     """Return what may be sent now."""
     return list(some.due(now))
 
 
-def end(some: ChannelQueues[Piece], key: str, job: Piece, now: float) -> None:
+def end(some: Queues, key: str, job: Piece, now: float) -> None:
     """Settle the job."""
     job.done = True
+    some.throttles.leave(job)
     some.settle(key, job, now)
 
 
@@ -132,44 +148,180 @@ def test_jobs_that_end_before_anything_is_sent_take_no_memory() -> None:
 def test_a_closed_way_holds_its_own_jobs_and_takes_no_token() -> None:
     """They go when it opens, in the order in which they could have gone."""
     some = queues()
-    some.close("rtm")
-    held = [Piece(way="rtm") for _ in range(3)]
+    some.throttles.close(WEBSOCKET)
+    held = [Piece(throttle=WEBSOCKET) for _ in range(3)]
     for number, job in enumerate(held):
         some.add("CBA"[number], job, number)
     some.add("D", other := Piece(), 3)
     assert due(some, 3) == [other]
     assert some.next_at() == math.inf
     assert due(some, 100) == []
-    some.open("rtm")
+    some.throttles.open(WEBSOCKET)
     assert due(some, 100) == held
 
 
 def test_behind_a_closed_way_order_is_kept() -> None:
     """What goes another way waits behind what is held; once that is over, it goes."""
     some = queues()
-    some.close("rtm")
-    some.add("A", first := Piece(way="rtm"), 0)
+    some.throttles.close(WEBSOCKET)
+    some.add("A", first := Piece(throttle=WEBSOCKET), 0)
     some.add("A", second := Piece(), 0)
     assert due(some, 0) == []
     end(some, "A", first, 1)
     assert due(some, 1) == [second]
-    some.open("rtm")
+    some.throttles.open(WEBSOCKET)
     assert due(some, 2) == []
 
 
 def test_jobs_that_end_behind_a_closed_way_take_no_memory() -> None:
     """Also those that were due already."""
     some = queues()
-    some.close("rtm")
+    some.throttles.close(WEBSOCKET)
     for number in range(1_000):
-        job = Piece(way="rtm")
+        job = Piece(throttle=WEBSOCKET)
         some.add(f"C{number}", job, number)
         assert due(some, number) == []
         end(some, f"C{number}", job, number)
     assert not some._queues
-    assert not some._closed["rtm"]
-    some.open("rtm")
+    assert not some._lines[WEBSOCKET]
+    some.throttles.open(WEBSOCKET)
     assert some.next_at() == math.inf
+
+
+def test_a_job_under_way_that_is_put_back_goes_before_those_that_wait() -> None:
+    """Also where another one is under way by now: it was sent before all that follow."""
+    some, first, waits, put_back = queues(), Piece(), Piece(), Piece(was_written=True)
+    some.add("A", first, 0)
+    some.add("A", waits, 0)
+    assert due(some, 0) == [first]
+    some.add_sent("A", put_back)
+    end(some, "A", first, 1)
+    assert due(some, 10) == []
+    end(some, "A", put_back, 10)
+    assert due(some, 10) == [waits]
+
+
+def test_what_is_not_under_way_can_not_go_again() -> None:
+    """Its time stands."""
+    some, job = queues(), Piece()
+    some.add("A", job, 0)
+    assert due(some, 0) == [job]
+    some.throttles.leave(job)
+    some.again("A", job, 5)
+    some.again("A", job, 50)
+    assert some.next_at() == 5
+    assert due(some, 5) == [job]
+
+
+def test_a_head_without_a_token_waits_until_there_is_one() -> None:
+    """Not longer and not shorter; what costs none goes at once."""
+    some = queues()
+    for number in range(3):
+        some.add("A", job := Piece(), 0)
+        some.add("B", free := Piece(costs=False), 0)
+        assert due(some, 0) == ([job, free] if number < BURST else [free])
+        end(some, "B", free, 0)
+        if number < BURST:
+            end(some, "A", job, 0)
+    assert some.next_at() == 1 / RATE
+    assert due(some, 1 / RATE) == [job]
+
+
+def test_a_full_throttle_costs_no_token() -> None:
+    """A queue that waits for a worker goes as soon as there is one, at its own rate."""
+    some = queues()
+    jobs = {f"C{number}": Piece() for number in range(40)}
+    for key, job in jobs.items():
+        some.add(key, job, 0)
+    order = []
+    for _ in range(40 // POSTS_AT_ONCE):
+        group = due(some, 0)
+        assert len(group) == POSTS_AT_ONCE
+        assert some.next_at() == math.inf
+        order += group
+        for job in group:
+            end(some, next(key for key, one in jobs.items() if one is job), job, 0)
+    assert order == list(jobs.values())
+
+
+def test_a_token_that_was_not_used_is_there_again() -> None:
+    """The job could not be sent after all."""
+    some = queues()
+    some.add("A", job := Piece(), 0)
+    for _ in range(5):
+        assert due(some, 0) == [job]
+        some.throttles.leave(job)
+        some.unused("A", job)
+        some.again("A", job, 0)
+
+
+def test_queues_that_share_a_throttle_take_turns() -> None:
+    """However many wait in each, and whatever their names."""
+    some = Queues(calls=RateLimit(1.0, 1))
+    keys = {"AAA": 5, "ZZZ": 3, "MMM": 1}
+    jobs = {
+        key: [Piece(costs=False, throttle="m", key=key) for _ in range(n)]
+        for key, n in keys.items()
+    }
+    for key, each in jobs.items():
+        for job in each:
+            some.add(key, job, 0)
+    turns = []
+    for second in range(9):
+        (job,) = due(some, second)
+        turns.append(job.key)
+        end(some, job.key, job, second + 0.5)
+    assert turns == ["AAA", "ZZZ", "MMM", "AAA", "ZZZ", "AAA", "ZZZ", "AAA", "AAA"]
+
+
+def test_the_plan_stays_in_order_when_it_is_made_anew() -> None:
+    """After many of its entries became stale."""
+    some = queues()
+    jobs = {f"C{number}": Piece() for number in range(300)}
+    for at, (key, job) in enumerate(reversed(jobs.items())):
+        some.add(key, job, 1_000 - at)
+    for key in [f"C{number}" for number in range(300) if number % 3]:
+        end(some, key, jobs[key], 0)
+    for number in range(500):
+        some.add("X", one := Piece(), 0)
+        end(some, "X", one, 0)
+        some.add(f"D{number}", Piece(throttle="m"), 2_000)
+    left = [jobs[f"C{number}"] for number in range(300) if number % 3 == 0]
+    some.throttles.close("m")
+    went = []
+    for now in range(2_000):
+        for job in due(some, now):
+            went.append(job)
+            some.throttles.leave(job)
+    assert went == left
+
+
+def test_a_head_stays_until_it_is_settled_itself() -> None:
+    """Though it is over, and those behind it are dropped."""
+    some, head, last = queues(), Piece(), Piece()
+    some.add("A", head, 0)
+    assert due(some, 0) == [head]
+    head.done = True
+    for _ in range(200):
+        some.add("A", job := Piece(), 0)
+        end(some, "A", job, 0)
+    some.add("A", last, 0)
+    assert due(some, 0) == []
+    end(some, "A", head, 0)
+    assert due(some, 0) == [last]
+
+
+def test_those_that_are_over_are_dropped_again_and_again_at_the_same_length() -> None:
+    """Each is looked at few times: not before they are the greater part."""
+    some, head = queues(), Piece()
+    some.add("A", head, 0)
+    lengths = []
+    for _ in range(200):
+        some.add("A", job := Piece(), 0)
+        end(some, "A", job, 0)
+        lengths.append(len(some._queues["A"].jobs))
+    period = [*range(2, 67), 1]
+    assert lengths == (period * 4)[:200]
 
 
 @dataclass
@@ -195,7 +347,7 @@ class QueuesMachine(RuleBasedStateMachine):
     @rule(key=KEYS, costs=st.booleans(), way=WAYS)
     def add(self, key: str, costs: bool, way: str) -> None:
         """Add a job."""
-        job = Piece(costs, way=way, key=key)
+        job = Piece(costs, throttle=way, key=key)
         self.model[key].jobs.append(job)
         self.queues.add(key, job, self.now)
 
@@ -205,7 +357,7 @@ class QueuesMachine(RuleBasedStateMachine):
         self.now += seconds
         for job in self.queues.due(self.now):
             model = self.model[job.key]
-            assert not (job.way == "rtm" and self.closed)
+            assert not (job.throttle == WEBSOCKET and self.closed)
             assert not model.under_way
             assert job is model.jobs[0]
             assert self.now >= model.not_before
@@ -230,6 +382,7 @@ class QueuesMachine(RuleBasedStateMachine):
         model = self.model[key]
         if model.under_way:
             model.under_way, model.not_before = False, self.now + wait
+            self.queues.throttles.leave(model.jobs[0])
             self.queues.again(key, model.jobs[0], self.now + wait)
 
     @rule(key=KEYS)
@@ -246,13 +399,13 @@ class QueuesMachine(RuleBasedStateMachine):
     def close(self) -> None:
         """Close a way to Slack."""
         self.closed = True
-        self.queues.close("rtm")
+        self.queues.throttles.close(WEBSOCKET)
 
     @rule()
     def open(self) -> None:
         """Open it again."""
         self.closed = False
-        self.queues.open("rtm")
+        self.queues.throttles.open(WEBSOCKET)
 
     @invariant()
     def no_token_is_overdrawn(self) -> None:
@@ -267,7 +420,7 @@ class QueuesMachine(RuleBasedStateMachine):
     def what_can_go_is_planned(self) -> None:
         """No queue is stuck: one that could go has its time."""
         heads = [one.jobs[0] for one in self.model.values() if one.jobs and not one.under_way]
-        can_go = [job for job in heads if not (job.way == "rtm" and self.closed)]
+        can_go = [job for job in heads if not (job.throttle == WEBSOCKET and self.closed)]
         planned = self.queues.next_at() < math.inf
         assert planned or not can_go
         assert heads or not planned

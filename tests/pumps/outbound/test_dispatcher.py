@@ -8,7 +8,7 @@ import math
 import pytest
 
 from rtmpump.core.frames import Reply
-from rtmpump.core.outbound.api_calls import CallAnswer
+from rtmpump.core.outbound.api_calls import CallAnswer, Trouble
 from rtmpump.core.outbound.job import Stage
 from rtmpump.core.outbound.mailbox import CallAnswered, LinkDown, LinkUp, NameAnswered
 from rtmpump.core.outbound.outcome import Outcome
@@ -16,6 +16,7 @@ from rtmpump.errors import NotConnected, WriteFailed
 from tests.support.dispatcher import DispatcherRig
 
 ADD = "reactions.add"
+UNREACHABLE = CallAnswer(None, "unreachable", again=True, trouble=Trouble.UNREACHABLE)
 
 
 def test_a_reply_that_does_not_come_in_time_is_a_failure_once() -> None:
@@ -73,7 +74,7 @@ def test_a_job_that_went_again_in_the_gap_is_not_uncertain() -> None:
     rig.go_on(5.0)
     assert not job.uncertain
     rig.go_on(5.0)
-    assert (job.uncertain, job.attempts) == (True, 3)
+    assert (job.uncertain, job.attempts) == (True, 2)
 
 
 @pytest.mark.parametrize("cut", [True, False])
@@ -114,23 +115,18 @@ def test_a_stop_decides_once_about_what_waits_to_go_again() -> None:
     assert rig.ends == []
 
 
-def test_slow_down_backs_off_and_ends_after_max_attempts() -> None:
-    """Each wait is twice the one before; nothing is uncertain."""
-    rig = DispatcherRig(max_attempts=4)
+def test_slow_down_backs_off_and_is_no_attempt() -> None:
+    """Each wait is twice the one before, as often as it comes; nothing is uncertain."""
+    rig = DispatcherRig(max_attempts=2)
     job = rig.message("hi")
     waits = []
-    for _ in range(3):
+    for _ in range(9):
         rig.reply(rig.ids[-1], "-1", "slow down")
         waits.append(rig.go_on())
         rig.go_on(waits[-1])
-    assert waits == [0.5, 1.0, 2.0]
-    rig.reply(rig.ids[-1], "-1", "slow down")
-    assert rig.codes == ["max_attempts"]
-    assert (job.attempts, job.uncertain, rig.ends[0][1].message) == (
-        4,
-        False,
-        "4 attempts: slow down",
-    )
+    assert waits == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
+    rig.reply(rig.ids[-1])
+    assert (rig.codes, job.attempts, job.uncertain) == (["ok"], 1, False)
 
 
 def test_another_error_is_final() -> None:
@@ -184,6 +180,31 @@ def test_an_indicator_whose_write_broke_goes_again() -> None:
     assert rig.ends[0][1].message == "2 attempts: each write failed"
 
 
+def test_a_write_that_found_no_connection_costs_no_token() -> None:
+    """At the next connection it goes at once."""
+    rig = DispatcherRig(rate=0.001, burst=1)
+    rig.broken.append(NotConnected("slack", "away", ""))
+    rig.message("hi")
+    rig.handle(LinkUp(2))
+    assert rig.texts == ["hi"]
+
+
+def test_a_forgotten_probe_does_not_hold_up_the_others() -> None:
+    """Its reply never comes, and neither does its message."""
+    rig = DispatcherRig()
+    jobs = [rig.message("hi", f"C{number}A") for number in range(3)]
+    for id in list(rig.ids):
+        rig.reply(id, "-1", "slow down")
+    rig.go_on(0.5)
+    assert len(rig.frames) == 4
+    (probe,) = [job for job in jobs if job.was_written]
+    rig.dispatcher.leave_all([probe])
+    rig.dispatcher.forget(probe)
+    rig.message("other", "C9A")
+    rig.go_on(0.5)
+    assert rig.texts[-1] == "other"
+
+
 def test_expiration_ends_what_waits_and_not_what_was_sent() -> None:
     """Also what waits for the WebSocket, or for its name."""
     rig = DispatcherRig()
@@ -222,6 +243,51 @@ def test_a_message_and_a_posted_one_keep_the_order_of_their_channel() -> None:
     assert rig.texts == ["first", "third"]
 
 
+def test_a_posted_message_by_name_waits_among_those_of_its_channel() -> None:
+    """By name or by id: one order and one rate."""
+    rig = DispatcherRig(rate=1, burst=1, api_methods="chat.postMessage")
+    rig.call("chat.postMessage", channel="#general", text="first")
+    rig.message("second", "C1A")
+    rig.message("third", "general")
+    assert (rig.texts, rig.calls, len(rig.looked_up)) == ([], [], 1)
+    rig.handle(NameAnswered("general", "C1A", ""))
+    assert [call[1] for call in rig.calls] == [{"channel": "#general", "text": "first"}]
+    rig.answer(CallAnswer({"ok": True}))
+    assert rig.texts == []
+    rig.go_on(1.0)
+    assert rig.texts == ["second"]
+    rig.reply(rig.ids[0])
+    rig.go_on(0.9)
+    assert rig.texts == ["second"]
+    rig.go_on(0.1)
+    assert rig.texts == ["second", "third"]
+
+
+@pytest.mark.parametrize("passed_by", [False, True])
+def test_a_posted_message_may_name_what_can_not_be_listed(passed_by: bool) -> None:
+    """Slack may know it; a message of that name is refused, and what follows keeps its order."""
+    rig = DispatcherRig(api_methods="chat.postMessage")
+    rig.call("chat.postMessage", channel="#hidden", text="first")
+    rig.message("refused", "hidden")
+    rig.call("chat.postMessage", channel="hidden", text="second")
+    rig.go_on(6.0 if passed_by else 0.0)
+    for asked in (1, 2, 3):
+        assert len(rig.looked_up) == asked
+        rig.handle(NameAnswered("hidden", None, "there is none"))
+    assert rig.codes == ["channel_not_found"]
+    assert [call[1]["text"] for call in rig.calls] == ["first"]
+    rig.answer(CallAnswer({"ok": True}))
+    assert [call[1]["text"] for call in rig.calls] == ["first", "second"]
+
+
+@pytest.mark.parametrize("channel", ["U0ALICE", "W0ALICE", "@alice", "D0ALICE", ""])
+def test_what_is_no_channel_s_name_is_not_looked_up(channel: str) -> None:
+    """A call goes as it is; Slack says what it thinks of it."""
+    rig = DispatcherRig(api_methods="chat.postMessage")
+    rig.call("chat.postMessage", **({"channel": channel} if channel else {}), text="hi")
+    assert (len(rig.calls), rig.looked_up) == (1, [])
+
+
 def test_only_messages_cost_a_token() -> None:
     """Slack's limit is on messages; indicators of the same channel go at once."""
     rig = DispatcherRig(rate=0.001, burst=1)
@@ -255,28 +321,17 @@ def test_a_call_that_can_not_be_made_yet_is_no_attempt() -> None:
     assert (job.attempts, job.stage) == (1, Stage.WRITTEN)
 
 
-def test_a_call_that_never_reached_slack_is_no_attempt() -> None:
-    """However often; it is made again after a growing wait."""
-    rig = DispatcherRig(max_attempts=1)
-    job = rig.call()
-    for wait in (0.5, 1.0, 2.0):
-        rig.answer(CallAnswer(None, "unreachable", again=True, made=False))
-        assert rig.go_on() == wait
-        rig.go_on(wait)
-    rig.answer(CallAnswer({"ok": True}))
-    assert (rig.codes, job.attempts, job.uncertain) == (["ok"], 1, False)
-
-
 def test_a_time_that_slack_named_is_waited_for() -> None:
     """At least; and a call that may have been made is uncertain."""
     rig = DispatcherRig()
     job = rig.call()
-    rig.answer(CallAnswer(None, "ratelimited", again=True, retry_after=30.0))
-    assert rig.go_on() == 30.0
+    limited = CallAnswer(None, "ratelimited", again=True, retry_after=30.0, trouble=Trouble.LIMITED)
+    rig.answer(limited)
+    assert (rig.go_on(), job.attempts) == (30.0, 0)
     rig.go_on(30.0)
     assert not job.uncertain
     rig.answer(CallAnswer(None, "timeout", again=True, certain=False))
-    assert (job.uncertain, rig.go_on()) == (True, 1.0)
+    assert (job.uncertain, job.attempts) == (True, 1)
 
 
 def test_an_answer_of_slack_ends_a_call() -> None:
@@ -296,7 +351,7 @@ def test_an_answer_that_comes_for_another_attempt_says_nothing() -> None:
     """The job does not wait for it."""
     rig = DispatcherRig()
     job = rig.call()
-    rig.answer(CallAnswer(None, "unreachable", again=True, made=False))
+    rig.answer(UNREACHABLE)
     rig.handle(CallAnswered(job, CallAnswer({"ok": True})))
     assert rig.ends == []
 
