@@ -275,25 +275,21 @@ def test_queues_that_share_a_throttle_take_turns() -> None:
 
 
 def test_the_plan_stays_in_order_when_it_is_made_anew() -> None:
-    """After many of its entries became stale."""
-    some = queues()
-    jobs = {f"C{number}": Piece() for number in range(300)}
-    for at, (key, job) in enumerate(reversed(jobs.items())):
-        some.add(key, job, 1_000 - at)
-    for key in [f"C{number}" for number in range(300) if number % 3]:
-        end(some, key, jobs[key], 0)
-    for number in range(500):
-        some.add("X", one := Piece(), 0)
-        end(some, "X", one, 0)
-        some.add(f"D{number}", Piece(throttle="m"), 2_000)
-    left = [jobs[f"C{number}"] for number in range(300) if number % 3 == 0]
-    some.throttles.close("m")
-    went = []
-    for now in range(2_000):
-        for job in due(some, now):
-            went.append(job)
-            some.throttles.leave(job)
-    assert went == left
+    """After most of its entries became stale."""
+    some, times = queues(), [(37 * number) % 1_000 for number in range(400)]
+    jobs = [Piece(key=f"C{number}") for number in range(400)]
+    for at, job in zip(times, jobs, strict=True):
+        some.add(job.key, job, at)
+    left = sorted(zip(times[::5], range(80), jobs[::5], strict=True))
+    for number, job in enumerate(jobs):
+        if number % 5:
+            end(some, job.key, job, 0)
+    some.add("X", Piece(throttle="m"), 2_000)
+    assert len(some._plan) == 81
+    for at, _, job in left:
+        assert some.next_at() == at
+        assert due(some, at) == [job]
+        some.throttles.leave(job)
 
 
 def test_a_head_stays_until_it_is_settled_itself() -> None:
