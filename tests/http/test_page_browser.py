@@ -226,9 +226,10 @@ def test_verdict(browser: Chromium, service: Service) -> None:
     calm, blocked = status_of(service), status_of(service)
     blocked["metrics"]["broker_blocked"] = True
     down: dict[str, Any] = {"links": {}}
+    all_links = "Slack, RabbitMQ (events), RabbitMQ (commands), Slack (Web API)"
     cases = [
         (calm, "ok", "All is well: Slack and RabbitMQ are connected"),
-        (calm | down, "bad", "Not connected: Slack, RabbitMQ (events), RabbitMQ (commands)"),
+        (calm | down, "bad", f"Not connected: {all_links}"),
         (calm | down | {"stalled": ["reader"]}, "bad", "No progress: reader"),
         (blocked, "warn", "RabbitMQ accepts no events now: it has a memory or disk alarm"),
         (blocked | down | standby, "bad", "Not connected: RabbitMQ (events)"),
@@ -267,7 +268,7 @@ def test_what_is_not_known(browser: Chromium, service: Service) -> None:
     text = shown(tab, status, "document.body.innerText")
     assert "the spool cannot be measured now" in text
     assert "waiting now" not in text
-    assert text.count("Not tried yet") == 3
+    assert text.count("Not tried yet") == 4
     tab.close()
 
 
