@@ -47,8 +47,8 @@ quick: $(ready)
 	@$(bin)/python -m pytest --quick -q -n auto --maxprocesses 4 $(ARGS)
 
 pytest := pytest -n 4 --dist worksteal
-# Rooms whose tests run the whole program for long. Measured they would cost half as much again, and they
-# reach hardly a line that the others don't, so they are run without.
+# Rooms whose tests run the whole program for long. Measured they would cost half as much again, so they
+# are run without.
 whole := deploy docs e2e
 test: $(ready) rabbitmq tools
 ifndef COVERAGE
