@@ -210,8 +210,7 @@ class RabbitNode:
         value = f'io_lib:format("~0tp", [begin {expressions} end])'
         asked = f"base64:encode_to_string(unicode:characters_to_binary({value}))."
         if tool := install.erl_call():
-            command = [tool, "-n", self.name, "-e"]
-            said = self._run_tool("erl_call", command, timeout, text=f"{asked}\n")
+            said = self._call_erlang(tool, f"{asked}\n", timeout)
         else:
             said = self.ctl("eval", asked, timeout=timeout)
         found = _IN_BASE64.fullmatch(said.strip())
@@ -219,6 +218,19 @@ class RabbitNode:
             # A failed evaluation ends erl_call with exit code 0 too.
             raise ServiceUnreachable("erl_call", said)
         return base64.b64decode(found[1]).decode()
+
+    def _call_erlang(self, tool: str, text: str, timeout: float) -> str:
+        """Run `erl_call`; again where it found no connection, for then nothing was evaluated."""
+        # With a name of its own (-R) no call meets what the node still keeps of the one before.
+        command = [tool, "-R", "-n", self.name, "-e"]
+        until = time.monotonic() + timeout
+        while True:
+            try:
+                return self._run_tool("erl_call", command, timeout, text)
+            except ServiceUnreachable as error:
+                if "failed to connect" not in str(error) or time.monotonic() > until:
+                    raise
+                time.sleep(_POLL)
 
     def __enter__(self) -> RabbitNode:
         try:
