@@ -118,6 +118,21 @@ def test_evaluate_asks_this_node(
             node.evaluate(wrong)
 
 
+def test_a_call_that_finds_no_connection_is_made_again(
+    node: RabbitNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Erlang's program may fail to connect on a loaded machine; nothing was evaluated then."""
+    tried, program = tmp_path / "tried", tmp_path / "erl_call"
+    program.write_text(
+        f'#!/bin/sh\n[ -e {tried} ] && exec {install.erl_call()} "$@"\n'
+        f"touch {tried}\necho 'erl_call: failed to connect to node x' >&2\nexit 1\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setattr(install, "erl_call", lambda: str(program))
+    assert node.evaluate("1 + 1") == "2"
+    assert tried.exists()
+
+
 def test_it_listens_on_loopback_only(node: RabbitNode) -> None:
     """No port of it is open to the network."""
     addresses = listening(node.pid)
