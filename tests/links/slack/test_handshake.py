@@ -7,7 +7,7 @@ import json
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,21 +31,6 @@ from tests.support.rtm import (
 from tests.support.tls import Pair, make_pair
 
 PASSWORD = "hunter2 & co"
-
-
-@pytest.fixture
-def workspace() -> Iterator[Workspace]:
-    """One workspace."""
-    with Workspace() as workspace:
-        yield workspace
-
-
-@pytest.fixture
-def rtm() -> Iterator[RtmSource]:
-    """A socket with the settings as they are by default."""
-    rtm = rtm_source(Slack())
-    yield rtm
-    rtm.close()
 
 
 def refused(rtm: RtmSource, url: str) -> LinkError:

@@ -2,31 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from rtmpump.config import Slack
 from rtmpump.core import frames
 from rtmpump.errors import NotConnected
 from rtmpump.links.slack.rtm import RtmSource
 from rtmpump.sandbox.slack.workspace import Workspace
-from tests.support.rtm import collect, live, rtm_source, say
-
-
-@pytest.fixture
-def workspace() -> Iterator[Workspace]:
-    """One workspace."""
-    with Workspace() as workspace:
-        yield workspace
-
-
-@pytest.fixture
-def rtm() -> Iterator[RtmSource]:
-    """A source with the settings as they are by default."""
-    rtm = rtm_source(Slack())
-    yield rtm
-    rtm.close()
+from tests.support.rtm import collect, live, say
 
 
 def test_wake_without_a_connection_is_nothing(rtm: RtmSource) -> None:

@@ -6,12 +6,11 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import pytest
 
-from rtmpump.config import Slack
 from rtmpump.errors import LinkError, NotConnected, WriteFailed
 from rtmpump.links.slack import socket_io
 from rtmpump.links.slack.rtm import RtmSource
@@ -24,29 +23,12 @@ from tests.support.rtm import (
     collect,
     live,
     ping_many,
-    rtm_source,
     running,
     say,
     send_many,
     the_end,
     url_of,
 )
-
-
-@pytest.fixture
-def workspace() -> Iterator[Workspace]:
-    """One workspace."""
-    with Workspace() as workspace:
-        yield workspace
-
-
-@pytest.fixture
-def rtm() -> Iterator[RtmSource]:
-    """A socket with the settings as they are by default."""
-    rtm = rtm_source(Slack())
-    yield rtm
-    rtm.close()
-
 
 # Reading
 
