@@ -211,7 +211,11 @@ def _slow(text: bytes, kind: Any) -> Any:
 
 
 def _value(slice: str) -> Any:
-    value = json.loads(slice)
+    try:
+        value = json.loads(slice)
+    except RecursionError:
+        # `_members` could just read it, a few callers higher. It is nested too deep to be a word.
+        return None
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 

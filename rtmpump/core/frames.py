@@ -121,7 +121,7 @@ def head(body: bytes) -> Head | None:
         seen = _odd_head(body)
     except RecursionError:
         return None
-    return None if len(body) > 2 * DEPTH_MAX and seen and _is_too_deep(body) else seen
+    return None if len(body) > 2 * DEPTH_MAX and seen and is_too_deep(body) else seen
 
 
 def parse(body: bytes) -> Frame:
@@ -140,6 +140,18 @@ def parse(body: bytes) -> Frame:
     return Event(kind, _word(seen.subtype)) if make is None else make(seen)
 
 
+def is_too_deep(body: bytes, most: int = DEPTH_MAX) -> bool:
+    """Return whether JSON is nested more than `most` deep.
+
+    The interpreter's own limit depends on the depth of the caller: the same event could be read at
+    one time and not at another.
+    """
+    if body.count(b"{") + body.count(b"[") <= most:
+        return False
+    brackets = _STRING.sub(b"", body).translate(None, _NO_BRACKETS)
+    return max(accumulate(map(_STEP.__getitem__, brackets))) > most
+
+
 def _odd_head(body: bytes) -> Head | None:
     """Read what RFC 8259 allows but msgspec refuses: half a surrogate pair, a too large number.
 
@@ -152,18 +164,6 @@ def _odd_head(body: bytes) -> Head | None:
     if not isinstance(found, dict):
         return None
     return Head(**{name: _encodable(found.get(name)) for name in Head.__struct_fields__})
-
-
-def _is_too_deep(body: bytes) -> bool:
-    """Return whether a body is nested too deep.
-
-    The interpreter's own limit depends on the depth of the caller: the same event could be read at
-    one time and not at another.
-    """
-    if body.count(b"{") + body.count(b"[") <= DEPTH_MAX:
-        return False
-    brackets = _STRING.sub(b"", body).translate(None, _NO_BRACKETS)
-    return max(accumulate(map(_STEP.__getitem__, brackets))) > DEPTH_MAX
 
 
 def _integer(digits: str) -> int | float:

@@ -85,7 +85,7 @@ def said(messages: Iterable[Any], channel: str, within: Span, ignore: frozenset[
         at = moment(message.get("ts")) if isinstance(message, dict) else None
         if at is not None and at in within and _was_an_event(message, ignore):
             event = {"type": "message", **message, "channel": channel, "event_ts": message["ts"]}
-            found.append(Said(at, tolerant_json.encode(event)))
+            found.append(Said(at, _encoded(event)))
     return sorted(found)
 
 
@@ -110,6 +110,11 @@ def in_order(streams: Iterable[Iterator[Said]]) -> Iterator[Said]:
         if one.at != last:
             last = one.at
             yield one
+
+
+def _encoded(event: dict[str, Any]) -> bytes:
+    """Return the event's JSON, without what is nested so deep that no event could have it."""
+    return tolerant_json.join_members(tolerant_json.encode_members(event))
 
 
 def _moment_of(ms: int) -> Moment:

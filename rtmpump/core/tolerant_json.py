@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 import msgspec
+
+from rtmpump.core.frames import DEPTH_MAX, is_too_deep
 
 
 def encode(value: object) -> bytes:
@@ -14,6 +17,28 @@ def encode(value: object) -> bytes:
     except UnicodeEncodeError:
         # Half a surrogate pair, which Slack can write and UTF-8 can't hold.
         return msgspec.json.encode(_encodable(value))
+
+
+def encode_members(members: Mapping[str, object]) -> dict[str, bytes]:
+    """Return the JSON of each member of an object, but for those that are nested too deep.
+
+    The object is then nested at most `DEPTH_MAX` deep. What was read can be too deep to be written:
+    the interpreter's limit counts the callers too.
+    """
+    written = {}
+    for name, value in members.items():
+        try:
+            one = encode(value)
+        except RecursionError:
+            continue
+        if not is_too_deep(one, DEPTH_MAX - 1):
+            written[name] = one
+    return written
+
+
+def join_members(members: Mapping[str, bytes]) -> bytes:
+    """Return the JSON of the object that has these members."""
+    return b"{%s}" % b",".join(b"%s:%s" % (encode(name), one) for name, one in members.items())
 
 
 def shown(text: str) -> str:

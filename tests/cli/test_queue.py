@@ -137,14 +137,17 @@ def test_tail_has_colours_on_a_terminal_only(
 def test_tail_shows_what_an_event_without_text_tells(
     tmp_path: Path, events: Broker, broker_url: str
 ) -> None:
-    """The fields beside the usual ones."""
+    """The fields beside the usual ones; what is nested too deep to be written ends nothing."""
     file = config_file(tmp_path, broker_url)
-    with Running(tmp_path, "tail", "--count", "1", "-c", str(file)) as tail:
+    with Running(tmp_path, "tail", "--count", "201", "-c", str(file)) as tail:
         tail.wait_line("listening")
+        for depth in range(800, 1000):
+            deep = b'{"type": "x", "a": ' + b"[" * depth + b"]" * depth + b"}"
+            events.channel.basic_publish("rtm.events", "x", deep)
         body = {"type": "presence_change", "user": "U1", "presence": "away", "n": 1}
         emit(events, "presence_change", body, user="U1")
         assert tail.wait() == 0
-    assert tail.lines[0].endswith(" presence_change U1 presence=away n=1")
+    assert tail.lines[-1].endswith(" presence_change U1 presence=away n=1")
 
 
 def test_tail_prints_more_than_the_prefetch_in_order(

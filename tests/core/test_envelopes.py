@@ -46,6 +46,21 @@ def test_the_inner_bytes_are_cut_out(event: bytes) -> None:
     assert opened.facts == {"team_id": "T1", "event_id": "Ev1", "event_time": 17}
 
 
+@pytest.mark.parametrize("opening", [b"[", b'{"a":'], ids=["lists", "objects"])
+def test_no_depth_raises(opening: bytes) -> None:
+    """Also where one reader can just follow and the next one can't, which has more callers."""
+    for depth in (*range(800, 1100), 5_000, 100_000):
+        closing = b"1" + (b"]" if opening == b"[" else b"}") * depth
+        deep = opening * depth + closing
+        for frame in (
+            b'{"envelope_id":"e","type":"x","half":"\\ud800","payload":{"channel":' + deep + b"}}",
+            b'{"envelope_id":"e","type":"x","payload":{"half":"\\ud800","channel":' + deep + b"}}",
+        ):
+            read(frame)
+            control(frame)
+            envelopes.parse_frame(frame)
+
+
 @given(st.binary(max_size=300) | st.text(max_size=300).map(str.encode))
 def test_no_bytes_raise(frame: bytes) -> None:
     """Not as a frame, nor inside of one."""

@@ -74,6 +74,14 @@ def test_a_message_becomes_the_event_that_it_was() -> None:
     assert said([message | {"channel": "C-other"}], "C1", ALL, NONE)[0] == event
 
 
+def test_a_message_with_something_nested_deep_is_an_event_without_it() -> None:
+    """What no frame could hold; the text is there, and the id is that of the message."""
+    deep = json.loads("[" * 900 + "]" * 900)
+    message = {"type": "message", "ts": "5.000001", "text": "hi"}
+    (plain,) = said([message], "C1", ALL, NONE)
+    assert said([message | {"deep": deep}], "C1", ALL, NONE) == [plain]
+
+
 def test_only_what_was_fetched_has_the_header() -> None:
     """`backfill` is there and true, or not there."""
     (event,) = said([{"type": "message", "ts": "5.000001"}], "C1", ALL, NONE)

@@ -187,6 +187,20 @@ def test_retry_after_is_obeyed(broker: Broker, workspace: Workspace) -> None:
     assert times[1] - times[0] >= 1.0
 
 
+@pytest.mark.usefixtures("pump")
+def test_a_deeply_nested_answer_ends_nothing(broker: Broker, workspace: Workspace) -> None:
+    """It is a success without that member; one that can't be read at all is asked for again."""
+    for depth in range(950, 1_000):
+        deep = '{"ok": true, "n": 1, "deep": ' + "[" * depth + "]" * depth + "}"
+        meets(workspace, HttpAnswer(200, body=deep), FINE)
+        result = broker.ask(api(channel="C0GENERAL", timestamp="1.000001", name="x"))
+        assert result["ok"]
+        if result["attempts"] > 1:
+            break
+        assert (result["response"], result["left_out"]) == ({"ok": True, "n": 1}, ["deep"])
+    assert broker.ask(thumb(workspace))["ok"]
+
+
 def test_a_limited_method_holds_up_no_other(
     start_pump: StartPump, broker: Broker, workspace: Workspace
 ) -> None:

@@ -2,13 +2,14 @@
 
 Laws:
 
-- Slack's answer may be of any size, a result may not: it keeps the small members and names those
-  that it had to leave out.
+- Slack's answer may be of any size and depth, a result may not: it keeps the small members and
+  names those that it had to leave out.
 - What others wrote is bounded here, and can be written as UTF-8.
 """
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
@@ -48,10 +49,10 @@ class Outcome(NamedTuple):
 
 def bounded(response: dict[str, Any]) -> Response:
     """Encode Slack's answer in at most `RESPONSE_MAX` bytes; keep its smallest members."""
-    members = {name: tolerant_json.encode(value) for name, value in response.items()}
-    whole = _object(members)
+    members = tolerant_json.encode_members(response)
+    whole = tolerant_json.join_members(members)
     if len(whole) <= RESPONSE_MAX:
-        return Response(whole)
+        return Response(whole, _left_out(response, members))
     kept: dict[str, bytes] = {}
     size = 2
     for name in sorted(members, key=lambda name: len(members[name])):
@@ -59,8 +60,7 @@ def bounded(response: dict[str, Any]) -> Response:
         if size > RESPONSE_MAX:
             break
         kept[name] = members[name]
-    left_out = [name[:_NAME_LENGTH] for name in members if name not in kept]
-    return Response(_object(kept), tuple(left_out[:_NAMES_MAX]))
+    return Response(tolerant_json.join_members(kept), _left_out(response, kept))
 
 
 def ok_result(channel: str | None, ts: str | None, attempts: int, uncertain: bool) -> bytes:
@@ -106,10 +106,9 @@ def dead_headers(code: str, message: str, attempts: int, failed_at_ms: int) -> d
     }
 
 
-def _object(members: dict[str, bytes]) -> bytes:
-    return b"{%s}" % b",".join(
-        b"%s:%s" % (tolerant_json.encode(name), one) for name, one in members.items()
-    )
+def _left_out(response: Iterable[str], kept: Container[str]) -> tuple[str, ...]:
+    names = [name[:_NAME_LENGTH] for name in response if name not in kept]
+    return tuple(names[:_NAMES_MAX])
 
 
 def _printable(text: str) -> str:

@@ -3,12 +3,14 @@
 A producer can put anything into headers, and RabbitMQ passes on what pika can't read: a time past
 the year 9999, or lists nested a thousand deep. pika then ends the connection, the message is
 delivered again, and so on for ever. Here such headers are dropped; the rest of the message stays as
-it is.
+it is. Headers that pika can just read are dropped too if they are nested deep: it could not write
+them into a dead letter, where it has more callers.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from pika import frame, spec
@@ -16,6 +18,7 @@ from pika.adapters.select_connection import SelectConnection
 
 _BEFORE_PROPERTIES: Final = 12
 _LENGTH: Final = 4
+_DEPTH_MAX: Final = 100
 _MORE_FLAGS: Final = 1
 _TEXTS_BEFORE: Final = (
     spec.BasicProperties.FLAG_CONTENT_TYPE,
@@ -31,12 +34,15 @@ class TolerantConnection(SelectConnection):
 
     def _read_frame(self) -> Any:
         try:
-            return frame.decode_frame(self._frame_buffer)
+            read = frame.decode_frame(self._frame_buffer)
         except Exception:
-            read = without_headers(self._frame_buffer)
-            if read is None:
+            bare = without_headers(self._frame_buffer)
+            if bare is None:
                 raise
-            return read
+            return bare
+        if isinstance(read[1], frame.Header) and _is_deep(read[1].properties.headers):
+            read[1].properties.headers = None
+        return read
 
 
 def without_headers(data: bytes) -> tuple[int, frame.Header] | None:
@@ -61,3 +67,17 @@ def without_headers(data: bytes) -> tuple[int, frame.Header] | None:
     rest += data[start:at] + data[after:end]
     properties = spec.BasicProperties().decode(rest)
     return end + spec.FRAME_END_SIZE, frame.Header(channel, body_size, properties)
+
+
+def _is_deep(headers: Mapping[str, Any] | None) -> bool:
+    """Return whether tables and lists are nested more than `_DEPTH_MAX` deep."""
+    level: list[Any] = [] if headers is None else [headers]
+    for _ in range(_DEPTH_MAX):
+        level = [inner for one in level for inner in _values(one) if isinstance(inner, dict | list)]
+        if not level:
+            return False
+    return True
+
+
+def _values(one: Any) -> Iterable[Any]:
+    return one.values() if isinstance(one, dict) else one

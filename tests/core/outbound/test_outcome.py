@@ -82,3 +82,11 @@ def test_an_answer_that_is_too_large_keeps_its_small_members() -> None:
     assert (result["ok"], result["attempts"], result["uncertain"]) == (True, 2, True)
     assert result["left_out"] == list(made.left_out)
     assert "left_out" not in json.loads(api_result(bounded({"ok": True}), 1, False))
+
+
+def test_an_answer_that_is_nested_deep_loses_that_member() -> None:
+    """And names it; what can be read near the interpreter's limit could not always be written."""
+    answer = json.loads('{"ok": true, "deep": ' + "[" * 900 + "]" * 900 + ', "b": "\\ud800"}')
+    made = bounded(answer)
+    assert (json.loads(made.json), made.left_out) == ({"ok": True, "b": "?"}, ("deep",))
+    assert json.loads(api_result(made, 1, False))["left_out"] == ["deep"]

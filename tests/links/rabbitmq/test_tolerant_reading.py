@@ -64,6 +64,22 @@ def test_only_headers_are_left_out(data: bytes) -> None:
     assert without_headers(data) is None
 
 
+@pytest.mark.parametrize("kind", [list, dict])
+def test_headers_that_are_nested_deep_are_left_out(kind: type) -> None:
+    """Each that is read can be written again, with a few hundred callers more."""
+    for depth, stay in ((90, True), (120, False), (400, False)):
+        value: Any = 1
+        for _ in range(depth):
+            value = [value] if kind is list else {"a": value}
+        given = spec.BasicProperties(message_id="m", headers={"h": value, "x": 1})
+        connection: Any = TolerantConnection.__new__(TolerantConnection)
+        connection._frame_buffer = frame.Header(1, 5, given).marshal()
+        size, read = connection._read_frame()
+        assert size == len(connection._frame_buffer)
+        assert read.properties.message_id == "m"
+        assert read.properties.headers == (given.headers if stay else None)
+
+
 def test_pika_still_reads_frames_where_we_meet_it() -> None:
     """`_read_frame` is pika's own affair: a version without it must not pass in silence."""
     ours: Any = TolerantConnection
