@@ -23,6 +23,9 @@ SOURCE: Final = "socket"
 """The source that the spool keeps with events that lie in it as envelopes."""
 EVENTS_API: Final = "events_api"
 _KINDS: Final = {"slash_commands": "slash_command", "interactive": "interactive"}
+WRAPPING_MAX: Final = 8 << 10
+"""The most bytes of what is around an inner event that go into a header."""
+_NOT_AROUND: Final = ("event", "token")
 _SHORT: Final = 255
 _BLANKS: Final = " \t\n\r"
 _FORGIVING: Final = json.JSONDecoder()
@@ -34,8 +37,9 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
     `id` is what an acknowledgement names; `kind` is Slack's word, such as "events_api". `body` are
     the bytes that are published: the inner event, or else the payload. `type` and `subtype` name it
     for consumers. `identity` is equal for all deliveries of one event. `channel` and `user` are
-    those of the payload ("" for none), `facts` the headers that only the envelope has.
-    `takes_answer`: Slack shows an answer to a person.
+    those of the payload ("" for none), `facts` the headers that only the envelope has. `payload`
+    is what Slack wrapped around an inner event, with it; empty if there is none. `takes_answer`:
+    Slack shows an answer to a person.
     """
 
     id: str
@@ -48,6 +52,7 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
     user: str
     facts: dict[str, Any]
     takes_answer: bool
+    payload: bytes = b""
 
 
 class Disconnect(msgspec.Struct, frozen=True, gc=False):
@@ -60,6 +65,8 @@ class _Outer(msgspec.Struct, gc=False):
     envelope_id: Any = None
     type: Any = None
     accepts_response_payload: Any = None
+    retry_attempt: Any = None
+    retry_reason: Any = None
     payload: msgspec.Raw = msgspec.Raw()
 
 
@@ -82,6 +89,7 @@ class _Ping(msgspec.Struct, gc=False):
 
 _outer = msgspec.json.Decoder(_Outer).decode
 _payload = msgspec.json.Decoder(_Payload).decode
+_raw_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def read(frame: bytes) -> Envelope | None:
@@ -98,14 +106,32 @@ def read(frame: bytes) -> Envelope | None:
     if inner is None:
         return Envelope(id, kind, payload or frame, "", "", id, "", "", {}, takes_answer)
     if kind == EVENTS_API:
-        return _event(id, inner, payload)
+        return _event(id, inner, payload, _facts(outer, inner))
     type, subtype = _KINDS.get(kind, kind), ""
     if kind == "interactive" and isinstance(inner.type, str):
         subtype = inner.type
     channel = _word(inner.channel_id) or _word(_id_of(inner.channel))
     user = _word(inner.user_id) or _word(_id_of(inner.user))
-    facts = _facts(inner)
+    facts = _facts(outer, inner)
     return Envelope(id, kind, payload, type, subtype, id, channel, user, facts, takes_answer)
+
+
+def wrapping(payload: bytes) -> str:
+    """Return the JSON of what is around an inner event; "" if it is over 8 KiB or no UTF-8.
+
+    It has neither the event nor the verification token, which is a secret of the app.
+    """
+    try:
+        members = _raw_members(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        members = {name: msgspec.Raw(text.encode()) for name, text in _members(payload).items()}
+    for name in _NOT_AROUND:
+        members.pop(name, None)
+    around = msgspec.json.encode(members)
+    try:
+        return around.decode() if len(around) <= WRAPPING_MAX else ""
+    except UnicodeDecodeError:
+        return ""
 
 
 def parse_frame(frame: bytes) -> Frame:
@@ -144,18 +170,18 @@ def acknowledgement(envelope_id: str, answer: str = "") -> bytes:
     return msgspec.json.encode(members)
 
 
-def _event(id: str, inner: _Payload, payload: bytes) -> Envelope:
+def _event(id: str, inner: _Payload, payload: bytes, facts: dict[str, Any]) -> Envelope:
     body = bytes(inner.event) or payload
     seen = head(body) if inner.event else None
     type = seen.type if seen is not None and isinstance(seen.type, str) else ""
     subtype = seen.subtype if seen is not None and isinstance(seen.subtype, str) else ""
     event_id = inner.event_id
     identity = event_id if isinstance(event_id, str) and event_id else id
-    subtype, facts = subtype if type else "", _facts(inner)
-    return Envelope(id, EVENTS_API, body, type, subtype, identity, "", "", facts, False)
+    subtype, payload = subtype if type else "", payload if inner.event else b""
+    return Envelope(id, EVENTS_API, body, type, subtype, identity, "", "", facts, False, payload)
 
 
-def _facts(inner: _Payload) -> dict[str, Any]:
+def _facts(outer: _Outer, inner: _Payload) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     if event_id := _word(inner.event_id):
         facts["event_id"] = event_id
@@ -163,6 +189,10 @@ def _facts(inner: _Payload) -> dict[str, Any]:
         facts["event_time"] = inner.event_time
     if team_id := _word(inner.team_id) or _word(_id_of(inner.team)):
         facts["team_id"] = team_id
+    if type(outer.retry_attempt) is int and 0 < outer.retry_attempt < 1 << 31:
+        facts["retry_attempt"] = outer.retry_attempt
+        if reason := _word(outer.retry_reason):
+            facts["retry_reason"] = reason
     return facts
 
 

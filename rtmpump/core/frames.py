@@ -43,6 +43,7 @@ class Head(msgspec.Struct, gc=False):
     user: Any = None
     ts: Any = None
     event_ts: Any = None
+    thread_ts: Any = None
     hidden: Any = None
     ok: Any = None
     reply_to: Any = None
@@ -101,6 +102,7 @@ Frame: TypeAlias = Hello | Goodbye | Error | Event | Reply | Pong
 
 _UNKNOWN = Event("", "")
 _decode = msgspec.json.Decoder(Head).decode
+_skip = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 def ping(id: int) -> bytes:
@@ -122,6 +124,19 @@ def head(body: bytes) -> Head | None:
     except RecursionError:
         return None
     return None if len(body) > 2 * DEPTH_MAX and seen and is_too_deep(body) else seen
+
+
+def is_json(body: bytes) -> bool:
+    """Return whether `body` is any JSON value (RFC 8259) in UTF-8, at most `DEPTH_MAX` deep."""
+    try:
+        text = body.decode()
+        try:
+            _skip(body)
+        except msgspec.DecodeError:
+            json.loads(text, parse_int=_integer, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return False
+    return not _is_too_deep(body)
 
 
 def parse(body: bytes) -> Frame:

@@ -21,10 +21,12 @@ from typing import Any
 import msgspec
 
 from rtmpump.core import envelopes
-from rtmpump.core.frames import Head, head
+from rtmpump.core.frames import Head, head, is_json
 
 UNKNOWN = "unknown"
 BACKFILL = "backfill"
+PAYLOAD = "payload"
+PAYLOAD_LEFT_OUT = "payload_left_out"
 
 _WORD_MAX = 100
 _SHORT_STRING = 255
@@ -35,6 +37,12 @@ _ODD = re.compile(r"[^A-Za-z0-9_-]")
 _is_part = re.compile(_PART).fullmatch
 _is_stem = re.compile(rf"[me](?::{_PART}){{4}}").fullmatch
 _NOTHING = Head()
+# Socket Mode says that a message came with a file; RTM and the history don't.
+_UNTOLD_SUBTYPE = "file_share"
+# What people and programs write in a thread; none of these changes another message.
+_REPLIES = ("", _UNTOLD_SUBTYPE, "bot_message", "me_message", "thread_broadcast")
+# Their `ts` says up to where a person has read: it comes again when that is set again.
+_POSITIONS = frozenset({"channel_marked", "group_marked", "im_marked", "mpim_marked"})
 
 
 class Route(msgspec.Struct, frozen=True, gc=False):
@@ -42,7 +50,8 @@ class Route(msgspec.Struct, frozen=True, gc=False):
 
     `type` is the event's part of the exchange name `rtm.<type>`. `channel` and `user` are "" if the
     event has none that fits. `received_ms` is in milliseconds since 1970. `facts` are further
-    headers. If `body` is not empty, it is published in place of what the spool has.
+    headers. If `body` is not empty, it is published in place of what the spool has. `is_json`:
+    consumers can parse the body.
     """
 
     routing_key: str
@@ -56,6 +65,7 @@ class Route(msgspec.Struct, frozen=True, gc=False):
     user: str
     facts: dict[str, Any] | None = None
     body: bytes = b""
+    is_json: bool = True
 
     @property
     def timestamp(self) -> int:
@@ -106,7 +116,10 @@ def route(
     )
     channel, user = _short(seen.channel), _short(seen.user)
     facts = {BACKFILL: True} if source == BACKFILL else None
-    return Route(key, kind, message_id, received_ms, seq, team, bot, channel, user, facts)
+    parses = seen is not _NOTHING or is_json(body)
+    return Route(
+        key, kind, message_id, received_ms, seq, team, bot, channel, user, facts, b"", parses
+    )
 
 
 def _route_of_envelope(
@@ -115,15 +128,21 @@ def _route_of_envelope(
     """Name what was in an envelope; a message has the same names as over RTM."""
     key, kind = _names(opened.type, opened.subtype)
     message_id, channel, user = "", opened.channel, opened.user
+    seen = head(opened.body) or _NOTHING
     if opened.kind == envelopes.EVENTS_API:
-        seen = head(opened.body) or _NOTHING
         channel, user = _short(seen.channel), _short(seen.user)
         message_id = _message_id_of_message(seen, team) or _message_id_of_stamped(
             seen, kind, opened.body, team
         )
     message_id = message_id or f"v:{_part(team)}:{_part(opened.identity)}"
     facts, body = opened.facts, opened.body
-    return Route(key, kind, message_id, received_ms, seq, team, bot, channel, user, facts, body)
+    if opened.payload:
+        around = envelopes.wrapping(opened.payload)
+        facts |= {PAYLOAD: around} if around else {PAYLOAD_LEFT_OUT: True}
+    parses = seen is not _NOTHING or is_json(body)
+    return Route(
+        key, kind, message_id, received_ms, seq, team, bot, channel, user, facts, body, parses
+    )
 
 
 def clean(word: str) -> str:
@@ -162,19 +181,27 @@ def _message_id_of_message(seen: Head, team: str) -> str:
 
     Any other copy of the message, also one of a backfill, gets the same id.
     """
-    if seen.type != "message" or not (seen.hidden is None or seen.hidden is False):
+    if seen.type != "message":
         return ""
     channel, ts, subtype = seen.channel, seen.ts, "" if seen.subtype is None else seen.subtype
     if not (isinstance(channel, str) and isinstance(ts, str) and isinstance(subtype, str)):
         return ""
-    name = f"m:{team}:{channel}:{ts}:{subtype}"
+    if not (seen.hidden is None or seen.hidden is False or _is_reply(seen, subtype)):
+        return ""
+    name = f"m:{team}:{channel}:{ts}:{'' if subtype == _UNTOLD_SUBTYPE else subtype}"
     return name if channel and ts and _is_stem(name) else ""
+
+
+def _is_reply(seen: Head, subtype: str) -> bool:
+    """Return whether it is a reply in a thread, which RTM calls hidden and the history does not."""
+    thread = seen.thread_ts
+    return isinstance(thread, str) and thread not in ("", seen.ts) and subtype in _REPLIES
 
 
 def _message_id_of_stamped(seen: Head, kind: str, body: bytes, team: str) -> str:
     """Return the id of class 2, other events with a time of their own; "" for those without."""
     event_ts = seen.event_ts if isinstance(seen.event_ts, str) else ""
-    ts = seen.ts if isinstance(seen.ts, str) else ""
+    ts = seen.ts if isinstance(seen.ts, str) and kind not in _POSITIONS else ""
     if not event_ts and not ts:
         return ""
     stem = f"e:{team}:{kind}:{event_ts}:{ts}"

@@ -130,6 +130,101 @@ def test_only_rows_of_socket_mode_are_opened() -> None:
     assert opened.message_id == plain.message_id
 
 
+FACTS: dict[str, Any] = {"seq": 1, "received_ms": 0, "team": "T", "bot": "U", "epoch": "x"}
+
+
+def test_only_socket_mode_has_envelopes() -> None:
+    """What a backfill fetched is no envelope, whatever it looks like."""
+    fetched = route(framed(EVENT), **FACTS, source="backfill")
+    assert (fetched.routing_key, fetched.body) == ("events_api", b"")
+    assert fetched.headers["backfill"] is True
+
+
+@pytest.mark.parametrize("frame", [framed(EVENT), b'{"type":"hello"}', b'{"type":"rtmpump"}'])
+def test_only_what_was_fetched_is_said_to_be(frame: bytes) -> None:
+    """Neither events of Socket Mode nor the pump's own between them have the header `backfill`."""
+    assert "backfill" not in route(frame, **FACTS, source="socket").headers
+
+
+def test_an_id_of_slack_counts_within_a_team() -> None:
+    """Two workspaces may have an event of the same id."""
+    frame = framed(b'{"type":"app_home_opened"}')
+    ids = {route(frame, **FACTS | {"team": team}, source="socket").message_id for team in "AB"}
+    assert ids == {"v:A:Ev1", "v:B:Ev1"}
+
+
+def test_an_event_has_its_own_channel_and_user() -> None:
+    """What Slack wrapped around it may name others, or some where the event has none."""
+    wrapping = {"channel": "CW", "channel_id": "CW", "user": "UW", "user_id": "UW"}
+    own = framed(b'{"type":"a","channel":"C1","user":"U1"}', **wrapping)
+    none = framed(b'{"type":"a"}', **wrapping)
+    opened = [route(frame, **FACTS, source="socket") for frame in (own, none)]
+    assert [(one.channel, one.user) for one in opened] == [("C1", "U1"), ("", "")]
+
+
+@pytest.mark.parametrize(
+    ("event", "is_json"), [(EVENT, True), (b'"x"', True), (b'{"type":"a","t":"\xff"}', False)]
+)
+def test_what_an_envelope_holds_may_be_no_json(event: bytes, is_json: bool) -> None:
+    """An envelope is read however odd a string in it is; a consumer is told that it can't parse."""
+    assert route(framed(event), **FACTS, source="socket").is_json is is_json
+    command = b'{"envelope_id":"e","type":"slash_commands","payload":%b}' % event
+    assert route(command, **FACTS, source="socket").is_json is is_json
+
+
+def around(frame: bytes) -> dict[str, Any]:
+    """Give the headers that say what was around the event of a frame."""
+    headers = route(frame, **FACTS, source="socket").headers
+    return {name: headers[name] for name in headers if name.startswith(("payload", "retry"))}
+
+
+def test_what_slack_wrapped_around_an_event_is_a_header() -> None:
+    """All of it, each value in its own bytes; without the event and the verification token."""
+    more = {"token": "secret", "api_app_id": "A1", "authorizations": [{"user_id": "U1"}], "n": 1.50}
+    found = around(framed(EVENT, **more, is_ext_shared_channel=False, text="\ud800"))
+    assert found.keys() == {"payload"}
+    assert json.loads(found["payload"]) == {
+        **{"team_id": "T1", "event_id": "Ev1", "event_time": 17, "api_app_id": "A1", "n": 1.5},
+        **{"authorizations": [{"user_id": "U1"}], "is_ext_shared_channel": False},
+        "text": "\ud800",
+    }
+    assert '"authorizations":[{"user_id": "U1"}]' in found["payload"]
+
+
+def test_what_is_too_long_for_a_header_is_left_out_whole() -> None:
+    """8 KiB are the most, and a consumer is told."""
+    size = len(around(framed(EVENT, x=""))["payload"])
+    assert len(around(framed(EVENT, x="x" * (8192 - size)))["payload"]) == 8192
+    assert around(framed(EVENT, x="x" * (8193 - size))) == {"payload_left_out": True}
+
+
+def test_what_is_no_text_is_left_out() -> None:
+    """A header is UTF-8."""
+    assert around(framed(EVENT, x="?").replace(b"?", b"\xff")) == {"payload_left_out": True}
+
+
+@pytest.mark.parametrize("kind", [b"slash_commands", b"interactive", b"events_api"])
+def test_where_nothing_is_wrapped_around_there_is_no_header(kind: bytes) -> None:
+    """The payload of a command, and one without an inner event, is the body itself."""
+    frame = b'{"envelope_id":"e","type":"%b","payload":{"type":"odd","token":"t"}}' % kind
+    assert around(frame) == {}
+
+
+def again(attempt: object, reason: object) -> bytes:
+    """Make an envelope that says that it was sent before."""
+    more = json.dumps({"retry_attempt": attempt, "retry_reason": reason}).encode()[1:]
+    return framed(b'{"type":"a"}')[:-1] + b", " + more
+
+
+def test_what_slack_sent_again_says_so() -> None:
+    """How often and why; the first delivery, and what is no number, say nothing."""
+    told = {"retry_attempt": 2, "retry_reason": "timeout"}
+    assert around(again(2, "timeout")).items() >= told.items()
+    assert around(again(1, "x" * 256)).keys() == {"retry_attempt", "payload"}
+    for attempt in (0, -1, None, "1", True, 1 << 31, 1.5):
+        assert around(again(attempt, "timeout")).keys() == {"payload"}
+
+
 def test_seen_is_bounded() -> None:
     """The oldest are forgotten first, and what comes again counts as new."""
     seen = RecentIds(3)

@@ -23,7 +23,7 @@ PRESENCE = {"type": "presence_change", "user": "U1", "presence": "away"}
 
 odd_text = st.text(st.characters(exclude_categories=()), max_size=300)
 short_words = st.sampled_from(
-    ["", "C1", "1.2", ":", "C1:1.2", "1.2:", "ü", "m", "x" * 60, "_", "~"]
+    ["", "file_share", "C1", "1.2", ":", "C1:1.2", "1.2:", "ü", "m", "x" * 60, "_", "~"]
 )
 odd_values: st.SearchStrategy[object] = (
     short_words | st.none() | st.booleans() | st.integers(0, 1) | st.just({}) | st.just([])
@@ -54,9 +54,15 @@ def _is_visible(event: dict[str, Any]) -> bool:
     words = (event.get("channel"), event.get("ts"), event.get("subtype") or "x")
     return (
         event["type"] == "message"
-        and event.get("hidden") in (None, False)
+        and event.get("hidden") in (None, False)  # thread_ts is never drawn: no reply is hidden
         and all(isinstance(word, str) and word for word in words)
     )
+
+
+def _told(event: dict[str, Any]) -> str:
+    """Give the part of a message's subtype that RTM and the history tell too."""
+    subtype = event.get("subtype") or ""
+    return "" if subtype == "file_share" else str(subtype)
 
 
 @pytest.mark.parametrize("event", DOCUMENTED, ids=lambda event: str(event["type"]))
@@ -122,6 +128,42 @@ def test_clean_words_are_clean(word: str) -> None:
     assert re.fullmatch(r"[A-Za-z0-9_-]{0,100}", cleaned)
     assert len(cleaned) == min(len(word), 100)
     assert clean(cleaned) == cleaned
+
+
+JSON = [
+    b"[]",
+    b"1",
+    b"null",
+    b'"x"',
+    b'"\\ud800"',
+    b" {} ",
+    b'{"n":1e999}',
+    b'{"type":1}',
+    b"[" * 256 + b"]" * 256,
+]
+NO_JSON = [
+    b"",
+    b" ",
+    b"no json",
+    b"\xff",
+    b'"\xff"',
+    b"NaN",
+    b"[1,]",
+    b"\xef\xbb\xbf{}",
+    b"[" * 100_000,
+]
+
+
+@pytest.mark.parametrize("body", JSON, ids=repr)
+def test_json_that_is_no_event_is_json(body: bytes) -> None:
+    """Whatever RFC 8259 takes, a consumer may parse."""
+    assert _routed(body).is_json
+
+
+@pytest.mark.parametrize("body", [*NO_JSON, b"[" * 257 + b"]" * 257], ids=repr)
+def test_what_does_not_parse_is_said_to_be_no_json(body: bytes) -> None:
+    """Also what is nested so deep that parsers refuse it, and what Python alone takes (NaN)."""
+    assert not _routed(body).is_json
 
 
 def test_headers() -> None:
@@ -210,6 +252,41 @@ def test_a_message_that_is_told_not_hidden_is_visible() -> None:
     assert _message_id({**MESSAGE, "hidden": None}) == _message_id(MESSAGE)
 
 
+def test_a_message_with_a_file_has_one_id() -> None:
+    """Socket Mode calls it `file_share`, RTM and the history don't; only the key shows it."""
+    found = _routed({**MESSAGE, "subtype": "file_share", "files": [{"id": "F1"}]})
+    assert found.message_id == _message_id(MESSAGE)
+    assert found.routing_key == "message.file_share"
+
+
+REPLY = {**MESSAGE, "thread_ts": "0.000001"}
+
+
+@pytest.mark.parametrize("subtype", [None, "bot_message", "me_message", "thread_broadcast"])
+def test_a_reply_that_rtm_calls_hidden_is_the_one_of_the_history(subtype: str | None) -> None:
+    """RTM sends a reply in a thread with `hidden`, the history has it without: one message."""
+    there = {**REPLY, "subtype": subtype, "reply_count": 2}
+    assert _message_id({**REPLY, "subtype": subtype, "hidden": True}) == _message_id(there)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"thread_ts": MESSAGE["ts"]},
+        {"thread_ts": None},
+        {"thread_ts": ""},
+        {"thread_ts": 5},
+        {"subtype": "message_changed"},
+        {"subtype": "message_deleted"},
+        {"subtype": "message_replied"},
+        {"subtype": "tombstone"},
+    ],
+)
+def test_what_is_hidden_and_no_reply_is_no_message_that_people_see(change: Any) -> None:
+    """A change of a message, and the parent of a thread, are told apart by their bytes."""
+    assert _message_id({**REPLY, "hidden": True, **change}).startswith("e:T1:message::1.000002:")
+
+
 @pytest.mark.parametrize("subtype", [0, False, {}, ["x"]])
 def test_a_message_of_an_odd_subtype_is_not_the_plain_one(subtype: object) -> None:
     """A subtype that is no string can't give an event the id of the message without one."""
@@ -248,6 +325,23 @@ def test_an_event_with_a_time_has_the_same_id_wherever_it_is_kept() -> None:
     assert there.startswith("e:T1:reaction_added:3.000004::")
 
 
+@pytest.mark.parametrize("type", ["channel_marked", "group_marked", "im_marked", "mpim_marked"])
+def test_a_position_is_no_identity(type: str) -> None:
+    """Two events that say how far a person has read may have equal bytes, and are two events."""
+    marked = {"type": type, "channel": "C1", "ts": "1.000002"}
+    assert [_message_id(marked, seq=seq) for seq in (1, 2)] == ["s:e1:1", "s:e1:2"]
+    stamped = {**marked, "event_ts": "3.000004"}
+    assert _message_id(stamped, seq=1) == _message_id(stamped, seq=2)
+    assert _message_id(stamped).startswith(f"e:T1:{type}:3.000004::")
+
+
+def test_a_hash_is_long_enough() -> None:
+    """128 bits tell events of one moment apart, 64 a part that was cut: no chance makes two one."""
+    assert re.fullmatch(r"e:T1:reaction_added:3\.000004::[0-9a-f]{32}", _message_id(REACTION))
+    odd = _message_id({**REACTION, "event_ts": "x" * 49})
+    assert re.fullmatch(r"e:T1:reaction_added:x{30}~[0-9a-f]{16}::[0-9a-f]{32}", odd)
+
+
 def test_events_with_the_same_time_are_told_apart_by_their_bytes() -> None:
     """Two reactions of one moment are two events."""
     assert _message_id(REACTION) != _message_id({**REACTION, "user": "U2"})
@@ -284,7 +378,7 @@ def test_different_events_never_share_an_id(one: dict[str, Any], two: dict[str, 
     if _is_visible(one) and _is_visible(two) and first.startswith("m:"):
         names = ("channel", "ts")
         assert [one[name] for name in names] == [two[name] for name in names]
-        assert (one.get("subtype") or "") == (two.get("subtype") or "")
+        assert _told(one) == _told(two)
     else:
         assert _bytes_of(one) == _bytes_of(two)
 

@@ -17,6 +17,7 @@ from rtmpump.core.outbound.commands import composed
 from rtmpump.core.routes import Route, route
 from rtmpump.errors import CommandRejected
 from rtmpump.links.rabbitmq import topology
+from rtmpump.links.rabbitmq.event_properties import event_properties
 from tests.support.asyncapi import load
 from tests.support.paths import DATA
 
@@ -46,7 +47,7 @@ def routed(body: bytes, source: str = "") -> Route:
 def route_problems(name: Route) -> list[str]:
     """What the document says against them."""
     given = {
-        "content_type": "application/json",
+        "content_type": event_properties(name).content_type,
         "delivery_mode": 2,
         "type": name.routing_key,
         "message_id": name.message_id,
@@ -138,11 +139,16 @@ def test_no_header_of_an_event_is_untold() -> None:
     event = b'{"type":"message","channel":"C1","user":"U1","ts":"1.000001"}'
     facts = b'"event_id":"Ev1","event_time":17,"team_id":"T2"'
     payload = b'{"event":' + event + b"," + facts + b"}"
-    frame = b'{"envelope_id":"e","type":"events_api","payload":' + payload + b"}"
+    again = b'"retry_attempt":1,"retry_reason":"timeout"'
+    frame = b'{"envelope_id":"e","type":"events_api",' + again + b',"payload":' + payload + b"}"
     full = routed(frame, source="socket")
     fetched = routed(event, "backfill")
-    of_socket_mode = {"event_id", "event_time", "team_id"}
-    assert set(full.headers) == fields("EventHeaders") - {"backfill"}
+    large = routed(frame.replace(b"T2", b"T" * 10_000), source="socket")
+    of_socket_mode = {"event_id", "event_time", "team_id", "retry_attempt", "retry_reason"}
+    of_socket_mode |= {"payload", "payload_left_out"}
+    assert set(full.headers) == fields("EventHeaders") - {"backfill", "payload_left_out"}
+    assert "payload_left_out" in large.headers
+    assert route_problems(large) == []
     assert set(fetched.headers) == fields("EventHeaders") - of_socket_mode
     assert route_problems(full) == route_problems(fetched) == []
     assert set(routed(event).headers) == fields("EventHeaders") - {*of_socket_mode, "backfill"}

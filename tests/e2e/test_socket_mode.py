@@ -128,6 +128,9 @@ def test_events_come_as_over_rtm(
     assert first.headers["event_id"] == envelope.event_id
     assert first.headers["event_time"] == json.loads(envelope.payload)["event_time"]
     assert first.headers["team_id"] == first.headers["team"] == workspace.team
+    around = json.loads(envelope.payload)
+    del around["event"], around["token"]
+    assert json.loads(first.headers["payload"]) == around
     assert first.headers["bot"] == workspace.bot
     assert (first.headers["channel"], first.headers["user"]) == ("C0GENERAL", "U0ALICE")
     assert got["message.channel_join"].json == joined

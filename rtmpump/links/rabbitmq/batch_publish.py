@@ -45,9 +45,8 @@ class BatchPublisher:
         self._mandatory = mandatory
         # The stubs of pika have no types for private members.
         self._connection: Any = channel.connection
-        self._frames = EventFrames(
-            channel.channel_number, channel.connection.params.frame_max, exchange, mandatory
-        )
+        self._frame_max: int = channel.connection.params.frame_max
+        self._frames = EventFrames(channel.channel_number, self._frame_max, exchange, mandatory)
         self.is_fast = self._try()
 
     def publish(self, events: Iterable[tuple[Route, bytes]]) -> None:
@@ -80,8 +79,9 @@ class BatchPublisher:
             self._connection.frames_sent += _FRAMES * count - 1
 
     def _publish_one(self, name: Route, body: bytes) -> None:
+        properties = event_properties(name, self._frame_max)
         self._channel.basic_publish(
-            self._exchange, name.routing_key, body, event_properties(name), self._mandatory
+            self._exchange, name.routing_key, body, properties, self._mandatory
         )
 
     def _try(self) -> bool:

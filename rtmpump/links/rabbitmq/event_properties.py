@@ -6,21 +6,31 @@ from typing import Final
 
 import pika
 
-from rtmpump.core.routes import Route
+from rtmpump.core.routes import PAYLOAD, PAYLOAD_LEFT_OUT, Route
 
 CONTENT_TYPE: Final = "application/json"
+NO_JSON: Final = "application/octet-stream"
 DELIVERY_MODE: Final = 2
 APP_ID: Final = "rtmpump"
 
 
-def event_properties(name: Route) -> pika.BasicProperties:
-    """Return the properties of one event; its headers are those of its route."""
+def event_properties(name: Route, frame_max: int = 0) -> pika.BasicProperties:
+    """Return the properties of one event; its headers are those of its route.
+
+    What Slack wrapped around an event is left out where it takes over half of a frame: a header
+    that is larger than a frame (`frame_max` bytes, 0 for any) would end the connection.
+    """
+    headers = name.headers
+    around = headers.get(PAYLOAD, "")
+    if frame_max and len(around.encode()) > frame_max // 2:
+        del headers[PAYLOAD]
+        headers[PAYLOAD_LEFT_OUT] = True
     return pika.BasicProperties(
-        content_type=CONTENT_TYPE,
+        content_type=CONTENT_TYPE if name.is_json else NO_JSON,
         delivery_mode=DELIVERY_MODE,
         type=name.routing_key,
         message_id=name.message_id,
         timestamp=name.timestamp,
         app_id=APP_ID,
-        headers=name.headers,
+        headers=headers,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pika
 import pytest
 from hypothesis import example, given, settings
@@ -110,6 +111,7 @@ routes = st.builds(
     channel=words,
     user=words,
     facts=st.sampled_from([None, {"backfill": True}]),
+    is_json=st.sampled_from([True, True, False]),
 )
 events = st.lists(st.tuples(routes, sizes.map(lambda size: b"b" * size)), max_size=8)
 USUAL = Route("message", "message", "m:1", 1_700_000_000_123, 1, "T1", "U1", "C1", "U2")
@@ -130,6 +132,19 @@ def test_what_routes_names_can_be_written(body: bytes) -> None:
     """Every name that the core gives to a frame fits into what we write."""
     name = route(body, seq=1, received_ms=1_700_000_000_123, team="T1", bot="U1", epoch="e")
     assert by_us([(name, body)], True) == by_pika([(name, body)], True)
+
+
+@pytest.mark.parametrize(("size", "kept"), [(FRAME_MAX // 2, True), (FRAME_MAX // 2 + 1, False)])
+def test_a_header_that_fills_half_of_a_frame_is_left_out(size: int, kept: bool) -> None:
+    """The broker says how large a frame may be; and a consumer is told what is missing."""
+    connection, channel = opened()
+    name = msgspec.structs.replace(USUAL, facts={"payload": "ü" * (size // 2) + "x" * (size % 2)})
+    BatchPublisher(channel, "ex", True).publish([(name, b"{}")])
+    _, header, _ = connection.written
+    properties = pika.BasicProperties()
+    private(properties).decode(header, 7 + 12)
+    headers = dict(properties.headers or {})
+    assert ("payload" in headers, headers.get("payload_left_out", False)) == (kept, not kept)
 
 
 def test_a_publish_does_nothing_but_write() -> None:
