@@ -18,6 +18,7 @@ from typing import Any, Final
 import msgspec
 
 from rtmpump.core.frames import Event, Frame, Hello, head, parse
+from rtmpump.core.tolerant_json import join_members
 
 SOURCE: Final = "socket"
 """The source that the spool keeps with events that lie in it as envelopes."""
@@ -117,17 +118,17 @@ def read(frame: bytes) -> Envelope | None:
 
 
 def wrapping(payload: bytes) -> str:
-    """Return the JSON of what is around an inner event; "" if it is over 8 KiB or no UTF-8.
+    """Return the JSON of what is around an inner event; "" if it is over 8 KiB or can't be read.
 
     It has neither the event nor the verification token, which is a secret of the app.
     """
     try:
-        members = _raw_members(payload)
+        members = {name: bytes(raw) for name, raw in _raw_members(payload).items()}
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        members = {name: msgspec.Raw(text.encode()) for name, text in _members(payload).items()}
-    for name in _NOT_AROUND:
-        members.pop(name, None)
-    around = msgspec.json.encode(members)
+        members = {name: text.encode() for name, text in _members(payload).items()}
+    if not members:
+        return ""
+    around = join_members({name: members[name] for name in members if name not in _NOT_AROUND})
     try:
         return around.decode() if len(around) <= WRAPPING_MAX else ""
     except UnicodeDecodeError:

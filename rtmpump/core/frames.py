@@ -136,7 +136,7 @@ def is_json(body: bytes) -> bool:
             json.loads(text, parse_int=_integer, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return False
-    return not _is_too_deep(body)
+    return not is_too_deep(body)
 
 
 def parse(body: bytes) -> Frame:

@@ -200,7 +200,15 @@ def test_what_is_too_long_for_a_header_is_left_out_whole() -> None:
 
 def test_what_is_no_text_is_left_out() -> None:
     """A header is UTF-8."""
-    assert around(framed(EVENT, x="?").replace(b"?", b"\xff")) == {"payload_left_out": True}
+    for more in ({"x": "?"}, {"?": "x"}):
+        frame = framed(EVENT, **more).replace(b"?", b"\xff")
+        assert around(frame) == {"payload_left_out": True}
+
+
+def test_odd_names_are_a_header_too() -> None:
+    """Half a surrogate pair, which UTF-8 can't hold, becomes a question mark."""
+    found = around(framed(EVENT, **{"\ud800": 1}))
+    assert json.loads(found["payload"])["?"] == 1
 
 
 @pytest.mark.parametrize("kind", [b"slash_commands", b"interactive", b"events_api"])
