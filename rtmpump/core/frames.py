@@ -164,7 +164,7 @@ def is_too_deep(body: bytes, most: int = DEPTH_MAX) -> bool:
     if body.count(b"{") + body.count(b"[") <= most:
         return False
     brackets = _STRING.sub(b"", body).translate(None, _NO_BRACKETS)
-    return max(accumulate(map(_STEP.__getitem__, brackets))) > most
+    return max(accumulate(map(_STEP.__getitem__, brackets)), default=0) > most
 
 
 def _odd_head(body: bytes) -> Head | None:
