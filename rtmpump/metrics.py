@@ -127,6 +127,9 @@ class MetricsSnapshot(Struct, frozen=True, kw_only=True):
     dead_letters: Annotated[
         dict[str, int], Meta(description="Dead-lettered commands since the start, by error code.")
     ]
+    results_undeliverable: Annotated[
+        int, Meta(description="Results of commands that no queue took in time.")
+    ]
     links: Annotated[dict[str, bool], Meta(description="Whether each link is up.")]
     reconnects: Annotated[
         dict[str, dict[str, int]],
@@ -169,6 +172,7 @@ class Metrics:
         self._commands = _Pairs()
         self._command_latency = _Histogram()
         self._dead_letters = _Counts(_LABELS_MAX)
+        self._results_undeliverable = 0
         self._links = dict.fromkeys(LINKS, False)
         self._reconnects = _Pairs()
         self._slack_rtt: float | None = None
@@ -214,6 +218,10 @@ class Metrics:
         """Count a dead-lettered command by its error code."""
         self._dead_letters.add(code)
 
+    def result_undeliverable(self) -> None:
+        """Count a result that was given up."""
+        self._results_undeliverable += 1
+
     def link(self, name: str, up: bool) -> None:
         """Set whether a link (one of LINKS) is up."""
         self._links[name] = up
@@ -241,6 +249,7 @@ class Metrics:
             commands_waiting=_asked(self.commands_waiting),
             command_latency=self._command_latency.snapshot(),
             dead_letters=self._dead_letters.copy(),
+            results_undeliverable=self._results_undeliverable,
             links=self._links.copy(),
             reconnects=self._reconnects.copy(),
             slack_rtt_seconds=self._slack_rtt,

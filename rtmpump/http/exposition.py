@@ -84,6 +84,12 @@ def _command_families(metrics: MetricsSnapshot) -> Iterator[Metric]:
         "Time from a command's delivery to its result.",
         metrics.command_latency,
     )
+    yield _counter(
+        "results_undeliverable",
+        "Results of commands that no queue took in time.",
+        (),
+        _known(metrics.results_undeliverable),
+    )
     yield _gauge(
         "commands_waiting", "Commands that wait in the pump.", _known(metrics.commands_waiting)
     )

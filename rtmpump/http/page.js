@@ -251,10 +251,12 @@ const minuteRows = chart => rows(
     rate(minute.all), ...minute.each.map(rate))),
   'Nothing is counted yet', 2);
 
-const commandRows = commands => rows(
-  Object.entries(commands).flatMap(([type, results]) =>
+const commandRows = metrics => rows([
+  ...Object.entries(metrics.commands).flatMap(([type, results]) =>
     Object.entries(results).map(([result, count]) => row(type, result, fixed(count, 0)))),
-  'None yet', 3);
+  ...[metrics.results_undeliverable].filter(count => count).map(
+    count => row('any', 'result reached nobody', fixed(count, 0))),
+], 'None yet', 3);
 
 const deadLetterRows = dead => rows(
   Object.entries(dead).map(([code, count]) => row(code, fixed(count, 0))), 'None', 2);
@@ -280,7 +282,7 @@ const PARTS = {
   minutes_head: (_, chart) => minuteHead(chart),
   minutes: (_, chart) => minuteRows(chart),
   tiles: status => tiles(status),
-  commands: status => commandRows(status.metrics.commands),
+  commands: status => commandRows(status.metrics),
   dead_letters: status => deadLetterRows(status.metrics.dead_letters),
   changes: status => changeRows(status.changes),
 };

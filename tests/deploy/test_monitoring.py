@@ -46,6 +46,7 @@ def exposed() -> dict[str, set[str]]:
     metrics.confirm_latency(0.1)
     metrics.command("message", "ok")
     metrics.command_latency(0.1)
+    metrics.result_undeliverable()
     metrics.link(LINKS[0], True)
     metrics.reconnect(LINKS[0], "reset")
     metrics.slack_rtt(0.1)

@@ -42,6 +42,7 @@ OUTLINE = [
     "metrics.command_latency",
     *(f"metrics.command_latency.{key}" for key in LATENCY),
     *("metrics.dead_letters", "metrics.dead_letters.timeout"),
+    "metrics.results_undeliverable",
     "metrics.links",
     *(f"metrics.links.{link}" for link in LINKS),
     *("metrics.reconnects", "metrics.reconnects.slack", "metrics.reconnects.slack.goodbye"),

@@ -104,6 +104,17 @@ def max_message_size(node: RabbitNode, size: int) -> Iterator[None]:
         node.evaluate(both % (before, before))
 
 
+@contextmanager
+def frame_max(node: RabbitNode, size: int) -> Iterator[None]:
+    """Have the node take no frame over `size` bytes, on connections that are made from now on."""
+    before = node.evaluate("element(2, application:get_env(rabbit, frame_max))")
+    try:
+        node.evaluate(f"application:set_env(rabbit, frame_max, {size})")
+        yield
+    finally:
+        node.evaluate(f"application:set_env(rabbit, frame_max, {before})")
+
+
 def _binary(text: str) -> str:
     """Write a text as an Erlang binary in UTF-8."""
     return f"<<{','.join(map(str, text.encode()))}>>"

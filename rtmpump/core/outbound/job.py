@@ -45,6 +45,11 @@ class Fingerprint(NamedTuple):
         """
         return bool(self.message_id or (self.correlation_id and self.reply_to))
 
+    @property
+    def hash(self) -> str:
+        """One text for all of it."""
+        return blake2b(repr(tuple(self)).encode(), digest_size=16).hexdigest()
+
 
 def fingerprint(
     body: bytes, message_id: str | None, correlation_id: str | None, reply_to: str | None
@@ -52,6 +57,33 @@ def fingerprint(
     """Return the fingerprint of a delivery; it holds no body, which may be large."""
     digest = blake2b(body, digest_size=16).digest()
     return Fingerprint(digest, message_id, correlation_id, reply_to)
+
+
+class Part(Enum):
+    """What is published at the end of a command."""
+
+    LETTER = "letter"
+    RESULT = "result"
+
+
+@dataclass(slots=True, eq=False)
+class Report:
+    """How far the end of a job has been reported.
+
+    `done` are the parts that the broker took or that were given up, `under_way` those whose confirm
+    is awaited. `alone` says that no other message may be under way beside its parts, since one of
+    them may have ended a connection. `result_id` is the `message_id` of the result, `retry_until`
+    when a refused result is given up, `left_out` what the dead letter lacks, and `refused` whether
+    the broker ever refused a part.
+    """
+
+    done: set[Part] = field(default_factory=set)
+    under_way: set[Part] = field(default_factory=set)
+    alone: bool = False
+    result_id: str = ""
+    retry_until: float | None = None
+    left_out: str = ""
+    refused: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -86,10 +118,7 @@ class Job:
     ids: list[int] = field(default_factory=list)
     outcome: Outcome | None = None
     looked_again: bool = False
-    refused: bool = False
-    result_confirmed: bool = False
-    result_due_by: float | None = None
-    dead_confirmed: bool = False
+    report: Report = field(default_factory=Report)
 
     @property
     def done(self) -> bool:

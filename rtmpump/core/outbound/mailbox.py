@@ -11,11 +11,12 @@ It has no lock: a caller with several threads holds its own.
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import NamedTuple, TypeAlias
 
 from rtmpump.core.frames import Reply
 from rtmpump.core.outbound.api_calls import CallAnswer
-from rtmpump.core.outbound.job import Job
+from rtmpump.core.outbound.job import Job, Part
 
 
 class LinkUp(NamedTuple):
@@ -59,6 +60,23 @@ class TrialAnswered(NamedTuple):
     answer: CallAnswer
 
 
+class BrokerAnswer(Enum):
+    """What became of a message for the broker: `LEFT_OUT` is what ended its connection twice."""
+
+    TAKEN = "taken"
+    REFUSED = "refused"
+    RETURNED = "returned"
+    LEFT_OUT = "left out"
+
+
+class PublishedAlone(NamedTuple):
+    """What became of the result or dead letter of a job that went out alone."""
+
+    job: Job
+    part: Part
+    answer: BrokerAnswer
+
+
 class Finish(NamedTuple):
     """Take no more commands, wait for the replies under way, at most `within` seconds, and end."""
 
@@ -72,7 +90,7 @@ class Close(NamedTuple):
 FromSlack: TypeAlias = (
     Reply | LinkUp | LinkDown | NameAnswered | NameChecked | CallAnswered | TrialAnswered
 )
-Note: TypeAlias = FromSlack | Finish | Close
+Note: TypeAlias = FromSlack | PublishedAlone | Finish | Close
 
 
 class Mailbox:

@@ -39,6 +39,8 @@ from rtmpump.links.tls import client_context
 Properties = pika.BasicProperties
 
 CONNECT_TIMEOUT: Final = 10.0
+FRAME_MAX: Final = 131_072
+"""The largest frame where neither side was configured otherwise, in bytes."""
 _CLOSE_TIMEOUT: Final = 2.0
 
 
@@ -209,6 +211,11 @@ class BrokerConnection:
     def is_open(self) -> bool:
         """Whether publishes and acks can be written now."""
         return self._channel is not None and self._channel.is_open
+
+    @property
+    def frame_max(self) -> int:
+        """The size in bytes of the largest frame that this broker takes."""
+        return FRAME_MAX if self._connection is None else int(self._connection.params.frame_max)
 
     @property
     def received(self) -> int:

@@ -8,11 +8,14 @@ result yet (https://www.rabbitmq.com/docs/dlx#effects).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
-from rtmpump.links.rabbitmq.connection import Properties
+from rtmpump.links.rabbitmq.connection import FRAME_MAX, Properties
+
+LEFT_OUT: Final = "rtmpump-left-out"
+"""The header of a dead letter that says what it lacks."""
 
 # What RabbitMQ counts on a message while it lies in a queue.
 _COUNTERS: Final = ("x-delivery-count", "x-acquired-count")
@@ -21,9 +24,9 @@ _NOT_SENT_AGAIN_PREFIXES: Final = ("rtmpump-", "x-first-death-", "x-last-death-"
 _OF_BROKER: Final = {"expired": "it expired in RabbitMQ before the pump took it"}
 _GIVEN_TOO_OFTEN: Final = "delivery_limit"
 _NOT_KEPT: Final = ("CC", "BCC", "x-delivery-count")
-# A content header has to fit into one frame, of 131,072 bytes unless configured otherwise, and the
-# broker ends a connection that breaks this; ours are small, so what is left is the producer's.
-_HEADERS_MAX: Final = 98_304
+# What a content header frame holds beside the properties, and room for what queues add to them.
+_FRAME_REST: Final = 20
+_QUEUES_ADD: Final = 128
 _ID_DIGITS: Final = 16
 
 
@@ -43,21 +46,51 @@ class Death(NamedTuple):
     uncertain: bool
 
 
-def dead_properties(given: Properties, headers: dict[str, Any]) -> Properties:
-    """Return the properties of a dead letter: those of the command, but for harmful ones.
+class Version(NamedTuple):
+    """One form of a message for the broker; `left_out` names what it lacks, "" for the whole."""
 
-    An `expiration` would delete the letter, RabbitMQ refuses a `user_id` other than ours, and CC or
-    BCC headers would deliver the command once more (`x-delivery-count` is the queue's remark, not
-    the producer's). Headers that can't be written, or do not fit into one frame, are left out:
-    they would end each connection, for ever.
+    properties: Properties
+    body: bytes
+    left_out: str = ""
+
+
+def letter_versions(given: Properties, body: bytes, headers: dict[str, Any]) -> tuple[Version, ...]:
+    """Return the forms of a dead letter, from the whole to the least.
+
+    The whole has the properties of the command, but for harmful ones: an `expiration` would delete
+    the letter, RabbitMQ refuses a `user_id` other than ours, and CC or BCC headers would deliver
+    the command once more (`x-delivery-count` is the queue's remark, not the producer's). The others
+    lack the producer's headers, and then the body too.
     """
     kept = {k: v for k, v in (given.headers or {}).items() if k not in _NOT_KEPT}
     if given.expiration is not None:
         kept["rtmpump-expiration"] = given.expiration
     if given.user_id is not None:
         kept["rtmpump-user-id"] = given.user_id
-    whole = _with_headers(given, kept | headers, given.reply_to)
-    return whole if _can_be_written(whole) else _with_headers(given, headers, given.reply_to)
+    versions = [Version(_with_headers(given, kept | headers, given.reply_to), body)]
+    for left_out, rest in (("headers", body), ("headers, body", b"")):
+        less = _with_headers(given, headers | {LEFT_OUT: left_out}, given.reply_to)
+        versions.append(Version(less, rest, left_out))
+    return tuple(versions)
+
+
+def fits(properties: Properties, frame_max: int) -> bool:
+    """Return whether pika can write the properties, and in one frame of at most so many bytes."""
+    try:
+        size = sum(len(piece) for piece in properties.encode())
+    except Exception:
+        # pika reads more kinds of values than it writes, and raises many kinds of errors.
+        return False
+    return size <= frame_max - _FRAME_REST - _QUEUES_ADD
+
+
+def first_that_fits(versions: Sequence[Version], frame_max: int) -> int:
+    """Return the index of the first version that fits into the frames of a broker, or of the last.
+
+    One that does not fit would end each connection, for ever.
+    """
+    fitting = (n for n, one in enumerate(versions) if fits(one.properties, frame_max))
+    return next(fitting, len(versions) - 1)
 
 
 def death(properties: Properties, body: bytes) -> Death:
@@ -93,7 +126,7 @@ def again(properties: Properties) -> Properties:
     }
     answered = death(properties, b"").answered
     whole = _with_headers(properties, headers, None if answered else properties.reply_to)
-    return whole if _can_be_written(whole) else _with_headers(whole, {}, whole.reply_to)
+    return whole if fits(whole, FRAME_MAX) else _with_headers(whole, {}, whole.reply_to)
 
 
 def _with_headers(given: Properties, headers: dict[str, Any], reply_to: str | None) -> Properties:
@@ -110,16 +143,6 @@ def _with_headers(given: Properties, headers: dict[str, Any], reply_to: str | No
         type=given.type,
         app_id=given.app_id,
     )
-
-
-def _can_be_written(properties: Properties) -> bool:
-    """Return whether pika can write all of it, and in one frame."""
-    try:
-        size = sum(len(piece) for piece in properties.encode())
-    except Exception:
-        # pika reads more kinds of values than it writes, and raises many kinds of errors.
-        return False
-    return size <= _HEADERS_MAX
 
 
 def _death_in_broker(name: str, headers: Mapping[str, Any]) -> Death:

@@ -25,12 +25,14 @@ from rtmpump.core.frames import Reply
 from rtmpump.core.outbound.command_parsing import parse, require_allowed
 from rtmpump.core.outbound.job import Job, Stage, expiry, fingerprint
 from rtmpump.core.outbound.mailbox import (
+    BrokerAnswer,
     Close,
     Finish,
     LinkDown,
     LinkUp,
     Mailbox,
     Note,
+    PublishedAlone,
 )
 from rtmpump.core.outbound.outcome import Outcome
 from rtmpump.core.outbound.redelivery import Orphans, Redelivery
@@ -39,6 +41,7 @@ from rtmpump.errors import CommandRejected
 from rtmpump.links.lifecycle import Lifecycle
 from rtmpump.links.rabbitmq import topology
 from rtmpump.links.rabbitmq.connection import BrokerConnection, Delivery, Properties
+from rtmpump.links.rabbitmq.one_by_one import OneByOne, Parcel
 from rtmpump.links.rabbitmq.results import Results
 from rtmpump.links.retry import keep_trying
 from rtmpump.metrics import Metrics
@@ -76,7 +79,8 @@ class Sender:
         self.lifecycle = lifecycle
         self._is_socket_mode = config.slack.mode == "socket"
         self._connection = BrokerConnection(LINK, config.broker, self)
-        self._results = Results(config.outbound, metrics, self)
+        self._one_by_one = OneByOne(config.broker, config.retry, self._published_alone)
+        self._results = Results(config.outbound, metrics, self, self._one_by_one)
         self._dispatcher = Dispatcher(config, slack, channel_ids, message_ids, self)
         self._mailbox = Mailbox()
         self._mailbox_lock = Lock()
@@ -90,7 +94,10 @@ class Sender:
 
     def run(self) -> None:
         """Send until `stop` is set, or until nothing is under way after a `Finish`."""
-        keep_trying(self._session, policy=self._config.retry, lifecycle=self.lifecycle)
+        try:
+            keep_trying(self._session, policy=self._config.retry, lifecycle=self.lifecycle)
+        finally:
+            self._one_by_one.close()
 
     def notify(self, note: Note) -> None:
         """Bring a note to this pump. From any thread, also without a connection to the broker."""
@@ -151,6 +158,7 @@ class Sender:
 
     def _tick(self) -> None:
         self.lifecycle.progress()
+        self._one_by_one.check()
         self._connection.later(_PROGRESS_EVERY, self._tick)
 
     def settled(self, tag: int, multiple: bool, ok: bool) -> None:
@@ -160,8 +168,8 @@ class Sender:
             self._close_if_quiet()
 
     def returned(self, properties: Properties) -> None:
-        """Begin anew: a dead letter came back."""
-        self._results.returned()
+        """Learn that no queue takes a result or a dead letter."""
+        self._results.returned(properties)
 
     def blocked(self, is_blocked: bool) -> None:
         """Do nothing: results are small, and pika keeps the few that are due until it is over."""
@@ -211,7 +219,7 @@ class Sender:
         job.tag, job.properties, job.body = delivery.tag, delivery.properties, delivery.body
         self._jobs[delivery.tag] = job
         if job.outcome is not None:
-            self._results.deliver(job, job.outcome)
+            self._results.deliver(job)
         else:
             self._dispatcher.take_back(job)
 
@@ -220,7 +228,7 @@ class Sender:
         self._metrics.command(job.kind, "ok" if outcome.ok else outcome.code)
         self._metrics.command_latency(time.monotonic() - job.received_at)
         if job.tag is not None:
-            self._results.deliver(job, outcome)
+            self._results.deliver(job)
 
     def acked(self, job: Job, tag: int) -> None:
         """Let go of a job; its message comes again if the ack does not arrive."""
@@ -230,6 +238,10 @@ class Sender:
             # Slack's response may be large, and it was reported.
             job.outcome = job.outcome._replace(response=None)
         self._orphans.acked(job, time.monotonic())
+
+    def _published_alone(self, parcel: Parcel, answer: BrokerAnswer) -> None:
+        """Bring the news to the sender's thread. On the thread of the other connection."""
+        self.notify(PublishedAlone(parcel.job, parcel.part, answer))
 
     # The turn of the loop.
 
@@ -244,6 +256,8 @@ class Sender:
                 case Close():
                     self._connection.close()
                     return
+                case PublishedAlone():
+                    self._results.settled_alone(note)
                 case _:
                     self._dispatcher.handle(note)
                     if self._finishing and isinstance(note, LinkDown):
@@ -271,6 +285,7 @@ class Sender:
     def _finish(self, within: float | None) -> None:
         """Take no more commands; unsent ones go back to the queue when the channel closes."""
         self._dispatcher.await_no_hello()
+        self._results.finish()
         self._connection.cancel(self._outbound.queue, self._close_if_quiet)
         if within is not None:
             self._connection.later(within, self._connection.close)
