@@ -23,6 +23,7 @@ CONTRACT = {
     "commands_total": "counter",
     "command_latency_seconds": "histogram",
     "commands_waiting": "gauge",
+    "results_undeliverable_total": "counter",
     "link_up": "gauge",
     "reconnects_total": "counter",
     "slack_rtt_seconds": "gauge",
