@@ -129,7 +129,7 @@ class Lease:
         self.lifecycle.progress()
         self._claim = self._new_claim()
         self._blocked_at = None
-        self._connection = BrokerConnection(LINK, self._broker, self)
+        self._connection = BrokerConnection(LINK, self._broker, self, self.lifecycle.progress)
         # After this line `release` reaches the new connection; what was set before is seen here.
         if self._stop.is_set():
             return

@@ -118,7 +118,9 @@ class Publisher:
         self._ready = self._held_back = self._is_blocked = self._flush_planned = False
         self._declaring = ""
         self._woken = False
-        self._connection = BrokerConnection(LINK, self._config.broker, self)
+        self._connection = BrokerConnection(
+            LINK, self._config.broker, self, self.lifecycle.progress
+        )
         # After this line `wake` reaches the new connection; what was set before is seen here.
         if self._stop.is_set():
             return

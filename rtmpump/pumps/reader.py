@@ -50,6 +50,8 @@ _DISK_PAUSE: Final = 1.0
 _FULL_PAUSE: Final = 0.5
 _CLOSING: Final = 1.0
 _LONGEST_READ: Final = 5.0
+# At most three calls, each a minute at most, whatever the peer does.
+_SIGNING_IN: Final = 180.0
 
 _log = log.get("reader")
 
@@ -142,7 +144,7 @@ class Reader:
         self._budget.wait(self._stop)
         self._live_since = None
         if not self._stop.is_set():
-            self.lifecycle.progress()
+            self.lifecycle.rest(_SIGNING_IN)
             self._signed_in = self._source.sign_in()
         # After a stop during that call the URL is not needed any more.
         if not self._stop.is_set():

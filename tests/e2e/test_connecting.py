@@ -5,6 +5,7 @@ That the token is never printed is looked at by PumpProcess, at log level debug,
 
 from __future__ import annotations
 
+import resource
 import secrets
 import time
 from collections import deque
@@ -13,10 +14,12 @@ from typing import Any
 
 import pytest
 
+from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.faults import ApiFault, HandshakeFault, Hang, HttpAnswer, Reset
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
 from tests.links.slack.test_handshake import Proxy
+from tests.support.broker_node import close_connections
 from tests.support.pump import Broker, PumpProcess
 from tests.support.tls import make_pair
 
@@ -279,6 +282,24 @@ def test_websocket_pings_are_answered(start_pump: StartPump, workspace: Workspac
     start_pump()
     workspace.ping(b"are you there")
     assert workspace.wait(lambda: workspace.pongs == [b"are you there"])
+
+
+def test_a_pump_without_free_file_descriptors_goes_on_when_there_are_some(
+    start_pump: StartPump, broker: Broker, broker_url: str, node: RabbitNode, workspace: Workspace
+) -> None:
+    """No link can be made then, Slack's nor RabbitMQ's; each says why, and the daemon lives."""
+    pump = start_pump(log=INFO, retry={"max": 0.2})
+    limit = resource.prlimit(pump.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pump.pid, resource.RLIMIT_NOFILE, (3, limit[1]))
+    close_connections(node, broker_url.rpartition("/")[2], product="rtmpump")
+    workspace.cut()
+    for link in ("slack", "broker_events", "broker_commands"):
+        line = pump.wait_log(f"{link}.unreachable", reason="scarce")
+        assert "LimitNOFILE" in line["detail"]
+    assert pump.running
+    resource.prlimit(pump.pid, resource.RLIMIT_NOFILE, limit)
+    assert lives(workspace, broker)
+    assert broker.ask({"channel": "general", "text": "x"})["ok"]
 
 
 def test_rtm_connect_has_a_budget(start_pump: StartPump, workspace: Workspace) -> None:

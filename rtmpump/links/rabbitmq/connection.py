@@ -14,11 +14,10 @@ What must not live here: what is published, when, and what a confirm means.
 
 from __future__ import annotations
 
-import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from typing import Any, Final, NamedTuple, Protocol
 
 import pika
@@ -27,21 +26,27 @@ from pika.adapters.select_connection import IOLoop
 from pika.channel import Channel
 from pika.spec import Basic
 
-from rtmpump.config import Broker, Secret
+from rtmpump.config import Broker
 from rtmpump.core.routes import Route
-from rtmpump.errors import ConfigError, LinkError
+from rtmpump.errors import LinkError
+from rtmpump.links.dial import Deadline, dial
 from rtmpump.links.rabbitmq.batch_publish import BatchPublisher
 from rtmpump.links.rabbitmq.errors import closed_by_broker, translated
+from rtmpump.links.rabbitmq.nodes import parameters
+from rtmpump.links.rabbitmq.opening import Answer, HandshakeFailed, Opening, close_socket
+from rtmpump.links.rabbitmq.refusals import Peer, not_opened, not_reached, peer_of
 from rtmpump.links.rabbitmq.tolerant_reading import TolerantConnection
 from rtmpump.links.rabbitmq.topology import Binding, Exchange, Item, Queue
-from rtmpump.links.tls import client_context
+from rtmpump.links.scarcity import scarce
 
 Properties = pika.BasicProperties
 
-CONNECT_TIMEOUT: Final = 10.0
+CONNECT_TIMEOUT: Final = 15.0
+"""For how long one node may take until its channel is open (seconds), whatever it does."""
 FRAME_MAX: Final = 131_072
 """The largest frame where neither side was configured otherwise, in bytes."""
 _CLOSE_TIMEOUT: Final = 2.0
+_TICK: Final = 0.5
 
 
 class Delivery(NamedTuple):
@@ -75,10 +80,18 @@ class ConnectionListener(Protocol):
 class BrokerConnection:
     """A connection to the first of the nodes that answers; made for one `run`."""
 
-    def __init__(self, link: str, broker: Broker, listener: ConnectionListener) -> None:
+    def __init__(
+        self,
+        link: str,
+        broker: Broker,
+        listener: ConnectionListener,
+        progress: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Take `progress`, which is called now and then while a connection is being made."""
         self._link = link
         self._broker = broker
         self._listener = listener
+        self._progress = progress
         self._lock = threading.Lock()
         self._loop: IOLoop | None = None
         self._early: list[Callable[[], None]] = []
@@ -87,6 +100,8 @@ class BrokerConnection:
         self._channel: Channel | None = None
         self._fast: dict[tuple[str, bool], BatchPublisher] = {}
         self._closing = False
+        self._open_by = Deadline(0.0)
+        self._not_opened: HandshakeFailed | None = None
         self._end: LinkError | None = None
         self._crash: BaseException | None = None
         self._ready_at: float | None = None
@@ -98,29 +113,91 @@ class BrokerConnection:
         Raises:
             LinkError: the link ended; its `held` says for how long it had been up.
         """
-        nodes = [parameters(url, self._broker, self._link) for url in self._broker.urls]
-        loop = IOLoop()
         try:
-            TolerantConnection.create_connection(
-                nodes, self._guarded(self._connected), custom_ioloop=loop
+            self._serve_first_of(
+                [parameters(url, self._broker, self._link) for url in self._broker.urls]
             )
-            with self._lock:
-                self._loop = loop
-                for function in self._early:
-                    loop.add_callback_threadsafe(self._guarded(function))
-            loop.start()
-        except amqp.AMQPError as error:
-            self._finish(translated(self._link, error))
         finally:
             with self._lock:
-                self._loop, self._ended = None, True
-            self._close_socket()
-            loop.close()
+                self._ended = True
         if self._crash is not None:
             raise self._crash
         if self._end is not None and not self._closing:
             self._end.held = 0.0 if self._ready_at is None else time.monotonic() - self._ready_at
             raise self._end
+
+    def _serve_first_of(self, nodes: list[pika.URLParameters]) -> None:
+        """Serve on the first node that opens a connection; if none does, that is the end."""
+        refusals: list[tuple[Peer, LinkError]] = []
+        for node in nodes:
+            peer = peer_of(node)
+            try:
+                with scarce(self._link):
+                    self._try(node)
+            except _GivenUp:
+                return
+            except HandshakeFailed as failed:
+                refusals.append((peer, not_opened(self._link, peer, failed.cause, failed.heard)))
+            except OSError as error:
+                refusals.append((peer, not_reached(self._link, peer, error)))
+            else:
+                return
+        self._finish(_none_opened(refusals))
+
+    def _try(self, node: pika.URLParameters) -> None:
+        """Connect to one node, and serve until the connection ends.
+
+        Raises:
+            OSError: it was not reached.
+            HandshakeFailed: it was reached, and no connection was opened.
+            _GivenUp: a close came before.
+        """
+        self._open_by = deadline = Deadline.after(CONNECT_TIMEOUT)
+        sock = dial(node.host, node.port, deadline, self._tick)
+        with ExitStack() as undo:
+            undo.callback(sock.close)
+            loop = IOLoop()
+            undo.callback(loop.close)
+            opening = Opening(loop, node, self._guarded(self._answered))
+            opening.begin(sock, deadline)
+            undo.callback(opening.abandon)
+            with self._lock:
+                self._loop = loop
+                for function in self._early:
+                    loop.add_callback_threadsafe(self._guarded(function))
+                self._early = []
+            self._tick_in_loop()
+            self._run_loop(loop)
+        if self._not_opened is not None:
+            failed, self._not_opened = self._not_opened, None
+            raise failed
+
+    def _run_loop(self, loop: IOLoop) -> None:
+        try:
+            loop.start()
+        except amqp.AMQPError as error:
+            self._finish(translated(self._link, error))
+        finally:
+            with self._lock:
+                self._loop = None
+            if self._connection is not None and not self._connection.is_closed:
+                close_socket(self._connection)
+
+    def _tick(self) -> None:
+        """Take in what happened while no loop runs yet; raise _GivenUp if that is the end."""
+        self._progress()
+        with self._lock:
+            early, self._early = self._early, []
+        for function in early:
+            self._guarded(function)()
+        if self._closing or self._end is not None or self._crash is not None:
+            raise _GivenUp
+
+    def _tick_in_loop(self) -> None:
+        """Report progress until the channel is open; a deadline holds that it ends."""
+        self._progress()
+        if self._ready_at is None:
+            self.later(_TICK, self._tick_in_loop)
 
     def call(self, function: Callable[[], None]) -> None:
         """Call `function` soon on the thread of `run`; may be used from any thread.
@@ -260,11 +337,12 @@ class BrokerConnection:
         if self._loop is not None:
             self._loop.stop()
 
-    def _connected(self, result: Any) -> None:
-        if not isinstance(result, TolerantConnection):
-            self._finish(self._refused(result))
+    def _answered(self, answer: Answer) -> None:
+        if isinstance(answer, HandshakeFailed):
+            self._not_opened = answer
+            self._stop_loop()
             return
-        self._connection = connection = result
+        self._connection = connection = answer
         self.node = f"{connection.params.host}:{connection.params.port}"
         connection.add_on_close_callback(self._guarded(self._connection_closed))
         connection.add_on_connection_blocked_callback(
@@ -274,7 +352,7 @@ class BrokerConnection:
             self._guarded(lambda *_: self._listener.blocked(False))
         )
         # pika's own deadline ends here, but a broker can also fall silent from now on.
-        self.later(CONNECT_TIMEOUT, self._expect_channel)
+        self.later(max(0.0, self._open_by.at - time.monotonic()), self._expect_channel)
         connection.channel(on_open_callback=self._guarded(self._channel_open))
 
     def _expect_channel(self) -> None:
@@ -314,68 +392,19 @@ class BrokerConnection:
     def _connection_closed(self, _connection: Any, error: BaseException) -> None:
         self._finish(translated(self._link, error))
 
-    def _refused(self, error: BaseException) -> LinkError:
-        """Say why no node could be reached: the nodes, and what each one answered."""
-        causes = getattr(error, "exceptions", None) or (error,)
-        lost = [translated(self._link, getattr(cause, "exception", cause)) for cause in causes]
-        nodes = [f"{url.host}:{url.port}" for url in map(_plain_parameters, self._broker.urls)]
-        details = list(dict.fromkeys(one.detail for one in lost))
-        detail = f"{', '.join(nodes)}: {'; '.join(details)}"
-        return LinkError(self._link, lost[-1].reason, detail)
 
-    def _close_socket(self) -> None:
-        """Close the socket of a peer that never answered our close; pika has no public way."""
-        connection = self._connection
-        if connection is None or connection.is_closed:
-            return
-        transport = getattr(connection, "_transport", None)
-        sock = getattr(transport, "_sock", None)
-        if isinstance(sock, socket.socket):
-            sock.close()
+class _GivenUp(Exception):
+    """A close came while a connection was being made."""
 
 
-def parameters(url: Secret, broker: Broker, name: str) -> pika.URLParameters:
-    """Make pika's parameters for one node.
-
-    Raises:
-        ConfigError: something that only pika or TLS can check is wrong.
-    """
-    node = _plain_parameters(url)
-    node.heartbeat = broker.heartbeat
-    node.socket_timeout = CONNECT_TIMEOUT
-    node.stack_timeout = CONNECT_TIMEOUT + 5
-    node.blocked_connection_timeout = None
-    node.connection_attempts = 1
-    node.client_properties = {"connection_name": f"rtmpump {name}", "product": "rtmpump"}
-    if node.ssl_options is not None:
-        node.ssl_options = pika.SSLOptions(_tls(broker), node.host)
-    if broker.auth == "external":
-        node.credentials = pika.credentials.ExternalCredentials()
-    return node
-
-
-def _plain_parameters(url: Secret) -> pika.URLParameters:
-    try:
-        return pika.URLParameters(url.reveal())
-    except Exception:
-        # pika's own text may quote the URL, and with it the password.
-        raise ConfigError(
-            "is no AMQP URL", key="broker.url", fix="write amqp://user:password@host:5672/vhost"
-        ) from None
-
-
-def _tls(broker: Broker) -> ssl.SSLContext:
-    try:
-        context = client_context(broker.ca_file)
-        if broker.client_cert:
-            context.load_cert_chain(broker.client_cert, broker.client_key or None)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(
-            f"can't be loaded: {error}",
-            key="broker.ca_file, client_cert or client_key",
-            fix="give PEM files that belong together",
-        ) from error
-    return context
+def _none_opened(refusals: list[tuple[Peer, LinkError]]) -> LinkError:
+    """Say why no node could be used: the nodes, and what each one answered."""
+    nodes: dict[str, list[str]] = {}
+    for peer, refusal in refusals:
+        nodes.setdefault(refusal.detail, []).append(f"{peer.host}:{peer.port}")
+    detail = "; ".join(f"{', '.join(where)}: {what}" for what, where in nodes.items())
+    last = refusals[-1][1]
+    return LinkError(last.link, last.reason, detail)
 
 
 def _declare(channel: Channel, item: Item, passive: bool, done: Callable[..., None]) -> None:

@@ -1,4 +1,4 @@
-"""Translates what pika and the broker report into a LinkError: one word and one line."""
+"""Translates what ends a connection to the broker into a LinkError: one word and one line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import ssl
 from typing import Final
 
 from pika import exceptions as amqp
-from pika.adapters.utils import connection_workflow as workflow
 
 from rtmpump.errors import LinkError
 
@@ -64,27 +63,13 @@ def translated(link: str, error: BaseException) -> LinkError:
     match error:
         case amqp.ConnectionClosedByBroker() | amqp.ChannelClosedByBroker():
             return closed_by_broker(link, error.reply_code, error.reply_text)
-        case amqp.ProbableAuthenticationError() | amqp.AuthenticationError():
-            return LinkError(
-                link, "auth", "the broker refused user and password, or the certificate"
-            )
-        case amqp.ProbableAccessDeniedError():
-            return LinkError(link, "not_allowed", "the broker refused the virtual host")
         case amqp.AMQPHeartbeatTimeout():
             return LinkError(link, "heartbeat", "the broker sent no heartbeat", at_once=True)
-        case workflow.AMQPConnectorPhaseErrorBase():
-            return translated(link, error.exception)
-        case workflow.AMQPConnectionWorkflowFailed():
-            return translated(link, error.exceptions[-1])
-        case ssl.SSLCertVerificationError():
-            return LinkError(link, "tls", f"the certificate is not good: {error.verify_message}")
         case ssl.SSLError():
             return LinkError(link, "tls", str(error))
-        case ConnectionRefusedError():
-            return LinkError(link, "refused", "connection refused")
         case socket.gaierror():
             return LinkError(link, "unreachable", f"no such host: {error.strerror}")
-        case TimeoutError() | workflow.AMQPConnectorStackTimeout():
+        case TimeoutError():
             return LinkError(link, "timeout", "no answer in time")
         case amqp.StreamLostError() | amqp.AMQPConnectionError() | OSError():
             detail = str(error) or type(error).__name__

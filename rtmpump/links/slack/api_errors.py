@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from rtmpump import config
 from rtmpump.core.outbound.api_calls import Trouble
 from rtmpump.errors import Fate, LinkError, RtmpumpError, TokenRefused
+from rtmpump.links.scarcity import SCARCE, lack
 from rtmpump.links.slack.bot_token import BotToken
 
 RATE_LIMIT_SECONDS: Final = 30.0
@@ -175,7 +176,7 @@ class SlackErrors:
     def declined(self, method: str, answer: ApiAnswer) -> CallRefused | CallFailed:
         """Make the error of a call of any method (`SlackApi.call`)."""
         code = self.code(answer)
-        seconds = _retry_after(answer.headers)
+        seconds = retry_after(answer.headers)
         if _is_limit(answer):
             return self._held(Trouble.LIMITED, _LIMITS[0], method, seconds)
         if self.token_fix(answer):
@@ -209,7 +210,7 @@ class SlackErrors:
     def refusal(self, method: str, answer: ApiAnswer) -> LinkError | TokenRefused:
         """Make the error of a method that we need to work."""
         code = self.code(answer)
-        seconds = _retry_after(answer.headers)
+        seconds = retry_after(answer.headers)
         if _is_limit(answer):
             seconds = RATE_LIMIT_SECONDS if seconds is None else seconds
             return LinkError("slack", _LIMITS[0], method, retry_after=seconds)
@@ -244,6 +245,8 @@ class SlackErrors:
         # request that is incomplete.
         certain = isinstance(error, URLError)
         cause = error.reason if isinstance(error, URLError) else error
+        if isinstance(cause, Exception) and (detail := lack(cause)):
+            return self._held(Trouble.UNREACHABLE, SCARCE, detail, None)
         text = getattr(cause, "verify_message", "") or getattr(cause, "strerror", "") or str(cause)
         detail = f"{self.host}: {self._masked(text) or type(cause).__name__}"
         reason = "unreachable"
@@ -305,7 +308,7 @@ def _is_code(answer: ApiAnswer) -> bool:
     return isinstance(word, str) and bool(word) and not re.search(r"\s", word)
 
 
-def _retry_after(headers: dict[str, str]) -> float | None:
+def retry_after(headers: dict[str, str]) -> float | None:
     """Return the seconds of `Retry-After`; None if it is missing, a date or over a day."""
     word = headers.get("retry-after", "").strip()
     if not re.fullmatch(r"[0-9]{1,6}", word) or int(word) > _DAY:

@@ -18,8 +18,10 @@ from urllib.parse import SplitResult, urlsplit
 
 from rtmpump import config
 from rtmpump.config import Secret
+from rtmpump.core.outbound.api_calls import Trouble
 from rtmpump.core.outbound.commands import composed
 from rtmpump.errors import ConfigError, LinkError, RtmpumpError, TokenRefused
+from rtmpump.links.scarcity import SCARCE, scarce
 from rtmpump.links.slack.api_errors import (
     ApiAnswer,
     CallFailed,
@@ -234,7 +236,8 @@ class SlackApi:
 
     def _tls(self) -> ssl.SSLContext:
         try:
-            return client_context(self._slack.ca_file)
+            with scarce("slack"):
+                return client_context(self._slack.ca_file)
         except OSError as error:
             problem = f"holds no certificates that can be read: {error.strerror or 'bad file'}"
             raise ConfigError(problem, key="slack.ca_file") from None
@@ -283,6 +286,18 @@ class SlackApi:
         self, token: Secret, method: str, arguments: Mapping[str, str]
     ) -> dict[str, Any] | ApiAnswer:
         """Make one call; return Slack's object if its `ok` is true, else what it answered."""
+        try:
+            with scarce("slack"):
+                return self._ask_once(token, method, arguments)
+        except LinkError as error:
+            if error.reason != SCARCE:
+                raise
+            trouble = Trouble.UNREACHABLE
+            raise CallFailed(SCARCE, error.detail, certain=True, trouble=trouble) from None
+
+    def _ask_once(
+        self, token: Secret, method: str, arguments: Mapping[str, str]
+    ) -> dict[str, Any] | ApiAnswer:
         from slack_sdk.errors import SlackApiError, SlackClientError
 
         client = self._client(token)

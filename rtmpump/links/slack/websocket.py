@@ -20,6 +20,7 @@ from websocket import ABNF
 
 from rtmpump.config import Slack
 from rtmpump.errors import LinkError, NotConnected, WriteFailed
+from rtmpump.links.scarcity import scarce
 from rtmpump.links.slack.handshake import connect
 from rtmpump.links.slack.socket_io import Ending, UnwritableError, Wire, story
 
@@ -53,16 +54,18 @@ class SlackConnection:
 
     @classmethod
     def open(cls, url: str, slack: Slack) -> SlackConnection:
-        """Connect to a URL of Slack. Each step (TCP, proxy, TLS, upgrade) has 10 s.
+        """Connect to a URL of Slack: TCP, proxy, TLS and upgrade within 20 s.
 
         Raises:
             LinkError: `expired_url` (HTTP 4xx; `at_once`), `ratelimited` (429), `handshake` (any
-                other answer), `unreachable`, `proxy`, `tls`, `timeout`, `reset` or `bad_url`.
+                other answer), `unreachable`, `proxy`, `tls`, `timeout`, `reset`, `bad_url`, or
+                `scarce` (this machine has no file descriptor or no thread for it).
         """
         client = connect(url, slack)
         try:
-            return cls(client)
-        except OSError as error:  # no file descriptor is left, or the peer has gone already
+            with scarce(_LINK):
+                return cls(client)
+        except OSError as error:  # the peer has gone already
             raise LinkError(_LINK, "reset", story(error)) from error
 
     @property

@@ -122,7 +122,9 @@ class Sender:
     def _session(self) -> None:
         self.lifecycle.progress()
         self._timer = None
-        self._connection = BrokerConnection(LINK, self._config.broker, self)
+        self._connection = BrokerConnection(
+            LINK, self._config.broker, self, self.lifecycle.progress
+        )
         self._results.begin(self._connection)
         with self._mailbox_lock:
             self._woken = False

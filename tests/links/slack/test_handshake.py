@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import resource
 import socket
 import ssl
 import threading
@@ -20,6 +21,7 @@ from rtmpump.links.slack.rtm import RtmSource
 from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.slack.faults import Hang, HttpAnswer, Reset
 from rtmpump.sandbox.slack.workspace import Workspace
+from tests.support.peer import peer
 from tests.support.rtm import (
     SECONDS,
     collect,
@@ -28,6 +30,7 @@ from tests.support.rtm import (
     running,
     url_of,
 )
+from tests.support.silence import Silence, resolve_to
 from tests.support.tls import Pair, make_pair
 
 PASSWORD = "hunter2 & co"
@@ -112,6 +115,97 @@ def test_an_upgrade_without_an_answer_times_out(
     monkeypatch.setattr("rtmpump.links.slack.handshake._SECONDS", 0.2)
     workspace.faults.handshakes.append(Hang(SECONDS * 2))
     assert refused(rtm, url_of(workspace)).reason == "timeout"
+
+
+ODD_HEADS = [
+    b"\r\n\r\n",
+    b"\n\n",
+    b" \r\n\r\n",
+    b"HTTP/1.1\r\n\r\n",
+    b"HTTP/1.1 \r\n\r\n",
+    b"HTTP/1.1 abc no\r\n\r\n",
+    b"HTTP/1.1 99999999999 much\r\n\r\n",
+    "HTTP/1.1 \u0661\u0660\u0661 x\r\n\r\n".encode(),
+    b"HTTP/1.1 101 x\r\nUpgrade\r\nConnection: Upgrade\r\n\r\n",
+    b"\xff\xfe\x00\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 1_000_000,
+    b"x" * (1 << 20),
+]
+
+
+@pytest.mark.parametrize("head", ODD_HEADS, ids=lambda head: repr(head[:24]))
+def test_an_odd_answer_to_the_upgrade_is_a_link_error(rtm: RtmSource, head: bytes) -> None:
+    """Whatever it is, and no more than its head is read."""
+    with peer(head) as port:
+        error = refused(rtm, f"ws://127.0.0.1:{port}/link/?ticket=1")
+    assert error.reason in ("handshake", "reset")
+
+
+def test_the_body_of_a_refusal_is_not_read(rtm: RtmSource) -> None:
+    """It may be of any size, and come for ever."""
+    head = b"HTTP/1.1 503 x\r\nContent-Length: 60000000\r\n\r\n"
+    with peer(head, b"x" * 65_536, every=0.001) as port:
+        error = refused(rtm, f"ws://127.0.0.1:{port}/link/?ticket=1")
+    assert (error.reason, error.detail.endswith("HTTP 503")) == ("handshake", True)
+
+
+def test_a_head_that_comes_for_ever_times_out(
+    rtm: RtmSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A byte now and then is no answer."""
+    monkeypatch.setattr("rtmpump.links.slack.handshake._SECONDS", 0.5)
+    with peer(b"x", every=0.05) as port:
+        assert refused(rtm, f"ws://127.0.0.1:{port}/?ticket=1").reason == "timeout"
+
+
+@pytest.mark.parametrize(
+    ("word", "seconds"),
+    [("86400", 86_400.0), ("99999999999", 30.0), ("999999999", 30.0), ("soon", 30.0), ("", 30.0)],
+)
+def test_a_limit_is_obeyed_for_a_day_at_most(
+    rtm: RtmSource, workspace: Workspace, word: str, seconds: float
+) -> None:
+    """What is no time, or longer than a day, counts as none."""
+    workspace.faults.handshakes.append(HttpAnswer(429, {"Retry-After": word}))
+    assert refused(rtm, url_of(workspace)).retry_after == seconds
+
+
+def test_silent_addresses_have_one_deadline(
+    rtm: RtmSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many the name has."""
+    monkeypatch.setattr("rtmpump.links.slack.handshake._SECONDS", 1.0)
+    with Silence(8) as silence:
+        resolve_to(monkeypatch, "many.example", silence.hosts)
+        error = refused(rtm, f"ws://many.example:{silence.port}/?ticket=1")
+    assert error.reason == "timeout"
+
+
+def test_the_address_that_answers_is_found(
+    rtm: RtmSource, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind five that are silent."""
+    with Silence(5, workspace.port) as silence:
+        resolve_to(monkeypatch, "many.example", [*silence.hosts, "127.0.0.1"])
+        rtm.open(url_of(workspace).replace("127.0.0.1", "many.example"))
+        assert json.loads(collect(rtm, 1)[0])["type"] == "hello"
+        rtm.close()
+
+
+def test_without_a_free_file_descriptor_it_is_tried_again(
+    rtm: RtmSource, workspace: Workspace
+) -> None:
+    """The error says what is missing, and then it works."""
+    url = url_of(workspace)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        error = refused(rtm, url)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert (error.reason, "LimitNOFILE" in error.detail) == ("scarce", True)
+    assert rtm.open(url) == 1
+    rtm.close()
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import traceback
 from collections import deque
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from rtmpump.links.slack.web_api import SignIn, SlackApi
 from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.slack.faults import Hang, HttpAnswer, Reset
 from rtmpump.sandbox.slack.workspace import Workspace
+from tests.support.peer import peer
+from tests.support.silence import Silence, resolve_to
 from tests.support.tls import make_pair
 
 FATAL = [
@@ -136,6 +139,48 @@ def test_a_429_tells_how_long_to_wait(
     """Retry-After in seconds, 30 where it is missing or odd, whatever the body."""
     error = link_error(failing(workspace, HttpAnswer(429, headers, body)))
     assert (error.reason, error.retry_after) == ("ratelimited", seconds)
+
+
+def test_an_answer_that_comes_for_ever_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A byte now and then is no answer, neither of the head nor of the body."""
+    monkeypatch.setattr("rtmpump.links.slack.http.WHOLE", 0.2)
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"
+    for answers in ((b"x",), (head + b"{",)):
+        with peer(*answers, every=0.05) as port:
+            slack = config.Slack(
+                token=config.Secret("xoxb-1"), api_url=f"http://127.0.0.1:{port}/api/"
+            )
+            api = SlackApi(slack, timeout=1)
+            assert link_error(api).reason == "timeout"
+
+
+def test_silent_addresses_have_one_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many the name has; Slack surely did not take the call."""
+    with Silence(8) as silence:
+        resolve_to(monkeypatch, "many.example", silence.hosts)
+        slack = config.Slack(
+            token=config.Secret("xoxb-1"), api_url=f"http://many.example:{silence.port}/api/"
+        )
+        with pytest.raises(api_errors.CallFailed) as caught:
+            SlackApi(slack, timeout=1).auth_test()
+    assert (caught.value.reason, caught.value.certain) == ("timeout", True)
+
+
+def test_without_a_thread_a_call_is_tried_again(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slack surely did not take it, and the text says what is missing."""
+
+    def none(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    api = api_of(workspace)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", none)
+        with pytest.raises(api_errors.CallFailed) as caught:
+            api.auth_test()
+    assert (caught.value.reason, caught.value.certain) == ("scarce", True)
+    assert api.auth_test()["ok"]
 
 
 def test_ratelimited_may_come_as_200(workspace: Workspace) -> None:
