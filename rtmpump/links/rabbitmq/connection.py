@@ -139,7 +139,7 @@ class BrokerConnection:
             except HandshakeFailed as failed:
                 refusals.append((peer, not_opened(self._link, peer, failed.cause, failed.heard)))
             except OSError as error:
-                refusals.append((peer, not_reached(self._link, peer, error)))
+                refusals.append((peer, not_reached(self._link, error)))
             else:
                 return
         self._finish(_none_opened(refusals))

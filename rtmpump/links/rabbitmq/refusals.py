@@ -44,17 +44,13 @@ def peer_of(node: Any) -> Peer:
     return Peer(node.host, node.port, node.ssl_options is not None, user, node.virtual_host)
 
 
-def not_reached(link: str, peer: Peer, error: OSError) -> LinkError:
+def not_reached(link: str, error: OSError) -> LinkError:
     """Return the error where no TCP connection came about."""
     if isinstance(error, socket.gaierror) or not error.errno:
         return translated(link, error)
     if isinstance(error, ConnectionRefusedError):
-        return LinkError(link, "refused", f"connection refused; {_is_it_on(peer)}")
+        return LinkError(link, "refused", "connection refused")
     return LinkError(link, "unreachable", os.strerror(error.errno).lower())
-
-
-def _is_it_on(peer: Peer) -> str:
-    return f"does RabbitMQ run there, and listen on port {peer.port}?"
 
 
 def not_opened(
