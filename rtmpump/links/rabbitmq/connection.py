@@ -34,7 +34,7 @@ from rtmpump.links.rabbitmq.batch_publish import BatchPublisher
 from rtmpump.links.rabbitmq.errors import closed_by_broker, translated
 from rtmpump.links.rabbitmq.nodes import parameters
 from rtmpump.links.rabbitmq.opening import Answer, HandshakeFailed, Opening, close_socket
-from rtmpump.links.rabbitmq.refusals import Peer, not_opened, not_reached, peer_of
+from rtmpump.links.rabbitmq.refusals import BrokerAddress, not_opened, not_reached, peer_of
 from rtmpump.links.rabbitmq.tolerant_reading import TolerantConnection
 from rtmpump.links.rabbitmq.topology import Binding, Exchange, Item, Queue
 from rtmpump.links.scarcity import scarce
@@ -128,7 +128,7 @@ class BrokerConnection:
 
     def _serve_first_of(self, nodes: list[pika.URLParameters]) -> None:
         """Serve on the first node that opens a connection; if none does, that is the end."""
-        refusals: list[tuple[Peer, LinkError]] = []
+        refusals: list[tuple[BrokerAddress, LinkError]] = []
         for node in nodes:
             peer = peer_of(node)
             try:
@@ -397,7 +397,7 @@ class _GivenUp(Exception):
     """A close came while a connection was being made."""
 
 
-def _none_opened(refusals: list[tuple[Peer, LinkError]]) -> LinkError:
+def _none_opened(refusals: list[tuple[BrokerAddress, LinkError]]) -> LinkError:
     """Say why no node could be used: the nodes, and what each one answered."""
     nodes: dict[str, list[str]] = {}
     for peer, refusal in refusals:

@@ -23,7 +23,7 @@ _NOT_ALLOWED: Final = 530
 _ALERT_ABOUT_US: Final = re.compile(r"ALERT_\w*(CERTIFICATE|UNKNOWN_CA|HANDSHAKE_FAILURE)")
 
 
-class Peer(NamedTuple):
+class BrokerAddress(NamedTuple):
     """Whom we wanted to reach, and as whom."""
 
     host: str
@@ -38,10 +38,12 @@ class Peer(NamedTuple):
         return f"the user {self.user!r}" if self.user else "the user of our certificate"
 
 
-def peer_of(node: Any) -> Peer:
+def peer_of(node: Any) -> BrokerAddress:
     """Return the peer that pika's parameters name."""
     user = getattr(node.credentials, "username", "")
-    return Peer(node.host, node.port, node.ssl_options is not None, user, node.virtual_host)
+    return BrokerAddress(
+        node.host, node.port, node.ssl_options is not None, user, node.virtual_host
+    )
 
 
 def not_reached(link: str, error: OSError) -> LinkError:
@@ -54,7 +56,7 @@ def not_reached(link: str, error: OSError) -> LinkError:
 
 
 def not_opened(
-    link: str, peer: Peer, cause: BaseException | None, heard: bytes | None
+    link: str, peer: BrokerAddress, cause: BaseException | None, heard: bytes | None
 ) -> LinkError:
     """Return the error where TLS or the handshake of AMQP failed.
 
@@ -91,7 +93,7 @@ def not_opened(
     return translated(link, cause or amqp.StreamLostError("the broker ended the connection"))
 
 
-def _refused(link: str, peer: Peer, code: int, text: str) -> LinkError:
+def _refused(link: str, peer: BrokerAddress, code: int, text: str) -> LinkError:
     """Return the error for a broker that closed the connection instead of opening it."""
     said = f"({text})"
     vhost = f"the vhost {peer.vhost!r}"
@@ -142,7 +144,7 @@ def _is_amqp(heard: bytes) -> bool:
     return heard.startswith(b"\x01\x00\x00")
 
 
-def _no_amqp(peer: Peer, cause: BaseException | None, heard: bytes) -> str:
+def _no_amqp(peer: BrokerAddress, cause: BaseException | None, heard: bytes) -> str:
     for_tls = "for TLS write amqps:// and 5671"
     if heard.startswith(_TLS_ALERT):
         return f"not AMQP there, but TLS; {for_tls}"
