@@ -10,53 +10,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from rtmpump.core.outbound.api_calls import POSTS_AT_ONCE
-from rtmpump.core.outbound.channel_queues import ChannelQueues
 from rtmpump.core.outbound.commands import POST
-from rtmpump.core.outbound.throttle import Pauses
-from rtmpump.core.outbound.throttles import WEBSOCKET, Throttles
+from rtmpump.core.outbound.throttles import WEBSOCKET
 from rtmpump.core.rate_limit import RateLimit
+from tests.support.channel_queues import BURST, RATE, Piece, Queues, due, end, queues
 
-RATE, BURST = 2.0, 2
 KEYS = st.sampled_from(["A", "B"])
 WAYS = st.sampled_from([POST, WEBSOCKET])
-
-
-@dataclass(eq=False)
-class Piece:
-    """A job that knows no more than a queue has to know."""
-
-    costs: bool = True
-    done: bool = False
-    throttle: str = POST
-    key: str = ""
-    ticket: int | None = None
-    was_written: bool = False
-
-
-class Queues(ChannelQueues[Piece]):
-    """Queues that show their throttles."""
-
-    def __init__(self, calls: RateLimit | None = None) -> None:
-        calls = RateLimit(1_000.0, 1_000) if calls is None else calls
-        self.throttles = Throttles(Pauses(0.5, 60.0), calls)
-        super().__init__(RateLimit(RATE, BURST), self.throttles)
-
-
-def queues() -> Queues:
-    """Return new queues."""
-    return Queues()
-
-
-def due(some: Queues, now: float) -> list[Piece]:
-    """Return what may be sent now."""
-    return list(some.due(now))
-
-
-def end(some: Queues, key: str, job: Piece, now: float) -> None:
-    """Settle the job."""
-    job.done = True
-    some.throttles.leave(job)
-    some.settle(key, job, now)
 
 
 def test_only_the_head_is_under_way() -> None:

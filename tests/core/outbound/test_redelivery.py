@@ -45,6 +45,10 @@ def test_it_waits_for_so_long_and_no_longer() -> None:
     assert one.late(1.95) == []
     assert one.late(2.0) == ["new 1"]
     assert one.take("new 2", 2.1, again=False) == ["new 2"]
+    one.ended(1)
+    assert one.begun(10.0) == 12.0
+    assert one.take("new 3", 10.1, again=False) == []
+    assert one.take("new 2", 10.2, again=True) == ["new 2", "new 3"]
 
 
 def test_what_was_held_back_is_owed_by_the_next_connection() -> None:
@@ -107,6 +111,15 @@ def test_an_ack_may_be_lost_with_its_connection() -> None:
         orphans.acked(one, 0.0)
         orphans.connection_ended([], age)
         assert (orphans.adopt(one.fingerprint) is one) is known
+
+
+def test_so_many_acks_are_remembered() -> None:
+    """The newest."""
+    orphans, jobs = Orphans(MOST, 2), [sent(str(number)) for number in range(3)]
+    for one in jobs:
+        orphans.acked(one, 0.0)
+    assert orphans.connection_ended([], 1.0) == []
+    assert orphans.take_all() == jobs[1:]
 
 
 def test_of_equal_commands_the_one_that_was_not_sent_comes_for_certain() -> None:

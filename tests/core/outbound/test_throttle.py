@@ -97,6 +97,17 @@ def test_what_was_under_way_when_a_rest_began_says_nothing_new() -> None:
     assert throttle.failed(tickets[4], 4, AWAY, 32.0, 0.0) is None
 
 
+def test_an_answer_from_an_earlier_rest_says_nothing_new() -> None:
+    """Its probe was let go, and another one failed since."""
+    throttle = Throttle(PAUSES)
+    limited(throttle)
+    early = throttle.enter(0.5)
+    throttle.leave(early)
+    assert fails(throttle, AWAY, 0.5, command=9) == Rest(1.5, 2, True)
+    assert throttle.worked(early) == 0
+    assert throttle.failed(early, 1, AWAY, 0.6, 0.0) == Rest(1.5, 2, False)
+
+
 def test_a_time_that_slack_named_is_waited_for() -> None:
     """Also where it is longer than any pause."""
     throttle = Throttle(PAUSES)

@@ -102,6 +102,9 @@ def test_trouble_of_all_methods_is_found_out_by_a_trial(trouble: Trouble) -> Non
     some.worked(probe)
     assert is_open(some, POST, 10.0)
     assert some.failed(enter(some, POST, 10.0), trouble, 10.0, 0.0) == Rest(10.5, 1, True)
+    assert trial.next_at() == 10.5
+    some.trial_succeeded(11.0)
+    assert trial.passed == 2
 
 
 def test_trouble_of_one_method_is_its_own() -> None:
@@ -112,6 +115,45 @@ def test_trouble_of_one_method_is_its_own() -> None:
     assert is_open(some, "c.d")
     assert is_open(some, POST)
     assert some.worked(enter(some, "a.b", 1.5)) == 1
+
+
+def test_a_method_rests_at_its_first_limit() -> None:
+    """Slack limits it as a whole."""
+    some = throttles()
+    assert some.failed(enter(some, "a.b"), Trouble.LIMITED, 1.0, 0.0) == Rest(1.5, 1, True)
+
+
+@pytest.mark.parametrize("name", [POST, WEBSOCKET])
+def test_messages_rest_after_limits_on_several(name: str) -> None:
+    """Slack limits them by channel too, and one message that is limited often is one message."""
+    some, job = throttles(), Job(name)
+    for _ in range(5):
+        some.enter(job, 0.0)
+        assert some.failed(job, Trouble.LIMITED, 0.0, 0.0) is None
+    assert some.failed(enter(some, name), Trouble.LIMITED, 0.0, 0.0) is None
+    assert some.failed(enter(some, name), Trouble.LIMITED, 1.0, 0.0) == Rest(1.5, 1, True)
+
+
+def test_a_probe_that_is_let_go_is_followed_by_another() -> None:
+    """It had to leave: its expiration passed, or the connection to the broker ended."""
+    some = throttles()
+    some.trial_succeeded(0.0)
+    probe = enter(some, POST)
+    assert not is_open(some, POST)
+    some.leave(probe)
+    assert probe.ticket is None
+    assert is_open(some, POST)
+
+
+def test_messages_take_no_spare_worker() -> None:
+    """However many come and go."""
+    some = throttles()
+    for name in (POST, WEBSOCKET):
+        for job in [enter(some, name) for _ in range(POSTS_AT_ONCE)]:
+            some.leave(job)
+    for _ in range(1 + SPARE_CALLS):
+        enter(some, SLOW[0])
+    assert not is_open(some, SLOW[0])
 
 
 def test_of_a_job_that_is_not_under_way_nothing_is_learned() -> None:
