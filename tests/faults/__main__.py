@@ -14,10 +14,10 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from tests.faults import damage, strikes, strikes_rtm, strikes_socket, traffic
+from tests.faults import damage, strikes, strikes_lasting, strikes_rtm, strikes_socket, traffic
 from tests.faults.kinds import Kinds, Strike
 from tests.faults.modes import MODES, RTM, SOCKET
 from tests.faults.rig import Rig
@@ -47,7 +47,11 @@ LONG: Final = {
     RTM.name: Form(208, 1_000_000, 1_800, 100, 1_200, 8),
     SOCKET.name: Form(136, 300_000, 700, 80, 760, 4),
 }
-_OF_ONE_MODE: Final = {RTM.name: strikes_rtm.KINDS, SOCKET.name: strikes_socket.KINDS}
+_OF_ONE_MODE: Final = {
+    RTM.name: strikes_rtm.KINDS | strikes_lasting.RTM,
+    SOCKET.name: strikes_socket.KINDS | strikes_lasting.SOCKET,
+}
+_ENDS_PUMP: Final = {RTM.name: strikes_lasting.ENDS_RTM, SOCKET.name: Kinds()}
 
 
 @dataclass
@@ -67,9 +71,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # SIGTERM, too, takes down all that was started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     form = (SHORT if options.short else LONG)[options.mode]
+    seconds = "" if options.seconds is None else f"--seconds {options.seconds:.0f} "
+    if options.seconds is not None:
+        form = replace(form, seconds=options.seconds, events=0)
     seed = secrets.randbelow(1 << 32) if options.seed is None else options.seed
     length = "--short " if options.short else ""
-    command = f"make faults ARGS='{length}--mode {options.mode} --seed {seed}'"
+    command = f"make faults ARGS='{length}{seconds}--mode {options.mode} --seed {seed}'"
     _say(f"seed {seed}; again with: {command}")
     began = time.monotonic()
     course = Course()
@@ -95,8 +102,9 @@ def _play(rig: Rig, form: Form, only: str, course: Course) -> None:
     rig.recover()
     rig.declared()
     _say("all is up")
-    alive = _chosen(strikes.KINDS | _OF_ONE_MODE[rig.mode.name], only)
-    kinds = alive | _chosen(strikes.ENDS_PUMP, only)
+    mode = rig.mode.name
+    alive = _chosen(strikes.KINDS | strikes_lasting.KINDS | _OF_ONE_MODE[mode], only)
+    kinds = alive | _chosen(strikes.ENDS_PUMP | _ENDS_PUMP[mode], only)
     until = began + 0.75 * form.seconds
     _strike(rig, kinds, _plan(rig, [*kinds], form.strikes * 3 // 4), until, course)
     # Now one process has to bear all of it, so that what it leaks adds up.
@@ -184,6 +192,9 @@ def _end(rig: Rig, course: Course) -> None:
     if line["left_in_spool"]:
         course.problems.append(f"the pump left {line['left_in_spool']} events in its spool")
     rig.settle(pump_runs=False)
+    said = rig.pump.output()
+    if any(token in said for token in rig.tokens.all):
+        course.problems.append("a token is in what the pump wrote")
     course.problems += rig.ledger.problems(traffic.accepted(rig.workspace))
     if rig.peak_kib > _PEAK_MIB << 10:
         course.problems.append(f"the pump took {rig.peak_kib >> 10} MiB")
@@ -228,6 +239,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="make faults", description=__doc__)
     parser.add_argument("--mode", choices=MODES, default=RTM.name, help="default: %(default)s")
     parser.add_argument("--short", action="store_true", help="a minute or two")
+    parser.add_argument("--seconds", type=float, help="how long it strikes, instead")
     parser.add_argument("--seed", type=int, default=None, help="of the choice of faults")
     parser.add_argument("--only", default="", metavar="WORD", help="kinds that contain this")
     return parser

@@ -6,6 +6,8 @@ Laws:
   to lie in a gap that was told (`demo.tally.AnnouncedGap`), or in what was `excused` before.
 - Where Slack sends again what it wasn't told of (`modes`), a gap excuses nothing, and no order is
   asked for.
+- A command that is not bad fails only where nobody can know whether Slack took it, or where a
+  strike refused its channel: trouble is waited for.
 - Nothing here knows the pump, a socket or a thread's business; times are milliseconds since 1970.
   Any thread may call.
 - Memory: some 30 bytes for each event.
@@ -26,6 +28,7 @@ from rtmpump.demo.tally import AnnouncedGap, Emission
 
 _SHOWN = 5
 _SLACK_MS = 2_000
+_RESULTS_COME_MS = 30_000
 _NEVER = float("inf")
 
 
@@ -74,6 +77,8 @@ class Ledger:
         self._commands: dict[str, _Command] = {}
         self._again: set[str] = set()
         self._strikes: list[tuple[float, float]] = []
+        self._moved: dict[str, str] = {}
+        self._refused: list[tuple[str, float, float]] = []
         self.received = 0
         self.repeats = 0
         self.highest = -1
@@ -189,6 +194,16 @@ class Ledger:
         with self._lock:
             self._commands[id].letters.append(Answer(now_ms, code))
 
+    def moved(self, id: str, channel: str) -> None:
+        """The name of a channel means another id now; commands for `channel` may reach that."""
+        with self._lock:
+            self._moved[id] = channel
+
+    def refused(self, channel: str, from_ms: float, to_ms: float) -> None:
+        """Slack refused what was for this channel as if it were the commands' own fault."""
+        with self._lock:
+            self._refused.append((channel, from_ms, to_ms))
+
     def struck(self, from_ms: float, to_ms: float) -> None:
         """A fault that broke the pump or its way to the broker, and its end."""
         with self._lock:
@@ -240,11 +255,25 @@ class Ledger:
             yield f"command {id} is bad and was answered with {codes}"
         if command.results[0].code and not command.letters:
             yield f"command {id} failed with {codes} and has no dead letter"
+        if died := self._died_of(command):
+            yield f"command {id} died of trouble: {died}"
         if command.letters and codes == {""} and not self._may_repeat(command.results):
             yield f"command {id} succeeded and has a dead letter"
         for what, answers in (("answered", command.results), ("buried", command.letters)):
             if len(answers) > 1 and not self._may_repeat(answers):
                 yield f"command {id} was {what} {len(answers)} times with no fault in between"
+
+    def _died_of(self, command: _Command) -> str:
+        """The code with which a good command failed for certain; "" if it did not."""
+        failed = (one for one in command.results if one.code and not one.uncertain)
+        return next((one.code for one in failed if not self._is_blamed(command, one)), "")
+
+    def _is_blamed(self, command: _Command, failed: Answer) -> bool:
+        """Whether the failure is the command's own."""
+        return command.bad or any(
+            channel == command.channel and since <= failed.at_ms <= to + _RESULTS_COME_MS
+            for channel, since, to in self._refused
+        )
 
     def _may_repeat(self, events: Sequence[Answer | Accepted]) -> bool:
         """Whether the pump or its way to the broker broke between the first and the last."""
@@ -258,6 +287,9 @@ class Ledger:
             channel, id, _ = one
             times = seen.setdefault(id, [])
             times.append(one)
+            command = self._commands.get(id)
+            if command and self._moved.get(channel, channel) != command.channel:
+                yield f"command {id} was for {command.channel} and reached {channel}"
             if len(times) > 1 or id in self._again:
                 continue
             order = int(id)

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from rtmpump.sandbox.slack.faults import Faults
-from rtmpump.sandbox.slack.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,14 @@ class Mode:
         """Nothing goes wrong, and WebSockets come by way of `place`."""
         return Faults(place=place, **self.patience)
 
-    def settings(self, workspace: Workspace) -> dict[str, object]:
+    def settings(self, app_token_file: Path) -> dict[str, object]:
         """What the pump's section [slack] says of it."""
         if not self.sends_again:
             return {}
         return {
             "mode": self.name,
             "connections": self.connections,
-            "app_token": workspace.app_token,
+            "app_token_file": str(app_token_file),
         }
 
 

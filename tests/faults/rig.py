@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import random
 import shutil
@@ -21,6 +22,7 @@ from tests.faults import traffic
 from tests.faults.ledger import Ledger
 from tests.faults.modes import Mode
 from tests.faults.proxy import Proxy
+from tests.faults.tokens import Tokens
 from tests.support.pump import Broker, PumpProcess, wait_until
 
 HEARTBEAT: Final = 2
@@ -52,10 +54,12 @@ class Rig:
         self.pumps = 0
         self.keeps_folder = False
         self._declared = 0.0
+        self._rested: dict[str, float] = {}
         with ExitStack() as stack:
             self.folder = self._folder(stack)
             self.disk = _small_disk(stack, self.folder)
             self.workspace = stack.enter_context(Workspace(channels=traffic.CHANNELS))
+            self.tokens = Tokens(self.folder, self.workspace)
             self.node = stack.enter_context(RabbitNode())
             self.slack_proxy = stack.enter_context(Proxy(self.workspace.port))
             self.amqp_proxy = stack.enter_context(Proxy(self.node.port))
@@ -109,6 +113,21 @@ class Rig:
         finally:
             # Until all links are surely up again.
             self.ledger.struck(since, time.time() * 1000 + 2_000 * (HEARTBEAT + 4))
+
+    def rest(self, what: str, seconds: float) -> None:
+        """Wait until so many seconds have passed since the last such rest."""
+        now = time.monotonic()
+        time.sleep(max(0.0, self._rested.get(what, -math.inf) + seconds - now))
+        self._rested[what] = time.monotonic()
+
+    @contextmanager
+    def refuses(self, channel: str) -> Iterator[None]:
+        """What is done here refuses commands for this channel as if it were their own fault."""
+        since = time.time() * 1000
+        try:
+            yield
+        finally:
+            self.ledger.refused(channel, since, time.time() * 1000)
 
     def check(self) -> None:
         """Fail if a part of the rig, or the pump, has ended by itself."""
@@ -169,7 +188,8 @@ class Rig:
 
     def _pump(self) -> PumpProcess:
         sections: dict[str, Any] = {key: dict(value) for key, value in _SETTINGS.items()}
-        sections["slack"] |= self.mode.settings(self.workspace)
+        sections["slack"] |= self.mode.settings(self.tokens.app_file)
+        sections["slack"] |= {"token": "", "token_file": str(self.tokens.file)}
         sections["slack"]["api_url"] = f"http://127.0.0.1:{self.slack_proxy.port}/api/"
         sections["spool"]["path"] = str(self.folder / "disk" / "spool.db")
         url = _URL.format(self.amqp_proxy.port)

@@ -7,6 +7,7 @@ from typing import Final
 
 from rtmpump.sandbox.slack import faults
 from rtmpump.sandbox.slack.faults import Answer, AnswerKind
+from tests.faults import traffic
 from tests.faults.kinds import Kinds, hold
 from tests.faults.rig import Rig
 
@@ -47,10 +48,10 @@ def _replies(rig: Rig) -> None:
     hold(rig, 0.5, 3)
 
 
-@kind("Slack: a message that is refused for ever")
-def _refused(rig: Rig) -> None:
+@kind("Slack: a channel that is told to slow down")
+def _limited(rig: Rig) -> None:
     refusal = faults.error(-1, "slow down, too many messages...")
-    channel = rig.dice.choice(sorted(rig.workspace.channels.values()))
+    channel = rig.dice.choice(sorted(traffic.CHANNELS.values()))
 
     def policy(frame: dict[str, object]) -> Answer:
         return refusal if frame.get("channel") == channel else Answer(AnswerKind.NORMAL)

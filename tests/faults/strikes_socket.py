@@ -8,6 +8,7 @@ from typing import Final
 
 from rtmpump.sandbox.slack import faults
 from rtmpump.sandbox.slack.faults import Answer
+from tests.faults import traffic
 from tests.faults.kinds import Kinds, hold
 from tests.faults.rig import Rig
 from tests.faults.strikes import ANSWERS
@@ -128,7 +129,6 @@ def _deaf(rig: Rig) -> None:
 def _post_errors(rig: Rig) -> None:
     answers: list[faults.ApiFault] = [
         *ANSWERS,
-        "request_timeout",
         "internal_error",
         "never heard of",
     ]
@@ -151,19 +151,22 @@ def _post_doubts(rig: Rig) -> None:
     policy: deque[Answer] = deque(rig.dice.choice(odd) for _ in range(count))
     rig.workspace.faults.reply_policy = policy
     hold(rig, 0.5, 3)
+    # A call that is left without an answer takes ten seconds, and after three they go one by one.
+    rig.workspace.faults.reply_policy = faults.NORMAL
 
 
 @kind("Slack: a channel that is refused for ever")
 def _refused(rig: Rig) -> None:
-    channel = rig.dice.choice(sorted(rig.workspace.channels.values()))
+    channel = rig.dice.choice(sorted(traffic.CHANNELS.values()))
 
     def policy(frame: dict[str, object]) -> Answer:
         is_refused = frame.get("channel") == channel
         return faults.error(-1, "request_timeout") if is_refused else faults.NORMAL
 
-    rig.workspace.faults.reply_policy = policy
-    hold(rig, 1, 4)
-    rig.workspace.faults.reply_policy = faults.NORMAL
+    with rig.refuses(channel):
+        rig.workspace.faults.reply_policy = policy
+        hold(rig, 1, 4)
+        rig.workspace.faults.reply_policy = faults.NORMAL
 
 
 @kind("Slack: a message a second and channel")

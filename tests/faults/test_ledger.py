@@ -86,7 +86,14 @@ def answered_twice(ledger: Ledger) -> None:
 def dropped(ledger: Ledger) -> None:
     """An error, and no dead letter."""
     ledger.asked("4", "C1", bad=False)
-    ledger.answered("4", "timeout", 5_000)
+    ledger.answered("4", "timeout", 5_000, uncertain=True)
+
+
+def died(ledger: Ledger) -> None:
+    """A good command that failed, though Slack surely did not take it."""
+    ledger.asked("4", "C1", bad=False)
+    ledger.answered("4", "max_attempts", 5_000)
+    ledger.buried("4", "max_attempts", 5_000)
 
 
 def let_pass(ledger: Ledger) -> None:
@@ -113,6 +120,7 @@ def made_up(ledger: Ledger) -> None:
         (unanswered, "command 4 was never answered"),
         (answered_twice, "command 1 was answered 2 times with no fault in between"),
         (dropped, "command 4 failed with {'timeout'} and has no dead letter"),
+        (died, "command 4 died of trouble: max_attempts"),
         (let_pass, "command 4 is bad and was answered with {''}"),
         (made_up, "command 4 was answered as sent, and Slack never got it"),
     ],
@@ -132,6 +140,26 @@ def test_what_reached_slack_is_looked_at() -> None:
     assert ledger.problems([SENT[1], SENT[0], SENT[2]]) == []
     told = good().problems([*SENT, Accepted("C2", "9", 4_003)])
     assert told == ["Slack got 1 messages that nobody asked for"]
+
+
+def test_a_message_must_be_in_its_channel() -> None:
+    """Or in the one that has the channel's name by now."""
+    ledger = good()
+    ledger.moved("C3", "C2")
+    assert ledger.problems([*SENT[:2], SENT[2]._replace(channel="C3")]) == []
+    told = ledger.problems([*SENT[:2], SENT[2]._replace(channel="C4")])
+    assert told == ["command 2 was for C2 and reached C4"]
+
+
+def test_a_command_may_fail_where_slack_refused_its_channel() -> None:
+    """In that channel and at that time."""
+    ledger = good()
+    died(ledger)
+    ledger.refused("C2", 0, 90_000)
+    ledger.refused("C1", 90_000, 91_000)
+    assert ledger.problems(SENT) == ["command 4 died of trouble: max_attempts"]
+    ledger.refused("C1", 0, 4_000)
+    assert ledger.problems(SENT) == []
 
 
 def test_only_what_was_damaged_is_excused() -> None:

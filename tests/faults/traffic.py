@@ -22,7 +22,12 @@ from tests.faults.ledger import Accepted, Ledger
 from tests.support.paths import ROOT
 from tests.support.pump import wait_until
 
-CHANNELS: Final = {f"room-{n}": f"C0ROOM{n:02d}" for n in range(20)} | {"general": "C0GENERAL"}
+MOVING: Final = {"moving-1": "C0MOVING1", "moving-2": "C0MOVING2"}
+"""Channels whose names may come to mean others: commands give them by name only."""
+# A number that three divides: so each channel is given always by its name, or always by its id.
+CHANNELS: Final = (
+    {f"room-{n}": f"C0ROOM{n:02d}" for n in range(21)} | {"general": "C0GENERAL"} | MOVING
+)
 _RESULTS: Final = "faults.results"
 _OUTBOUND: Final = Outbound()
 _TICK: Final = 0.005

@@ -84,8 +84,12 @@ class Workspace:
 
     @property
     def app_token(self) -> str:
-        """The only valid app-level token."""
+        """The only valid app-level token; may be changed."""
         return self._hub.registry.app_token
+
+    @app_token.setter
+    def app_token(self, token: str) -> None:
+        self._hub.registry.app_token = token
 
     @property
     def channels(self) -> dict[str, str]:
