@@ -6,7 +6,8 @@ Laws:
   an ack or a nack of itself or of a later one with `multiple`.
 - Only one thing settles an event: the ack of a publish that the broker did not return. A
   `basic.return` comes before the ack of the same publish. A returned event is published again, to
-  the exchange for unrouted events, and the ack of that publish settles it.
+  the exchange for unrouted events, and the ack of that publish settles it. If that publish is
+  returned too, the caller either lets the event go or fails it, which is like a nack.
 - After a nack nothing new is sent. When all in flight has been answered, the caller goes back to
   the first nacked event and sends it and all that follow it again: a later event never comes
   instead of an earlier one. So an event can be confirmed twice.
@@ -31,6 +32,7 @@ _HELD: Final = 2
 _RESENT: Final = 3
 _SETTLED: Final = 4
 _FAILED: Final = 5
+_LOST: Final = 6
 
 _AFTER_NACK = 1
 
@@ -38,11 +40,13 @@ _AFTER_NACK = 1
 class Acked(NamedTuple):
     """What an ack did: `confirmed` are settled (seq, received_ms), `resend` seqs to send again.
 
-    Each of `resend` was returned; it stays in flight until `resent` and its ack, or `settle`.
+    Each of `resend` was returned; it stays in flight until `resent` and its ack, or `settle`. Each
+    of `homeless` was returned again; it stays in flight until `settle` or `fail`.
     """
 
     confirmed: list[tuple[int, int]]
     resend: list[int]
+    homeless: list[int]
 
 
 class _Sent(msgspec.Struct, gc=False):
@@ -113,15 +117,16 @@ class ConfirmWindow:
         return self._low_tag + len(self._unanswered) - 1
 
     def returned(self, seq: int) -> bool:
-        """Mark an event that no queue took; return False if it is not in flight."""
+        """Mark an event that no queue took; return whether it is so for the first time."""
         event = self._find(seq)
-        if event is None or event.state not in (_FLYING, _RETURNED):
+        if event is None or event.state not in (_FLYING, _RESENT):
             return False
-        event.state = _RETURNED
-        return True
+        is_first = event.state == _FLYING
+        event.state = _RETURNED if is_first else _LOST
+        return is_first
 
     def resent(self, seq: int, now: float) -> int:
-        """Count a returned event as published again, not `mandatory`; return the new tag.
+        """Count a returned event as published again, with `mandatory`; return the new tag.
 
         It needs no room, because the event is in flight already.
 
@@ -143,18 +148,31 @@ class ConfirmWindow:
         self._held(seq).state = _SETTLED
         self._count_settled(1)
 
+    def fail(self, seq: int) -> None:
+        """Take an event that was returned twice for refused: it is sent again after a `rewind`.
+
+        Raises:
+            ValueError: `ack` did not ask for it.
+        """
+        self._held(seq).state = _FAILED
+        self._fail(seq)
+        self.in_flight -= 1
+
     def ack(self, tag: int, multiple: bool) -> Acked:
         """Take the broker's `basic.ack`.
 
         Raises:
             ValueError: it answers nothing; nothing was changed.
         """
-        done = Acked([], [])
+        done = Acked([], [], [])
         confirmed = done.confirmed
         for event in self._answered(tag, multiple):
             if event.state == _RETURNED:
                 event.state = _HELD
                 done.resend.append(event.seq)
+            elif event.state == _LOST:
+                event.state = _HELD
+                done.homeless.append(event.seq)
             else:
                 event.state = _SETTLED
                 confirmed.append((event.seq, event.received_ms))
@@ -170,9 +188,7 @@ class ConfirmWindow:
         failed = self._answered(tag, multiple)
         for event in failed:
             event.state = _FAILED
-        first = min(event.seq for event in failed)
-        if self._first_failed is None or first < self._first_failed:
-            self._first_failed = first
+        self._fail(min(event.seq for event in failed))
         self.in_flight -= len(failed)
         return len(failed)
 
@@ -245,6 +261,10 @@ class ConfirmWindow:
         while self._confirmed >= self._limit < self._size:
             self._confirmed -= self._limit
             self._limit = min(self._size, 2 * self._limit)
+
+    def _fail(self, seq: int) -> None:
+        if self._first_failed is None or seq < self._first_failed:
+            self._first_failed = seq
 
     def _held(self, seq: int) -> _Sent:
         event = self._find(seq)

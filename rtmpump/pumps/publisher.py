@@ -5,8 +5,8 @@ Laws:
 - The spool is the only source. A new connection, a nack and a restart are the same case: go back to
   the first event that is not confirmed, and read on from there.
 - An event leaves the spool only when it and all before it are confirmed.
-- An event that no queue takes comes back (`mandatory`) and goes to the unrouted exchange. An
-  alternate exchange alone can't do this: the binding of `rtm.<type>` to `rtm.events` is a route.
+- An event that no queue takes comes back (`mandatory`), and `Unrouted` says what becomes of it. An
+  alternate exchange can't do this: the binding of `rtm.<type>` to `rtm.events` is a route.
 - Nothing is read while the broker is blocked, because pika buffers without a bound.
 - A broker that confirms nothing for long is taken for dead, whatever its heartbeats say.
 - A broker that refuses all for long gets a new connection: there a queue may take events again.
@@ -32,11 +32,13 @@ from rtmpump.errors import LinkError, SpoolError, SpoolFailed
 from rtmpump.links.lifecycle import Lifecycle
 from rtmpump.links.rabbitmq import topology
 from rtmpump.links.rabbitmq.connection import BrokerConnection, Delivery, Properties
+from rtmpump.links.rabbitmq.declaring import ACCESS_REFUSED, Groups, Refusal
 from rtmpump.links.rabbitmq.errors import TOO_LARGE
 from rtmpump.links.rabbitmq.type_exchanges import TypeExchanges
+from rtmpump.links.rabbitmq.unrouted import Unrouted
 from rtmpump.links.retry import keep_trying
 from rtmpump.metrics import Metrics
-from rtmpump.spool import Row, Spool
+from rtmpump.spool import Cursor, Row, Spool
 
 LINK: Final = "broker_events"
 _CHUNK: Final = 128
@@ -47,7 +49,6 @@ _CHECK_EVERY: Final = 1.0
 _NACK_DELAY_MAX: Final = 5.0
 _CONFIRM_TIMEOUT_MIN: Final = 20.0
 _NACKED: Final = "nacked"
-_REFUSED_TYPE: Final = ("precondition_failed", "access_refused")
 
 _log = log.get("publisher")
 
@@ -70,7 +71,8 @@ class Publisher:
         self._window = ConfirmWindow(config.events.confirm_window)
         self._types = TypeExchanges(config)
         self._connection = BrokerConnection(LINK, config.broker, self)
-        self._cursor = 0
+        self._cursor = Cursor(spool, keeps=config.spool.when_full == "drop_oldest")
+        self._unrouted = Unrouted(config, metrics, self._window, self._find, self._proceed)
         self._let_go_upto = 0
         self._one_by_one_upto = 0
         self._burst = 0
@@ -79,14 +81,13 @@ class Publisher:
         self._ready = False
         self._held_back = False
         self._is_blocked = False
-        self._declaring = ""
+        self._is_declaring = False
         self._asked_at: float | None = None
         self._nack_delay = config.retry.initial
         self._refusals = Refusals()
         self._checked_at = 0.0
         self._patient_from = 0.0
         self._flush_planned = False
-        self._reported_unrouted_at = 0.0
 
     def run(self) -> None:
         """Publish until a stop, or until the spool is empty after `finish`."""
@@ -113,14 +114,15 @@ class Publisher:
 
     def _session(self) -> None:
         self.lifecycle.progress()
-        self._cursor = max(self._window.confirmed_upto, self._let_go_upto)
-        self._window.reset(self._cursor)
+        self._cursor.go_back(max(self._window.confirmed_upto, self._let_go_upto))
+        self._window.reset(self._cursor.at)
         self._ready = self._held_back = self._is_blocked = self._flush_planned = False
-        self._declaring = ""
+        self._is_declaring = False
         self._woken = False
         self._connection = BrokerConnection(
             LINK, self._config.broker, self, self.lifecycle.progress
         )
+        self._unrouted.begin(self._connection)
         # After this line `wake` reaches the new connection; what was set before is seen here.
         if self._stop.is_set():
             return
@@ -140,12 +142,15 @@ class Publisher:
         """Declare what events need, then publish."""
         self._patient_from = self._checked_at = self._asked_at = time.monotonic()
         self._check()
-        mode = self._config.broker.declare
+        mode, events = self._config.broker.declare, self._config.events
         if mode == "none":
-            self._declared()
-            return
-        items = [*topology.events(self._config.events), *self._types.items()]
-        self._connection.declare(items, passive=mode == "passive", done=self._declared)
+            self._declared([])
+        elif mode == "passive":
+            items = topology.events(events)
+            self._connection.declare(items, passive=True, done=lambda: self._declared([]))
+        else:
+            items = topology.basis(events)
+            self._connection.declare(items, passive=False, done=self._declare_the_rest)
 
     def settled(self, tag: int, multiple: bool, ok: bool) -> None:
         """Trim confirmed events from the spool; go back after a nack."""
@@ -181,7 +186,19 @@ class Publisher:
 
     # How it goes on.
 
-    def _declared(self) -> None:
+    def _declare_the_rest(self) -> None:
+        groups = {**self._unrouted.groups(), **self._types.groups()}
+        self._connection.declare_groups(groups, self._declared)
+
+    def _declared(self, refusals: list[Refusal]) -> None:
+        unrouted = [one for one in refusals if one.group in self._unrouted.groups()]
+        for one in unrouted:
+            if one.reason == ACCESS_REFUSED:
+                # Nothing is lost while the pump says what is missing, and waits for it.
+                self._connection.fail(one.reason, one.detail)
+                return
+        self._unrouted.connected(unrouted)
+        self._types.declared(self._types.groups(), refusals)
         self._ready = True
         self._asked_at = None
         self._metrics.link(LINK, True)
@@ -205,6 +222,7 @@ class Publisher:
     def _proceed(self) -> None:
         """Go on after an ack or a nack: trim the spool, then go back or publish more."""
         self._spool.confirm(self._window.confirmed_upto)
+        self._cursor.forget(self._window.confirmed_upto)
         first = self._window.rewind()
         if first is not None:
             self._go_back(first)
@@ -213,7 +231,7 @@ class Publisher:
 
     def _pump(self) -> None:
         """Publish as much as the confirm window takes, in chunks: acks are read in between."""
-        if not self._ready or self._held_back or self._is_blocked or self._declaring:
+        if not self._ready or self._held_back or self._is_blocked or self._is_declaring:
             return
         room = self._room()
         if not room:
@@ -237,7 +255,7 @@ class Publisher:
 
     def _read(self, limit: int) -> list[Row]:
         try:
-            return self._spool.read(self._cursor, limit)
+            return self._cursor.read(limit)
         except SpoolFailed as failure:
             _log.error("spool.read_failed", problem=failure.problem)
             self._hold_back(_CHECK_EVERY)
@@ -264,26 +282,29 @@ class Publisher:
         now = time.monotonic()
         for name, body in events:
             self._window.sent(name.seq, now, name.received_ms)
-            self._cursor = name.seq
+            self._cursor.at = name.seq
             self._burst += len(body)
 
     def _know(self, type: str) -> bool:
         """Return whether this type's exchange is there; if not, begin to declare it."""
-        items = self._types.learn(type)
-        if not items:
+        groups = self._types.learn(type)
+        if not groups:
             return True
-        self._declaring, self._asked_at = type, time.monotonic()
-        self._connection.declare(items, passive=False, done=self._known)
+        self._is_declaring, self._asked_at = True, time.monotonic()
+        self._connection.declare_groups(groups, lambda refusals: self._known(groups, refusals))
         return False
 
-    def _known(self) -> None:
-        self._declaring, self._asked_at = "", None
+    def _known(self, groups: Groups, refusals: list[Refusal]) -> None:
+        self._types.declared(groups, refusals)
+        self._go_on_after_declaring()
+
+    def _go_on_after_declaring(self) -> None:
+        self._is_declaring, self._asked_at = False, None
         self._look()
 
     def _confirmed(self, tag: int, multiple: bool) -> None:
         acked = self._window.ack(tag, multiple)
-        for seq in acked.resend:
-            self._forward(seq)
+        self._unrouted.take(acked)
         if acked.confirmed:
             self._nack_delay = self._config.retry.initial
             self._refusals.taken()
@@ -293,48 +314,31 @@ class Publisher:
                 [now - received_ms / 1000 for _, received_ms in acked.confirmed]
             )
 
-    def _forward(self, seq: int) -> None:
-        """Publish what no queue took to the unrouted exchange; drop it if there is none."""
-        unrouted = self._config.events.unrouted
-        try:
-            rows = self._spool.read(seq - 1, 1) if unrouted else []
-        except SpoolFailed as failure:
-            _log.error("spool.read_failed", problem=failure.problem)
-            self._connection.later(_CHECK_EVERY, lambda: self._forward_late(seq))
-            return
-        if not rows or rows[0].seq != seq:
-            # If there are no rows despite an exchange, `drop_oldest` took the event and counted it.
-            self._window.settle(seq)
-            if not unrouted:
-                self._report_unrouted()
-            return
-        self._connection.publish_events(unrouted, [_event(rows[0])], mandatory=False)
-        self._window.resent(seq, time.monotonic())
-
-    def _forward_late(self, seq: int) -> None:
-        self._forward(seq)
-        self._proceed()
-
-    def _report_unrouted(self) -> None:
-        self._metrics.dropped("unrouted", 1)
-        now = time.monotonic()
-        if now - self._reported_unrouted_at > 60 or not self._reported_unrouted_at:
-            self._reported_unrouted_at = now
-            _log.warning("events.unrouted", fix="bind a queue, or set events.unrouted")
+    def _find(self, seq: int) -> tuple[Route, bytes] | None:
+        row = self._cursor.find(seq)
+        return None if row is None else _event(row)
 
     def _go_back(self, first: int) -> None:
-        """Publish the nacked event and all that follow it again, after a wait.
+        """Publish the refused event and all that follow it again, after a wait.
 
         If the broker refuses for long, do it on a new connection; less often each time.
         """
-        _log.warning("events.nacked", first_seq=first, wait=self._nack_delay)
-        if self._refusals.refused(time.monotonic()):
-            detail = "the broker refuses all; is a queue full, or without a leader?"
-            self._connection.fail(_NACKED, detail, at_once=True)
-            return
-        self._cursor = first - 1
+        self._cursor.go_back(first - 1)
         self._hold_back(self._nack_delay)
+        if self._unrouted.is_gone:
+            self._is_declaring, self._asked_at = True, time.monotonic()
+            self._unrouted.declare_again(self._unrouted_is_declared)
+        else:
+            _log.warning("events.nacked", first_seq=first, wait=self._nack_delay)
+            if self._refusals.refused(time.monotonic()):
+                detail = "the broker refuses all; is a queue full, or without a leader?"
+                self._connection.fail(_NACKED, detail, at_once=True)
+                return
         self._nack_delay = min(2 * self._nack_delay, _NACK_DELAY_MAX)
+
+    def _unrouted_is_declared(self, refusals: list[Refusal]) -> None:
+        self._unrouted.declared_again(refusals)
+        self._go_on_after_declaring()
 
     def _hold_back(self, delay: float) -> None:
         self._held_back = True
@@ -378,12 +382,9 @@ class Publisher:
         """Find out what the broker will never take, so that it does not end each connection."""
         if error.reason == TOO_LARGE and self._window.in_flight:
             if self._window.in_flight == 1:
-                self._let_go(self._cursor, error)
+                self._let_go(self._cursor.at, error)
             else:
-                self._one_by_one_upto = self._cursor
-        elif self._declaring and error.reason in _REFUSED_TYPE:
-            self._types.do_without(self._declaring)
-            _log.error("type.refused", type=self._declaring, problem=error.detail)
+                self._one_by_one_upto = self._cursor.at
         elif error.reason != _NACKED:
             return
         # The next connection does something else than this one, so it counts as a first try.

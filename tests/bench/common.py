@@ -130,8 +130,7 @@ class Queue:
     def __init__(self, url: str, name: str, exchange: str, key: str, **arguments: Any) -> None:
         self._channel = pika.BlockingConnection(pika.URLParameters(url)).channel()
         self.name = name
-        alternate = {"alternate-exchange": "rtm.unrouted"} if exchange == "rtm.events" else None
-        self._channel.exchange_declare(exchange, "topic", durable=True, arguments=alternate)
+        self._channel.exchange_declare(exchange, "topic", durable=True)
         self._channel.queue_declare(name, durable=True, arguments=QUORUM | arguments)
         self._channel.queue_bind(name, exchange, key)
 

@@ -39,7 +39,7 @@ def test_a_window_lets_something_through(size: int) -> None:
 def test_a_multiple_ack_confirms_a_prefix() -> None:
     """One ack with `multiple` settles all up to its tag, in order, with their times."""
     window = _filled(4)
-    assert window.ack(3, True) == Acked([(1, 10), (2, 20), (3, 30)], [])
+    assert window.ack(3, True) == Acked([(1, 10), (2, 20), (3, 30)], [], [])
     assert _facts(window) == (1, 3, 7, 4.0)
 
 
@@ -89,11 +89,11 @@ def test_a_returned_event_is_sent_again_before_it_is_settled() -> None:
     """The ack of a returned publish asks for another, and only that one's ack settles."""
     window = _filled(3)
     assert window.returned(2)
-    assert window.ack(3, True) == Acked([(1, 10), (3, 30)], [2])
+    assert window.ack(3, True) == Acked([(1, 10), (3, 30)], [2], [])
     assert _facts(window) == (1, 1, 7, None)
     assert window.resent(2, 7.0) == 4
     assert _facts(window) == (1, 1, 7, 7.0)
-    assert window.ack(4, False) == Acked([(2, 20)], [])
+    assert window.ack(4, False) == Acked([(2, 20)], [], [])
     assert _facts(window) == (0, 3, 8, None)
 
 
@@ -113,9 +113,27 @@ def test_returns_of_what_is_not_in_flight_are_ignored() -> None:
     window.ack(3, False)
     window.returned(2)
     window.ack(2, False)
-    window.resent(2, 7.0)
     assert not any(window.returned(seq) for seq in (0, 1, 2, 3, 4))
+    window.resent(2, 7.0)
     assert window.ack(4, False).confirmed == [(2, 20)]
+
+
+def test_an_event_that_is_returned_twice_is_let_go_or_failed() -> None:
+    """Its ack settles nothing; the caller says what becomes of it."""
+    window = _filled(3)
+    for seq in (1, 2):
+        assert window.returned(seq)
+    window.ack(3, True)
+    for seq in (1, 2):
+        window.resent(seq, 7.0)
+        assert not window.returned(seq)
+    assert window.ack(5, True) == Acked([], [], [1, 2])
+    assert _facts(window) == (2, 0, 6, None)
+    window.settle(1)
+    assert window.confirmed_upto == 1
+    window.fail(2)
+    assert (window.in_flight, window.room(), window.rewind()) == (0, 0, 2)
+    assert window.sent(2, 9.0) == 6
 
 
 def test_only_what_was_returned_and_acked_is_sent_again() -> None:
@@ -127,6 +145,8 @@ def test_only_what_was_returned_and_acked_is_sent_again() -> None:
             window.resent(seq, 9.0)
         with pytest.raises(ValueError, match="not returned and acked"):
             window.settle(seq)
+        with pytest.raises(ValueError, match="not returned and acked"):
+            window.fail(seq)
     assert _facts(window) == (2, 0, 6, 1.0)
 
 
@@ -198,7 +218,7 @@ class _Publish:
     tag: int
     seq: int
     at: float
-    mandatory: bool
+    again: bool
     returned: bool = False
 
 
@@ -209,9 +229,9 @@ class _Broker:
     last_tag: int = 0
     unanswered: list[_Publish] = field(default_factory=list)
 
-    def take(self, seq: int, at: float, mandatory: bool) -> int:
+    def take(self, seq: int, at: float, *, again: bool) -> int:
         self.last_tag += 1
-        self.unanswered.append(_Publish(self.last_tag, seq, at, mandatory))
+        self.unanswered.append(_Publish(self.last_tag, seq, at, again))
         return self.last_tag
 
     def answer(self, tag: int, multiple: bool) -> list[_Publish]:
@@ -238,6 +258,7 @@ class WindowAgainstBroker(RuleBasedStateMachine):
         self.cursor = self.upto = 0
         self.sent: list[int] = []
         self.held: list[int] = []
+        self.homeless: list[int] = []
         self.failed: set[int] = set()
         self.settled: set[int] = set()
         self.settled_ever: set[int] = set()
@@ -246,7 +267,9 @@ class WindowAgainstBroker(RuleBasedStateMachine):
         return [seq for seq in self.spool if seq > self.cursor]
 
     def _in_flight(self) -> int:
-        return len({publish.seq for publish in self.broker.unanswered} | set(self.held))
+        return len(
+            {publish.seq for publish in self.broker.unanswered} | {*self.held, *self.homeless}
+        )
 
     def _count_settled(self, seqs: list[int]) -> None:
         self.settled.update(seqs)
@@ -263,17 +286,17 @@ class WindowAgainstBroker(RuleBasedStateMachine):
         for seq in self._unread()[: min(count, self.window.room())]:
             at = self._tick()
             tag = self.window.sent(seq, at, seq + 1000)
-            assert tag == self.broker.take(seq, at, mandatory=True)
+            assert tag == self.broker.take(seq, at, again=False)
             self.sent.append(seq)
             self.cursor = seq
 
-    @precondition(lambda self: any(publish.mandatory for publish in self.broker.unanswered))
+    @precondition(lambda self: any(not publish.returned for publish in self.broker.unanswered))
     @rule(data=st.data())
     def give_back(self, data: st.DataObject) -> None:
-        """Return a publish that was mandatory and has no answer yet."""
-        waiting = [publish for publish in self.broker.unanswered if publish.mandatory]
+        """Return a publish that has no answer yet."""
+        waiting = [publish for publish in self.broker.unanswered if not publish.returned]
         publish = data.draw(st.sampled_from(waiting))
-        assert self.window.returned(publish.seq)
+        assert self.window.returned(publish.seq) is not publish.again
         publish.returned = True
 
     @precondition(lambda self: self.broker.unanswered)
@@ -286,12 +309,13 @@ class WindowAgainstBroker(RuleBasedStateMachine):
     def _take_ack(self, tag: int, multiple: bool) -> None:
         answered = self.broker.answer(tag, multiple)
         settled = [publish.seq for publish in answered if not publish.returned]
-        held = [publish.seq for publish in answered if publish.returned]
+        held = [publish.seq for publish in answered if publish.returned and not publish.again]
+        homeless = [publish.seq for publish in answered if publish.returned and publish.again]
         acked = self.window.ack(tag, multiple)
-        assert acked.confirmed == [(seq, seq + 1000) for seq in settled]
-        assert acked.resend == held
+        assert acked == Acked([(seq, seq + 1000) for seq in settled], held, homeless)
         self._count_settled(settled)
         self.held += held
+        self.homeless += homeless
 
     @precondition(lambda self: self.broker.unanswered)
     @rule(data=st.data(), multiple=st.booleans())
@@ -310,7 +334,20 @@ class WindowAgainstBroker(RuleBasedStateMachine):
         self.held.remove(seq)
         if wanted:
             at = self._tick()
-            assert self.window.resent(seq, at) == self.broker.take(seq, at, mandatory=False)
+            assert self.window.resent(seq, at) == self.broker.take(seq, at, again=True)
+        else:
+            self.window.settle(seq)
+            self._count_settled([seq])
+
+    @precondition(lambda self: self.homeless)
+    @rule(data=st.data(), wanted=st.booleans())
+    def deal_with_homeless(self, data: st.DataObject, wanted: bool) -> None:
+        """Fail an event that was returned twice, or let it go."""
+        seq = data.draw(st.sampled_from(self.homeless))
+        self.homeless.remove(seq)
+        if wanted:
+            self.window.fail(seq)
+            self.failed.add(seq)
         else:
             self.window.settle(seq)
             self._count_settled([seq])
@@ -348,6 +385,7 @@ class WindowAgainstBroker(RuleBasedStateMachine):
         self.window.reset(self.upto)
         self.broker = _Broker()
         self.held.clear()
+        self.homeless.clear()
         self.failed.clear()
         self.sent = [seq for seq in self.sent if seq <= self.upto]
         self.settled = {seq for seq in self.settled if seq <= self.upto}
@@ -374,9 +412,13 @@ class WindowAgainstBroker(RuleBasedStateMachine):
         for _ in range(20 * len(self.spool)):
             if not (self._unread() or self._in_flight() or self.failed):
                 break
+            while self.homeless:
+                seq = self.homeless.pop(0)
+                self.window.settle(seq)
+                self._count_settled([seq])
             while self.held:
                 seq = self.held.pop(0)
-                self.broker.take(seq, 0.0, mandatory=False)
+                self.broker.take(seq, 0.0, again=True)
                 self.window.resent(seq, 0.0)
             if self.broker.unanswered:
                 self._take_ack(self.broker.unanswered[-1].tag, True)

@@ -25,9 +25,7 @@ While = Callable[[], object]
 
 def all_events(broker: Broker) -> str:
     """A queue that gets all events from the very first."""
-    broker.channel.exchange_declare(
-        "rtm.events", "topic", durable=True, arguments={"alternate-exchange": "rtm.unrouted"}
-    )
+    broker.channel.exchange_declare("rtm.events", "topic", durable=True)
     return broker.queue(("rtm.events", "#"), name="all")
 
 

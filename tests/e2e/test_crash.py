@@ -83,9 +83,7 @@ def numbered(number: int) -> bytes:
 
 def all_events(broker: Broker, name: str = "", **arguments: object) -> str:
     """A queue that gets all events from the very first, before a pump declares anything."""
-    broker.channel.exchange_declare(
-        "rtm.events", "topic", durable=True, arguments={"alternate-exchange": "rtm.unrouted"}
-    )
+    broker.channel.exchange_declare("rtm.events", "topic", durable=True)
     return broker.queue(("rtm.events", "#"), name=name, **arguments)
 
 

@@ -48,9 +48,7 @@ AFTER_COMMIT = '(SocketMode, "accepted")'
 
 def all_events(broker: Broker) -> str:
     """A queue that gets all events from the very first, before a pump declares anything."""
-    broker.channel.exchange_declare(
-        "rtm.events", "topic", durable=True, arguments={"alternate-exchange": "rtm.unrouted"}
-    )
+    broker.channel.exchange_declare("rtm.events", "topic", durable=True)
     return broker.queue(("rtm.events", "#"))
 
 

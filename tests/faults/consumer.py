@@ -51,7 +51,8 @@ def items() -> list[topology.Item]:
     """What the consumer declares."""
     queue = topology.Queue(SEEN, {"x-queue-type": "quorum"})
     return [
-        *topology.events(_EVENTS),
+        *topology.basis(_EVENTS),
+        *topology.unrouted(_EVENTS),
         queue,
         topology.Binding(_EVENTS.exchange, SEEN, "queue", "#"),
     ]

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from pika.adapters.blocking_connection import BlockingChannel
+
 from rtmpump.sandbox.slack import faults
 from rtmpump.sandbox.slack.faults import Hang, HttpAnswer, Reset
 from rtmpump.sandbox.slack.websocket import Opcode, encode
@@ -150,8 +152,7 @@ def _delete_exchange(rig: Rig) -> None:
     with rig.broker() as broker:
         broker.channel.exchange_delete("rtm.events")
         # The consumer's own binding went with it, and only the consumer can know.
-        alternate = {"alternate-exchange": "rtm.unrouted"}
-        broker.channel.exchange_declare("rtm.events", "topic", durable=True, arguments=alternate)
+        broker.channel.exchange_declare("rtm.events", "topic", durable=True)
         broker.bind(SEEN, "rtm.events")
 
 
@@ -161,12 +162,43 @@ def _delete_type(rig: Rig) -> None:
         broker.channel.exchange_delete("rtm.user_typing")
 
 
-@kind("broker: consumer's binding deleted")
-def _unbind(rig: Rig) -> None:
+@kind("broker: type exchange declared as another kind")
+def _change_type(rig: Rig) -> None:
+    for kind in ("fanout", "topic"):
+        with rig.breaks_commands():
+            with rig.broker() as broker:
+                broker.channel.exchange_delete("rtm.user_typing")
+                broker.channel.exchange_declare("rtm.user_typing", kind, durable=True)
+            rig.node.ctl("close_all_connections", "maintenance")
+            hold(rig, 0, 1)
+
+
+@contextmanager
+def _unbound(rig: Rig) -> Iterator[BlockingChannel]:
+    """All events are unrouted in this time."""
     with rig.broker() as broker:
         broker.channel.queue_unbind(SEEN, "rtm.events", "#")
+        yield broker.channel
         hold(rig, 0.2, 1)
         broker.bind(SEEN, "rtm.events")
+
+
+@kind("broker: unrouted exchange deleted")
+def _delete_unrouted(rig: Rig) -> None:
+    with _unbound(rig) as channel:
+        channel.exchange_delete("rtm.unrouted")
+
+
+@kind("broker: unrouted queue unbound")
+def _unbind_unrouted(rig: Rig) -> None:
+    with _unbound(rig) as channel:
+        channel.queue_unbind("rtm.unrouted", "rtm.unrouted")
+
+
+@kind("broker: consumer's binding deleted")
+def _unbind(rig: Rig) -> None:
+    with _unbound(rig):
+        pass
 
 
 @kind("broker: commands' queues deleted")

@@ -7,13 +7,14 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rtmpump.config import Broker as BrokerConfig
-from rtmpump.config import Config, Events, Secret
+from rtmpump.config import Config, Events, Secret, SpoolConfig
 from rtmpump.config import Retry as RetryConfig
 from rtmpump.core.event_types import TYPES
 from rtmpump.core.refusals import Refusals
@@ -25,7 +26,7 @@ from rtmpump.pumps.publisher import Publisher
 from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.spool import Row, Spool
-from tests.support.broker_node import max_message_size, memory_alarm
+from tests.support.broker_node import close_connections, max_message_size, memory_alarm
 from tests.support.line import Line
 from tests.support.links import LinkLog
 from tests.support.pump import Broker, Message, wait_until
@@ -47,13 +48,16 @@ class Pumping:
         events = Events(**options.pop("events", {}))
         broker: dict[str, Any] = {"urls": tuple(map(Secret, urls)), "url": Secret(urls[0])}
         broker |= options.pop("broker", {})
+        settings: dict[str, Any] = {"max_bytes": 512 << 20, "when_full": "block", "sync": "normal"}
+        retry_max = options.pop("retry_max", 0.5)
+        settings |= options
         self.config = Config(
             broker=BrokerConfig(**broker),
             events=events,
-            retry=RetryConfig(initial=0.05, max=options.pop("retry_max", 0.5)),
+            retry=RetryConfig(initial=0.05, max=retry_max),
+            spool=SpoolConfig(**settings),
         )
-        settings: dict[str, Any] = {"max_bytes": 512 << 20, "when_full": "block", "sync": "normal"}
-        self.spool = Spool.open(folder / "spool.db", **(settings | options))
+        self.spool = Spool.open(folder / "spool.db", **settings)
         self.metrics = Metrics()
         self.stop = threading.Event()
         self.ups: list[str] = []
@@ -176,6 +180,16 @@ def without_repeats(messages: list[Message], *, last: bool) -> list[int]:
             seen.add(message.properties.message_id)
             found.append(message.json["n"])
     return found[::-1] if last else found
+
+
+def was_returned(one: Pumping, count: int) -> bool:
+    """More events than that came back."""
+    return one.counts.returned > count
+
+
+def has_come_up(one: Pumping, times: int) -> bool:
+    """The link was made so often."""
+    return len(one.ups) >= times
 
 
 def has_all(goal: int) -> Callable[[list[Message]], bool]:
@@ -357,6 +371,117 @@ def test_without_an_unrouted_exchange_it_is_counted(pump: Pump, broker: Broker) 
     assert not broker.exists(exchange="rtm.unrouted")
 
 
+def test_what_is_unrouted_keeps_its_order(pump: Pump, broker: Broker) -> None:
+    """Also where the exchange of a type is missing: all go the same way."""
+    broker.channel.exchange_declare("rtm.odd", "fanout", durable=True)
+    one = pump().start()
+    one.put(*(event(n, "odd" if n % 3 else "message") for n in range(600)))
+    one.wait_empty()
+    assert numbers(broker.take("rtm.unrouted", 600)) == list(range(600))
+
+
+def test_what_is_unrouted_keeps_its_order_across_connections(
+    pump: Pump, broker: Broker, node: RabbitNode, broker_url: str
+) -> None:
+    """Connections that end in between bring repeats, and none of them in the wrong place."""
+    one = pump(events={"confirm_window": 64}).start()
+    for at in range(0, 3000, 300):
+        one.put(*map(event, range(at, at + 300)))
+        wait_until(partial(was_returned, one, at))
+        close_connections(node, broker_url.rpartition("/")[2], product="rtmpump")
+    one.wait_empty()
+    assert one.wait_down("closed_by_broker")
+    got = broker.take_until("rtm.unrouted", has_all(3000))
+    assert without_repeats(got, last=False) == list(range(3000))
+    assert without_repeats(got, last=True) == list(range(3000))
+
+
+def test_a_deleted_queue_for_the_unrouted_is_made_again(pump: Pump, broker: Broker) -> None:
+    """What comes after that is in it, once and in order; the connection goes on."""
+    one = pump().start()
+    one.put(event(0))
+    one.wait_empty()
+    broker.channel.queue_delete("rtm.unrouted")
+    one.put(*map(event, range(1, 300)))
+    one.wait_empty()
+    assert numbers(broker.take("rtm.unrouted", 299)) == list(range(1, 300))
+    assert broker.poll("rtm.unrouted") is None
+    assert (one.counts.dropped, one.downs) == ({}, [])
+
+
+def test_a_queue_for_the_unrouted_that_is_deleted_under_load(pump: Pump, broker: Broker) -> None:
+    """What was in it is gone with it; no other event is, and the order holds."""
+    one = pump(events={"confirm_window": 64}).start()
+    taken = broker.queue(("rtm.events", "taken"))
+    one.put(*(event(n, "taken" if n % 3 else "message") for n in range(3000)))
+    wait_until(lambda: one.counts.returned > 100)
+    broker.channel.queue_delete("rtm.unrouted")
+    one.put(*(event(n, "taken" if n % 3 else "message") for n in range(3000, 6000)))
+    one.wait_empty()
+    got = without_repeats(broker.drain("rtm.unrouted"), last=True)
+    assert got == list(range(got[0], 6000, 3))
+    assert got[0] <= 3000
+    kept = broker.take_until(taken, has_all(4000))
+    assert without_repeats(kept, last=True) == [n for n in range(6000) if n % 3]
+    assert one.counts.dropped == {}
+
+
+def test_a_queue_for_the_unrouted_that_is_declared_otherwise(pump: Pump, broker: Broker) -> None:
+    """It is used as it is, also after a restart: bound, with the arguments of somebody else."""
+    one = pump().start()
+    for at in (0, 100):
+        broker.channel.queue_delete("rtm.unrouted")
+        broker.queue(name="rtm.unrouted")
+        one.put(*map(event, range(at, at + 100)))
+        one.wait_empty()
+        assert numbers(broker.take("rtm.unrouted", 100)) == list(range(at, at + 100))
+        one.publisher._connection.call(lambda: one.publisher._connection.fail("test", "again"))
+        wait_until(partial(has_come_up, one, 2 + at // 100))
+    assert one.counts.dropped == {}
+
+
+def test_a_queue_for_the_unrouted_that_nobody_can_declare(
+    pump: Pump, broker: Broker, broker_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The events leave the spool and are counted, the others go on; and it is tried again."""
+    monkeypatch.setattr("rtmpump.links.rabbitmq.unrouted._TRY_EVERY", 0.1)
+    one = pump().start()
+    taken = broker.queue(("rtm.events", "taken"))
+    broker.channel.queue_delete("rtm.unrouted")
+    with Broker(broker_url) as other:
+        other.channel.queue_declare("rtm.unrouted", exclusive=True)
+        one.put(*(event(n, "taken" if n % 2 else "message") for n in range(100)))
+        one.wait_empty()
+        assert one.counts.dropped == {"unrouted": 50}
+        got = broker.take_until(taken, has_all(50))
+        assert without_repeats(got, last=True) == list(range(1, 100, 2))
+    number = iter(range(1000, 1_000_000))
+
+    def is_kept() -> bool:
+        one.put(event(next(number)))
+        one.wait_empty()
+        return broker.exists(queue="rtm.unrouted") and broker.poll("rtm.unrouted") is not None
+
+    wait_until(is_kept)
+    one.put(event(100))
+    one.wait_empty()
+    assert numbers(broker.drain("rtm.unrouted"))[-1:] == [100]
+    assert one.downs == []
+
+
+def test_a_queue_for_the_unrouted_that_is_not_ours_to_declare(pump: Pump, broker: Broker) -> None:
+    """It is missing: the events are counted. It is there again: they are in it."""
+    declare_by_hand(broker)
+    one = pump(broker={"declare": "none"}, events={"unrouted": "mine"}).start()
+    broker.channel.queue_delete("mine")
+    one.put(*map(event, range(5)))
+    one.wait_empty()
+    assert one.counts.dropped == {"unrouted": 5}
+    broker.queue(("mine", ""), name="mine")
+    one.put(event(5))
+    assert numbers(broker.take("mine", 1)) == [5]
+
+
 class Stumbling:
     """A spool whose disk refuses some reads of single events."""
 
@@ -376,15 +501,15 @@ class Stumbling:
 
 
 def test_a_read_that_fails_while_forwarding(pump: Pump, broker: Broker) -> None:
-    """A disk that refuses a read for a moment ends nothing and loses nothing."""
+    """A disk that refuses a read for a moment ends nothing and loses nothing; the order holds."""
     one = pump()
     stumbling = Stumbling(one.spool, 3)
-    one.publisher._spool = stumbling  # type: ignore[assignment]
+    one.publisher._cursor._spool = stumbling  # type: ignore[assignment]
     one.start()
     one.put(*map(event, range(40)))
     one.wait_empty()
     assert stumbling.left == 0
-    assert sorted(numbers(broker.take("rtm.unrouted", 40))) == list(range(40))
+    assert numbers(broker.take("rtm.unrouted", 40)) == list(range(40))
 
 
 def test_drop_oldest_may_take_what_is_in_flight(pump: Pump, broker: Broker) -> None:
@@ -398,6 +523,35 @@ def test_drop_oldest_may_take_what_is_in_flight(pump: Pump, broker: Broker) -> N
     assert one.spool.usage().first_seq > 1
     broker.channel.queue_unbind(queue, "rtm.events", "#")
     one.wait_empty()
+
+
+def test_drop_oldest_between_a_refused_event_and_the_next(pump: Pump, broker: Broker) -> None:
+    """What was taken before it comes again after it, although the spool has given that up."""
+    one = pump(max_bytes=16 << 20, when_full="drop_oldest", events={"confirm_window": 64}).start()
+    refusing = broker.queue(("rtm.events", "first"), x_max_length=0, x_overflow="reject-publish")
+    queue = broker.queue(("rtm.events", "message"))
+    real, given_up = one.publisher.settled, threading.Event()
+    is_armed = threading.Event()
+
+    def settled(tag: int, multiple: bool, ok: bool) -> None:
+        if ok and is_armed.is_set() and not given_up.is_set():
+            number = iter(range(100, 100_000))
+            while one.spool.usage().first_seq < 30:
+                one.put(*(event(next(number), size=50_000) for _ in range(20)))
+            given_up.set()
+        real(tag, multiple, ok)
+
+    one.publisher.settled = settled  # type: ignore[method-assign]
+    one.put(event(0, "first"), *(event(n, size=20_000) for n in range(1, 64)))
+    wait_until(lambda: one.counts.nacked > 1)
+    broker.bind(queue, "rtm.events", "first")
+    is_armed.set()
+    broker.channel.queue_unbind(refusing, "rtm.events", "first")
+    one.wait_empty()
+    assert given_up.is_set()
+    got = without_repeats(broker.drain(queue), last=True)
+    assert got[:64] == list(range(64))
+    assert got == sorted(got)
 
 
 # Exchanges of event types.
@@ -451,8 +605,29 @@ def test_a_type_whose_exchange_is_refused_stops_nobody(pump: Pump, broker: Broke
     one.put(event(1), event(2, "odd"), event(3), event(4, "odd"))
     one.wait_empty()
     got = broker.take_until(queue, has_all(4))
-    assert without_repeats(got, last=True) == [1, 2, 3, 4]
-    assert len(one.downs) == 1
+    assert numbers(got) == [1, 2, 3, 4]
+    assert one.downs == []
+
+
+def test_a_type_exchange_of_another_kind_stops_nobody(
+    pump: Pump, broker: Broker, node: RabbitNode, broker_url: str
+) -> None:
+    """Somebody declares one again as a fanout: the pump does without, on each new connection."""
+    one = pump().start()
+    one.put(event(0, "brand_new"))
+    one.wait_empty()
+    queue = broker.queue(("rtm.events", "#"))
+    for name in ("rtm.brand_new", "rtm.message", "rtm.user_typing"):
+        broker.channel.exchange_delete(name)
+        broker.channel.exchange_declare(name, "fanout", durable=True)
+    for at in (1, 2, 3):
+        one.put(event(2 * at, "brand_new"), event(2 * at + 1))
+        one.wait_empty()
+        close_connections(node, broker_url.rpartition("/")[2], product="rtmpump")
+        wait_until(partial(has_come_up, one, at + 1))
+    assert numbers(broker.take(queue, 6)) == [2, 3, 4, 5, 6, 7]
+    assert {down.reason for down in one.downs} == {"closed_by_broker"}
+    assert len(one.downs) == 3
 
 
 @pytest.mark.parametrize("mode", ["passive", "none"])
@@ -550,11 +725,11 @@ def test_a_blocked_broker_stops_the_reading(
     with memory_alarm(node):
         one.put(event(1))
         wait_until(lambda: one.metrics.snapshot().broker_blocked)
-        cursor = one.publisher._cursor
+        cursor = one.publisher._cursor.at
         one.put(*map(event, range(2, 3000)))
         one.put(event(3000))
         wait_until(lambda: not one.publisher._woken)
-        assert one.publisher._cursor == cursor
+        assert one.publisher._cursor.at == cursor
         assert one.left >= 2999
         assert not one.downs
     one.wait_empty()

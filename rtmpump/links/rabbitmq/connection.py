@@ -31,12 +31,13 @@ from rtmpump.core.routes import Route
 from rtmpump.errors import LinkError
 from rtmpump.links.dial import Deadline, dial
 from rtmpump.links.rabbitmq.batch_publish import BatchPublisher
+from rtmpump.links.rabbitmq.declaring import GroupDeclaration, Groups, Refusal, declare
 from rtmpump.links.rabbitmq.errors import closed_by_broker, translated
 from rtmpump.links.rabbitmq.nodes import parameters
 from rtmpump.links.rabbitmq.opening import Answer, HandshakeFailed, Opening, close_socket
 from rtmpump.links.rabbitmq.refusals import BrokerAddress, not_opened, not_reached, peer_of
 from rtmpump.links.rabbitmq.tolerant_reading import TolerantConnection
-from rtmpump.links.rabbitmq.topology import Binding, Exchange, Item, Queue
+from rtmpump.links.rabbitmq.topology import Binding, Item
 from rtmpump.links.scarcity import scarce
 
 Properties = pika.BasicProperties
@@ -261,11 +262,22 @@ class BrokerConnection:
         channel = self._open_channel()
         asked = [item for item in items if not (passive and isinstance(item, Binding))]
         for item in asked[:-1]:
-            _declare(channel, item, passive, lambda _frame: None)
+            declare(channel, item, passive=passive, done=lambda _frame: None)
         if asked:
-            _declare(channel, asked[-1], passive, self._guarded(lambda _frame: done()))
+            last_done = self._guarded(lambda _frame: done())
+            declare(channel, asked[-1], passive=passive, done=last_done)
         else:
             done()
+
+    def declare_groups(self, groups: Groups, done: Callable[[list[Refusal]], None]) -> None:
+        """Declare all, then call `done` with what the broker refused; that ends nothing."""
+        GroupDeclaration(
+            groups,
+            done,
+            open_channel=self._open_extra_channel,
+            guarded=self._guarded,
+            end=self._finish,
+        ).begin()
 
     def consume(self, queue: str, prefetch: int) -> None:
         """Consume with manual acks; a cancel by the broker ends the run."""
@@ -359,6 +371,22 @@ class BrokerConnection:
         if self._ready_at is None:
             self.fail("timeout", "the broker opened no channel in time")
 
+    def _open_extra_channel(
+        self, opened: Callable[[Channel], None], closed: Callable[[LinkError], None]
+    ) -> None:
+        """Open a channel; `closed` is called if the broker closes it."""
+
+        def is_open(channel: Channel) -> None:
+            channel.add_on_close_callback(self._guarded(is_closed))
+            opened(channel)
+
+        def is_closed(_channel: Channel, error: BaseException) -> None:
+            if isinstance(error, amqp.ChannelClosedByBroker):
+                closed(closed_by_broker(self._link, error.reply_code, error.reply_text))
+
+        if self._connection is not None and self._connection.is_open:
+            self._connection.channel(on_open_callback=self._guarded(is_open))
+
     def _channel_open(self, channel: Channel) -> None:
         self._channel = channel
         channel.add_on_close_callback(self._guarded(self._channel_closed))
@@ -405,27 +433,6 @@ def _none_opened(refusals: list[tuple[BrokerAddress, LinkError]]) -> LinkError:
     detail = "; ".join(f"{', '.join(where)}: {what}" for what, where in nodes.items())
     last = refusals[-1][1]
     return LinkError(last.link, last.reason, detail)
-
-
-def _declare(channel: Channel, item: Item, passive: bool, done: Callable[..., None]) -> None:
-    match item:
-        case Exchange(name, kind, arguments):
-            channel.exchange_declare(
-                name,
-                kind,
-                passive=passive,
-                durable=True,
-                arguments=dict(arguments),
-                callback=done,
-            )
-        case Queue(name, arguments):
-            channel.queue_declare(
-                name, passive=passive, durable=True, arguments=dict(arguments), callback=done
-            )
-        case Binding(source, destination, "exchange", key):
-            channel.exchange_bind(destination, source, key, callback=done)
-        case Binding(source, destination, _, key):
-            channel.queue_bind(destination, source, key, callback=done)
 
 
 def _cancelled(queue: str) -> str:

@@ -60,7 +60,16 @@ Item: TypeAlias = Exchange | Queue | Binding
 def events(events: Events) -> list[Item]:
     """Return what the events need; each item comes after those that it names."""
     documented = (item for type in TYPES for item in for_type(events, type))
-    return [*_unrouted(events), _events_exchange(events), *_stream(events), *documented]
+    return [*basis(events), *unrouted(events), *documented]
+
+
+def basis(events: Events) -> list[Item]:
+    """Return what no event can be published without.
+
+    The exchange has no arguments: with an alternate exchange it could be declared only with that
+    same argument, and the ordinary declaration of other programs would fail.
+    """
+    return [Exchange(events.exchange, "topic", {}), *_stream(events)]
 
 
 def for_type(events: Events, type: str) -> list[Item]:
@@ -73,13 +82,26 @@ def for_type(events: Events, type: str) -> list[Item]:
     if name in ("", events.exchange, events.unrouted) or name.startswith("amq."):
         return []
     # No alternate exchange here: it would take each event that no queue is bound to by its type,
-    # even one that a queue bound to the events exchange already has. And since a binding to an
-    # exchange counts as a route, that of the events exchange is passed over for these types. So
-    # the pump publishes as mandatory and itself sends to `events.unrouted` what is returned.
+    # even one that a queue bound to the events exchange already has. So the pump publishes as
+    # mandatory and itself sends to `events.unrouted` what is returned.
     return [
         Exchange(name, "topic", {}),
         Binding(events.exchange, name, "exchange", f"{type}.#"),
     ]
+
+
+def unrouted(events: Events) -> list[Item]:
+    """Return what keeps events that no queue takes, for a limited time and up to a limit."""
+    name = events.unrouted
+    if not name:
+        return []
+    arguments: Arguments = {
+        "x-queue-type": "quorum",
+        "x-max-length": _UNROUTED_MESSAGES,
+        "x-overflow": "drop-head",
+        "x-message-ttl": _UNROUTED_TTL_MS,
+    }
+    return [Exchange(name, "fanout", {}), Queue(name, arguments), Binding(name, name, "queue", "")]
 
 
 def outbound(outbound: Outbound) -> list[Item]:
@@ -141,29 +163,6 @@ def describe(config: Config) -> list[str]:
 def _all(config: Config) -> list[Item]:
     election = [lock(config.ha.lock)] if config.ha.enabled else []
     return [*events(config.events), *outbound(config.outbound), *election]
-
-
-def _events_exchange(events: Events) -> Exchange:
-    alternate = {"alternate-exchange": events.unrouted} if events.unrouted else {}
-    return Exchange(events.exchange, "topic", alternate)
-
-
-def _unrouted(events: Events) -> Iterator[Item]:
-    """Yield what keeps events that no queue takes: for a limited time, and up to a limit."""
-    name = events.unrouted
-    if not name:
-        return
-    yield Exchange(name, "fanout", {})
-    yield Queue(
-        name,
-        {
-            "x-queue-type": "quorum",
-            "x-max-length": _UNROUTED_MESSAGES,
-            "x-overflow": "drop-head",
-            "x-message-ttl": _UNROUTED_TTL_MS,
-        },
-    )
-    yield Binding(name, name, "queue", "")
 
 
 def _stream(events: Events) -> Iterator[Item]:
