@@ -17,7 +17,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from tests.faults import damage, strikes, strikes_lasting, strikes_rtm, strikes_socket, traffic
+from tests.faults import (
+    damage,
+    strikes,
+    strikes_commands,
+    strikes_lasting,
+    strikes_rtm,
+    strikes_socket,
+    traffic,
+)
 from tests.faults.kinds import Kinds, Strike
 from tests.faults.modes import MODES, RTM, SOCKET
 from tests.faults.rig import Rig
@@ -47,6 +55,7 @@ LONG: Final = {
     RTM.name: Form(208, 1_000_000, 1_800, 100, 1_200, 8),
     SOCKET.name: Form(136, 300_000, 700, 80, 760, 4),
 }
+_OF_BOTH_MODES: Final = strikes.KINDS | strikes_commands.KINDS | strikes_lasting.KINDS
 _OF_ONE_MODE: Final = {
     RTM.name: strikes_rtm.KINDS | strikes_lasting.RTM,
     SOCKET.name: strikes_socket.KINDS | strikes_lasting.SOCKET,
@@ -103,12 +112,14 @@ def _play(rig: Rig, form: Form, only: str, course: Course) -> None:
     rig.declared()
     _say("all is up")
     mode = rig.mode.name
-    alive = _chosen(strikes.KINDS | strikes_lasting.KINDS | _OF_ONE_MODE[mode], only)
+    alive = _chosen(_OF_BOTH_MODES | _OF_ONE_MODE[mode], only)
     kinds = alive | _chosen(strikes.ENDS_PUMP | _ENDS_PUMP[mode], only)
     until = began + 0.75 * form.seconds
     _strike(rig, kinds, _plan(rig, [*kinds], form.strikes * 3 // 4), until, course)
     # Now one process has to bear all of it, so that what it leaks adds up.
     strikes.kill_at_full_disk(rig)
+    rig.recover()
+    strikes_commands.begin_second_connection(rig)
     calm = _calm_belongings(rig)
     _strike(rig, alive, _plan(rig, [*alive], form.strikes // 4), began + form.seconds, course)
     _find_leaks(rig, calm, course)

@@ -6,7 +6,7 @@ Laws:
   to lie in a gap that was told (`demo.tally.AnnouncedGap`), or in what was `excused` before.
 - Where Slack sends again what it wasn't told of (`modes`), a gap excuses nothing, and no order is
   asked for.
-- A command that is not bad fails only where nobody can know whether Slack took it, or where a
+- A command that is not wrong fails only where nobody can know whether Slack took it, or where a
   strike refused its channel: trouble is waited for.
 - Nothing here knows the pump, a socket or a thread's business; times are milliseconds since 1970.
   Any thread may call.
@@ -35,7 +35,7 @@ _NEVER = float("inf")
 class Answer(NamedTuple):
     """A result or a dead letter: when it came, and its error code ("" = ok).
 
-    `uncertain`: it says that Slack may have got the message more than once.
+    `uncertain`: it says that Slack may have got the message, or got it more than once.
     """
 
     at_ms: float
@@ -54,7 +54,8 @@ class Accepted(NamedTuple):
 @dataclass
 class _Command:
     channel: str
-    bad: bool
+    wrong: str
+    answerable: bool
     results: list[Answer] = field(default_factory=list)
     letters: list[Answer] = field(default_factory=list)
 
@@ -171,11 +172,14 @@ class Ledger:
 
     # Commands.
 
-    def asked(self, id: str, channel: str, *, bad: bool) -> None:
-        """A command is about to be enqueued; one that is `bad` has to be refused."""
+    def asked(self, id: str, channel: str, *, wrong: str = "", answerable: bool = True) -> None:
+        """A command is about to be enqueued; one that is `wrong` has to be refused with that code.
+
+        Without `answerable` nobody can get its result.
+        """
         with self._lock:
-            self._commands[id] = _Command(channel, bad)
-            self.unanswered += 1
+            self._commands[id] = _Command(channel, wrong, answerable)
+            self.unanswered += answerable
 
     def published_again(self, id: str) -> None:
         """Its producer can't know where in the queue it stands."""
@@ -189,10 +193,10 @@ class Ledger:
             self.unanswered -= not command.results
             command.results.append(Answer(now_ms, code, uncertain))
 
-    def buried(self, id: str, code: str, now_ms: float) -> None:
+    def buried(self, id: str, code: str, now_ms: float, *, uncertain: bool = False) -> None:
         """A dead letter came."""
         with self._lock:
-            self._commands[id].letters.append(Answer(now_ms, code))
+            self._commands[id].letters.append(Answer(now_ms, code, uncertain))
 
     def moved(self, id: str, channel: str) -> None:
         """The name of a channel means another id now; commands for `channel` may reach that."""
@@ -247,30 +251,36 @@ class Ledger:
         return [f"{shared} events share a message id with another"] if shared else []
 
     def _command_problems(self, id: str, command: _Command) -> Iterator[str]:
-        if not command.results:
+        if not command.answerable:
+            if command.wrong and not command.letters:
+                yield f"command {id} failed and has no dead letter"
+        elif not command.results:
             yield f"command {id} was never answered"
-            return
+        else:
+            yield from self._result_problems(id, command)
+        for what, answers in (("answered", command.results), ("buried", command.letters)):
+            if len(answers) > 1 and not self._may_repeat(answers):
+                yield f"command {id} was {what} {len(answers)} times with no fault in between"
+
+    def _result_problems(self, id: str, command: _Command) -> Iterator[str]:
         codes = {one.code for one in command.results}
-        if command.bad and codes != {"invalid_command"}:
-            yield f"command {id} is bad and was answered with {codes}"
+        if command.wrong and codes != {command.wrong}:
+            yield f"command {id} is wrong and was answered with {codes}"
         if command.results[0].code and not command.letters:
             yield f"command {id} failed with {codes} and has no dead letter"
         if died := self._died_of(command):
             yield f"command {id} died of trouble: {died}"
         if command.letters and codes == {""} and not self._may_repeat(command.results):
             yield f"command {id} succeeded and has a dead letter"
-        for what, answers in (("answered", command.results), ("buried", command.letters)):
-            if len(answers) > 1 and not self._may_repeat(answers):
-                yield f"command {id} was {what} {len(answers)} times with no fault in between"
 
     def _died_of(self, command: _Command) -> str:
-        """The code with which a good command failed for certain; "" if it did not."""
+        """The code with which a right command failed for certain; "" if it did not."""
         failed = (one for one in command.results if one.code and not one.uncertain)
         return next((one.code for one in failed if not self._is_blamed(command, one)), "")
 
     def _is_blamed(self, command: _Command, failed: Answer) -> bool:
         """Whether the failure is the command's own."""
-        return command.bad or any(
+        return bool(command.wrong) or any(
             channel == command.channel and since <= failed.at_ms <= to + _RESULTS_COME_MS
             for channel, since, to in self._refused
         )
@@ -298,11 +308,23 @@ class Ledger:
             last[channel] = max(order, last.get(channel, -1))
         for id, command in self._commands.items():
             ok = any(not one.code for one in command.results)
-            if ok and not command.bad and id not in seen:
+            if ok and not command.wrong and id not in seen:
                 yield f"command {id} was answered as sent, and Slack never got it"
+            if not command.answerable:
+                yield from self._unheard_problems(id, command, id in seen)
             times = seen.get(id, [])
             in_doubt = any(one.uncertain for one in command.results)
             if len(times) > 1 and not in_doubt and not self._may_repeat(times):
                 yield f"command {id} reached Slack {len(times)} times, and was never in doubt"
         if unknown := seen.keys() - self._commands.keys():
             yield f"Slack got {len(unknown)} messages that nobody asked for"
+
+    def _unheard_problems(self, id: str, command: _Command, is_at_slack: bool) -> Iterator[str]:
+        """What is wrong with a command whose result nobody can get."""
+        died = any(not one.uncertain for one in command.letters)
+        if not command.wrong and died:
+            yield f"command {id} " + (
+                "succeeded and has a dead letter" if is_at_slack else "died of trouble"
+            )
+        elif not (command.wrong or command.letters or is_at_slack):
+            yield f"command {id} was never carried out"

@@ -21,9 +21,9 @@ def good(*, sends_again: bool = False) -> Ledger:
             ledger.came(number, 100 + number, in_order=True)
     ledger.gap(4_500, 5_500)
     for id, channel in (("0", "C1"), ("1", "C1"), ("2", "C2")):
-        ledger.asked(id, channel, bad=False)
+        ledger.asked(id, channel)
         ledger.answered(id, "", 5_000)
-    ledger.asked("3", "C1", bad=True)
+    ledger.asked("3", "C1", wrong="invalid_command")
     ledger.answered("3", "invalid_command", 5_000)
     ledger.buried("3", "invalid_command", 5_000)
     return ledger
@@ -75,7 +75,7 @@ def invented(ledger: Ledger) -> None:
 
 def unanswered(ledger: Ledger) -> None:
     """A command without a result."""
-    ledger.asked("4", "C1", bad=False)
+    ledger.asked("4", "C1")
 
 
 def answered_twice(ledger: Ledger) -> None:
@@ -85,26 +85,26 @@ def answered_twice(ledger: Ledger) -> None:
 
 def dropped(ledger: Ledger) -> None:
     """An error, and no dead letter."""
-    ledger.asked("4", "C1", bad=False)
+    ledger.asked("4", "C1")
     ledger.answered("4", "timeout", 5_000, uncertain=True)
 
 
 def died(ledger: Ledger) -> None:
     """A good command that failed, though Slack surely did not take it."""
-    ledger.asked("4", "C1", bad=False)
+    ledger.asked("4", "C1")
     ledger.answered("4", "max_attempts", 5_000)
     ledger.buried("4", "max_attempts", 5_000)
 
 
 def let_pass(ledger: Ledger) -> None:
     """A bad command that was sent."""
-    ledger.asked("4", "C1", bad=True)
+    ledger.asked("4", "C1", wrong="invalid_command")
     ledger.answered("4", "", 5_000)
 
 
 def made_up(ledger: Ledger) -> None:
     """A result of success for what Slack never got."""
-    ledger.asked("4", "C1", bad=False)
+    ledger.asked("4", "C1")
     ledger.answered("4", "", 5_000)
 
 
@@ -121,7 +121,7 @@ def made_up(ledger: Ledger) -> None:
         (answered_twice, "command 1 was answered 2 times with no fault in between"),
         (dropped, "command 4 failed with {'timeout'} and has no dead letter"),
         (died, "command 4 died of trouble: max_attempts"),
-        (let_pass, "command 4 is bad and was answered with {''}"),
+        (let_pass, "command 4 is wrong and was answered with {''}"),
         (made_up, "command 4 was answered as sent, and Slack never got it"),
     ],
 )
@@ -140,6 +140,21 @@ def test_what_reached_slack_is_looked_at() -> None:
     assert ledger.problems([SENT[1], SENT[0], SENT[2]]) == []
     told = good().problems([*SENT, Accepted("C2", "9", 4_003)])
     assert told == ["Slack got 1 messages that nobody asked for"]
+
+
+def test_a_command_whose_result_nobody_can_get() -> None:
+    """It has to be carried out, or be buried if it is wrong."""
+    ledger = good()
+    ledger.asked("4", "C2", answerable=False)
+    ledger.asked("5", "C2", wrong="too_long", answerable=False)
+    told = ["command 5 failed and has no dead letter", "command 4 was never carried out"]
+    assert (ledger.problems(SENT), ledger.unanswered) == (told, 0)
+    ledger.buried("5", "too_long", 5_000)
+    at_slack = [*SENT, Accepted("C2", "4", 4_500)]
+    assert ledger.problems(at_slack) == []
+    ledger.buried("4", "max_attempts", 5_000)
+    assert ledger.problems(at_slack) == ["command 4 succeeded and has a dead letter"]
+    assert ledger.problems(SENT) == ["command 4 died of trouble"]
 
 
 def test_a_message_must_be_in_its_channel() -> None:
@@ -188,7 +203,7 @@ def test_what_slack_got_twice_must_be_in_doubt() -> None:
     ledger.struck(6_000, 7_000)
     assert ledger.problems(twice) == []
     ledger = good()
-    ledger.asked("4", "C2", bad=False)
+    ledger.asked("4", "C2")
     ledger.answered("4", "", 9_500, uncertain=True)
     again = [Accepted("C2", "4", at_ms) for at_ms in (9_000, 9_400)]
     assert ledger.problems([*SENT, *again]) == []

@@ -8,9 +8,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from rtmpump.config import Broker, Outbound, Secret
 from rtmpump.demo.line import Line
@@ -20,6 +21,7 @@ from rtmpump.sandbox.slack.workspace import Workspace
 from tests.faults import consumer, events
 from tests.faults.ledger import Accepted, Ledger
 from tests.support.paths import ROOT
+from tests.support.poison import foreign_reply_address
 from tests.support.pump import wait_until
 
 MOVING: Final = {"moving-1": "C0MOVING1", "moving-2": "C0MOVING2"}
@@ -37,6 +39,34 @@ _WAITING_MAX: Final = 3_000
 _JOIN: Final = 30.0
 _FORGET_EVERY: Final = 5_000
 _SQLITES_OWN: Final = "/etilqs_"
+_INVALID: Final = "invalid_command"
+
+
+class Odd(NamedTuple):
+    """What is odd about a command.
+
+    `wrong`: the code with which it has to be refused; `reply_to`: where nobody gets its result;
+    `header`: the size of one of its own; `size`: that of its body, at least.
+    """
+
+    wrong: str = ""
+    reply_to: str = ""
+    header: int = 0
+    size: int = 0
+
+
+ORDINARY: Final = Odd()
+_FOREIGN: Final = foreign_reply_address()
+# Of its 131,072 bytes a frame has room for this and the other properties, and not for what a dead
+# letter adds.
+_NEARLY_A_FRAME: Final = 130_950
+ODDITIES: Final = {
+    "a poisonous reply address": [Odd(reply_to=_FOREIGN), Odd(_INVALID, _FOREIGN)],
+    "a reply address that is nowhere": [Odd(reply_to="faults.nowhere")],
+    "headers that fill a frame": [Odd(_INVALID, header=_NEARLY_A_FRAME)],
+    "a body that is too large": [Odd("too_long", size=66_000), Odd("too_long", size=4 << 20)],
+}
+"""Commands by what is odd about them."""
 
 
 class Flood:
@@ -184,6 +214,8 @@ class Commands:
         self._may_send.set()
         self._thread = threading.Thread(target=self._run, name="commands", daemon=True)
         self.count = 0
+        self.odd: deque[Odd] = deque()
+        """What the next ones have that others have not."""
 
     def start(self) -> None:
         """Begin."""
@@ -230,16 +262,23 @@ class Commands:
     def _send(self) -> None:
         self.count += 1
         id = str(self.count)
-        bad = self.count % _BAD_EVERY == 0
         name, channel = list(CHANNELS.items())[self.count % len(CHANNELS)]
-        self._ledger.asked(id, channel, bad=bad)
+        odd = Odd(wrong=_INVALID) if self.count % _BAD_EVERY == 0 else ORDINARY
+        if odd is ORDINARY and self.odd:
+            odd = self.odd.popleft()
+        self._ledger.asked(id, channel, wrong=odd.wrong, answerable=not odd.reply_to)
         body: dict[str, Any] = {"channel": name if self.count % 3 else channel, "text": id}
-        if bad:
+        if odd.wrong == _INVALID:
             body["txt"] = body.pop("text")
         properties = Properties(
-            delivery_mode=2, message_id=id, correlation_id=id, reply_to=_RESULTS
+            delivery_mode=2,
+            message_id=id,
+            correlation_id=id,
+            reply_to=odd.reply_to or _RESULTS,
+            headers={"mine": "x" * odd.header} if odd.header else None,
         )
-        self._line.publish(_OUTBOUND.queue, json.dumps(body).encode(), properties)
+        data = json.dumps(body).encode().ljust(odd.size)
+        self._line.publish(_OUTBOUND.queue, data, properties)
 
     def _result(self, delivery: Delivery) -> None:
         result = json.loads(delivery.body)
@@ -248,8 +287,10 @@ class Commands:
         self._ledger.answered(id, code, _now_ms(), uncertain=uncertain)
 
     def _letter(self, delivery: Delivery) -> None:
-        code = str((delivery.properties.headers or {}).get("rtmpump-error-code"))
-        self._ledger.buried(str(delivery.properties.message_id), code, _now_ms())
+        headers = delivery.properties.headers or {}
+        id, code = str(delivery.properties.message_id), str(headers.get("rtmpump-error-code"))
+        in_doubt = headers.get("rtmpump-uncertain") is True
+        self._ledger.buried(id, code, _now_ms(), uncertain=in_doubt)
 
 
 def accepted(workspace: Workspace) -> list[Accepted]:
