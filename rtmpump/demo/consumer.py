@@ -11,7 +11,7 @@ from typing import Any
 from rtmpump.demo.chatter import CHANNELS
 from rtmpump.demo.screen import Screen
 from rtmpump.demo.tally import Tally
-from rtmpump.links.rabbitmq.connection import Delivery
+from rtmpump.links.rabbitmq.listener import Delivery
 
 _NAMES = {id: f"#{name}" for name, id in CHANNELS.items() if not name.startswith("U")}
 

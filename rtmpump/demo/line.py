@@ -16,7 +16,8 @@ from rtmpump.config import Broker
 from rtmpump.errors import RtmpumpError, ServiceUnreachable
 from rtmpump.links.lifecycle import Lifecycle, RetryDetails
 from rtmpump.links.rabbitmq import topology
-from rtmpump.links.rabbitmq.connection import BrokerConnection, Delivery, Properties
+from rtmpump.links.rabbitmq.connection import BrokerConnection, Properties
+from rtmpump.links.rabbitmq.listener import Delivery
 from rtmpump.links.retry import keep_trying
 
 _PREFETCH: Final = 500

@@ -12,7 +12,8 @@ from rtmpump.demo.chatter import Chatter, Request
 from rtmpump.demo.line import Line
 from rtmpump.demo.screen import Screen
 from rtmpump.demo.tally import Tally
-from rtmpump.links.rabbitmq.connection import Delivery, Properties
+from rtmpump.links.rabbitmq.connection import Properties
+from rtmpump.links.rabbitmq.listener import Delivery
 from rtmpump.sandbox.slack.workspace import Workspace
 
 _JOIN_SECONDS: Final = 5.0

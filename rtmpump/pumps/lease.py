@@ -36,7 +36,8 @@ from rtmpump.config import Config
 from rtmpump.core.lock_claim import LockClaim
 from rtmpump.links.lifecycle import Lifecycle
 from rtmpump.links.rabbitmq import topology
-from rtmpump.links.rabbitmq.connection import BrokerConnection, Delivery, Properties
+from rtmpump.links.rabbitmq.connection import BrokerConnection, Properties
+from rtmpump.links.rabbitmq.listener import Delivery
 from rtmpump.links.retry import keep_trying
 from rtmpump.metrics import Metrics
 

@@ -31,9 +31,10 @@ from rtmpump.core.routes import Route, route
 from rtmpump.errors import LinkError, SpoolError, SpoolFailed
 from rtmpump.links.lifecycle import Lifecycle
 from rtmpump.links.rabbitmq import topology
-from rtmpump.links.rabbitmq.connection import BrokerConnection, Delivery, Properties
+from rtmpump.links.rabbitmq.connection import BrokerConnection, Properties
 from rtmpump.links.rabbitmq.declaring import ACCESS_REFUSED, Groups, Refusal
 from rtmpump.links.rabbitmq.errors import TOO_LARGE
+from rtmpump.links.rabbitmq.listener import Delivery
 from rtmpump.links.rabbitmq.type_exchanges import TypeExchanges
 from rtmpump.links.rabbitmq.unrouted import Unrouted
 from rtmpump.links.retry import keep_trying

@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 from rtmpump.config import Broker, Events, Secret
 from rtmpump.demo.line import Line
 from rtmpump.links.rabbitmq import topology
-from rtmpump.links.rabbitmq.connection import Delivery
+from rtmpump.links.rabbitmq.listener import Delivery
 from tests.faults import events
 
 SEEN: Final = "faults.seen"

@@ -16,7 +16,8 @@ from typing import Any, Final, NamedTuple
 from rtmpump.config import Broker, Outbound, Secret
 from rtmpump.demo.line import Line
 from rtmpump.links.rabbitmq import topology
-from rtmpump.links.rabbitmq.connection import Delivery, Properties
+from rtmpump.links.rabbitmq.connection import Properties
+from rtmpump.links.rabbitmq.listener import Delivery
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.faults import consumer, events
 from tests.faults.ledger import Accepted, Ledger

@@ -37,8 +37,7 @@ def read_object(body: bytes, content_encoding: str | None = None) -> Fields:
     Raises:
         CommandRejected: the body is too long or no object.
     """
-    if len(body) > BODY_MAX:
-        raise reject(f"the body is {len(body):,} bytes; send at most {BODY_MAX:,}", code=TOO_LONG)
+    require_size(len(body))
     # Not msgspec: it refuses half a surrogate pair without saying in which field it stands.
     try:
         found = json.loads(body.decode("utf-8-sig"))
@@ -55,6 +54,16 @@ def read_object(body: bytes, content_encoding: str | None = None) -> Fields:
             return found
         raise reject(f'the body is {what(found)}; send an object like {{"channel": …}}')
     raise reject(f"the body is {_known(body) or problem}{_named(content_encoding)}; {_IN_UTF8}")
+
+
+def require_size(size: int) -> None:
+    """Check the size of a body in bytes.
+
+    Raises:
+        CommandRejected: it is too long.
+    """
+    if size > BODY_MAX:
+        raise reject(f"the body is {size:,} bytes; send at most {BODY_MAX:,}", code=TOO_LONG)
 
 
 def _known(body: bytes) -> str:

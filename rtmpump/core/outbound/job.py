@@ -95,7 +95,8 @@ class Job:
     it went. `token_refused_in` is how many trials of the token had passed when Slack refused it for
     this command. `ids` are the message ids of RTM that it was written with, `failures` counts the
     attempts after which it had to wait. `body` is b"" while it is an orphan: the next delivery
-    brings it again.
+    brings it again. `size` is how many bytes of it are held, `dropped` the size of a body that was
+    too large to be kept.
     """
 
     tag: int | None
@@ -118,6 +119,8 @@ class Job:
     ids: list[int] = field(default_factory=list)
     outcome: Outcome | None = None
     looked_again: bool = False
+    size: int = 0
+    dropped: int = 0
     report: Report = field(default_factory=Report)
 
     @property
@@ -139,6 +142,10 @@ class Job:
     def kind(self) -> str:
         """The contract's `type`, or "invalid"."""
         return "invalid" if self.command is None else self.command.kind
+
+    def let_go(self) -> None:
+        """Hold nothing of what the delivery brought; the next one brings it again."""
+        self.body, self.properties, self.size = b"", None, 0
 
     def is_late(self, now: float) -> bool:
         """Whether its `expiration` has passed."""

@@ -93,6 +93,7 @@ class Orphans:
     def acked(self, job: Job, now: float) -> None:
         """Remember a job whose ack was written now, if no other command has its name."""
         if job.fingerprint.is_named:
+            job.command = None
             self._acked.append((now, job))
 
     def connection_ended(self, jobs: Collection[Job], now: float) -> list[Job]:
@@ -128,7 +129,7 @@ class Orphans:
     def _keep(self, jobs: Iterable[Job]) -> list[Job]:
         for job in jobs:
             job.tag = None
-            job.body = b""
+            job.let_go()
             self._jobs[id(job)] = job
             self._by_fingerprint.setdefault(job.fingerprint, []).append(id(job))
         forgotten = list(self._jobs.values())[: max(0, len(self._jobs) - self._most)]

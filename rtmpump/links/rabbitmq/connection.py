@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final
 
 import pika
 from pika import exceptions as amqp
@@ -33,6 +33,8 @@ from rtmpump.links.dial import Deadline, dial
 from rtmpump.links.rabbitmq.batch_publish import BatchPublisher
 from rtmpump.links.rabbitmq.declaring import GroupDeclaration, Groups, Refusal, declare
 from rtmpump.links.rabbitmq.errors import closed_by_broker, translated
+from rtmpump.links.rabbitmq.large_bodies import drop_large_bodies
+from rtmpump.links.rabbitmq.listener import ConnectionListener, delivery
 from rtmpump.links.rabbitmq.nodes import parameters
 from rtmpump.links.rabbitmq.opening import Answer, HandshakeFailed, Opening, close_socket
 from rtmpump.links.rabbitmq.refusals import BrokerAddress, not_opened, not_reached, peer_of
@@ -48,34 +50,6 @@ FRAME_MAX: Final = 131_072
 """The largest frame where neither side was configured otherwise, in bytes."""
 _CLOSE_TIMEOUT: Final = 2.0
 _TICK: Final = 0.5
-
-
-class Delivery(NamedTuple):
-    """One message for a consumer; `redelivered` says that it was delivered before."""
-
-    tag: int
-    redelivered: bool
-    properties: Properties
-    body: bytes
-
-
-class ConnectionListener(Protocol):
-    """What a connection calls back, always on the thread of `run`."""
-
-    def ready(self) -> None:
-        """Begin: the channel is open and confirms are on."""
-
-    def settled(self, tag: int, multiple: bool, ok: bool) -> None:
-        """Take the broker's `basic.ack` (`ok`) or `basic.nack` for `tag`, or for all up to it."""
-
-    def returned(self, properties: Properties) -> None:
-        """Take back a mandatory message that no queue took; its ack comes after this."""
-
-    def delivered(self, delivery: Delivery) -> None:
-        """Take a message for our consumer."""
-
-    def blocked(self, is_blocked: bool) -> None:
-        """Learn whether the broker has an alarm and takes no publishes (`connection.blocked`)."""
 
 
 class BrokerConnection:
@@ -279,9 +253,14 @@ class BrokerConnection:
             end=self._finish,
         ).begin()
 
-    def consume(self, queue: str, prefetch: int) -> None:
-        """Consume with manual acks; a cancel by the broker ends the run."""
+    def consume(self, queue: str, prefetch: int, body_max: int | None = None) -> None:
+        """Consume with manual acks; a cancel by the broker ends the run.
+
+        A body of more than `body_max` bytes is dropped while it arrives.
+        """
         channel = self._open_channel()
+        if body_max is not None:
+            drop_large_bodies(channel, body_max)
         channel.add_on_cancel_callback(
             self._guarded(lambda _frame: self.fail("cancelled", _cancelled(queue), at_once=True))
         )
@@ -291,6 +270,14 @@ class BrokerConnection:
     def cancel(self, queue: str, done: Callable[[], None]) -> None:
         """Stop consuming; deliveries under way still come before `done`."""
         self._open_channel().basic_cancel(_consumer(queue), self._guarded(lambda _frame: done()))
+
+    def put_back(self, tag: int) -> None:
+        """Give one delivery back to its queue, behind those that were given back before."""
+        self._open_channel().basic_nack(tag, requeue=True)
+
+    def refuse(self, tag: int) -> None:
+        """Have RabbitMQ dead-letter one delivery."""
+        self._open_channel().basic_reject(tag, requeue=False)
 
     def ack(self, tag: int) -> None:
         """Acknowledge one delivery."""
@@ -407,9 +394,7 @@ class BrokerConnection:
         self._listener.settled(method.delivery_tag, method.multiple, isinstance(method, Basic.Ack))
 
     def _delivered(self, _channel: Any, method: Any, properties: Properties, body: bytes) -> None:
-        self._listener.delivered(
-            Delivery(method.delivery_tag, method.redelivered, properties, body)
-        )
+        self._listener.delivered(delivery(method, properties, body))
 
     def _channel_closed(self, _channel: Channel, error: BaseException) -> None:
         if self._closing or isinstance(error, amqp.ChannelClosedByClient):

@@ -21,7 +21,11 @@ LEFT_OUT: Final = "rtmpump-left-out"
 _COUNTERS: Final = ("x-delivery-count", "x-acquired-count")
 _NOT_SENT_AGAIN: Final = (*_COUNTERS, "x-death", "CC", "BCC")
 _NOT_SENT_AGAIN_PREFIXES: Final = ("rtmpump-", "x-first-death-", "x-last-death-")
-_OF_BROKER: Final = {"expired": "it expired in RabbitMQ before the pump took it"}
+_REFUSED: Final = "rejected"
+_OF_BROKER: Final = {
+    "expired": "it expired in RabbitMQ before the pump took it",
+    _REFUSED: "its body is too large for a command; send at most 65,536 bytes",
+}
 _GIVEN_TOO_OFTEN: Final = "delivery_limit"
 _NOT_KEPT: Final = ("CC", "BCC", "x-delivery-count")
 # What a content header frame holds beside the properties, and room for what queues add to them.
@@ -157,7 +161,8 @@ def _death_in_broker(name: str, headers: Mapping[str, Any]) -> Death:
         code,
         _OF_BROKER.get(code, ""),
         None,
-        answered=False,
+        # The pump rejects a body that is too large to be held, and answers it before.
+        answered=code == _REFUSED,
         # RabbitMQ gave it to a pump again and again, and never heard what became of it.
         uncertain=code == _GIVEN_TOO_OFTEN,
     )

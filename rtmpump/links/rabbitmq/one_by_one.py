@@ -32,9 +32,10 @@ from rtmpump.core.outbound.job import Job, Part
 from rtmpump.core.outbound.mailbox import BrokerAnswer
 from rtmpump.errors import LinkError
 from rtmpump.links.lifecycle import Lifecycle, RetryDetails
-from rtmpump.links.rabbitmq.connection import BrokerConnection, Delivery, Properties
+from rtmpump.links.rabbitmq.connection import BrokerConnection, Properties
 from rtmpump.links.rabbitmq.dead_letters import Version, first_that_fits
 from rtmpump.links.rabbitmq.errors import TOO_LARGE
+from rtmpump.links.rabbitmq.listener import Delivery
 from rtmpump.links.retry import keep_trying
 
 LINK: Final = "broker_results"

@@ -11,6 +11,8 @@ Laws:
   been the cause. So does each result for a direct reply address.
 - What is refused for long is tried on a new connection, less often each time: a channel that met a
   quorum queue without a leader can refuse for ever (RabbitMQ 3.10).
+- A command whose body was too large to be kept has no dead letter of ours: after its result it is
+  rejected, and RabbitMQ moves it to the dead queue as it is.
 - After a dead letter was returned no confirm counts any more: one of them is for the letter itself,
   and its command would be lost.
 
@@ -108,7 +110,7 @@ class Results:
 
     def deliver(self, job: Job) -> None:
         """Publish for a settled job what is not published yet, then acknowledge it."""
-        if _outcome(job).ok or Part.LETTER in job.report.done:
+        if _is_buried(job):
             self._answer(job)
         else:
             self._bury(job)
@@ -285,14 +287,22 @@ class Results:
             self._connection.fail("nacked", detail, at_once=True)
 
     def _ack_if_safe(self, job: Job) -> None:
-        done = job.report.done
-        is_buried = _outcome(job).ok or Part.LETTER in done
-        is_answered = Part.RESULT in done or not job.fingerprint.reply_to
-        if is_buried and is_answered and job.tag is not None:
-            if job.report.refused:
-                self._refusals.forget(job)
+        is_answered = Part.RESULT in job.report.done or not job.fingerprint.reply_to
+        if not _is_buried(job) or not is_answered or job.tag is None:
+            return
+        if job.report.refused:
+            self._refusals.forget(job)
+        if job.dropped:
+            self._metrics.dead_letter(_outcome(job).code)
+            self._connection.refuse(job.tag)
+        else:
             self._connection.ack(job.tag)
-            self._listener.acked(job, job.tag)
+        self._listener.acked(job, job.tag)
+
+
+def _is_buried(job: Job) -> bool:
+    """Return whether the job needs no dead letter of ours, or no more."""
+    return _outcome(job).ok or job.dropped > 0 or Part.LETTER in job.report.done
 
 
 def _outcome(job: Job) -> Outcome:

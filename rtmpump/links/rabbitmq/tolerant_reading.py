@@ -5,6 +5,9 @@ the year 9999, or lists nested a thousand deep. pika then ends the connection, t
 delivered again, and so on for ever. Here such headers are dropped; the rest of the message stays as
 it is. Headers that pika can just read are dropped too if they are nested deep: it could not write
 them into a dead letter, where it has more callers.
+
+Other headers are kept as they came, and decoded at each reading: as objects of Python small ones
+take thirty times as much memory, and a thousand commands may wait with them.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import struct
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from pika import data as amqp_data
 from pika import frame, spec
 from pika.adapters.select_connection import SelectConnection
 
@@ -40,9 +44,31 @@ class TolerantConnection(SelectConnection):
             if bare is None:
                 raise
             return bare
-        if isinstance(read[1], frame.Header) and _is_deep(read[1].properties.headers):
-            read[1].properties.headers = None
+        if isinstance(read[1], frame.Header) and read[1].properties.headers is not None:
+            deep = _is_deep(read[1].properties.headers)
+            read[1].properties = _compact(
+                read[1].properties, b"" if deep else _table(self._frame_buffer)
+            )
         return read
+
+
+class CompactProperties(spec.BasicProperties):
+    """Properties whose headers are decoded at each reading; `table` has them as they came."""
+
+    table: bytes
+
+    @property
+    def headers(self) -> dict[str, Any] | None:  # type: ignore[override]
+        """The headers; None if there are none."""
+        if not self.table:
+            return None
+        decoded: dict[Any, Any] = amqp_data.decode_table(self.table, 0)[0]
+        return decoded
+
+
+def headers_size(properties: spec.BasicProperties) -> int:
+    """Return how many bytes the headers of a message took on the wire."""
+    return len(properties.table) if isinstance(properties, CompactProperties) else 0
 
 
 def without_headers(data: bytes) -> tuple[int, frame.Header] | None:
@@ -58,15 +84,35 @@ def without_headers(data: bytes) -> tuple[int, frame.Header] | None:
     if not flags & spec.BasicProperties.FLAG_HEADERS or flags & _MORE_FLAGS:
         return None
     start = spec.FRAME_HEADER_SIZE + _BEFORE_PROPERTIES + 2
-    at = start
-    for flag in _TEXTS_BEFORE:
-        at += 1 + data[at] if flags & flag else 0
-    after = at + _LENGTH + struct.unpack_from(">L", data, at)[0]
+    at, after = _place_of_table(data, flags)
     end = spec.FRAME_HEADER_SIZE + size
     rest = struct.pack(">H", flags ^ spec.BasicProperties.FLAG_HEADERS)
     rest += data[start:at] + data[after:end]
     properties = spec.BasicProperties().decode(rest)
     return end + spec.FRAME_END_SIZE, frame.Header(channel, body_size, properties)
+
+
+def _place_of_table(data: bytes, flags: int) -> tuple[int, int]:
+    """Return where the headers begin and end in a content header frame that has some."""
+    at = spec.FRAME_HEADER_SIZE + _BEFORE_PROPERTIES + 2
+    for flag in _TEXTS_BEFORE:
+        at += 1 + data[at] if flags & flag else 0
+    return at, at + _LENGTH + int(struct.unpack_from(">L", data, at)[0])
+
+
+def _table(data: bytes) -> bytes:
+    """Return the headers of the content header frame at the beginning of `data`, as they came."""
+    _, flags = struct.unpack_from(">QH", data, spec.FRAME_HEADER_SIZE + 4)
+    begin, end = _place_of_table(data, flags)
+    return data[begin:end]
+
+
+def _compact(properties: spec.BasicProperties, table: bytes) -> CompactProperties:
+    compact = CompactProperties.__new__(CompactProperties)
+    compact.__dict__.update(vars(properties))
+    del compact.__dict__["headers"]
+    compact.table = table
+    return compact
 
 
 def _is_deep(headers: Mapping[str, Any] | None) -> bool:

@@ -22,7 +22,9 @@ from typing import Final
 from rtmpump import log
 from rtmpump.config import Config
 from rtmpump.core.frames import Reply
+from rtmpump.core.outbound.command_body import BODY_MAX, require_size
 from rtmpump.core.outbound.command_parsing import parse, require_allowed
+from rtmpump.core.outbound.holding_limit import HoldingLimit, weight
 from rtmpump.core.outbound.job import Job, Stage, expiry, fingerprint
 from rtmpump.core.outbound.mailbox import (
     BrokerAnswer,
@@ -40,7 +42,8 @@ from rtmpump.core.session import MessageIds
 from rtmpump.errors import CommandRejected
 from rtmpump.links.lifecycle import Lifecycle
 from rtmpump.links.rabbitmq import topology
-from rtmpump.links.rabbitmq.connection import BrokerConnection, Delivery, Properties
+from rtmpump.links.rabbitmq.connection import BrokerConnection, Properties
+from rtmpump.links.rabbitmq.listener import Delivery
 from rtmpump.links.rabbitmq.one_by_one import OneByOne, Parcel
 from rtmpump.links.rabbitmq.results import Results
 from rtmpump.links.retry import keep_trying
@@ -87,6 +90,7 @@ class Sender:
         self._woken = False
         self._jobs: dict[int, Job] = {}
         self._orphans = Orphans(4 * self._outbound.prefetch, self._outbound.prefetch)
+        self._limit = HoldingLimit()
         self._redelivery: Redelivery[Delivery] = Redelivery(_RETURNS_COME)
         self._finishing = False
         self._consuming_since: float | None = None
@@ -117,7 +121,7 @@ class Sender:
     @property
     def waiting(self) -> int:
         """How many commands are in the pump."""
-        return len(self._jobs)
+        return len(self._jobs) + self._limit.postponed
 
     def _session(self) -> None:
         self.lifecycle.progress()
@@ -149,7 +153,7 @@ class Sender:
             self._connection.declare(items, passive=mode == "passive", done=self._declared)
 
     def _declared(self) -> None:
-        self._connection.consume(self._outbound.queue, self._outbound.prefetch)
+        self._connection.consume(self._outbound.queue, self._outbound.prefetch, BODY_MAX)
         self._consuming_since = now = time.monotonic()
         if self._redelivery.begun(now) is not None:
             self._connection.later(_RETURNS_COME, self._take_late)
@@ -161,6 +165,8 @@ class Sender:
     def _tick(self) -> None:
         self.lifecycle.progress()
         self._one_by_one.check()
+        self._limit.second_passed()
+        self._put_back()
         self._connection.later(_PROGRESS_EVERY, self._tick)
 
     def settled(self, tag: int, multiple: bool, ok: bool) -> None:
@@ -189,21 +195,29 @@ class Sender:
 
     def _take_on(self, delivery: Delivery) -> None:
         given = delivery.properties
-        known_by = fingerprint(
-            delivery.body, given.message_id, given.correlation_id, given.reply_to
-        )
+        body = b"%d" % delivery.dropped if delivery.dropped else delivery.body
+        known_by = fingerprint(body, given.message_id, given.correlation_id, given.reply_to)
         job = self._orphans.adopt(known_by) if delivery.redelivered else None
         if job is not None:
+            self._limit.more(delivery.size)
             self._adopt(job, delivery)
-        else:
+        elif self._limit.take(delivery.tag, known_by, delivery.size):
             job = Job(delivery.tag, known_by, given, delivery.body, time.monotonic())
+            job.size, job.dropped = delivery.size, delivery.dropped
             self._jobs[delivery.tag] = job
             self._begin(job)
+        self._put_back()
         self._go_on()
+
+    def _put_back(self) -> None:
+        """Give back what was postponed, if it is time."""
+        for tag in self._limit.due():
+            self._connection.put_back(tag)
 
     def _begin(self, job: Job) -> None:
         """Have a new command sent, or reject it."""
         try:
+            require_size(job.dropped)
             command = job.command = parse(
                 job.body,
                 content_encoding=job.properties.content_encoding,
@@ -211,6 +225,7 @@ class Sender:
             )
             require_allowed(command, self._outbound.api_methods)
             job.expires_at = expiry(job, time.time())
+            self._count(job, weight(command))
         except CommandRejected as rejected:
             self._dispatcher.reject(job, rejected.code, rejected.message)
         else:
@@ -219,6 +234,7 @@ class Sender:
     def _adopt(self, job: Job, delivery: Delivery) -> None:
         """Go on where this command was when the connection to the broker ended."""
         job.tag, job.properties, job.body = delivery.tag, delivery.properties, delivery.body
+        job.size = delivery.size
         self._jobs[delivery.tag] = job
         if job.outcome is not None:
             self._results.deliver(job)
@@ -235,11 +251,19 @@ class Sender:
     def acked(self, job: Job, tag: int) -> None:
         """Let go of a job; its message comes again if the ack does not arrive."""
         del self._jobs[tag]
-        job.tag, job.body = None, b""
+        self._limit.less(job.size)
+        job.tag = None
+        job.let_go()
         if job.outcome is not None:
             # Slack's response may be large, and it was reported.
             job.outcome = job.outcome._replace(response=None)
         self._orphans.acked(job, time.monotonic())
+        self._put_back()
+
+    def _count(self, job: Job, size: int) -> None:
+        """Count what was read of a command as held, as long as the job is."""
+        job.size += size
+        self._limit.more(size)
 
     def _published_alone(self, parcel: Parcel, answer: BrokerAnswer) -> None:
         """Bring the news to the sender's thread. On the thread of the other connection."""
@@ -308,5 +332,6 @@ class Sender:
         self._dispatcher.leave_all(jobs)
         for job in [*forgotten, *self._orphans.connection_ended(jobs, now)]:
             self._dispatcher.forget(job)
-        self._redelivery.ended(len(jobs))
+        self._redelivery.ended(len(jobs) + self._limit.postponed)
+        self._limit.connection_ended()
         self._jobs.clear()

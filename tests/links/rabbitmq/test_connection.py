@@ -19,7 +19,8 @@ import trustme
 from rtmpump.config import Broker as BrokerConfig
 from rtmpump.config import Secret
 from rtmpump.errors import ConfigError, LinkError
-from rtmpump.links.rabbitmq.connection import BrokerConnection, Delivery, Properties
+from rtmpump.links.rabbitmq.connection import BrokerConnection, Properties
+from rtmpump.links.rabbitmq.listener import Delivery
 from rtmpump.links.rabbitmq.topology import Exchange, Queue
 from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.rabbitmq.node import RabbitNode

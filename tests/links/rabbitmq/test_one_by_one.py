@@ -17,7 +17,7 @@ from rtmpump.links.rabbitmq.dead_letters import Version, letter_versions
 from rtmpump.links.rabbitmq.one_by_one import OneByOne, Parcel
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from tests.support.broker_node import max_message_size
-from tests.support.poison import foreign_reply_address
+from tests.support.poison import foreign_reply_address, require_punishment
 from tests.support.pump import Broker, wait_until
 
 
@@ -71,9 +71,10 @@ def letter(queue: str, body: bytes = b"body", **headers: Any) -> Parcel:
 
 
 def test_a_poisonous_result_is_left_out_and_the_others_arrive_once(
-    line: Line, broker: Broker
+    line: Line, broker: Broker, broker_url: str
 ) -> None:
     """It ends the connection twice, and each of twenty good ones around it is taken."""
+    require_punishment(broker_url)
     queues = [broker.queue() for _ in range(20)]
     poison = foreign_reply_address()
     line.send(*map(result, queues[:10]), result(poison), *map(result, queues[10:]))
@@ -83,8 +84,11 @@ def test_a_poisonous_result_is_left_out_and_the_others_arrive_once(
     assert [len(broker.drain(queue)) for queue in queues] == [1] * 20
 
 
-def test_many_poisonous_results_do_not_wait_for_each_other(line: Line, broker: Broker) -> None:
+def test_many_poisonous_results_do_not_wait_for_each_other(
+    line: Line, broker: Broker, broker_url: str
+) -> None:
     """No pause grows between them: each costs two connections, and no time beside that."""
+    require_punishment(broker_url)
     poisons = [foreign_reply_address(f"rabbit@{number}") for number in range(30)]
     good = broker.queue()
     line.send(*map(result, poisons), result(good))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 
+import pika
 import pytest
 
 from rtmpump.pumps.outbound.sender import Finish
@@ -17,7 +19,7 @@ from tests.pumps.outbound.test_sender import (
     texts,
 )
 from tests.support.broker_node import frame_max, max_message_size
-from tests.support.poison import foreign_reply_address
+from tests.support.poison import foreign_reply_address, require_punishment
 from tests.support.pump import Broker, wait_until
 from tests.support.sender import SenderRig
 
@@ -33,9 +35,10 @@ def move_clock(rig: SenderRig, seconds: float) -> None:
 
 
 def test_a_poisonous_reply_address_stops_none_of_twenty_others(
-    start: StartRig, broker: Broker, workspace: Workspace
+    start: StartRig, broker: Broker, workspace: Workspace, broker_url: str
 ) -> None:
     """Each good requester gets its one result; the poisonous one's command is sent and acked."""
+    require_punishment(broker_url)
     rig = start()
     good = [broker.command(message(f"good {number}")) for number in range(10)]
     broker.publish(
@@ -51,15 +54,44 @@ def test_a_poisonous_reply_address_stops_none_of_twenty_others(
 
 
 def test_a_poisonous_reply_address_of_a_failed_command_leaves_one_dead_letter(
-    start: StartRig, broker: Broker
+    start: StartRig, broker: Broker, broker_url: str
 ) -> None:
     """The letter is safe before the result is tried, and is not repeated."""
+    require_punishment(broker_url)
     rig = start()
     broker.publish(b"garbage", reply_to=foreign_reply_address(), message_id="m")
     assert broker.dead().properties.message_id == "m"
     wait_until(lambda: is_empty(rig, broker))
     assert broker.drain("rtm.outbound.dead") == []
     assert undeliverable(rig) == 1
+
+
+def test_direct_requesters_beside_poisonous_ones_each_get_their_one_result(
+    start: StartRig, broker: Broker, broker_url: str
+) -> None:
+    """They share the connection that is ended forty times, and lose nothing by it."""
+    require_punishment(broker_url)
+    rig = start()
+    got: list[str] = []
+    channel = broker.connection.channel()
+    direct = "amq.rabbitmq.reply-to"
+    channel.basic_consume(
+        direct, lambda *args: got.append(args[2].correlation_id or ""), auto_ack=True
+    )
+    for number in range(20):
+        broker.publish(message("x"), reply_to=foreign_reply_address(f"r@{number}"))
+        good = pika.BasicProperties(reply_to=direct, correlation_id=str(number))
+        body = json.dumps(message("good")).encode()
+        channel.basic_publish("", "rtm.outbound", body, good)
+
+    def all_came() -> bool:
+        broker.connection.process_data_events(0.05)
+        return is_empty(rig, broker) and len(got) >= 20
+
+    wait_until(all_came)
+    assert sorted(got) == sorted(map(str, range(20)))
+    assert undeliverable(rig) == 20
+    assert rig.ups == 1
 
 
 @pytest.mark.parametrize(("size", "filler"), [(8_192, 7_990), (65_536, 65_330)])
