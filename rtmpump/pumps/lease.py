@@ -34,6 +34,7 @@ from msgspec.structs import replace
 from rtmpump import log
 from rtmpump.config import Config
 from rtmpump.core.lock_claim import LockClaim
+from rtmpump.core.watermark import by_another_clock
 from rtmpump.links.lifecycle import Lifecycle
 from rtmpump.links.rabbitmq import topology
 from rtmpump.links.rabbitmq.connection import BrokerConnection, Properties
@@ -253,8 +254,7 @@ class Lease:
         if watermark_ms is None:
             self._responsible_since_ms = now_ms
         else:
-            # The clock of the one before may be ahead of ours.
-            watermark_ms = min(watermark_ms, now_ms)
+            watermark_ms = by_another_clock(watermark_ms, now_ms)
         self._metrics.active = True
         _log.info("lock.taken", lock=self._queue, before=self._claim.before)
         # The token that came back may have no watermark yet. This one has, and is on its way before

@@ -23,11 +23,11 @@ from typing import Final, Protocol
 from rtmpump import log
 from rtmpump.config import Config, Secret
 from rtmpump.core import pump_events
-from rtmpump.core.channel_events import changes_channels
 from rtmpump.core.frames import Event, Frame, Reply, parse
+from rtmpump.core.read_batch import ReadBatch
 from rtmpump.core.routes import UNKNOWN, clean, ignored
 from rtmpump.core.session import MIGRATION, Ended, Session, State
-from rtmpump.core.watermark import later
+from rtmpump.core.watermark import TimeRange, Watermark
 from rtmpump.errors import (
     LinkError,
     NotConnected,
@@ -37,6 +37,7 @@ from rtmpump.errors import (
     TokenRefused,
     WriteFailed,
 )
+from rtmpump.links import clock
 from rtmpump.links.lifecycle import Lifecycle
 from rtmpump.links.retry import CallBudget, keep_trying
 from rtmpump.links.slack.event_source import EventSource
@@ -102,10 +103,9 @@ class Reader:
         self._listener = listener
         self._budget = CallBudget(_CONNECT_CALLS, config.retry.max)
         self._signed_in = SignIn(Secret(""), "", "", "", "")
-        self._watermark_ms = spool.watermark_ms
+        self._watermark = Watermark(spool.watermark_ms)
         self._ended = Ended("restart", "the pump was not running", at_once=True)
         self._live_since: float | None = None
-        self._begun_ms = 0
         self._connection = 0
         self._refusing = ""
         self._gave_up = False
@@ -131,13 +131,13 @@ class Reader:
         self.lifecycle = lifecycle
         self._stop = lifecycle.stop
         self._gave_up = False
-        self._watermark_ms = later(self._watermark_ms, watermark_ms)
+        self._watermark.take_over(watermark_ms)
         self._ended = Ended("takeover", "another pump may have been the active one", at_once=True)
 
     @property
     def watermark_ms(self) -> int | None:
         """The watermark (milliseconds since 1970). From any thread."""
-        return self._watermark_ms
+        return self._watermark.ms
 
     def _session(self) -> None:
         self.lifecycle.rest(self._config.retry.max / _CONNECT_CALLS)
@@ -153,10 +153,10 @@ class Reader:
     def _run_connection(self) -> None:
         """Connect and read to the end; raise LinkError unless a stop was the end."""
         self.lifecycle.progress()
-        self._begun_ms = _now_ms()
+        self._watermark.begun(clock.instant())
         self._connection = self._source.open(self._signed_in.url.reveal())
         try:
-            ended = self._converse(self._source.new_session(time.monotonic()))
+            ended = self._converse(self._source.new_session(clock.elapsed()))
         finally:
             self._source.close()
             self._metrics.link(LINK, False)
@@ -168,7 +168,7 @@ class Reader:
         """Read until the connection ends, and return why; None after a stop."""
         try:
             while session.ended is None and not self._stop.is_set():
-                self._turn(session, session.wait(time.monotonic()))
+                self._turn(session, session.wait(clock.elapsed()))
             if session.ended is None:
                 self._close_in_order(session)
         finally:
@@ -182,25 +182,28 @@ class Reader:
         try:
             bodies = self._source.read(min(wait, _LONGEST_READ))
         except LinkError as end:
-            session.closed(end.reason, end.detail, time.monotonic())
+            session.closed(end.reason, end.detail, clock.elapsed())
             return
         except TokenRefused as end:
-            session.closed(end.code, end.fix, time.monotonic())
+            session.closed(end.code, end.fix, clock.elapsed())
             raise
         if bodies:
             self._take_in(session, bodies)
+        self._announce_jump(session)
         self._ping_if_due(session)
 
     def _ping_if_due(self, session: Session) -> None:
-        frame = session.due(time.monotonic())
+        now = clock.instant()
+        frame = session.due(now.elapsed)
         if frame is not None:
+            self._watermark.pinged(now)
             # What came before the break is still to be read, and then the read raises the end.
             with suppress(NotConnected, WriteFailed):
                 self._source.ping(frame, connection=self._connection)
 
     def _take_in(self, session: Session, bodies: list[bytes]) -> None:
-        batch = _Batch(self._source.received_ms, self._config.events.ignore)
-        session.heard(time.monotonic())
+        batch = ReadBatch(self._source.received_ms, self._config.events.ignore)
+        session.heard(clock.elapsed())
         read = self._source.parse
         for body in bodies:
             frame = read(body)
@@ -211,24 +214,22 @@ class Reader:
                 self._take_special(session, batch, frame, body)
         watermark_ms = self._watermark_after(session, batch)
         if self._store(session, batch.events, watermark_ms):
-            self._watermark_ms = watermark_ms
+            self._watermark.move(watermark_ms)
             self._source.accepted()
         else:
             batch.greeted = False
         self._pass_on(session, batch)
 
-    def _watermark_after(self, session: Session, batch: _Batch) -> int | None:
+    def _watermark_after(self, session: Session, batch: ReadBatch) -> int | None:
         """Return the watermark that holds once this batch is in the spool."""
         if self._gave_up or (self._live_since is None and not batch.greeted):
-            return self._watermark_ms
-        if session.caught_up_at is None:
-            return self._begun_ms
-        return _now_ms() - round(1000 * (time.monotonic() - session.caught_up_at))
+            return self._watermark.ms
+        return self._watermark.reach(session.caught_up_at, clock.instant())
 
-    def _take_special(self, session: Session, batch: _Batch, frame: Frame, body: bytes) -> None:
+    def _take_special(self, session: Session, batch: ReadBatch, frame: Frame, body: bytes) -> None:
         """Take in what may be more than an event, or none."""
         before = session.state
-        session.received(frame, time.monotonic())
+        session.received(frame, clock.elapsed())
         event: Frame | None = frame
         if isinstance(frame, Reply):
             batch.replies.append(frame)
@@ -241,23 +242,33 @@ class Reader:
 
     def _greeting(self, now_ms: int) -> list[bytes]:
         """Make the pump's own events of a hello."""
-        answer, since = self._signed_in, self._watermark_ms
-        events = [
-            pump_events.connected(team=answer.team, bot=answer.bot, connection=self._connection)
-        ]
-        if since is not None:
-            # The time of day may have been set back since then.
-            since, why = min(since, now_ms), self._ended.reason
-            self._listener.missed(since, now_ms, answer.team, answer.bot)
-            events.append(pump_events.gap(from_ms=since, to_ms=now_ms, reason=why))
+        answer = self._signed_in
+        hello = pump_events.connected(team=answer.team, bot=answer.bot, connection=self._connection)
+        gap = self._watermark.gap(clock.instant(), now_ms)
+        events = [hello, *(self._announced(gap, self._ended.reason) if gap else ())]
         return [event for event in events if self._is_wanted(event)]
+
+    def _announced(self, gap: TimeRange, reason: str) -> list[bytes]:
+        """Tell the listener of a gap, and return the event for consumers."""
+        self._listener.missed(*gap, self._signed_in.team, self._signed_in.bot)
+        return [pump_events.gap(from_ms=gap.from_ms, to_ms=gap.to_ms, reason=reason)]
+
+    def _announce_jump(self, session: Session) -> None:
+        """Announce the last gap again, if the time of day has jumped since."""
+        gap = self._watermark.gap_of_jump(clock.instant())
+        if gap is None or self._live_since is None or self._gave_up:
+            return
+        _log.warning("clock.jumped", fix="let the clock be right before rtmpump starts")
+        events = [one for one in self._announced(gap, "clock") if self._is_wanted(one)]
+        self._store(session, [(_now_ms(), one) for one in events], self._watermark.ms)
+        self._listener.stored()
 
     def _is_wanted(self, event: bytes) -> bool:
         """Return whether one of the pump's own events is not to be ignored."""
         frame, ignore = parse(event), self._config.events.ignore
         return isinstance(frame, Event) and not ignored(frame.type, frame.subtype, ignore)
 
-    def _pass_on(self, session: Session, batch: _Batch) -> None:
+    def _pass_on(self, session: Session, batch: ReadBatch) -> None:
         """Call the listener, now that all of it is in the spool."""
         if batch.events:
             self._listener.stored()
@@ -273,7 +284,7 @@ class Reader:
             self._listener.channels_changed(frame)
         self._count(session, batch)
 
-    def _count(self, session: Session, batch: _Batch) -> None:
+    def _count(self, session: Session, batch: ReadBatch) -> None:
         for type, count in batch.types.items():
             self._metrics.received(clean(type) or UNKNOWN, count)
         if batch.ignored:
@@ -286,7 +297,7 @@ class Reader:
         self._ended = ended or Ended("stopped", "the pump was stopped", at_once=True)
         event = pump_events.disconnected(self._ended.reason, self._ended.detail)
         if self._is_wanted(event):
-            self._store(None, [(_now_ms(), event)], self._watermark_ms)
+            self._store(None, [(_now_ms(), event)], self._watermark.ms)
             self._listener.stored()
 
     def _close_in_order(self, session: Session) -> None:
@@ -320,7 +331,7 @@ class Reader:
             appended = self._append(items, watermark_ms)
         if refusals and session is not None:
             # The last try may have been slow too, and what Slack sent in that time is unread.
-            session.paused(time.monotonic())
+            session.paused(clock.elapsed())
         self._accepted(session, refusals)
         if appended.dropped is not None:
             self._announce_dropped(session, appended.dropped)
@@ -351,9 +362,8 @@ class Reader:
         else:
             self._stop.wait(_DISK_PAUSE)
         self.lifecycle.progress()
-        now = time.monotonic()
         if session is not None:
-            session.paused(now)
+            session.paused(clock.elapsed())
             self._ping_if_due(session)
 
     def _accepted(self, session: Session | None, refusals: int) -> None:
@@ -371,43 +381,7 @@ class Reader:
         _log.warning("spool.dropped_oldest", count=dropped.count)
         event = pump_events.gap(from_ms=dropped.from_ms, to_ms=dropped.to_ms, reason="spool_full")
         if self._is_wanted(event):
-            self._store(session, [(_now_ms(), event)], self._watermark_ms)
-
-
-class _Batch:
-    """What was read in one turn: `events` in order, for the spool, and what else it means."""
-
-    __slots__ = (
-        "_ignore",
-        "channel_events",
-        "events",
-        "greeted",
-        "ignored",
-        "now_ms",
-        "replies",
-        "types",
-    )
-
-    def __init__(self, now_ms: int, ignore: frozenset[str]) -> None:
-        self.now_ms = now_ms
-        self._ignore = ignore
-        self.events: list[tuple[int, bytes]] = []
-        self.types: dict[str, int] = {}
-        self.replies: list[Reply] = []
-        self.channel_events: list[bytes] = []
-        self.greeted = False
-        self.ignored = 0
-
-    def take(self, event: Event, body: bytes) -> None:
-        """Count an event and keep it, unless its kind is to be ignored."""
-        type = event.type
-        self.types[type] = self.types.get(type, 0) + 1
-        if changes_channels(type):
-            self.channel_events.append(body)
-        if self._ignore and ignored(type, event.subtype, self._ignore):
-            self.ignored += 1
-        else:
-            self.events.append((self.now_ms, body))
+            self._store(session, [(_now_ms(), event)], self._watermark.ms)
 
 
 def _now_ms() -> int:

@@ -261,10 +261,12 @@ class EventStore:
     def _drop(self, count: int, trimmed: int) -> tuple[Dropped | None, int]:
         if not count:
             return None, trimmed
-        oldest = "SELECT seq, received_ms FROM events ORDER BY seq"
-        _, from_ms = self._db.execute(f"{oldest} LIMIT 1").fetchone()
+        oldest = "SELECT seq FROM events ORDER BY seq"
         nth = self._db.execute(f"{oldest} LIMIT 1 OFFSET ?", (count - 1,)).fetchone()
-        upto, to_ms = nth or self._db.execute(f"{oldest} DESC LIMIT 1").fetchone()
+        (upto,) = nth or self._db.execute(f"{oldest} DESC LIMIT 1").fetchone()
+        # The time of day may have been set in between, so the first is not always the earliest.
+        bounds = "SELECT min(received_ms), max(received_ms) FROM events WHERE seq <= ?"
+        from_ms, to_ms = self._db.execute(bounds, (upto,)).fetchone()
         return Dropped(self._delete(upto), from_ms, to_ms), upto
 
     def _trim_target(self, confirmed: int) -> int:

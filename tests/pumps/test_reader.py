@@ -16,6 +16,7 @@ import pytest
 
 from rtmpump.core.channel_events import Concerned, concerned
 from rtmpump.errors import LinkError, NotConnected, SpoolFailed, SpoolFull, TokenRefused
+from rtmpump.links import clock
 from rtmpump.sandbox.slack.faults import Hang
 from rtmpump.sandbox.slack.workspace import Workspace
 from rtmpump.spool import Spool
@@ -241,7 +242,65 @@ def test_clock_set_back(workspace: Workspace, spool: Spool) -> None:
     with reading(configure(workspace), spool) as running:
         wait_until(lambda: running.events("gap"))
         gap = running.events("gap")[0]
-        assert ms(gap["from"]) == ms(gap["to"]) < tomorrow
+        assert ms(gap["from"]) <= ms(gap["to"]) - 86_400_000 < tomorrow - 86_400_000
+
+
+def test_a_machine_that_slept_with_a_frame_unread(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An hour of sleep is in the gap, although something came just after it."""
+    asleep = Sleep(monkeypatch)
+    script = Scripted([[HELLO]], [[HELLO]])
+    with reading(configure(), spool, script=script) as running:
+        wait_until(lambda: "connected" in running.told.names())
+        before = time.time_ns() // 1_000_000
+        asleep.sleep(3600)
+        script.come([message(1)])
+        wait_until(lambda: numbers(running) == [1])
+        script.come(LinkError("slack", "reset", "gone", at_once=True))
+        wait_until(lambda: running.events("gap"))
+        (gap,) = running.events("gap")
+        assert ms(gap["from"]) <= before
+        assert ms(gap["to"]) >= before + 3_600_000
+        assert ("missed", (ms(gap["from"]), ms(gap["to"]), "T1", "U1")) in running.told.all
+
+
+@pytest.mark.parametrize("seconds", [3600, -3600])
+def test_a_clock_that_is_set_after_a_gap(
+    workspace: Workspace, spool: Spool, monkeypatch: pytest.MonkeyPatch, seconds: int
+) -> None:
+    """The gap is told again, by the new time of day; nothing is lost by it, and no link ends."""
+    asleep = Sleep(monkeypatch)
+    settings = configure(workspace, slack={"ping_interval": 0.1})
+    with reading(settings, spool) as running:
+        assert workspace.wait_live()
+        workspace.cut()
+        wait_until(lambda: len(running.events("gap")) == 1)
+        asleep.set_clock(seconds)
+        wait_until(lambda: len(running.events("gap")) == 2)
+        first, again = running.events("gap")
+        assert again["reason"] == "clock"
+        assert ms(again["from"]) <= ms(first["from"]) + min(0, 1000 * seconds)
+        assert ms(again["to"]) >= ms(first["to"]) + max(0, 1000 * seconds)
+        assert len(running.downs) == 1
+
+
+class Sleep:
+    """The clocks of a machine that sleeps, or whose time of day is set."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._slept = self._set = 0
+        elapsed, time_ns = clock.elapsed, time.time_ns
+        monkeypatch.setattr(clock, "elapsed", lambda: elapsed() + self._slept)
+        monkeypatch.setattr(time, "time_ns", lambda: time_ns() + 10**9 * (self._slept + self._set))
+
+    def sleep(self, seconds: int) -> None:
+        """Sleep without a wait; `time.monotonic` does not see it."""
+        self._slept += seconds
+
+    def set_clock(self, seconds: int) -> None:
+        """Set the time of day ahead, or back."""
+        self._set += seconds
 
 
 def end_by_goodbye(workspace: Workspace) -> None:

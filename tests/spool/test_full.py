@@ -158,3 +158,17 @@ def test_wait_room_is_woken(path: Path, act: str, woken: bool) -> None:
     waiter.join(100)
     assert answers == [woken]
     spool.close()
+
+
+def test_what_was_dropped_while_the_clock_was_set(path: Path) -> None:
+    """The time range has the earliest and the latest of them, in whichever order they came."""
+    spool = opened(path, max_bytes=16 * MIB, when_full="drop_oldest")
+    times, dropped = [5_000, 9_000, 1_000, 2_000], None
+    while dropped is None:
+        for at in times:
+            dropped = dropped or spool.append([(at, bytes(MIB))], team="T", bot="U").dropped
+    while dropped.count < 4:
+        more = spool.append([(7_000, bytes(4 * MIB))], team="T", bot="U").dropped
+        dropped = more or dropped
+    assert (dropped.from_ms, dropped.to_ms) == (1_000, 9_000)
+    spool.close()

@@ -138,6 +138,10 @@ class Scripted:
         """Answer rtm.connect."""
         return SignIn(Secret("ws://127.0.0.1/"), "T1", "U1", "team", "bot")
 
+    def come(self, entry: Any) -> None:
+        """Let this be the next entry of the connection that is open."""
+        self._reads.append(entry)
+
     def open(self, url: str) -> int:
         """Begin the next connection of the script."""
         if not self.connections:
