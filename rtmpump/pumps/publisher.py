@@ -8,7 +8,8 @@ Laws:
 - An event that no queue takes comes back (`mandatory`), and `Unrouted` says what becomes of it. An
   alternate exchange can't do this: the binding of `rtm.<type>` to `rtm.events` is a route.
 - Nothing is read while the broker is blocked, because pika buffers without a bound.
-- A broker that confirms nothing for long is taken for dead, whatever its heartbeats say.
+- A broker that confirms nothing for long is taken for dead, whatever its heartbeats say. On a slow
+  line the time counts from the last sign of life.
 - A broker that refuses all for long gets a new connection: there a queue may take events again.
 - An event that the broker will never take must not stop the others: the pump finds it by sending
   one by one, logs it and drops it. A type exchange that can't be declared is left out.
@@ -370,6 +371,8 @@ class Publisher:
             # We slept (SIGSTOP, a frozen VM), not the broker; its answers may be in the socket.
             self._patient_from = now
         self._checked_at = now
+        if self._connection.shows_life():
+            self._patient_from = now
         oldest = self._asked_at or self._window.oldest_sent()
         limit = max(2.0 * self._config.broker.heartbeat, _CONFIRM_TIMEOUT_MIN)
         if oldest is not None and not self._is_blocked:

@@ -844,6 +844,55 @@ def test_a_broker_that_stops_confirming_is_left(
     assert without_repeats(got, last=True) == list(range(100))
 
 
+def test_bytes_that_still_leave_are_a_sign_of_life(
+    pump: Pump, node: RabbitNode, broker_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large event on a slow line takes longer than a confirm may, and comes through at once."""
+    monkeypatch.setattr("rtmpump.pumps.publisher._CONFIRM_TIMEOUT_MIN", 3.0)
+    with Line(node.port, is_narrow=True) as line:
+        url = broker_url.replace(f":{node.port}/", f":{line.port}/")
+        one = pump(url, broker={"heartbeat": 0}, retry_max=0.05).start()
+        one.put(event(1))
+        one.wait_empty()
+        line.pause, downs = 0.1, len(one.downs)
+        one.put(event(2, size=250_000))
+        one.wait_empty()
+        assert one.downs[downs:] == []
+        line.pause = 0.0
+        one.stop.set()
+        one.publisher.wake()
+        one.wait_end()
+
+
+def test_a_broker_that_takes_no_bytes_is_left(
+    pump: Pump, node: RabbitNode, broker_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that wait don't leave, so the time counts."""
+    monkeypatch.setattr("rtmpump.pumps.publisher._CONFIRM_TIMEOUT_MIN", 3.0)
+    with Line(node.port, is_narrow=True) as line:
+        url = broker_url.replace(f":{node.port}/", f":{line.port}/")
+        one = pump(url, broker={"heartbeat": 0}).start()
+        line.freeze()
+        one.put(*(event(number, size=1 << 20) for number in range(8)))
+        one.wait_down("confirm_timeout")
+        line.thaw()
+        one.wait_empty()
+
+
+def test_declares_on_a_slow_line_have_the_time_that_they_need(
+    pump: Pump, node: RabbitNode, broker_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each waits for the answer to the one before: all together may take longer than a confirm."""
+    monkeypatch.setattr("rtmpump.pumps.publisher._CONFIRM_TIMEOUT_MIN", 2.0)
+    with Line(node.port) as line:
+        line.pause = 0.02
+        url = broker_url.replace(f":{node.port}/", f":{line.port}/")
+        began = time.monotonic()
+        one = pump(url, broker={"heartbeat": 0}).start()
+        assert time.monotonic() - began > 2.0
+        assert one.downs == []
+
+
 def test_a_second_node_takes_over(pump: Pump, broker_url: str, silent_port: int) -> None:
     """The nodes are tried in order; one that is down costs nothing but the try."""
     dead = f"amqp://guest:guest@127.0.0.1:{free_port()}/"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 
 
 class Line:
@@ -13,15 +14,23 @@ class Line:
     At a given `port` it is also a peer that was away and comes.
     """
 
-    def __init__(self, to: int, port: int = 0) -> None:
+    def __init__(self, to: int, port: int = 0, *, is_narrow: bool = False) -> None:
+        """Begin at full speed; a narrow one takes little in advance."""
         self._to = to
+        self.pause = 0.0
+        """How long it rests after each 4 KiB that go up (seconds)."""
         self._flows = threading.Event()
         self._flows.set()
         self._over = False
         self._lock = threading.Lock()
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
-        self._server = socket.create_server(("127.0.0.1", port))
+        self._server = socket.socket()
+        self._server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if is_narrow:
+            self._server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32_768)
+        self._server.bind(("127.0.0.1", port))
+        self._server.listen()
         self._server.settimeout(0.05)
         self.port = int(self._server.getsockname()[1])
         self._begin(self._accept)
@@ -82,12 +91,13 @@ class Line:
             theirs.close()
             return
         self._begin(self._carry, theirs, ours)
-        self._carry(ours, theirs)
+        self._carry(ours, theirs, up=True)
 
-    def _carry(self, source: socket.socket, target: socket.socket) -> None:
+    def _carry(self, source: socket.socket, target: socket.socket, up: bool = False) -> None:
         with contextlib.suppress(OSError):
-            while data := source.recv(65_536):
+            while data := source.recv(4096):
                 self._flows.wait()
+                time.sleep(self.pause if up else 0)
                 target.sendall(data)
         self._flows.wait()
         for one in (source, target):
