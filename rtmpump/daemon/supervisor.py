@@ -105,6 +105,8 @@ class Supervisor:
             if self._alarm.wait(self._notifier.watchdog_interval):
                 _log.info("stopping", why="signal", deadline=STOP_DEADLINE)
                 return
+            if self._alarm.takes_reload():
+                self._parts.reload.begin()
             self._feed_watchdog()
         for name, thread in self._threads.items():
             if thread.is_over:

@@ -4,19 +4,24 @@ Laws:
 
 - A signal handler does nothing; the signal's number comes through a wake-up pipe.
 - Only the main thread waits for the alarm; a thread that ends rings it.
+- SIGHUP asks for a reload. Where standard input is a terminal it says that the terminal is gone,
+  and is an end like SIGTERM; one that is ignored there (nohup) stays ignored.
 """
 
 from __future__ import annotations
 
+import os
 import select
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, Final
 
-_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+_ENDS: Final = (signal.SIGTERM, signal.SIGINT)
+_HANGUP: Final = signal.SIGHUP
 
 
 class Alarm:
@@ -27,10 +32,17 @@ class Alarm:
         self._hears.setblocking(False)
         self._rings.setblocking(False)
         self._before: dict[signal.Signals, Any] = {}
+        self._ends: tuple[signal.Signals, ...] = _ENDS
+        self._reloads = False
 
     def __enter__(self) -> Alarm:
         signal.set_wakeup_fd(self._rings.fileno(), warn_on_full_buffer=False)
-        self._before = {one: signal.signal(one, _nothing) for one in _SIGNALS}
+        heeded = [*_ENDS, _HANGUP]
+        if _has_terminal():
+            self._ends = (*_ENDS, _HANGUP)
+            if signal.getsignal(_HANGUP) is signal.SIG_IGN:
+                heeded.remove(_HANGUP)
+        self._before = {one: signal.signal(one, _nothing) for one in heeded}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -54,7 +66,14 @@ class Alarm:
             heard = self._hears.recv(64)
         except BlockingIOError:
             return False
-        return any(number in heard for number in _SIGNALS)
+        if _HANGUP in heard and _HANGUP not in self._ends:
+            self._reloads = True
+        return any(number in heard for number in self._ends)
+
+    def takes_reload(self) -> bool:
+        """Return whether a reload was asked for since the last call."""
+        asked, self._reloads = self._reloads, False
+        return asked
 
 
 class PumpThread(threading.Thread):
@@ -79,6 +98,13 @@ class PumpThread(threading.Thread):
         finally:
             self.is_over = True
             self._alarm.ring()
+
+
+def _has_terminal() -> bool:
+    try:
+        return os.isatty(sys.stdin.fileno())
+    except (AttributeError, OSError, ValueError):
+        return False
 
 
 def _nothing(_number: int, _frame: FrameType | None) -> None:

@@ -27,6 +27,7 @@ from rtmpump.daemon.control_socket import ControlSocket
 from rtmpump.daemon.election import CurrentTerm, Election, Term
 from rtmpump.daemon.link_states import LinkStates
 from rtmpump.daemon.reader_listener import PumpsListener
+from rtmpump.daemon.reload import Reload
 from rtmpump.daemon.service_status import ServiceStatus
 from rtmpump.daemon.slack_gate import SlackGate
 from rtmpump.http.server import Port
@@ -74,6 +75,7 @@ class Parts:
     backfill: Backfill | None
     current: CurrentTerm
     reader: Reader
+    reload: Reload
     lease: Lease | None = None
     terms: dict[str, Terms[Term]] = field(default_factory=dict)
 
@@ -159,6 +161,7 @@ def _build_on(base: _Base, port: Port | None) -> Parts:
         backfill=backfill,
         current=current,
         reader=reader,
+        reload=Reload(config.broker, base.api),
     )
     if config.ha.enabled:
         _stand_for_election(parts, role, new_term)

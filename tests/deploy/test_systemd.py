@@ -117,3 +117,9 @@ def test_the_template_differs_only_in_its_places() -> None:
         "StateDirectory=rtmpump-%i",
         "WorkingDirectory=%S/rtmpump-%i",
     ]
+
+
+@each_unit
+def test_a_reload_is_the_signal_that_reads_secrets_again(unit: str) -> None:
+    """SIGHUP, and nothing else of the daemon changes."""
+    assert values(unit, "ExecReload") == ["/bin/kill -HUP $MAINPID"]

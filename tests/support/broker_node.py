@@ -51,6 +51,12 @@ def add_user(node: RabbitNode, name: str, password: str) -> None:
     )
 
 
+def change_password(node: RabbitNode, name: str, password: str) -> None:
+    """Give a user another password; its connections stay."""
+    words = ", ".join(map(_binary, (name, password)))
+    node.evaluate(f"ok = rabbit_auth_backend_internal:change_password({words}, {_ME})")
+
+
 def delete_user(node: RabbitNode, name: str) -> None:
     """Delete a user."""
     node.evaluate(f"rabbit_auth_backend_internal:delete_user({_binary(name)}, {_ME})")

@@ -26,10 +26,11 @@ from pika.adapters.select_connection import IOLoop
 from pika.channel import Channel
 from pika.spec import Basic
 
-from rtmpump.config import Broker
+from rtmpump.config import Broker, Secret
 from rtmpump.core.routes import Route
 from rtmpump.errors import LinkError
 from rtmpump.links.dial import Deadline, dial
+from rtmpump.links.rabbitmq import refusals as words
 from rtmpump.links.rabbitmq.batch_publish import BatchPublisher
 from rtmpump.links.rabbitmq.declaring import GroupDeclaration, Groups, Refusal, declare
 from rtmpump.links.rabbitmq.errors import closed_by_broker, translated
@@ -37,9 +38,10 @@ from rtmpump.links.rabbitmq.large_bodies import drop_large_bodies
 from rtmpump.links.rabbitmq.listener import ConnectionListener, delivery
 from rtmpump.links.rabbitmq.nodes import parameters
 from rtmpump.links.rabbitmq.opening import Answer, HandshakeFailed, Opening, close_socket
-from rtmpump.links.rabbitmq.refusals import BrokerAddress, not_opened, not_reached, peer_of
+from rtmpump.links.rabbitmq.signs_of_life import SignsOfLife
 from rtmpump.links.rabbitmq.tolerant_reading import TolerantConnection
 from rtmpump.links.rabbitmq.topology import Binding, Item
+from rtmpump.links.rabbitmq.urls import read_again, urls_of
 from rtmpump.links.scarcity import scarce
 
 Properties = pika.BasicProperties
@@ -74,6 +76,7 @@ class BrokerConnection:
         self._connection: TolerantConnection | None = None
         self._channel: Channel | None = None
         self._fast: dict[tuple[str, bool], BatchPublisher] = {}
+        self._signs = SignsOfLife()
         self._closing = False
         self._open_by = Deadline(0.0)
         self._not_opened: HandshakeFailed | None = None
@@ -89,9 +92,11 @@ class BrokerConnection:
             LinkError: the link ended; its `held` says for how long it had been up.
         """
         try:
-            self._serve_first_of(
-                [parameters(url, self._broker, self._link) for url in self._broker.urls]
-            )
+            refusal = self._serve_first_of(urls_of(self._broker))
+            if refusal is not None and refusal.reason in words.REFUSED and read_again(self._broker):
+                refusal = self._serve_first_of(urls_of(self._broker))
+            if refusal is not None:
+                self._finish(refusal)
         finally:
             with self._lock:
                 self._ended = True
@@ -101,23 +106,24 @@ class BrokerConnection:
             self._end.held = 0.0 if self._ready_at is None else time.monotonic() - self._ready_at
             raise self._end
 
-    def _serve_first_of(self, nodes: list[pika.URLParameters]) -> None:
-        """Serve on the first node that opens a connection; if none does, that is the end."""
-        refusals: list[tuple[BrokerAddress, LinkError]] = []
+    def _serve_first_of(self, urls: Iterable[Secret]) -> LinkError | None:
+        """Serve on the first node that opens a connection; if none does, return why."""
+        nodes = [parameters(url, self._broker, self._link) for url in urls]
+        refusals: list[tuple[words.BrokerAddress, LinkError]] = []
         for node in nodes:
-            peer = peer_of(node)
+            peer = words.peer_of(node)
             try:
                 with scarce(self._link):
                     self._try(node)
             except _GivenUp:
-                return
+                return None
             except HandshakeFailed as failed:
-                refusals.append((peer, not_opened(self._link, peer, failed.cause, failed.heard)))
+                refusals.append((peer, words.not_opened(self._link, peer, *failed.args)))
             except OSError as error:
-                refusals.append((peer, not_reached(self._link, error)))
+                refusals.append((peer, words.not_reached(self._link, error)))
             else:
-                return
-        self._finish(_none_opened(refusals))
+                return None
+        return words.none_opened(refusals)
 
     def _try(self, node: pika.URLParameters) -> None:
         """Connect to one node, and serve until the connection ends.
@@ -236,7 +242,7 @@ class BrokerConnection:
         channel = self._open_channel()
         asked = [item for item in items if not (passive and isinstance(item, Binding))]
         for item in asked[:-1]:
-            declare(channel, item, passive=passive, done=lambda _frame: None)
+            declare(channel, item, passive=passive, done=self._signs.answered)
         if asked:
             last_done = self._guarded(lambda _frame: done())
             declare(channel, asked[-1], passive=passive, done=last_done)
@@ -297,6 +303,10 @@ class BrokerConnection:
     def received(self) -> int:
         """How many bytes the broker has sent on this connection."""
         return int(getattr(self._connection, "bytes_received", 0))
+
+    def shows_life(self) -> bool:
+        """Return whether bytes that wait have left since the last call, or a declare was done."""
+        return self._signs.seen(self._connection)
 
     def _running(self) -> IOLoop:
         if self._loop is None:
@@ -408,16 +418,6 @@ class BrokerConnection:
 
 class _GivenUp(Exception):
     """A close came while a connection was being made."""
-
-
-def _none_opened(refusals: list[tuple[BrokerAddress, LinkError]]) -> LinkError:
-    """Say why no node could be used: the nodes, and what each one answered."""
-    nodes: dict[str, list[str]] = {}
-    for peer, refusal in refusals:
-        nodes.setdefault(refusal.detail, []).append(f"{peer.host}:{peer.port}")
-    detail = "; ".join(f"{', '.join(where)}: {what}" for what, where in nodes.items())
-    last = refusals[-1][1]
-    return LinkError(last.link, last.reason, detail)
 
 
 def _cancelled(queue: str) -> str:

@@ -16,6 +16,8 @@ from pika import exceptions as amqp
 from rtmpump.errors import LinkError
 from rtmpump.links.rabbitmq.errors import translated
 
+REFUSED: Final = ("auth", "not_allowed")
+"""The reasons where another login may help."""
 _TLS_ALERT: Final = b"\x15\x03"
 _AMQP: Final = b"AMQP"
 _ACCESS_REFUSED: Final = 403
@@ -91,6 +93,16 @@ def not_opened(
     if not _is_amqp(heard or b""):
         return LinkError(link, "no_amqp", _no_amqp(peer, cause, heard or b""))
     return translated(link, cause or amqp.StreamLostError("the broker ended the connection"))
+
+
+def none_opened(refusals: list[tuple[BrokerAddress, LinkError]]) -> LinkError:
+    """Say why no node could be used: the nodes, and what each one answered."""
+    nodes: dict[str, list[str]] = {}
+    for peer, refusal in refusals:
+        nodes.setdefault(refusal.detail, []).append(f"{peer.host}:{peer.port}")
+    detail = "; ".join(f"{', '.join(where)}: {what}" for what, where in nodes.items())
+    last = refusals[-1][1]
+    return LinkError(last.link, last.reason, detail)
 
 
 def _refused(link: str, peer: BrokerAddress, code: int, text: str) -> LinkError:

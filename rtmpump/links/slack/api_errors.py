@@ -18,7 +18,7 @@ from rtmpump import config
 from rtmpump.core.outbound.api_calls import Trouble
 from rtmpump.errors import Fate, LinkError, RtmpumpError, TokenRefused
 from rtmpump.links.scarcity import SCARCE, lack
-from rtmpump.links.slack.bot_token import BotToken
+from rtmpump.links.slack.bot_token import AppToken, BotToken
 
 RATE_LIMIT_SECONDS: Final = 30.0
 """For how long to ask for nothing where Slack limits us and names no time."""
@@ -168,9 +168,10 @@ class ApiAnswer(NamedTuple):
 class SlackErrors:
     """Makes errors of answers, with the secrets of the settings masked."""
 
-    def __init__(self, slack: config.Slack, token: BotToken) -> None:
+    def __init__(self, slack: config.Slack, token: BotToken, app_token: AppToken) -> None:
         self._slack = slack
         self._token = token
+        self._app_token = app_token
         self.host = urlsplit(slack.api_url).hostname or ""
 
     def declined(self, method: str, answer: ApiAnswer) -> CallRefused | CallFailed:
@@ -259,7 +260,7 @@ class SlackErrors:
 
     def _masked(self, text: str) -> str:
         """Return foreign text as one short line without our secrets."""
-        for secret in (self._token.secret, self._slack.app_token, self._slack.proxy):
+        for secret in (self._token.secret, self._app_token.secret, self._slack.proxy):
             if secret:
                 text = text.replace(secret.reveal(), str(secret))
         return " ".join(text.split())[:_DETAIL]

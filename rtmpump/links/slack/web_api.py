@@ -32,7 +32,7 @@ from rtmpump.links.slack.api_errors import (
     read_answer,
     text_member,
 )
-from rtmpump.links.slack.bot_token import BotToken
+from rtmpump.links.slack.bot_token import AppToken, BotToken, TokenInUse
 from rtmpump.links.tls import client_context
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ _PUBLIC: Final = "public_channel"
 _PAGE: Final = "200"
 # The id of a workspace; that of an organisation, which has none of the channels, begins with E.
 _WORKSPACE: Final = "T"
+_WHO: Final = "auth.test"
+_OPEN: Final = "apps.connections.open"
 
 
 class SignIn(NamedTuple):
@@ -78,7 +80,8 @@ class SlackApi:
         self._slack = slack
         self._timeout = timeout
         self._token = BotToken(slack.token) if token is None else token
-        self._errors = SlackErrors(slack, self._token)
+        self._app_token = AppToken(slack.app_token)
+        self._errors = SlackErrors(slack, self._token, self._app_token)
         self._team = ""
         self._who: dict[str, Any] | None = None
         self._clients: dict[Secret, WebClient] = {}
@@ -92,14 +95,27 @@ class SlackApi:
         """
         is_socket_mode = self._slack.mode == "socket"
         signed_in = self._sign_in_socket_mode() if is_socket_mode else self._sign_in_rtm()
-        self._team = signed_in.team
+        self._team = self._token.team = signed_in.team
         return signed_in
+
+    def read_tokens_again(self) -> None:
+        """Read the files of the tokens, and use what they hold if Slack takes it."""
+        ways: list[tuple[TokenInUse, Callable[[Secret], object]]] = [
+            (self._token, self._renewed_as_bot)
+        ]
+        if self._slack.mode == "socket":
+            ways.append((self._app_token, self._renewed_as_app))
+        for token, renew in ways:
+            token.report_anew()
+            try:
+                renew(token.secret)
+            except CallFailed as failed:
+                token.refuse(None, f"Slack can't be asked about the new one ({failed.reason})")
 
     def connection_url(self) -> Secret:
         """Ask for the URL of one more connection of Socket Mode."""
-        method = "apps.connections.open"
-        url = self._call(method, {}, app_token=True).get("url")
-        self._check_url(url, method)
+        url = self._call(_OPEN, {}, app_token=True).get("url")
+        self._check_url(url, _OPEN)
         return Secret(str(url))
 
     def _sign_in_socket_mode(self) -> SignIn:
@@ -138,7 +154,7 @@ class SlackApi:
         Raises:
             TokenRefused: Slack refused the token.
         """
-        return self._call("auth.test", {})
+        return self._call(_WHO, {})
 
     def channels(self, stop: threading.Event | None = None) -> dict[str, str]:
         """Return the ids of all channels that are not archived, by name.
@@ -211,9 +227,9 @@ class SlackApi:
         client = self._clients.get(token)
         if client is None:
             client = self._make_client(token)
-            # One of a bot token that was replaced is used no more.
-            app_token = self._slack.app_token
-            kept = {one: its for one, its in self._clients.items() if one == app_token}
+            # One of a token that was replaced is used no more.
+            in_use = (self._app_token.secret, self._token.secret)
+            kept = {one: its for one, its in self._clients.items() if one in in_use}
             self._clients = kept | {token: client}
         return client
 
@@ -250,12 +266,34 @@ class SlackApi:
         *,
         app_token: bool = False,
     ) -> dict[str, Any]:
-        if app_token:
-            answer = self._ask(self._slack.app_token, method, arguments)
-        else:
-            answer = self._ask_as_bot(method, arguments)
+        answer = self._ask_as_app(method) if app_token else self._ask_as_bot(method, arguments)
         if isinstance(answer, ApiAnswer):
             raise (refusal or self._errors.refusal)(method, answer)
+        return answer
+
+    def _ask_as_app(self, method: str) -> dict[str, Any] | ApiAnswer:
+        """Call with the app-level token; with the one in its file, where Slack refuses it."""
+        used = self._app_token.secret
+        answer = self._ask(used, method, {})
+        if self._token_fix(answer):
+            return self._renewed_as_app(used) or answer
+        return answer
+
+    def _renewed_as_app(self, old: Secret) -> dict[str, Any] | None:
+        """Use the app-level token of the file, if it is another and Slack takes it.
+
+        Returns:
+            What Slack answered to it; None if the old one stays.
+        """
+        token = self._app_token
+        newest = token.newer_than(old)
+        if newest is None:
+            return None
+        answer = self._asked_for_a_check(newest, _OPEN)
+        if isinstance(answer, str):
+            token.refuse(newest, answer)
+            return None
+        token.adopt(newest)
         return answer
 
     def _ask_as_bot(self, method: str, arguments: Mapping[str, str]) -> dict[str, Any] | ApiAnswer:
@@ -265,8 +303,8 @@ class SlackApi:
         try:
             answer = self._ask(used, method, arguments)
             fix = self._token_fix(answer)
-            if fix and (newer := token.newer_than(used)):
-                answer = self._ask(newer, method, arguments)
+            if fix and (who := self._renewed_as_bot(used)):
+                answer = who if method == _WHO else self._ask(token.secret, method, arguments)
                 fix = self._token_fix(answer)
         except CallFailed as failed:
             if failed.trouble is not None:
@@ -277,6 +315,37 @@ class SlackApi:
         else:
             token.works(self._errors.host)
         return answer
+
+    def _renewed_as_bot(self, old: Secret) -> dict[str, Any] | None:
+        """Use the bot token of the file, if it is another one of the same workspace.
+
+        Returns:
+            What Slack says of it (auth.test); None if the old one stays.
+        """
+        token = self._token
+        newest = token.newer_than(old)
+        if newest is None:
+            return None
+        answer = self._asked_for_a_check(newest, _WHO)
+        if isinstance(answer, str):
+            token.refuse(newest, answer)
+            return None
+        team = text_member(answer, "team_id")
+        if token.team and team != token.team:
+            token.refuse(newest, f"it is of another workspace ({team}, and not {token.team})")
+            return None
+        token.adopt(newest)
+        return answer
+
+    def _asked_for_a_check(self, token: Secret, method: str) -> dict[str, Any] | str:
+        """Return Slack's answer to a token that is not in use, or what is wrong with it."""
+        answer = self._ask(token, method, {})
+        if not isinstance(answer, ApiAnswer):
+            return answer
+        error = self._errors.declined(method, answer)
+        if isinstance(error, CallFailed) and not self._token_fix(answer):
+            raise error
+        return f"Slack does not take it ({self._errors.code(answer)})"
 
     def _token_fix(self, answer: dict[str, Any] | ApiAnswer) -> str:
         """Return what to do where Slack refuses the token; "" where it does not."""
