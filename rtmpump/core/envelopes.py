@@ -19,13 +19,18 @@ import msgspec
 
 from rtmpump.core.frames import Event, Frame, Hello, head, parse
 from rtmpump.core.tolerant_json import join_members
+from rtmpump.core.watermark import TimeRange
 
 SOURCE: Final = "socket"
 """The source that the spool keeps with events that lie in it as envelopes."""
 EVENTS_API: Final = "events_api"
+LIMITED: Final = "app_rate_limited"
+"""The type of what says that Slack drops events; it is no event, and has none inside."""
 _KINDS: Final = {"slash_commands": "slash_command", "interactive": "interactive"}
 WRAPPING_MAX: Final = 8 << 10
 """The most bytes of what is around an inner event that go into a header."""
+_MINUTE_MS: Final = 60_000
+_OLD_MS: Final = 24 * 60 * _MINUTE_MS
 _NOT_AROUND: Final = ("event", "token")
 _SHORT: Final = 255
 _BLANKS: Final = " \t\n\r"
@@ -81,6 +86,7 @@ class _Payload(msgspec.Struct, gc=False):
     channel_id: Any = None
     user: Any = None
     user_id: Any = None
+    minute_rate_limited: Any = None
     event: msgspec.Raw = msgspec.Raw()
 
 
@@ -135,6 +141,23 @@ def wrapping(payload: bytes) -> str:
         return ""
 
 
+def dropped(frame: bytes, now_ms: int) -> TimeRange | None:
+    """Return the time in which Slack drops events, as this frame says; None if it is no such frame.
+
+    It is the minute that Slack names, and goes on until now; without a minute that can be right,
+    it begins with the minute before this one.
+    """
+    outer = _read_outer(frame)
+    inner = None if outer is None else _read_payload(bytes(outer.payload))
+    if inner is None or inner.event or inner.type != LIMITED:
+        return None
+    minute = inner.minute_rate_limited
+    from_ms = now_ms // _MINUTE_MS * _MINUTE_MS - _MINUTE_MS
+    if type(minute) is int and -_OLD_MS <= 1000 * minute - now_ms <= _MINUTE_MS:
+        from_ms = min(1000 * minute, now_ms)
+    return TimeRange(from_ms, max(from_ms + _MINUTE_MS, now_ms))
+
+
 def parse_frame(frame: bytes) -> Frame:
     """Say what a frame of Socket Mode is for a session: an event, a hello or a pong."""
     envelope = read(frame)
@@ -175,6 +198,8 @@ def _event(id: str, inner: _Payload, payload: bytes, facts: dict[str, Any]) -> E
     body = bytes(inner.event) or payload
     seen = head(body) if inner.event else None
     type = seen.type if seen is not None and isinstance(seen.type, str) else ""
+    if not inner.event and inner.type == LIMITED:
+        type = LIMITED
     subtype = seen.subtype if seen is not None and isinstance(seen.subtype, str) else ""
     event_id = inner.event_id
     identity = event_id if isinstance(event_id, str) and event_id else id

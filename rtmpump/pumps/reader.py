@@ -22,7 +22,7 @@ from typing import Final, Protocol
 
 from rtmpump import log
 from rtmpump.config import Config, Secret
-from rtmpump.core import pump_events
+from rtmpump.core import envelopes, pump_events
 from rtmpump.core.frames import Event, Frame, Reply, parse
 from rtmpump.core.read_batch import ReadBatch
 from rtmpump.core.routes import UNKNOWN, clean, ignored
@@ -50,6 +50,8 @@ _CONNECT_CALLS: Final = 4
 _DISK_PAUSE: Final = 1.0
 _FULL_PAUSE: Final = 0.5
 _CLOSING: Final = 1.0
+# The plain events that mean more than themselves.
+_SPECIAL: Final = frozenset({MIGRATION, envelopes.LIMITED})
 _LONGEST_READ: Final = 5.0
 # At most three calls, each a minute at most, whatever the peer does.
 _SIGNING_IN: Final = 180.0
@@ -208,7 +210,7 @@ class Reader:
         for body in bodies:
             frame = read(body)
             # Nearly all are plain events, which mean nothing to the session.
-            if type(frame) is Event and frame.type != MIGRATION:
+            if type(frame) is Event and frame.type not in _SPECIAL:
                 batch.take(frame, body)
             else:
                 self._take_special(session, batch, frame, body)
@@ -236,6 +238,8 @@ class Reader:
             event = frame.event
         if isinstance(event, Event):
             batch.take(event, body)
+        if isinstance(event, Event) and event.type == envelopes.LIMITED:
+            batch.events.extend((batch.now_ms, one) for one in self._limited(body, batch.now_ms))
         if before is State.AWAITING_HELLO and session.state is State.LIVE:
             batch.greeted = True
             batch.events.extend((batch.now_ms, one) for one in self._greeting(batch.now_ms))
@@ -246,6 +250,12 @@ class Reader:
         hello = pump_events.connected(team=answer.team, bot=answer.bot, connection=self._connection)
         gap = self._watermark.gap(clock.instant(), now_ms)
         events = [hello, *(self._announced(gap, self._ended.reason) if gap else ())]
+        return [event for event in events if self._is_wanted(event)]
+
+    def _limited(self, frame: bytes, now_ms: int) -> list[bytes]:
+        """Make the event of a gap, where Slack says that it drops events."""
+        gap = envelopes.dropped(frame, now_ms)
+        events = self._announced(gap, "rate_limited") if gap else []
         return [event for event in events if self._is_wanted(event)]
 
     def _announced(self, gap: TimeRange, reason: str) -> list[bytes]:

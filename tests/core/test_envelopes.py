@@ -233,6 +233,56 @@ def test_what_slack_sent_again_says_so() -> None:
         assert around(again(attempt, "timeout")).keys() == {"payload"}
 
 
+NOW = 1_700_000_030_000
+MINUTE = 60_000
+
+
+def limited(minute: object) -> bytes:
+    """What Slack sends when it drops events."""
+    payload = {"type": "app_rate_limited", "team_id": "T1", "minute_rate_limited": minute}
+    frame = {"envelope_id": "e-2", "type": "events_api", "payload": payload | {"token": "x"}}
+    return json.dumps(frame).encode()
+
+
+def test_that_slack_drops_events_has_a_key_of_its_own() -> None:
+    """It is published as what it is, with an id of its own."""
+    frame = limited(1_700_000_000)
+    assert envelopes.parse_frame(frame) == Event("app_rate_limited", "")
+    named = route(frame, **FACTS, source="socket")
+    assert (named.routing_key, named.message_id) == ("app_rate_limited", "v:T:e-2")
+    assert "payload" not in named.headers
+
+
+@pytest.mark.parametrize("ago", [0, 30_000, 90_000, 3_600_000, 86_400_000])
+def test_events_are_missing_from_the_minute_that_slack_names(ago: int) -> None:
+    """At least for a minute, and until now."""
+    minute = NOW - ago
+    assert envelopes.dropped(limited(minute // 1000), NOW) == (minute, max(minute + MINUTE, NOW))
+
+
+@pytest.mark.parametrize(
+    "minute",
+    [None, True, "1700000000", 1.5, 0, -1, 10**30, (NOW - 86_401_000) // 1000, NOW // 1000 + 61],
+)
+def test_a_minute_that_can_not_be_right(minute: object) -> None:
+    """It begins with the minute before this one: the wider bound."""
+    begin = NOW // MINUTE * MINUTE - MINUTE
+    assert envelopes.dropped(limited(minute), NOW) == (begin, NOW)
+
+
+def test_a_minute_that_our_clock_has_not_reached() -> None:
+    """The gap begins now at the latest."""
+    assert envelopes.dropped(limited(NOW // 1000 + 20), NOW) == (NOW, NOW + MINUTE)
+
+
+@pytest.mark.parametrize(
+    "frame", [b"", EVENT, framed(b'{"type":"app_rate_limited"}'), b'{"type":"app_rate_limited"}']
+)
+def test_nothing_else_says_that_slack_drops_events(frame: bytes) -> None:
+    """Only an envelope of the Events API without an event inside."""
+    assert envelopes.dropped(frame, NOW) is None
+
+
 def test_seen_is_bounded() -> None:
     """The oldest are forgotten first, and what comes again counts as new."""
     seen = RecentIds(3)

@@ -596,3 +596,21 @@ def test_what_the_spool_holds_is_known_after_a_restart(
     wait_until(acknowledged(workspace))
     stop(second)
     assert numbers(broker.drain(queue)) == [1]
+
+
+def test_slack_drops_events(
+    start_socket: StartSocketPump, broker: Broker, workspace_that_retries: Workspace
+) -> None:
+    """What says so is an event, and a gap from the minute that it names."""
+    queue = all_events(broker)
+    pump = start_socket()
+    minute = int(time.time()) // 60 * 60 - 120
+    workspace_that_retries.limit_events(minute)
+    wait_until(acknowledged(workspace_that_retries))
+    stop(pump)
+    got = {one.key: one.json for one in broker.drain(queue)}
+    assert got["app_rate_limited"]["minute_rate_limited"] == minute
+    gap = got["rtmpump.gap"]
+    assert gap["reason"] == "rate_limited"
+    assert datetime.fromisoformat(gap["from"]).timestamp() == minute
+    assert datetime.fromisoformat(gap["to"]).timestamp() >= minute + 120

@@ -55,6 +55,8 @@ _FIXES: Final = {
     "not_in_channel": "invite the bot",
 }
 _NAMED_MAX: Final = 10
+# A gap that ends later than in this time was announced by a wrong clock.
+_LIMITED_MS: Final = 120_000
 
 _log = log.get("backfill")
 
@@ -132,7 +134,7 @@ class Backfill:
                 self.lifecycle.progress()
                 # Before the first hello we don't know which team the token is of.
                 gap = self._gaps.first() if self._is_known_whose else None
-                if gap is not None:
+                if gap is not None and not _goes_on(gap):
                     return gap
                 self._changed.wait(_STOP_NOTICED)
         return None
@@ -310,6 +312,11 @@ class Backfill:
 def _report_wait(retry: RetryDetails) -> None:
     write = _log.info if retry.reason == "ratelimited" else _log.warning
     write("backfill.waits", **retry._asdict())
+
+
+def _goes_on(gap: OpenGap) -> bool:
+    """Return whether a gap is not over: Slack says that it drops events for a minute."""
+    return 0 < gap.to_ms - time.time_ns() // 1_000_000 <= _LIMITED_MS
 
 
 def _batches(said: Iterable[Said]) -> Iterator[list[Said]]:

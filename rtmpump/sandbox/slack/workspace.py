@@ -217,6 +217,20 @@ class Workspace:
         """Press a button or the like, as a user does; it is sent over Socket Mode only."""
         return self._envelopes.interaction("interactive", rtm.as_bytes(payload))
 
+    def limit_events(self, minute: int) -> SentEnvelope:
+        """Tell the app that events are dropped in this minute (its beginning, seconds since 1970).
+
+        It is sent over Socket Mode only.
+        """
+        payload = {
+            "token": "sandbox",
+            "type": "app_rate_limited",
+            "team_id": self.team,
+            "minute_rate_limited": minute,
+            "api_app_id": APP,
+        }
+        return self._envelopes.interaction("events_api", rtm.as_bytes(payload))
+
     def disconnect(
         self,
         reason: str = "refresh_requested",

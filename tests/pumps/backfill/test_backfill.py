@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -348,3 +349,32 @@ def test_odd_messages_hurt_no_other(workspace: Workspace, fill: Fill) -> None:
     missed(filling, around(ts))
     filling.closed()
     assert filling.texts() == ["?"]
+
+
+def has_looked(filling: Filling, since: float) -> bool:
+    """The pump has looked for a gap since then."""
+    return filling.pump.lifecycle.last_progress > since
+
+
+def test_a_gap_that_goes_on_is_filled_when_it_is_over(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slack says in advance that it drops events for a minute; a wrong clock holds nothing up."""
+    filling = Filling(workspace, tmp_path)
+    now_ms = time.time_ns() // 1_000_000
+    wrong = now_ms + HOUR_MS
+    try:
+        filling.pump.missed(now_ms - 1, now_ms + 119_000, workspace.team, workspace.bot)
+        for _ in range(2):
+            wait_until(partial(has_looked, filling, filling.pump.lifecycle.last_progress))
+        assert len(filling.gaps) == 1
+        real = time.time_ns
+        monkeypatch.setattr(time, "time_ns", lambda: real() + 120 * 10**9)
+        wait_until(lambda: len(filling.gaps) == 0)
+        filling.pump.missed(now_ms, wrong, workspace.team, workspace.bot)
+        wait_until(lambda: len(filling.gaps) == 0)
+    finally:
+        filling.stop.set()
+        filling.pump.wake()
+        filling.thread.join(SECONDS)
+        filling.spool.close()
