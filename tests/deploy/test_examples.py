@@ -29,7 +29,6 @@ from tests.support.pump import (
 )
 
 EXAMPLES = ROOT / "deploy" / "examples"
-UNREACHABLE = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "ENETUNREACH")
 EVENT = {"type": "reaction_added", "user": "U1", "reaction": "tada", "event_ts": "1.000001"}
 VHOST = "test-examples"
 TEXT = 'Say "hi" & \\bye $HOME `x` ö 🎉\nand more'
@@ -121,22 +120,6 @@ def start(tmp_path: Path) -> Iterator[Start]:
             return running
 
         yield begin
-
-
-@pytest.fixture(scope="module")
-def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Node.js examples, with their package installed."""
-    for tool in ("node", "npm"):
-        if shutil.which(tool) is None:
-            pytest.skip(f"there is no {tool} here: apt-get install nodejs npm")
-    folder = tmp_path_factory.mktemp("examples") / "node"
-    shutil.copytree(EXAMPLES / "node", folder, ignore=shutil.ignore_patterns("node_modules"))
-    command = ["npm", "install", "--no-audit", "--no-fund", "--prefer-offline"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100)
-    if done.returncode and any(sign in done.stderr for sign in UNREACHABLE):
-        pytest.skip("the npm registry is not reachable from here")
-    assert done.returncode == 0, done.stderr
-    return folder
 
 
 @pytest.fixture(params=["python", "node", "shell"])

@@ -1,0 +1,30 @@
+"""What the tests of programs in other languages share."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.paths import ROOT
+
+EXAMPLES = ROOT / "deploy" / "examples"
+UNREACHABLE = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "ENETUNREACH")
+
+
+@pytest.fixture(scope="module")
+def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Node.js examples, with their package installed."""
+    for tool in ("node", "npm"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"there is no {tool} here: apt-get install nodejs npm")
+    folder = tmp_path_factory.mktemp("examples") / "node"
+    shutil.copytree(EXAMPLES / "node", folder, ignore=shutil.ignore_patterns("node_modules"))
+    command = ["npm", "install", "--no-audit", "--no-fund", "--prefer-offline"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100)
+    if done.returncode and any(sign in done.stderr for sign in UNREACHABLE):
+        pytest.skip("the npm registry is not reachable from here")
+    assert done.returncode == 0, done.stderr
+    return folder
