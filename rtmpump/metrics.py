@@ -121,6 +121,13 @@ class MetricsSnapshot(Struct, frozen=True, kw_only=True):
     commands_waiting: Annotated[
         int | None, Meta(description="Commands that wait in the pump; null if unknown.")
     ]
+    commands_turn: Annotated[
+        bool | None,
+        Meta(
+            description="Whether RabbitMQ gives the commands to this pump, and not to another one "
+            "on the same queue; null if unknown, as before the first command."
+        ),
+    ]
     command_latency: Annotated[
         LatencyHistogram, Meta(description="From a command's delivery to its result.")
     ]
@@ -154,6 +161,7 @@ class Metrics:
         spool: Called at each reading, by the thread that reads. While it is None, or raises an
             RtmpumpError, its gauges are left out.
         commands_waiting: As `spool`; returns how many commands wait in the pump.
+        commands_turn: As `spool`; returns whether this pump is given the commands, None if unknown.
         active: Whether this pump is the active one; None without an election.
     """
 
@@ -162,6 +170,7 @@ class Metrics:
         self._now = now
         self.spool: Callable[[], SpoolGauges] | None = None
         self.commands_waiting: Callable[[], int] | None = None
+        self.commands_turn: Callable[[], bool | None] | None = None
         self.active: bool | None = None
         self._received = _Counts(TYPES_MAX)
         self._confirmed = 0
@@ -238,6 +247,10 @@ class Metrics:
         """Set whether the broker blocks our publishing (connection.blocked)."""
         self._blocked = blocked
 
+    def has_turn(self) -> bool | None:
+        """Return `commands_turn` as it is now."""
+        return _asked(self.commands_turn)
+
     def snapshot(self) -> MetricsSnapshot:
         """Return all counters and gauges as they are now; ask the spool for its own."""
         return MetricsSnapshot(
@@ -247,6 +260,7 @@ class Metrics:
             confirm_latency=self._confirm_latency.snapshot(),
             commands=self._commands.copy(),
             commands_waiting=_asked(self.commands_waiting),
+            commands_turn=self.has_turn(),
             command_latency=self._command_latency.snapshot(),
             dead_letters=self._dead_letters.copy(),
             results_undeliverable=self._results_undeliverable,

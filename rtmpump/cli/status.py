@@ -112,11 +112,16 @@ def _headline(status: Status) -> str:
     elif status.role == "standby":
         state = click.style("standing by, ready to take over", fg="green")
     else:
-        state = click.style("ready", fg="green")
+        waits = "; another pump has the turn for the commands"
+        state = click.style(f"ready{waits if _waits(status) else ''}", fg="green")
     if status.metrics.broker_blocked:
         state += click.style("; RabbitMQ has an alarm and takes no events", fg="yellow")
     who = f"rtmpump {status.version}, pid {status.pid}, up {lasted(status.uptime_seconds)}"
     return f"{one_line(who)}: {state}"
+
+
+def _waits(status: Status) -> bool:
+    return status.metrics.commands_turn is False
 
 
 def _links(status: Status) -> Iterator[tuple[str, str]]:

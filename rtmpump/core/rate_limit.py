@@ -40,6 +40,11 @@ class RateLimit:
         self._full_at[key] = full_at + self._interval
         return 0.0
 
+    def use_up(self, key: str, now: float) -> None:
+        """Empty a bucket that is full because we did not use it: somebody else may have."""
+        if self._full_at.get(key, now) <= now:
+            self._full_at[key] = now + self._refill
+
     def ready_at(self, key: str) -> float:
         """Return from when on `take` grants a token; minus infinity if the bucket is full."""
         full_at = self._full_at.get(key)

@@ -43,6 +43,10 @@ class CurrentTerm:
         """Return how many commands the sender has."""
         return self.term.sender.waiting
 
+    def commands_turn(self) -> bool | None:
+        """Return whether RabbitMQ gives the commands to this pump; None if unknown."""
+        return self.term.sender.has_turn
+
     def notify_sender(self, note: sending.Note) -> None:
         """Send a note to the sender."""
         self.term.sender.notify(note)

@@ -144,6 +144,7 @@ def _build_on(base: _Base, port: Port | None) -> Parts:
     backfill = _backfill(base, term, publisher)
     current = CurrentTerm(term, backfill)
     metrics.commands_waiting = current.commands_waiting
+    metrics.commands_turn = current.commands_turn
     listener = PumpsListener(publisher, current, directory, backfill)
     reader = Reader(config, source, spool, metrics, term.reading, listener)
     parts = Parts(

@@ -172,7 +172,9 @@ function verdict(status) {
   if (status.role === 'standby') {
     return ['ok', 'Standby: ready to take over from the active pump'];
   }
-  return ['ok', 'All is well: Slack and RabbitMQ are connected'];
+  const waits = status.metrics.commands_turn === false;
+  return ['ok', 'All is well: Slack and RabbitMQ are connected' +
+    (waits ? '; another pump has the turn for the commands' : '')];
 }
 
 function link(name, state, now, isWanted) {

@@ -127,7 +127,10 @@ class Pages:
         if not down:
             # A standby is ready when it can take over. Otherwise an update of two pumps would wait
             # for both to be active, and the drain of the active one's node would never end.
-            return _text("standby" if links.role == "standby" else "ok")
+            if links.role == "standby":
+                return _text("standby")
+            waits = self._sources.metrics.has_turn() is False
+            return _text("ok; another pump has the turn for the commands" if waits else "ok")
         line = f"not connected: {', '.join(down)}"
         if API in down and (why := links.states.get(API, LinkState()).last_error):
             line = f"{line} ({why})"

@@ -27,6 +27,19 @@ def test_a_burst_and_then_one_by_one() -> None:
     assert bucket.take("C1", 101.0) == 1.0
 
 
+def test_a_bucket_that_another_may_have_used_is_taken_for_empty() -> None:
+    """The next token comes after one interval; what we took ourselves is counted already."""
+    bucket = RateLimit(rate=2.0, burst=3)
+    bucket.use_up("C1", 100.0)
+    assert bucket.take("C1", 100.0) == 0.5
+    assert bucket.take("C1", 100.5) == 0.0
+    bucket.use_up("C1", 100.5)
+    assert bucket.take("C1", 100.5) == 0.5
+    assert [bucket.take("C1", 110.0) for _ in range(4)] == [0.0, 0.0, 0.0, 0.5]
+    bucket.use_up("C1", 120.0)
+    assert bucket.take("C1", 120.0) == 0.5
+
+
 def test_keys_do_not_wait_for_each_other() -> None:
     """An empty bucket of one key leaves another's full."""
     bucket = RateLimit(rate=1.0, burst=1)

@@ -38,7 +38,7 @@ OUTLINE = [
     "metrics.confirm_latency",
     *(f"metrics.confirm_latency.{key}" for key in LATENCY),
     *("metrics.commands", "metrics.commands.message", "metrics.commands.message.ok"),
-    "metrics.commands_waiting",
+    *("metrics.commands_waiting", "metrics.commands_turn"),
     "metrics.command_latency",
     *(f"metrics.command_latency.{key}" for key in LATENCY),
     *("metrics.dead_letters", "metrics.dead_letters.timeout"),

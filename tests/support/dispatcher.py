@@ -83,12 +83,13 @@ class DispatcherRig:
         """Keep an end."""
         self.ends.append((job, outcome))
 
-    def take(self, expires_in: float | None = None, **fields: Any) -> Job:
+    def take(self, expires_in: float | None = None, came_back: bool = False, **fields: Any) -> Job:
         """Take a command."""
         body = json.dumps(fields).encode()
         self.tags += 1
         job = Job(self.tags, fingerprint(body, None, None, None), None, body, self.now)
         job.expires_at = None if expires_in is None else self.now + expires_in
+        job.came_back = came_back
         job.command = parse(body)
         self.dispatcher.take(job, job.command)
         self.go_on()

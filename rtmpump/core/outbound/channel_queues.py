@@ -90,6 +90,10 @@ class ChannelQueues(Generic[T]):
         if not queue.busy and not queue.waits:
             self._plan_at(key, queue, now)
 
+    def use_up(self, key: str, now: float) -> None:
+        """Have the next job of a queue wait as if its rate limit had been used up just now."""
+        self._limit.use_up(key, now)
+
     def add_sent(self, key: str, job: T) -> None:
         """Put back a job that is under way already, and so was before all others of its queue.
 

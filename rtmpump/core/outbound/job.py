@@ -96,7 +96,8 @@ class Job:
     this command. `ids` are the message ids of RTM that it was written with, `failures` counts the
     attempts after which it had to wait. `body` is b"" while it is an orphan: the next delivery
     brings it again. `size` is how many bytes of it are held, `dropped` the size of a body that was
-    too large to be kept.
+    too large to be kept. `came_back`: another pump had
+    it before, or this one before it was started.
     """
 
     tag: int | None
@@ -104,6 +105,7 @@ class Job:
     properties: Any
     body: bytes
     received_at: float
+    came_back: bool = False
     expires_at: float | None = None
     command: Command | None = None
     channel_id: str = ""

@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from functools import partial
 from typing import Any, Final
 
 import pika
@@ -25,6 +26,7 @@ from pika import exceptions as amqp
 from pika.adapters.select_connection import IOLoop
 from pika.channel import Channel
 from pika.spec import Basic
+from pika.spec import Queue as AmqpQueue
 
 from rtmpump.config import Broker, Secret
 from rtmpump.core.routes import Route
@@ -32,8 +34,14 @@ from rtmpump.errors import LinkError
 from rtmpump.links.dial import Deadline, dial
 from rtmpump.links.rabbitmq import refusals as words
 from rtmpump.links.rabbitmq.batch_publish import BatchPublisher
-from rtmpump.links.rabbitmq.declaring import GroupDeclaration, Groups, Refusal, declare
-from rtmpump.links.rabbitmq.errors import closed_by_broker, translated
+from rtmpump.links.rabbitmq.declaring import (
+    GroupDeclaration,
+    Groups,
+    Refusal,
+    declare,
+    open_channel,
+)
+from rtmpump.links.rabbitmq.errors import cancelled, closed_by_broker, translated
 from rtmpump.links.rabbitmq.large_bodies import drop_large_bodies
 from rtmpump.links.rabbitmq.listener import ConnectionListener, delivery
 from rtmpump.links.rabbitmq.nodes import parameters
@@ -52,6 +60,9 @@ FRAME_MAX: Final = 131_072
 """The largest frame where neither side was configured otherwise, in bytes."""
 _CLOSE_TIMEOUT: Final = 2.0
 _TICK: Final = 0.5
+# RabbitMQ takes 32 acks for a quorum queue at once and keeps the next ones until the queue has
+# these. A close that comes right behind them discards the kept ones: with 100 acks 67 were lost.
+_ACKS_ARRIVE: Final = 0.25
 
 
 class BrokerConnection:
@@ -83,7 +94,10 @@ class BrokerConnection:
         self._end: LinkError | None = None
         self._crash: BaseException | None = None
         self._ready_at: float | None = None
+        self._acked_at = 0.0
         self.node = ""
+        self.consumers: dict[str, int] = {}
+        """How many consumers each queue had when it was declared, by its name."""
 
     def run(self) -> None:
         """Connect and serve until `close` is called.
@@ -201,7 +215,8 @@ class BrokerConnection:
     def close(self) -> None:
         """End the run in good order, within two seconds; a second call does nothing.
 
-        Only on the thread of `run`.
+        What is not acknowledged goes back to its queue, all at once and so in its order. Only on
+        the thread of `run`.
         """
         if self._closing or self._end is not None:
             return
@@ -211,8 +226,15 @@ class BrokerConnection:
             self._stop_loop()
             return
         self._running().call_later(_CLOSE_TIMEOUT, self._stop_loop)
-        if self._connection.is_open:
-            self._connection.close()
+        wait = self._acked_at + _ACKS_ARRIVE - time.monotonic()
+        if wait > 0:
+            self.later(wait, self._close_now)
+        else:
+            self._close_now()
+
+    def _close_now(self) -> None:
+        if self._connection is not None and self._connection.is_open:
+            self._connection.end()
 
     def fail(self, reason: str, detail: str, *, at_once: bool = False) -> None:
         """End the run with this reason, as if the connection had broken; on the thread of `run`."""
@@ -242,11 +264,18 @@ class BrokerConnection:
         channel = self._open_channel()
         asked = [item for item in items if not (passive and isinstance(item, Binding))]
         for item in asked[:-1]:
-            declare(channel, item, passive=passive, done=self._signs.answered)
+            declare(channel, item, passive=passive, done=self._guarded(self._declared))
         if asked:
-            last_done = self._guarded(lambda _frame: done())
+            last_done = self._guarded(partial(self._declared, done=done))
             declare(channel, asked[-1], passive=passive, done=last_done)
         else:
+            done()
+
+    def _declared(self, frame: Any, done: Callable[[], None] | None = None) -> None:
+        self._signs.answered(frame)
+        if isinstance(frame.method, AmqpQueue.DeclareOk):
+            self.consumers[frame.method.queue] = frame.method.consumer_count
+        if done is not None:
             done()
 
     def declare_groups(self, groups: Groups, done: Callable[[list[Refusal]], None]) -> None:
@@ -254,7 +283,7 @@ class BrokerConnection:
         GroupDeclaration(
             groups,
             done,
-            open_channel=self._open_extra_channel,
+            open_channel=partial(open_channel, self._connection, self._link, self._guarded),
             guarded=self._guarded,
             end=self._finish,
         ).begin()
@@ -268,14 +297,12 @@ class BrokerConnection:
         if body_max is not None:
             drop_large_bodies(channel, body_max)
         channel.add_on_cancel_callback(
-            self._guarded(lambda _frame: self.fail("cancelled", _cancelled(queue), at_once=True))
+            self._guarded(lambda _frame: self._finish(cancelled(self._link, queue)))
         )
         channel.basic_qos(prefetch_count=prefetch, global_qos=False)
-        channel.basic_consume(queue, self._guarded(self._delivered), consumer_tag=_consumer(queue))
-
-    def cancel(self, queue: str, done: Callable[[], None]) -> None:
-        """Stop consuming; deliveries under way still come before `done`."""
-        self._open_channel().basic_cancel(_consumer(queue), self._guarded(lambda _frame: done()))
+        channel.basic_consume(
+            queue, self._guarded(self._delivered), consumer_tag=f"rtmpump.{queue}"
+        )
 
     def put_back(self, tag: int) -> None:
         """Give one delivery back to its queue, behind those that were given back before."""
@@ -288,6 +315,7 @@ class BrokerConnection:
     def ack(self, tag: int) -> None:
         """Acknowledge one delivery."""
         self._open_channel().basic_ack(tag)
+        self._acked_at = time.monotonic()
 
     @property
     def is_open(self) -> bool:
@@ -368,22 +396,6 @@ class BrokerConnection:
         if self._ready_at is None:
             self.fail("timeout", "the broker opened no channel in time")
 
-    def _open_extra_channel(
-        self, opened: Callable[[Channel], None], closed: Callable[[LinkError], None]
-    ) -> None:
-        """Open a channel; `closed` is called if the broker closes it."""
-
-        def is_open(channel: Channel) -> None:
-            channel.add_on_close_callback(self._guarded(is_closed))
-            opened(channel)
-
-        def is_closed(_channel: Channel, error: BaseException) -> None:
-            if isinstance(error, amqp.ChannelClosedByBroker):
-                closed(closed_by_broker(self._link, error.reply_code, error.reply_text))
-
-        if self._connection is not None and self._connection.is_open:
-            self._connection.channel(on_open_callback=self._guarded(is_open))
-
     def _channel_open(self, channel: Channel) -> None:
         self._channel = channel
         channel.add_on_close_callback(self._guarded(self._channel_closed))
@@ -404,7 +416,8 @@ class BrokerConnection:
         self._listener.settled(method.delivery_tag, method.multiple, isinstance(method, Basic.Ack))
 
     def _delivered(self, _channel: Any, method: Any, properties: Properties, body: bytes) -> None:
-        self._listener.delivered(delivery(method, properties, body))
+        if not self._closing:
+            self._listener.delivered(delivery(method, properties, body))
 
     def _channel_closed(self, _channel: Channel, error: BaseException) -> None:
         if self._closing or isinstance(error, amqp.ChannelClosedByClient):
@@ -418,13 +431,3 @@ class BrokerConnection:
 
 class _GivenUp(Exception):
     """A close came while a connection was being made."""
-
-
-def _cancelled(queue: str) -> str:
-    # RabbitMQ 4 cancels the consumer of a quorum queue where 3 closed the channel.
-    late = "or a message waited longer than RabbitMQ's consumer_timeout"
-    return f"the queue {queue} went away, {late}"
-
-
-def _consumer(queue: str) -> str:
-    return f"rtmpump.{queue}"

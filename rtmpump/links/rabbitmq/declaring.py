@@ -12,9 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from pika import exceptions as amqp
 from pika.channel import Channel
+from pika.connection import Connection
 
 from rtmpump.errors import LinkError
+from rtmpump.links.rabbitmq.errors import closed_by_broker
 from rtmpump.links.rabbitmq.topology import Binding, Exchange, Item, Queue
 
 ACCESS_REFUSED: Final = "access_refused"
@@ -29,6 +32,27 @@ class Refusal(NamedTuple):
     group: str
     reason: str
     detail: str
+
+
+def open_channel(
+    connection: Connection | None,
+    link: str,
+    guarded: Callable[[Callable[..., None]], Callable[..., None]],
+    opened: Callable[[Channel], None],
+    closed: Callable[[LinkError], None],
+) -> None:
+    """Open one more channel of a connection; `closed` is called if the broker closes it."""
+
+    def is_open(channel: Channel) -> None:
+        channel.add_on_close_callback(guarded(is_closed))
+        opened(channel)
+
+    def is_closed(_channel: Channel, error: BaseException) -> None:
+        if isinstance(error, amqp.ChannelClosedByBroker):
+            closed(closed_by_broker(link, error.reply_code, error.reply_text))
+
+    if connection is not None and connection.is_open:
+        connection.channel(on_open_callback=guarded(is_open))
 
 
 class GroupDeclaration:

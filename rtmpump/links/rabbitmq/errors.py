@@ -28,6 +28,11 @@ _REASON_OF_CODE: Final = {
     530: "not_allowed",
     541: "internal_error",
 }
+# A queue that was made by hand, or before pumps took turns. What is in it must not be deleted too.
+_WITHOUT_TURNS: Final = (
+    "; the queue was made without this argument, by which several pumps take turns: have one pump "
+    'with broker.declare = "passive" empty it, then delete it, and it is made anew'
+)
 
 
 def closed_by_broker(link: str, code: int, text: str) -> LinkError:
@@ -52,10 +57,19 @@ def _precondition_failed(text: str) -> tuple[str, str]:
             "; nothing is lost, what waited comes again: lower outbound.prefetch, raise "
             "outbound.rate or raise RabbitMQ's consumer_timeout"
         )
+    if "inequivalent arg 'x-single-active-consumer'" in text and "current is none" in text:
+        return _REASON_OF_CODE[406], _WITHOUT_TURNS
     if "inequivalent arg" in text:
         hint = '; delete it or make it alike, or set broker.declare = "passive"'
         return _REASON_OF_CODE[406], hint
     return _REASON_OF_CODE[406], ""
+
+
+def cancelled(link: str, queue: str) -> LinkError:
+    """Return the error for a consumer that the broker cancelled."""
+    # RabbitMQ 4 cancels the consumer of a quorum queue where 3 closed the channel.
+    late = "or a message waited longer than RabbitMQ's consumer_timeout"
+    return LinkError(link, "cancelled", f"the queue {queue} went away, {late}", at_once=True)
 
 
 def translated(link: str, error: BaseException) -> LinkError:

@@ -121,6 +121,8 @@ def outbound(outbound: Outbound) -> list[Item]:
                 "x-dead-letter-strategy": "at-least-once",
                 "x-overflow": "reject-publish",
                 "x-delivery-limit": _NO_DELIVERY_LIMIT,
+                # Of several pumps one sends at a time, so order and rate hold.
+                "x-single-active-consumer": True,
             },
         ),
     ]

@@ -280,6 +280,9 @@ class Dispatcher:
         job.queue_key = key
         if not isinstance(job.command, Api):
             job.channel_id = key
+        if job.came_back and job.costs:
+            # Whoever had it may just have sent others to this channel.
+            self._queues.use_up(key, now)
         self._queues.add(key, job, now)
 
     # One attempt.

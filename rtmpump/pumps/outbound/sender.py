@@ -39,6 +39,7 @@ from rtmpump.core.outbound.mailbox import (
 from rtmpump.core.outbound.outcome import Outcome
 from rtmpump.core.outbound.redelivery import Orphans, Redelivery
 from rtmpump.core.session import MessageIds
+from rtmpump.core.silence import Silence
 from rtmpump.errors import CommandRejected
 from rtmpump.links.lifecycle import Lifecycle
 from rtmpump.links.rabbitmq import topology
@@ -60,6 +61,8 @@ _ORPHANS_COME: Final = 60.0
 # RabbitMQ puts back what an ended connection held within milliseconds after it knows of the end.
 _RETURNS_COME: Final = 2.0
 _PROGRESS_EVERY: Final = 1.0
+# RabbitMQ gives our commands to another pump two to three heartbeats after the last that it hears.
+_HEARTBEATS: Final = 1.25
 
 _log = log.get("sender")
 
@@ -95,6 +98,8 @@ class Sender:
         self._finishing = False
         self._consuming_since: float | None = None
         self._timer: tuple[float, Callable[[], None]] | None = None
+        self._was_given = False
+        self._silence = Silence()
 
     def run(self) -> None:
         """Send until `stop` is set, or until nothing is under way after a `Finish`."""
@@ -123,9 +128,20 @@ class Sender:
         """How many commands are in the pump."""
         return len(self._jobs) + self._limit.postponed
 
+    @property
+    def has_turn(self) -> bool | None:
+        """Whether this pump is the one of several that gets the commands; None if unknown.
+
+        RabbitMQ does not say so to a consumer. It is, if a command was delivered. It was not, if
+        the queue had a consumer before ours; and if that one is gone, the next command will show.
+        """
+        if self._was_given or self._consuming_since is None:
+            return self._was_given or None
+        return False if self._connection.consumers.get(self._outbound.queue) else None
+
     def _session(self) -> None:
         self.lifecycle.progress()
-        self._timer = None
+        self._timer, self._was_given = None, False
         self._connection = BrokerConnection(
             LINK, self._config.broker, self, self.lifecycle.progress
         )
@@ -159,15 +175,31 @@ class Sender:
             self._connection.later(_RETURNS_COME, self._take_late)
         self._metrics.link(LINK, True)
         self.lifecycle.listener.link_up(LINK, self._connection.node)
+        # It counts from here on; to connect may have taken long.
+        self._silence = Silence()
         self._tick()
         self._read_mailbox()
 
     def _tick(self) -> None:
         self.lifecycle.progress()
+        if self._end_if_cut_off():
+            return
         self._one_by_one.check()
         self._limit.second_passed()
         self._put_back()
         self._connection.later(_PROGRESS_EVERY, self._tick)
+
+    def _end_if_cut_off(self) -> bool:
+        """End the connection before RabbitMQ may have given our commands to another pump."""
+        limit = _HEARTBEATS * self._config.broker.heartbeat
+        is_cut_off = 0 < limit < (silent := self._silent_for())
+        if is_cut_off:
+            self._connection.fail("heartbeat", f"the broker sent nothing for {silent:.1f} s")
+        return is_cut_off
+
+    def _silent_for(self) -> float:
+        now = time.clock_gettime(time.CLOCK_BOOTTIME)
+        return self._silence.lasts(self._connection.received, now)
 
     def settled(self, tag: int, multiple: bool, ok: bool) -> None:
         """Take the broker's word on results and dead letters."""
@@ -184,6 +216,7 @@ class Sender:
 
     def delivered(self, delivery: Delivery) -> None:
         """Take a command on, or hold it back until those that were here before came again."""
+        self._was_given = True
         for one in self._redelivery.take(delivery, time.monotonic(), again=delivery.redelivered):
             self._take_on(one)
 
@@ -194,15 +227,20 @@ class Sender:
     # One command.
 
     def _take_on(self, delivery: Delivery) -> None:
-        given = delivery.properties
+        given, now = delivery.properties, time.monotonic()
         body = b"%d" % delivery.dropped if delivery.dropped else delivery.body
         known_by = fingerprint(body, given.message_id, given.correlation_id, given.reply_to)
+        if delivery.redelivered:
+            self._forget_late_orphans(now)
         job = self._orphans.adopt(known_by) if delivery.redelivered else None
         if job is not None:
             self._limit.more(delivery.size)
             self._adopt(job, delivery)
+        elif self._finishing:
+            # It goes back to the queue with all others that were not begun.
+            return
         elif self._limit.take(delivery.tag, known_by, delivery.size):
-            job = Job(delivery.tag, known_by, given, delivery.body, time.monotonic())
+            job = Job(delivery.tag, known_by, given, delivery.body, now, delivery.redelivered)
             job.size, job.dropped = delivery.size, delivery.dropped
             self._jobs[delivery.tag] = job
             self._begin(job)
@@ -210,7 +248,9 @@ class Sender:
         self._go_on()
 
     def _put_back(self) -> None:
-        """Give back what was postponed, if it is time."""
+        """Give back what was postponed, if it is time; at the end all of it goes back together."""
+        if self._finishing:
+            return
         for tag in self._limit.due():
             self._connection.put_back(tag)
 
@@ -295,6 +335,8 @@ class Sender:
 
     def _go_on(self) -> None:
         """Do all that is due, and come back when the next thing is."""
+        if self._end_if_cut_off():
+            return
         at = self._dispatcher.go_on(sends=not self._finishing)
         if at < (math.inf if self._timer is None else self._timer[0]):
             if self._timer is not None:
@@ -309,10 +351,13 @@ class Sender:
         self._go_on()
 
     def _finish(self, within: float | None) -> None:
-        """Take no more commands; unsent ones go back to the queue when the channel closes."""
+        """Begin no more commands; those not begun go back when the connection ends.
+
+        The consumer is not cancelled: RabbitMQ would make the next pump's the active one at once,
+        and give it what comes behind all that we hold.
+        """
         self._dispatcher.await_no_hello()
         self._results.finish()
-        self._connection.cancel(self._outbound.queue, self._close_if_quiet)
         if within is not None:
             self._connection.later(within, self._connection.close)
 
@@ -324,14 +369,18 @@ class Sender:
 
     def _keep_what_was_sent(self) -> None:
         """Remember the commands that Slack has seen: all deliveries come again."""
-        since, self._consuming_since = self._consuming_since, None
         now, jobs = time.monotonic(), list(self._jobs.values())
-        forgotten = []
-        if since is not None and now - since > _ORPHANS_COME:
-            forgotten = self._orphans.take_all()
+        self._forget_late_orphans(now)
+        self._consuming_since = None
         self._dispatcher.leave_all(jobs)
-        for job in [*forgotten, *self._orphans.connection_ended(jobs, now)]:
+        for job in self._orphans.connection_ended(jobs, now):
             self._dispatcher.forget(job)
         self._redelivery.ended(len(jobs) + self._limit.postponed)
         self._limit.connection_ended()
         self._jobs.clear()
+
+    def _forget_late_orphans(self, now: float) -> None:
+        """Forget the orphans that did not come in their time: another pump has settled them."""
+        if self._consuming_since is not None and now - self._consuming_since > _ORPHANS_COME:
+            for job in self._orphans.take_all():
+                self._dispatcher.forget(job)

@@ -36,6 +36,21 @@ def test_a_reply_that_does_not_come_in_time_is_a_failure_once() -> None:
     assert len(rig.ends) == 1
 
 
+def test_the_rate_of_a_channel_holds_when_commands_come_from_another_pump() -> None:
+    """It may just have sent there; what it never had goes at once, and so do calls."""
+    rig = DispatcherRig(rate=1.0, burst=3)
+    for _ in range(3):
+        rig.message("back", came_back=True)
+    rig.message("new", channel="C2B")
+    rig.take(type="api", method=ADD, arguments={"channel": "C1A"}, came_back=True)
+    assert [frame["text"] for frame in rig.frames] == ["new"]
+    assert len(rig.calls) == 1
+    for sent in (1, 2, 3):
+        rig.go_on(1.0)
+        assert [frame["text"] for frame in rig.frames] == ["new"] + ["back"] * sent
+        rig.reply(rig.ids[-1])
+
+
 def test_a_decision_waits_for_the_next_hello_and_a_moment() -> None:
     """Without a link there is no deadline: nothing could answer."""
     rig = DispatcherRig()
