@@ -100,12 +100,13 @@ def test_order_holds_across_the_end_of_a_connection_at_the_limit(
 ) -> None:
     """What was held and what was postponed come again, and go out once and in order."""
     rig = start(reply_timeout=600)
-    workspace.faults.reply_policy = lambda _frame: faults.late(1.0)
+    # So late that nothing goes back to the queue before the connection has ended.
+    workspace.faults.reply_policy = lambda _frame: faults.late(4.0)
     limit_to(rig, 60_000)
     commands = [broker.command(padded(str(number), 9_000)) for number in range(60)]
-    wait_until(lambda: rig.sender.waiting == 60)
+    wait_until(lambda: rig.sender._limit.postponed and not broker.count("rtm.outbound"))
     end_connections(node, broker_url)
-    wait_until(lambda: rig.ups == 2 and rig.sender.waiting == 60)
+    wait_until(lambda: rig.ups == 2 and rig.sender._limit.postponed)
     workspace.faults.reply_policy = faults.NORMAL
     assert all(broker.result(command).json["ok"] for command in commands)
     wait_until(lambda: is_empty(rig, broker))

@@ -8,6 +8,8 @@ import time
 import pika
 import pytest
 
+from rtmpump.config import Outbound
+from rtmpump.links.rabbitmq import topology
 from rtmpump.pumps.outbound.sender import Finish
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.workspace import Workspace
@@ -119,10 +121,12 @@ def test_a_dead_letter_that_ends_the_connection_goes_alone_and_the_others_as_eve
 ) -> None:
     """The broker takes no body of that size any more; only that command loses it."""
     bodies = [f"garbage {number}".encode() for number in range(10)]
+    for item in topology.outbound(Outbound()):
+        if isinstance(item, topology.Queue):
+            broker.channel.queue_declare(item.name, durable=True, arguments=dict(item.arguments))
+    large = broker.command(b"x" * 1_001, headers={"mine": 1}, message_id="large")
     with max_message_size(node, 1_000):
         rig = start()
-        # The channel of this test is older than the limit.
-        large = broker.command(b"x" * 1_001, headers={"mine": 1}, message_id="large")
         commands = [large, *map(broker.command, bodies)]
         for command in commands:
             assert broker.result(command).json["error"]["code"] == "invalid_command"
