@@ -11,15 +11,30 @@ Laws:
 from __future__ import annotations
 
 import time
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from importlib.metadata import PackageNotFoundError, version
-from itertools import accumulate
 from typing import Annotated, Final, NamedTuple, Protocol, TypeVar
 
 from msgspec import Meta, Struct
 
+from rtmpump.counters import (
+    BOUNDS,
+    LABELS_MAX,
+    OTHER,
+    Counts,
+    Histogram,
+    LatencyHistogram,
+    Pairs,
+)
 from rtmpump.errors import RtmpumpError
+
+__all__ = [
+    "BOUNDS",
+    "OTHER",
+    "LatencyHistogram",
+    "Metrics",
+    "MetricsSnapshot",
+]
 
 API: Final = "web_api"
 """Slack's Web API: up while Slack can be reached and takes the token."""
@@ -27,17 +42,10 @@ LINKS: Final = ("slack", "broker_events", "broker_commands", API)
 STANDBY_LINKS: Final = ("broker_events", "broker_lock")
 """The links of a standby; its other links are down on purpose."""
 TYPES_MAX: Final = 512
-OTHER: Final = "other"
-BOUNDS: Final = (
-    *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
-    *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 1800.0, 3600.0),
-)
-"""Upper bounds of the latency buckets in seconds: a backlog of up to an hour has a bucket."""
+FULL: Final = "spool_full"
 
 _T = TypeVar("_T")
 _UNKNOWN: Final = "unknown"
-_LABELS_MAX: Final = 64
-_LABEL_LENGTH: Final = 100
 
 
 class SpoolGauges(Protocol):
@@ -52,12 +60,16 @@ class SpoolGauges(Protocol):
         """How many bytes they take on disk."""
 
     @property
+    def events_max_bytes(self) -> int:
+        """How many bytes they may take."""
+
+    @property
     def oldest_received_ms(self) -> int | None:
         """When the oldest came, in milliseconds since 1970; None for an empty spool."""
 
 
 class Sample(NamedTuple):
-    """What a history is made of: events by type, and the count of each latency bucket.
+    """What a history is made of: events by type, the count of each latency bucket, and returns.
 
     The buckets are those of BOUNDS; the last count is of times above the last bound.
     """
@@ -65,6 +77,15 @@ class Sample(NamedTuple):
     received: dict[str, int]
     confirm_latency: tuple[int, ...]
     command_latency: tuple[int, ...]
+    returned: int = 0
+
+
+class Gap(NamedTuple):
+    """A time range of which events may be missing, in milliseconds since 1970, and why."""
+
+    reason: str
+    from_ms: int
+    to_ms: int
 
 
 class EventCounts(Struct, frozen=True, kw_only=True):
@@ -85,22 +106,12 @@ class SpoolStatus(Struct, frozen=True, kw_only=True):
 
     events: Annotated[int, Meta(description="Events that wait on disk.")]
     bytes: Annotated[int, Meta(description="Their size on disk, in bytes.")]
+    max_bytes: Annotated[
+        int,
+        Meta(description="What they may take: spool.max_bytes less the room for SQLite's log."),
+    ]
+    percent: Annotated[float, Meta(description="How full that is; 100 while no event fits.")]
     oldest_seconds: Annotated[float, Meta(description="Age of the oldest one; 0 without any.")]
-
-
-class LatencyHistogram(Struct, frozen=True, kw_only=True):
-    """How long something took since the start, in seconds."""
-
-    count: Annotated[int, Meta(description="How many were measured.")]
-    sum: Annotated[float, Meta(description="The sum of all times.")]
-    p50: Annotated[
-        float | None,
-        Meta(description="Upper bound of the bucket with the median; null if unknown or over 1 h."),
-    ]
-    p99: Annotated[float | None, Meta(description="The same for the 99th percentile.")]
-    buckets: Annotated[
-        dict[str, int], Meta(description="How many took at most so long, by upper bound.")
-    ]
 
 
 class MetricsSnapshot(Struct, frozen=True, kw_only=True):
@@ -152,6 +163,16 @@ class MetricsSnapshot(Struct, frozen=True, kw_only=True):
         bool | None,
         Meta(description="Whether this pump is the active one; null without a standby."),
     ]
+    spool_refusing: Annotated[bool, Meta(description="Whether the spool refuses new events now.")]
+    stopped: Annotated[
+        dict[str, list[str]],
+        Meta(description="What stands still (reading, publishing, commands), with the reasons."),
+    ]
+    gaps: Annotated[dict[str, int], Meta(description="Gaps since the start, by reason.")]
+    backfill_pending: Annotated[int, Meta(description="Gaps that are still to be filled.")]
+    dead_letters_waiting: Annotated[
+        int | None, Meta(description="Dead letters in their queue now; null if unknown.")
+    ]
 
 
 class Metrics:
@@ -163,6 +184,10 @@ class Metrics:
         commands_waiting: As `spool`; returns how many commands wait in the pump.
         commands_turn: As `spool`; returns whether this pump is given the commands, None if unknown.
         active: Whether this pump is the active one; None without an election.
+        stopped: As `spool`; returns what stands still, with the reasons.
+        backfill_pending: As `spool`; returns how many gaps are still to be filled.
+        dead_letters_waiting: How many dead letters are in their queue; None if unknown.
+        last_gap: The newest gap; None before the first.
     """
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
@@ -172,18 +197,24 @@ class Metrics:
         self.commands_waiting: Callable[[], int] | None = None
         self.commands_turn: Callable[[], bool | None] | None = None
         self.active: bool | None = None
-        self._received = _Counts(TYPES_MAX)
+        self.stopped: Callable[[], dict[str, list[str]]] | None = None
+        self.backfill_pending: Callable[[], int] | None = None
+        self.dead_letters_waiting: int | None = None
+        self.last_gap: Gap | None = None
+        self._spool_refuses = ""
+        self._gaps = Counts(LABELS_MAX)
+        self._received = Counts(TYPES_MAX)
         self._confirmed = 0
         self._returned = 0
         self._nacked = 0
-        self._dropped = _Counts(_LABELS_MAX)
-        self._confirm_latency = _Histogram()
-        self._commands = _Pairs()
-        self._command_latency = _Histogram()
-        self._dead_letters = _Counts(_LABELS_MAX)
+        self._dropped = Counts(LABELS_MAX)
+        self._confirm_latency = Histogram()
+        self._commands = Pairs()
+        self._command_latency = Histogram()
+        self._dead_letters = Counts(LABELS_MAX)
         self._results_undeliverable = 0
         self._links = dict.fromkeys(LINKS, False)
-        self._reconnects = _Pairs()
+        self._reconnects = Pairs()
         self._slack_rtt: float | None = None
         self._blocked = False
 
@@ -251,6 +282,25 @@ class Metrics:
         """Return `commands_turn` as it is now."""
         return _asked(self.commands_turn)
 
+    @property
+    def is_blocked(self) -> bool:
+        """Whether the broker blocks our publishing."""
+        return self._blocked
+
+    def spool_refuses(self, why: str) -> None:
+        """Set why the spool refuses new events ("spool_full" or another word); "": it does not."""
+        self._spool_refuses = why
+
+    def gap(self, reason: str, from_ms: int, to_ms: int) -> None:
+        """Count a gap that was announced (milliseconds since 1970)."""
+        self._gaps.add(reason)
+        self.last_gap = Gap(reason, from_ms, to_ms)
+
+    @property
+    def gaps_counted(self) -> int:
+        """How many gaps were announced."""
+        return sum(self._gaps.copy().values())
+
     def snapshot(self) -> MetricsSnapshot:
         """Return all counters and gauges as they are now; ask the spool for its own."""
         return MetricsSnapshot(
@@ -269,12 +319,20 @@ class Metrics:
             slack_rtt_seconds=self._slack_rtt,
             broker_blocked=self._blocked,
             active=self.active,
+            spool_refusing=bool(self._spool_refuses),
+            stopped=_asked(self.stopped) or {},
+            gaps=self._gaps.copy(),
+            backfill_pending=_asked(self.backfill_pending) or 0,
+            dead_letters_waiting=self.dead_letters_waiting,
         )
 
     def sample(self) -> Sample:
         """Return the counters that a history needs, without a call to any other part."""
         return Sample(
-            self._received.copy(), self._confirm_latency.counts(), self._command_latency.counts()
+            self._received.copy(),
+            self._confirm_latency.counts(),
+            self._command_latency.counts(),
+            self._returned,
         )
 
     def _event_counts(self) -> EventCounts:
@@ -295,92 +353,14 @@ class Metrics:
         oldest = spool.oldest_received_ms
         # A clock that was set back must not make an age below zero.
         age = 0.0 if oldest is None else max(0.0, self._now() - oldest / 1000)
-        return SpoolStatus(events=spool.events, bytes=spool.bytes, oldest_seconds=age)
-
-
-class _Counts:
-    """A counter for each value of a label; values after the first `most` count as "other"."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._by: dict[str, int] = {}
-
-    def add(self, label: str, n: int = 1) -> None:
-        by = self._by
-        if label not in by:
-            label = _fit(label, by, self._most)
-        by[label] = by.get(label, 0) + n
-
-    def copy(self) -> dict[str, int]:
-        return self._by.copy()
-
-
-class _Pairs:
-    """A counter for each pair of labels; the first one is bounded, and so are its seconds."""
-
-    def __init__(self) -> None:
-        self._by: dict[str, _Counts] = {}
-
-    def add(self, first: str, second: str) -> None:
-        if first not in self._by:
-            first = _fit(first, self._by, _LABELS_MAX)
-        self._by.setdefault(first, _Counts(_LABELS_MAX)).add(second)
-
-    def copy(self) -> dict[str, dict[str, int]]:
-        return {first: counts.copy() for first, counts in self._by.copy().items()}
-
-
-class _Histogram:
-    """How many times fell into each bucket, and their sum, in seconds."""
-
-    def __init__(self) -> None:
-        self._counts = [0] * (len(BOUNDS) + 1)
-        self._sum = 0.0
-
-    def observe(self, seconds: float) -> None:
-        # A clock that was set back gives a time below zero; a sum must never fall.
-        if seconds < 0.0:
-            seconds = 0.0
-        self._counts[bisect_left(BOUNDS, seconds)] += 1
-        self._sum += seconds
-
-    def observe_all(self, many: Iterable[float]) -> None:
-        counts, total = self._counts, self._sum
-        for seconds in many:
-            if seconds < 0.0:
-                seconds = 0.0
-            counts[bisect_left(BOUNDS, seconds)] += 1
-            total += seconds
-        self._sum = total
-
-    def counts(self) -> tuple[int, ...]:
-        return tuple(self._counts)
-
-    def snapshot(self) -> LatencyHistogram:
-        """Return the counts; a quantile is the upper bound of its bucket."""
-        upto = list(accumulate(list(self._counts)))
-        return LatencyHistogram(
-            count=upto[-1],
-            sum=self._sum,
-            p50=_quantile(upto, 0.5),
-            p99=_quantile(upto, 0.99),
-            buckets=dict(zip(_bound_names(), upto, strict=True)),
+        full = 100.0 * spool.bytes / spool.events_max_bytes
+        return SpoolStatus(
+            events=spool.events,
+            bytes=spool.bytes,
+            max_bytes=spool.events_max_bytes,
+            percent=100.0 if self._spool_refuses == FULL else round(min(full, 100.0), 1),
+            oldest_seconds=age,
         )
-
-
-def _fit(label: str, known: Mapping[str, object], most: int) -> str:
-    # A lone surrogate, which JSON can carry, would make the whole page impossible to encode.
-    fit = label[:_LABEL_LENGTH].encode("utf-8", "replace").decode()
-    return fit if fit in known or len(known) < most else OTHER
-
-
-def _bound_names() -> list[str]:
-    return [str(bound) for bound in BOUNDS] + ["+Inf"]
-
-
-def _quantile(upto: list[int], part: float) -> float | None:
-    place = bisect_left(upto, upto[-1] * part)
-    return BOUNDS[place] if upto[-1] and place < len(BOUNDS) else None
 
 
 def _asked(ask: Callable[[], _T] | None) -> _T | None:

@@ -43,7 +43,9 @@ def labels(metrics: Metrics, name: str) -> set[tuple[str, ...]]:
 
 def measure(oldest: int | None) -> SimpleNamespace:
     """Give what a spool with two events says."""
-    return SimpleNamespace(events=2, bytes=8192, oldest_received_ms=oldest)
+    return SimpleNamespace(
+        events=2, bytes=8192, events_max_bytes=1 << 20, oldest_received_ms=oldest
+    )
 
 
 def test_what_was_counted_is_on_the_page() -> None:

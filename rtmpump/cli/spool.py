@@ -226,8 +226,10 @@ def _in_words(facts: dict[str, Any]) -> Iterator[str]:
     oldest = facts["oldest_seconds"]
     since = "" if oldest is None else f", the oldest came {ago(oldest)}"
     yield f"  events  {facts['events']:,} waiting{since}"
-    share = facts["bytes"] / facts["max_bytes"]
-    yield f"  size    {size(facts['bytes'])} of {size(facts['max_bytes'])} ({share:.1%})"
+    room = facts["events_max_bytes"]
+    share = 1.0 if facts["is_full"] else min(facts["bytes"] / room, 1.0)
+    what = f"{size(facts['bytes'])} of the {size(room)} that events may take ({share:.1%})"
+    yield f"  size    {what}{', and it refuses more' if facts['is_full'] else ''}"
     first = "" if facts["first_seq"] is None else f"first {facts['first_seq']}, "
     yield f"  seq     {first}last {facts['last_seq']}"
     yield f"  epoch   {facts['epoch']}"

@@ -24,13 +24,15 @@ from rtmpump.cli.common import (
 )
 from rtmpump.config import Http
 from rtmpump.errors import ServiceUnreachable
-from rtmpump.http.status import Status, down_links, link_name, read
+from rtmpump.http.status import SlackSide, Status, Verdict, link_name, read, sentence
 from rtmpump.metrics import EventCounts, MetricsSnapshot, SpoolStatus
 
 _SECONDS: Final = 10.0
 _ANSWER_MAX: Final = 16 << 20
 # A daemon that listens on all addresses is asked on the loopback.
 _ANY: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not a place to listen
+_COLOURS: Final = {"ok": "green", "warn": "yellow", "bad": "red"}
+_MORE: Final = {"bad": "also wrong", "warn": "watch out", "note": "note"}
 _IS_IT_UP: Final = "is `rtmpump run` up, with this http.listen?"
 _TURN_ON: Final = 'set it, such as to "127.0.0.1:9464", and restart the daemon'
 
@@ -90,11 +92,14 @@ def _get(host: str, port: int) -> bytes:
 def _in_words(status: Status) -> Iterator[str]:
     metrics = status.metrics
     rows = [
+        *_advice(status.verdict),
+        *_workspace(status.slack),
         *_links(status),
         ("events", _events(metrics.events)),
-        ("spool", _spool(metrics.spool)),
+        ("spool", _spool(metrics.spool, status.full_in_seconds)),
+        ("gaps", _gaps(status.slack)),
         ("commands", _commands(metrics)),
-        ("dead letters", _dead(metrics.commands)),
+        ("dead letters", _dead(status)),
         *_latencies(metrics),
     ]
     width = max(len(name) for name, _ in rows)
@@ -104,24 +109,31 @@ def _in_words(status: Status) -> Iterator[str]:
 
 
 def _headline(status: Status) -> str:
-    down = down_links(status.wanted, status.links)
-    if status.stalled:
-        state = click.style(f"hangs: no progress of {', '.join(status.stalled)}", fg="red")
-    elif down:
-        state = click.style(f"not ready: {', '.join(map(link_name, down))}", fg="yellow")
-    elif status.role == "standby":
-        state = click.style("standing by, ready to take over", fg="green")
-    else:
-        waits = "; another pump has the turn for the commands"
-        state = click.style(f"ready{waits if _waits(status) else ''}", fg="green")
-    if status.metrics.broker_blocked:
-        state += click.style("; RabbitMQ has an alarm and takes no events", fg="yellow")
+    verdict = status.verdict
+    state = "ready" if verdict.ready else "not ready"
+    if verdict.ready and status.role == "standby":
+        state = "standing by, ready to take over"
+    if verdict.tone != "ok":
+        state += f": {sentence(verdict)}"
     who = f"rtmpump {status.version}, pid {status.pid}, up {lasted(status.uptime_seconds)}"
-    return f"{one_line(who)}: {state}"
+    return f"{one_line(who)}: {click.style(one_line(state), fg=_COLOURS.get(verdict.tone))}"
 
 
-def _waits(status: Status) -> bool:
-    return status.metrics.commands_turn is False
+def _advice(verdict: Verdict) -> Iterator[tuple[str, str]]:
+    if verdict.means:
+        yield "it means", verdict.means
+    for problem in verdict.more:
+        yield _MORE.get(problem.level, "note"), sentence(problem)
+
+
+def _workspace(slack: SlackSide) -> Iterator[tuple[str, str]]:
+    if not slack.mode:
+        return
+    who = slack.workspace
+    named = f"{who.name} ({who.id}), bot {who.bot}" if who.id else "not known yet"
+    mode = "RTM" if slack.mode == "rtm" else "Socket Mode"
+    held = f"{slack.websockets} of {amount(slack.websockets_wanted, 'WebSocket')}"
+    yield "workspace", f"{named}; {mode}, {held}"
 
 
 def _links(status: Status) -> Iterator[tuple[str, str]]:
@@ -132,7 +144,8 @@ def _links(status: Status) -> Iterator[tuple[str, str]]:
             continue
         word = "up" if state.up else "DOWN" if link in status.wanted else "resting"
         error = f"; last error: {state.last_error}" if state.last_error else ""
-        yield link_name(link), f"{word} since {_moment(state.since)}{error}"
+        again = f"; next try {_in(state.next_try_at, status.now)}" if state.next_try_at else ""
+        yield link_name(link), f"{word} since {_moment(state.since)}{error}{again}"
 
 
 def _events(events: EventCounts) -> str:
@@ -145,13 +158,29 @@ def _events(events: EventCounts) -> str:
     return words + "".join(f", {count:,} {name}" for name, count in odd.items() if count)
 
 
-def _spool(spool: SpoolStatus | None) -> str:
+def _spool(spool: SpoolStatus | None, full_in: float | None) -> str:
     if spool is None:
         return "can't be measured; see the log"
     if not spool.events:
         return "empty"
-    waiting = f"{amount(spool.events, 'event')} waiting, {size(spool.bytes)}"
-    return f"{waiting}, the oldest came {ago(spool.oldest_seconds)}"
+    waiting = (
+        f"{amount(spool.events, 'event')} waiting, the oldest came {ago(spool.oldest_seconds)}"
+    )
+    full = f"{size(spool.bytes)} of {size(spool.max_bytes)} ({spool.percent:g} %)"
+    room = "" if full_in is None else f", full in {lasted(full_in)} at the present rate"
+    return f"{waiting}; {full}{room}"
+
+
+def _gaps(slack: SlackSide) -> str:
+    last, fill = slack.gaps.last, slack.backfill
+    words = "none since it started"
+    if last is not None:
+        filled = "filled" if last.filled else f"not filled: {last.note}"
+        words = f"{slack.gaps.number:,} since it started; the last from {_clock(last.since)} to "
+        words += f"{_clock(last.until)} ({last.reason}), {filled}"
+    if fill.pending:
+        words += f"; {fill.pending:,} to fill, {amount(fill.messages, 'message')} so far"
+    return words + (f", waits for {fill.waits_for}" if fill.waits_for else "")
 
 
 def _commands(metrics: MetricsSnapshot) -> str:
@@ -161,10 +190,30 @@ def _commands(metrics: MetricsSnapshot) -> str:
     return f"{done or 'none yet'}; {'?' if waiting is None else f'{waiting:,}'} waiting"
 
 
-def _dead(commands: dict[str, dict[str, int]]) -> str:
-    count = sum(n for result, n in _by_result(commands).items() if result != "ok")
+def _dead(status: Status) -> str:
+    waiting, queue = status.metrics.dead_letters_waiting, status.queues.dead_queue
+    results = _by_result(status.metrics.commands)
+    count = sum(n for result, n in results.items() if result != "ok")
     since = f"{count:,} since it started" if count else "none since it started"
-    return f"{since}; `rtmpump dead list` shows the queue"
+    there = "not known how many" if waiting is None else f"{waiting:,}" if waiting else "none"
+    return f"{there} in {queue or 'the queue'}, {since}; `rtmpump dead list` shows them"
+
+
+def _in(at: str, now: str) -> str:
+    """Return when something comes, such as `in 12s`."""
+    try:
+        left = datetime.fromisoformat(at) - datetime.fromisoformat(now)
+    except ValueError:
+        return "?"
+    return f"in {lasted(max(left.total_seconds(), 0.0))}"
+
+
+def _clock(at: str) -> str:
+    """Return an RFC 3339 time as people here read it."""
+    try:
+        return f"{datetime.fromisoformat(at).astimezone():%Y-%m-%d %H:%M:%S}"
+    except ValueError:
+        return "?"
 
 
 def _latencies(metrics: MetricsSnapshot) -> Iterator[tuple[str, str]]:

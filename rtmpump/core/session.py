@@ -178,6 +178,11 @@ class Session:
             case Pong():
                 self._pong(frame, now)
 
+    @property
+    def unanswered_since(self) -> float | None:
+        """When the ping was sent since which nothing was heard; None if there is none."""
+        return None if self._dead_at is None else self._dead_at - self._ping_timeout
+
     def closed(self, reason: str, detail: str, now: float) -> None:
         """Note the end of the socket; a goodbye or a migration before it is the better reason."""
         self._end(Signal.CLOSED, self._leaving or Ended(reason, detail, at_once=True))

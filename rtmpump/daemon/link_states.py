@@ -56,7 +56,10 @@ class LinkStates:
             is_news = was_up or retry.attempt == 1 or before.last_error != failure
             self._change(retry.link, False, retry.reason)
             self._states[retry.link] = replace(
-                self._state(retry.link), last_error=failure, last_error_at=_now()
+                self._state(retry.link),
+                last_error=failure,
+                last_error_at=_now(),
+                next_try_at=_now(retry.wait),
             )
         self._metrics.link(retry.link, False)
         self._metrics.reconnect(retry.link, retry.reason)
@@ -92,9 +95,9 @@ class LinkStates:
         state = self._state(link)
         if state.up is not up:
             now = _now()
-            self._states[link] = replace(state, up=up, since=now)
+            self._states[link] = replace(state, up=up, since=now, next_try_at="")
             self._changes.append(LinkChange(at=now, link=link, up=up, why=why))
 
 
-def _now() -> str:
-    return rfc3339(time.time_ns() // 1_000_000)
+def _now(ahead: float = 0.0) -> str:
+    return rfc3339(time.time_ns() // 1_000_000 + round(1000 * ahead))

@@ -40,6 +40,8 @@ def info(spool: Spool) -> Iterator[bytes]:
             "events": usage.events,
             "bytes": usage.bytes,
             "max_bytes": usage.max_bytes,
+            "events_max_bytes": usage.events_max_bytes,
+            "is_full": usage.is_full,
             "first_seq": usage.first_seq if usage.events else None,
             "last_seq": usage.last_seq,
             "oldest_seconds": None if oldest is None else _age(oldest),

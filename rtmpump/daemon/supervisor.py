@@ -17,7 +17,9 @@ import time
 from typing import Final
 
 from rtmpump import log
+from rtmpump.daemon.overview import Overview
 from rtmpump.daemon.threads import Alarm, PumpThread
+from rtmpump.daemon.watch import Watch, Watched
 from rtmpump.daemon.wiring import Parts
 from rtmpump.errors import (
     EXIT_DONE,
@@ -81,8 +83,7 @@ class Supervisor:
     def _start(self) -> None:
         parts = self._parts
         if parts.port is not None:
-            links = parts.status.states.snapshot
-            parts.port.start(server.Sources(links, self.stalled, parts.metrics))
+            parts.port.start(self._sources())
             host, port = parts.port.address
             _log.info("http.listening", host=host, port=port)
         if parts.control_socket is not None:
@@ -92,6 +93,24 @@ class Supervisor:
         # A broker or a Slack that is away must not delay the boot.
         self._notifier.ready()
         parts.status.publish()
+
+    def _sources(self) -> server.Sources:
+        """Return where the port gets its answers."""
+        parts = self._parts
+        spool, reader, publisher = parts.spool, parts.reader, parts.publisher
+        watch = Watch(Watched(parts.status.states, spool, reader, publisher, parts.current))
+        parts.metrics.stopped = watch.stopped
+        overview = Overview(parts)
+        return server.Sources(
+            links=overview.links,
+            stalled=self.stalled,
+            metrics=parts.metrics,
+            halts=watch.halts,
+            look=watch.look,
+            slack=overview.slack,
+            queues=overview.queues,
+            spool_bytes=lambda: spool.bytes_seen,
+        )
 
     def _feed_watchdog(self) -> None:
         stalled = self.stalled()

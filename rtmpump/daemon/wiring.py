@@ -121,7 +121,8 @@ def build(config: Config, notifier: Notifier) -> Parts:
         undo.callback(spool.close)
         port = None if config.http.address is None else Port(config.http.address)
         metrics = Metrics()
-        metrics.spool = spool.usage
+        # A disk that hangs must not hang the pages too.
+        metrics.spool = partial(spool.usage, patience=1.0)
         status = ServiceStatus(LinkStates(metrics), notifier, has_role=config.ha.enabled)
         token = BotToken(config.slack.token, status)
         api = SlackApi(config.slack, token=token)
@@ -143,6 +144,8 @@ def _build_on(base: _Base, port: Port | None) -> Parts:
     term = new_term(None)
     backfill = _backfill(base, term, publisher)
     current = CurrentTerm(term, backfill)
+    if backfill is not None:
+        metrics.backfill_pending = lambda: backfill.pending
     metrics.commands_waiting = current.commands_waiting
     metrics.commands_turn = current.commands_turn
     listener = PumpsListener(publisher, current, directory, backfill)

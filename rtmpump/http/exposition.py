@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
+from rtmpump.core.standstill import COMMANDS, PUBLISHING, READING
 from rtmpump.metrics import EventCounts, LatencyHistogram, MetricsSnapshot, SpoolStatus
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def _families(metrics: MetricsSnapshot) -> Iterator[Metric]:
         metrics.confirm_latency,
     )
     yield from _spool_families(metrics.spool)
+    yield from _standstill_families(metrics)
     yield from _command_families(metrics)
     yield from _link_families(metrics)
     yield _gauge("build_info", "The version that runs.", [((metrics.version,), 1)], ("version",))
@@ -61,15 +63,32 @@ def _event_families(events: EventCounts) -> Iterator[Metric]:
 
 
 def _spool_families(spool: SpoolStatus | None) -> Iterator[Metric]:
-    unknown = (None, None, None)
-    values = (spool.events, spool.bytes, spool.oldest_seconds) if spool else unknown
-    for name, help, value in zip(
-        ("events", "bytes", "oldest_seconds"),
-        ("Events that wait on disk.", "Size of the spool on disk.", "Age of the oldest event."),
-        values,
-        strict=True,
+    for name, help in (
+        ("events", "Events that wait on disk."),
+        ("bytes", "What the events take on disk."),
+        ("max_bytes", "What rtmpump_spool_bytes may reach."),
+        ("oldest_seconds", "Age of the oldest event."),
     ):
-        yield _gauge(f"spool_{name}", help, _known(value))
+        yield _gauge(f"spool_{name}", help, _known(getattr(spool, name, None)))
+
+
+def _standstill_families(metrics: MetricsSnapshot) -> Iterator[Metric]:
+    yield _gauge(
+        "spool_refusing", "Whether the spool refuses new events.", _known(metrics.spool_refusing)
+    )
+    # A standby reads nothing, and nothing stands still.
+    is_reading = None if metrics.active is False else READING not in metrics.stopped
+    yield _gauge("reading", "1, or 0 while events stand still.", _known(is_reading))
+    for trip, what in (
+        (READING, "events are not read"),
+        (PUBLISHING, "events are not published"),
+        (COMMANDS, "commands are not carried out"),
+    ):
+        rows = [((reason,), 1.0) for reason in metrics.stopped.get(trip, [])]
+        yield _gauge(f"{trip}_stopped", f"1 for each reason why {what}.", rows, ("reason",))
+    yield _counter("gaps", "Gaps that were announced.", ("reason",), _rows(metrics.gaps))
+    pending = _known(metrics.backfill_pending)
+    yield _gauge("backfill_pending", "Gaps that are still to be filled.", pending)
 
 
 def _command_families(metrics: MetricsSnapshot) -> Iterator[Metric]:
@@ -93,6 +112,8 @@ def _command_families(metrics: MetricsSnapshot) -> Iterator[Metric]:
     yield _gauge(
         "commands_waiting", "Commands that wait in the pump.", _known(metrics.commands_waiting)
     )
+    waiting = _known(metrics.dead_letters_waiting)
+    yield _gauge("dead_letters", "Dead letters in their queue.", waiting)
 
 
 def _link_families(metrics: MetricsSnapshot) -> Iterator[Metric]:

@@ -157,25 +157,15 @@ const rows = (found, none, columns) => found.length ? found
 
 // All links, also those that are wanted and of which nothing is known yet.
 function states(status) {
-  const unknown = {up: null, since: '', last_error: ''};
+  const unknown = {up: null, since: '', last_error: '', next_try_at: ''};
   const wanted = status.wanted.map(link => [link, unknown]);
   return {...Object.fromEntries(wanted), ...status.links};
 }
 
-function verdict(status) {
-  const all = states(status), down = status.wanted.filter(link => !all[link].up);
-  if (status.stalled.length) return ['bad', `No progress: ${status.stalled.join(', ')}`];
-  if (down.length) return ['bad', `Not connected: ${down.map(nameOf).join(', ')}`];
-  if (status.metrics.broker_blocked) {
-    return ['warn', 'RabbitMQ accepts no events now: it has a memory or disk alarm'];
-  }
-  if (status.role === 'standby') {
-    return ['ok', 'Standby: ready to take over from the active pump'];
-  }
-  const waits = status.metrics.commands_turn === false;
-  return ['ok', 'All is well: Slack and RabbitMQ are connected' +
-    (waits ? '; another pump has the turn for the commands' : '')];
-}
+const LEVELS = {bad: 'Also wrong', warn: 'Watch out', note: 'Note'};
+const problem = ({level, what, means, fix}) => el('li', {'data-tone': level === 'note' ? 'idle' : level},
+  el('b', {}, `${LEVELS[level] ?? 'Note'}: ${what}.`), [means, fix && `${fix}.`].filter(Boolean)
+    .map(text => ` ${text}`).join(''));
 
 function link(name, state, now, isWanted) {
   const [tone, word] = state.up ? ['ok', 'Up'] : !isWanted ? ['idle', 'Resting']
@@ -188,6 +178,9 @@ function link(name, state, now, isWanted) {
     const ago = since(state.last_error_at, now), error = el('code', {}, short(state.last_error));
     card.append(el('p', {class: 'error'}, `Last error, ${ago} ago: `, error));
   }
+  if (state.next_try_at) {
+    card.append(el('p', {class: 'faint'}, `Next try in ${since(now, state.next_try_at)}`));
+  }
   return card;
 }
 
@@ -196,22 +189,50 @@ const tile = (term, value, more) => el('div', {}, el('dt', {}, term), el('dd', {
 const quantiles = measured => ['p50', 'p99'].map(
   name => el('span', {}, quantile(measured, name), ' ', el('small', {}, name)));
 
-function spoolTile(spool) {
+function spoolTile(spool, fullIn) {
   if (spool === null) {
     return tile('Events in the spool', [UNKNOWN], 'the spool cannot be measured now');
   }
-  const oldest = `; the oldest has waited ${duration(spool.oldest_seconds)}`;
-  return tile('Events in the spool', [fixed(spool.events, 0)],
-    `${size(spool.bytes)} on disk${spool.events ? oldest : ''}`);
+  const oldest = spool.events ? `; the oldest has waited ${duration(spool.oldest_seconds)}` : '';
+  const room = fullIn === null ? '' : `; full in ${duration(fullIn)} at the present rate`;
+  const share = el('small', {}, `${trimmed(spool.percent)} % full`);
+  return tile('Events in the spool', [fixed(spool.events, 0), ' ', share],
+    `${size(spool.bytes)} of ${size(spool.max_bytes)}${oldest}${room}`);
 }
 
-function tiles({metrics, recent}) {
+function gapTile({gaps: {number, last}}) {
+  if (last === null) return tile('Gaps since the start', [fixed(number, 0)], 'none was announced');
+  const filled = last.filled ? 'filled' : `not filled: ${last.note}`;
+  return tile('Gaps since the start', [fixed(number, 0)],
+    `the last from ${moment(last.from)} to ${moment(last.to)} (${last.reason}), ${filled}`);
+}
+
+function backfillTile({backfill}) {
+  const {on, pending, conversations, messages, waits_for: waits} = backfill;
+  if (!on) return tile('Gaps to fill', [UNKNOWN], 'events.backfill is off');
+  const so = `${fixed(conversations, 0)} conversations, ${counted(messages, 'message', 'messages')} so far`;
+  return tile('Gaps to fill', [fixed(pending, 0)],
+    pending ? `${so}${waits && `; waits for ${waits}`}` : 'all is filled');
+}
+
+function slackTiles({slack}) {
+  const {workspace: {id, name, bot}, mode} = slack;
+  return [
+    tile('Workspace', [name || UNKNOWN], id ? `${id}, bot ${bot}` : 'not connected yet'),
+    tile('Mode', [{rtm: 'RTM', socket: 'Socket Mode'}[mode] ?? UNKNOWN],
+      `${slack.websockets} of ${counted(slack.websockets_wanted, 'WebSocket', 'WebSockets')}`),
+    gapTile(slack),
+    backfillTile(slack),
+  ];
+}
+
+function tiles({metrics, recent, full_in_seconds: fullIn}) {
   const {confirm_latency: confirms, command_latency: commands} = recent;
   const {commands_waiting: waiting, slack_rtt_seconds: roundTrip} = metrics;
   const span = duration(recent.seconds);
   const wait = waiting === null ? '' : `; ${fixed(waiting, 0)} waiting now`;
   return [
-    spoolTile(metrics.spool),
+    spoolTile(metrics.spool, fullIn),
     tile('From frame to confirm', quantiles(confirms),
       `${counted(confirms.count, 'event', 'events')} in the last ${span}`),
     tile('From command to result', quantiles(commands),
@@ -221,14 +242,20 @@ function tiles({metrics, recent}) {
   ];
 }
 
-function totals(events) {
-  const more = [
-    [events.returned, 'that no queue took'],
+function totals({metrics: {events}, recent: {returned, confirm_latency: confirms}}) {
+  // When it is every event, it is no side remark.
+  const all = returned >= Math.max(10, confirms.count * 0.95);
+  const counts = [
+    [events.received, 'received'], [events.confirmed, 'confirmed'],
+    [events.returned, 'that no queue took', all ? 'warn' : ''],
     [events.nacked, 'refused by RabbitMQ and sent again'],
     [sum(Object.values(events.dropped)), 'ignored or dropped'],
-  ].filter(([count]) => count);
-  const all = [[events.received, 'received'], [events.confirmed, 'confirmed'], ...more];
-  return `Since the start: ${all.map(([n, what]) => `${fixed(n, 0)} ${what}`).join(', ')}.`;
+  ].filter(([count], place) => count || place < 2);
+  const words = counts.map(([count, what, tone]) => {
+    const text = `${fixed(count, 0)} ${what}`;
+    return tone ? el('b', {'data-tone': tone}, text) : text;
+  });
+  return ['Since the start: ', ...words.flatMap((one, place) => place ? [', ', one] : [one]), '.'];
 }
 
 const drawing = chart => [
@@ -277,7 +304,7 @@ const PARTS = {
   links: status => Object.entries(states(status)).map(
     ([name, state]) => link(name, state, status.now, status.wanted.includes(name))),
   rate: (_, chart) => [rate(chart.now)],
-  totals: status => [totals(status.metrics.events)],
+  totals: status => totals(status),
   ticks: (_, {top}) => [top, top / 2, 0].map(value => el('span', {}, trimmed(value))),
   chart: (_, chart) => drawing(chart),
   types: (_, chart) => typeRows(chart),
@@ -285,6 +312,12 @@ const PARTS = {
   minutes: (_, chart) => minuteRows(chart),
   tiles: status => tiles(status),
   commands: status => commandRows(status.metrics),
+  slack: status => slackTiles(status),
+  dead_waiting: ({metrics, queues}) => metrics.dead_letters_waiting === null ? ['']
+    : [`; ${fixed(metrics.dead_letters_waiting, 0)} in ${queues.dead_queue} now`],
+  means: ({verdict}) => [verdict.means],
+  fix: ({verdict}) => [verdict.fix && `What to do: ${verdict.fix}.`],
+  more: ({verdict}) => verdict.more.map(problem),
   dead_letters: status => deadLetterRows(status.metrics.dead_letters),
   changes: status => changeRows(status.changes),
 };
@@ -299,14 +332,14 @@ function put(id, children) {
 }
 
 function announce(tone, sentence) {
-  byId('verdict').dataset.tone = tone;
+  byId('banner').dataset.tone = tone;
   put('verdict', [sentence]);
   document.title = `rtmpump: ${sentence}`;
 }
 
 function show(status) {
   const chart = chartOf(status.history);
-  announce(...verdict(status));
+  announce(status.verdict.tone, status.verdict.what);
   for (const [id, part] of Object.entries(PARTS)) put(id, part(status, chart));
   byId('chart').setAttribute('aria-label', describe(chart));
   byId('live').hidden = byId('content').hidden = false;
@@ -324,6 +357,7 @@ function lost() {
   if (document.body.dataset.live === 'lost') return;
   document.body.dataset.live = 'lost';
   const last = byId('as_of').textContent;
+  for (const id of ['means', 'fix', 'more']) put(id, []);
   announce('bad', `rtmpump does not answer${last && `; this is how it was at ${last}`}`);
 }
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from string import Template
 from typing import Final
 
-from rtmpump.http.status import LinkState, Status, down_links, link_name
+from rtmpump.http.status import LinkState, Status, link_name
 
 _HERE: Final = Path(__file__).parent
 _ERROR_LENGTH: Final = 300
@@ -38,30 +38,18 @@ POLICY: Final = (
 
 def render(status: Status) -> bytes:
     """Return the page, with the verdict and the links of `status` for `<noscript>`."""
-    tone, verdict = _verdict(status)
+    verdict = status.verdict
     return _TEMPLATE.substitute(
         style=_STYLE,
         script=_SCRIPT,
         version=escape(status.version),
-        tone=tone,
-        verdict=escape(verdict),
+        tone=escape(verdict.tone),
+        verdict=escape(verdict.what),
+        means=escape(verdict.means),
+        fix=escape(verdict.fix),
         as_of=_moment(status.now),
         links="".join(_link(status, link) for link in dict.fromkeys(_all_links(status))),
     ).encode("utf-8", "replace")
-
-
-def _verdict(status: Status) -> tuple[str, str]:
-    """Return a tone (ok, warn, bad) and a sentence: the same as page.js, which a test holds."""
-    down = down_links(status.wanted, status.links)
-    if status.stalled:
-        return "bad", f"No progress: {', '.join(status.stalled)}"
-    if down:
-        return "bad", f"Not connected: {', '.join(map(link_name, down))}"
-    if status.metrics.broker_blocked:
-        return "warn", "RabbitMQ accepts no events now: it has a memory or disk alarm"
-    if status.role == "standby":
-        return "ok", "Standby: ready to take over from the active pump"
-    return "ok", "All is well: Slack and RabbitMQ are connected"
 
 
 def _all_links(status: Status) -> list[str]:

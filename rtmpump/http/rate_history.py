@@ -100,6 +100,7 @@ class RateHistory:
             seconds=round(at - since.at, 3),
             confirm_latency=_latency(since.sample.confirm_latency, sample.confirm_latency),
             command_latency=_latency(since.sample.command_latency, sample.command_latency),
+            returned=sample.returned - since.sample.returned,
         )
 
 

@@ -29,12 +29,23 @@ from typing import Any, Final, NamedTuple
 
 from rtmpump import log
 from rtmpump.core.pump_events import rfc3339
+from rtmpump.core.standstill import Halt
 from rtmpump.errors import PortRefused
 from rtmpump.http import page
 from rtmpump.http.exposition import exposition
+from rtmpump.http.forecast import Forecast
 from rtmpump.http.rate_history import RateHistory
-from rtmpump.http.status import Links, LinkState, Status, down_links, encode
-from rtmpump.metrics import API, Metrics
+from rtmpump.http.status import (
+    CommandQueues,
+    Links,
+    SlackSide,
+    Status,
+    down_links,
+    encode,
+    sentence,
+)
+from rtmpump.http.verdict import BAD, NO_TURN, Evidence, judge
+from rtmpump.metrics import Metrics
 
 _SECONDS: Final = 5.0
 _REQUEST_BYTES: Final = 16_384
@@ -66,11 +77,21 @@ class Sources(NamedTuple):
         links: Returns the states of the links.
         stalled: Returns the names of loops that make no progress.
         metrics: The counters.
+        halts: Returns by trip what stands still (see `core.standstill`).
+        look: Called a few times a second, to find that out.
+        slack: Returns what is known of Slack's side.
+        queues: Returns what is known of the queues of commands.
+        spool_bytes: Returns how many bytes of the spool are in use; it waits for nothing.
     """
 
     links: Callable[[], Links]
     stalled: Callable[[], list[str]]
     metrics: Metrics
+    halts: Callable[[], dict[str, list[Halt]]]
+    look: Callable[[], None]
+    slack: Callable[[], SlackSide]
+    queues: Callable[[], CommandQueues]
+    spool_bytes: Callable[[], int]
 
 
 class Page(NamedTuple):
@@ -89,6 +110,7 @@ class Pages:
         self._sources = sources
         self._began = time.monotonic()
         self._history = RateHistory(sources.metrics.sample)
+        self._forecast = Forecast(sources.spool_bytes)
         self._paths: dict[str, Callable[[], Page]] = {
             "/": self._index,
             "/livez": self._livez,
@@ -103,8 +125,10 @@ class Pages:
         return _text("there is no such page", HTTPStatus.NOT_FOUND) if make is None else make()
 
     def tick(self) -> None:
-        """Continue the history; one thread calls this, every few seconds or more often."""
+        """Look whether all moves, and continue the history; one thread calls this often."""
+        self._sources.look()
         self._history.tick()
+        self._forecast.tick()
 
     def _index(self) -> Page:
         policy = f"{_POLICY}; {page.POLICY}"
@@ -122,38 +146,67 @@ class Pages:
         return _text(f"no progress: {', '.join(stalled)}", HTTPStatus.SERVICE_UNAVAILABLE)
 
     def _readyz(self) -> Page:
-        links = self._sources.links()
-        down = down_links(links.wanted, links.states)
-        if not down:
+        evidence = self._evidence()
+        found, links = judge(evidence), evidence.links
+        if found.ready:
             # A standby is ready when it can take over. Otherwise an update of two pumps would wait
             # for both to be active, and the drain of the active one's node would never end.
-            if links.role == "standby":
-                return _text("standby")
-            waits = self._sources.metrics.has_turn() is False
-            return _text("ok; another pump has the turn for the commands" if waits else "ok")
-        line = f"not connected: {', '.join(down)}"
-        if API in down and (why := links.states.get(API, LinkState()).last_error):
-            line = f"{line} ({why})"
-        return _text(line, HTTPStatus.SERVICE_UNAVAILABLE)
+            notes = [_lower(one.what) for one in found.more if one.reason == NO_TURN]
+            return _text("; ".join(["standby" if links.role == "standby" else "ok", *notes]))
+        failures = [sentence(found), *(sentence(one) for one in found.more if one.level == BAD)]
+        down = down_links(links.wanted, links.states)
+        names = [f"not connected: {', '.join(down)}"] if down else []
+        return _text("\n".join([*names, *failures]), HTTPStatus.SERVICE_UNAVAILABLE)
 
     def _status(self) -> Page:
         return Page(HTTPStatus.OK, _JSON, encode(self._document()))
 
+    def _evidence(self) -> Evidence:
+        """Return what is known without a wait for the spool."""
+        sources = self._sources
+        return Evidence(
+            links=sources.links(),
+            stalled=sources.stalled(),
+            halts=sources.halts(),
+            now=time.monotonic(),
+            at=rfc3339(time.time_ns() // 1_000_000),
+            slack=sources.slack(),
+            queues=sources.queues(),
+            is_blocked=sources.metrics.is_blocked,
+        )
+
     def _document(self) -> Status:
-        links, metrics = self._sources.links(), self._sources.metrics.snapshot()
+        metrics, seen, recent = (
+            self._sources.metrics.snapshot(),
+            self._evidence(),
+            self._history.recent(),
+        )
+        full_in = self._forecast.full_in(metrics.spool)
+        seen = seen._replace(
+            spool=metrics.spool,
+            full_in=full_in,
+            returned=recent.returned,
+            confirmed=recent.confirm_latency.count,
+            spool_dropped=metrics.events.dropped.get("spool_full", 0),
+        )
+        links = seen.links
         return Status(
             version=metrics.version,
-            now=rfc3339(time.time_ns() // 1_000_000),
+            now=seen.at,
             pid=os.getpid(),
             uptime_seconds=round(time.monotonic() - self._began, 3),
-            stalled=self._sources.stalled(),
+            stalled=seen.stalled,
             role=links.role,
             wanted=links.wanted,
             links=links.states,
             changes=links.changes,
             metrics=metrics,
-            recent=self._history.recent(),
+            recent=recent,
             history=self._history.snapshot(),
+            verdict=judge(seen),
+            full_in_seconds=full_in,
+            slack=seen.slack,
+            queues=seen.queues,
         )
 
     def _metrics(self) -> Page:
@@ -336,6 +389,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Log nothing: a line for each scrape would hide the others."""
+
+
+def _lower(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]
 
 
 def _text(line: str, status: int = HTTPStatus.OK) -> Page:

@@ -37,6 +37,9 @@ class LinkState(Struct, frozen=True, kw_only=True):
     since: Annotated[str, Meta(description='When `up` last changed, RFC 3339; "" if never.')] = ""
     last_error: Annotated[str, Meta(description='"reason: detail" of the last failure.')] = ""
     last_error_at: Annotated[str, Meta(description='When it failed, RFC 3339; "" if never.')] = ""
+    next_try_at: Annotated[
+        str, Meta(description='When it is tried again, RFC 3339; "" while it is up or unknown.')
+    ] = ""
 
 
 class LinkChange(Struct, frozen=True, kw_only=True):
@@ -57,6 +60,29 @@ class Links(NamedTuple):
     changes: list[LinkChange]
 
 
+class Problem(Struct, frozen=True, kw_only=True):
+    """One thing that is wrong, or worth knowing."""
+
+    level: Annotated[
+        str, Meta(description='"bad": not ready; "warn": soon it may be; "note": nothing is wrong.')
+    ]
+    reason: Annotated[str, Meta(description="One word, such as spool_full.")]
+    what: Annotated[str, Meta(description="What is wrong.")]
+    means: Annotated[str, Meta(description="What it means.")]
+    fix: Annotated[str, Meta(description="What to do.")]
+
+
+class Verdict(Struct, frozen=True, kw_only=True):
+    """How all is, in words: /readyz, `rtmpump status` and the page say it first."""
+
+    ready: Annotated[bool, Meta(description="Whether /readyz is 200.")]
+    tone: Annotated[str, Meta(description='"ok", "warn" or "bad".')]
+    what: Annotated[str, Meta(description="What is wrong, in one sentence, or that all is well.")]
+    means: Annotated[str, Meta(description='What it means; "" while all is well.')]
+    fix: Annotated[str, Meta(description='What to do; "" for nothing.')]
+    more: Annotated[list[Problem], Meta(description="What else is wrong, or worth knowing.")]
+
+
 class RecentLatency(Struct, frozen=True, kw_only=True):
     """How long something took in the last minutes; times in seconds."""
 
@@ -68,7 +94,7 @@ class RecentLatency(Struct, frozen=True, kw_only=True):
 
 
 class Recent(Struct, frozen=True, kw_only=True):
-    """How long things took in the last minutes."""
+    """What happened in the last minutes, and how long it took."""
 
     seconds: Annotated[float, Meta(description="How far back this goes, about 300 at most.")]
     confirm_latency: Annotated[
@@ -77,6 +103,7 @@ class Recent(Struct, frozen=True, kw_only=True):
     command_latency: Annotated[
         RecentLatency, Meta(description="From a command's delivery to its result.")
     ]
+    returned: Annotated[int, Meta(description="Events that no queue took, in that time.")]
 
 
 class EventHistory(Struct, frozen=True, kw_only=True):
@@ -87,6 +114,62 @@ class EventHistory(Struct, frozen=True, kw_only=True):
     received: Annotated[
         dict[str, list[int]],
         Meta(description='Events of each bucket, by type; those of rare types are "other".'),
+    ]
+
+
+class WorkspaceNames(Struct, frozen=True, kw_only=True):
+    """Whose events these are; "" before the first connection."""
+
+    id: Annotated[str, Meta(description="Id of the team.")] = ""
+    name: Annotated[str, Meta(description="Name of the workspace.")] = ""
+    bot: Annotated[str, Meta(description="Id of the bot's user.")] = ""
+
+
+class LastGap(Struct, frozen=True, kw_only=True, rename={"since": "from", "until": "to"}):
+    """The newest gap."""
+
+    since: Annotated[str, Meta(description="From when on events may be missing, RFC 3339.")]
+    until: Annotated[str, Meta(description="Until when, RFC 3339.")]
+    reason: Annotated[str, Meta(description="Why, in one word.")]
+    filled: Annotated[bool, Meta(description="Whether its messages were fetched.")]
+    note: Annotated[str, Meta(description="How far that is, or why not.")]
+
+
+class Gaps(Struct, frozen=True, kw_only=True):
+    """The gaps since the start."""
+
+    number: Annotated[int, Meta(description="How many there were.")]
+    last: Annotated[LastGap | None, Meta(description="null if there was none.")]
+
+
+class BackfillProgress(Struct, frozen=True, kw_only=True):
+    """How far gaps are filled."""
+
+    on: Annotated[bool, Meta(description="Whether events.backfill is set.")] = False
+    pending: Annotated[int, Meta(description="Gaps that are still to be filled.")] = 0
+    conversations: Annotated[int, Meta(description="Read so far for the present gap.")] = 0
+    messages: Annotated[int, Meta(description="Fetched so far for the present gap.")] = 0
+    waits_for: Annotated[str, Meta(description='What it waits for; "" if for nothing.')] = ""
+
+
+class SlackSide(Struct, frozen=True, kw_only=True):
+    """What is known of Slack's side."""
+
+    mode: Annotated[str, Meta(description='slack.mode: "rtm" or "socket".')]
+    workspace: WorkspaceNames
+    websockets: Annotated[int, Meta(description="WebSockets that are open and serve.")]
+    websockets_wanted: Annotated[int, Meta(description="How many there should be.")]
+    gaps: Gaps
+    backfill: BackfillProgress
+
+
+class CommandQueues(Struct, frozen=True, kw_only=True):
+    """What is known of the commands."""
+
+    queue: Annotated[str, Meta(description="The queue that they come from.")]
+    dead_queue: Annotated[str, Meta(description="The queue of dead letters.")]
+    waits_for_turn: Annotated[
+        bool, Meta(description="Whether RabbitMQ gives the commands to another pump.")
     ]
 
 
@@ -107,6 +190,13 @@ class Status(Struct, frozen=True, kw_only=True):
     metrics: MetricsSnapshot
     recent: Recent
     history: EventHistory
+    verdict: Verdict
+    full_in_seconds: Annotated[
+        float | None,
+        Meta(description="When the spool is full at the present rate; null if it does not grow."),
+    ]
+    slack: SlackSide
+    queues: CommandQueues
 
 
 _NO_LATENCY: Final = RecentLatency(count=0, p50=None, p99=None)
@@ -121,8 +211,23 @@ BLANK: Final = Status(
     links={},
     changes=[],
     metrics=Metrics().snapshot(),
-    recent=Recent(seconds=0.0, confirm_latency=_NO_LATENCY, command_latency=_NO_LATENCY),
+    recent=Recent(
+        seconds=0.0, confirm_latency=_NO_LATENCY, command_latency=_NO_LATENCY, returned=0
+    ),
     history=EventHistory(at=[], seconds=[], received={}),
+    verdict=Verdict(
+        ready=False, tone="warn", what="This daemon gives no verdict", means="", fix="", more=[]
+    ),
+    full_in_seconds=None,
+    slack=SlackSide(
+        mode="",
+        workspace=WorkspaceNames(),
+        websockets=0,
+        websockets_wanted=0,
+        gaps=Gaps(number=0, last=None),
+        backfill=BackfillProgress(),
+    ),
+    queues=CommandQueues(queue="", dead_queue="", waits_for_turn=False),
 )
 """The status of a pump of which nothing is known."""
 
@@ -135,6 +240,11 @@ def link_name(link: str) -> str:
 def down_links(wanted: list[str], states: dict[str, LinkState]) -> list[str]:
     """Return the names of those wanted links that are not up."""
     return [link for link in wanted if not states.get(link, LinkState()).up]
+
+
+def sentence(one: Verdict | Problem) -> str:
+    """Return in one sentence what is wrong and what to do."""
+    return f"{one.what}; {one.fix[:1].lower()}{one.fix[1:]}" if one.fix else one.what
 
 
 def encode(status: Status) -> bytes:

@@ -1,7 +1,7 @@
-"""What all pumps share: the stop flag, the listener of their links, and their last progress.
+"""What all pumps share: the stop flag, the listener of their links, progress and what halts them.
 
-Laws: the thread that runs the pump is the only one that writes `last_progress`; any thread may read
-it, and any thread may set `stop`. A listener is called on the thread of the pump.
+Laws: the thread that runs the pump is the only one that writes `last_progress` and `halts`; any
+thread may read them, and any thread may set `stop`. A listener is called on the thread of the pump.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import time
 from threading import Event
 from typing import NamedTuple, Protocol
+
+from rtmpump.core.standstill import Halt
 
 
 class RetryDetails(NamedTuple):
@@ -42,7 +44,7 @@ class NoListener:
 
 
 class Lifecycle:
-    """The `stop` flag of one run of a pump, its `listener`, and its `last_progress`."""
+    """The `stop` flag of one run of a pump, its `listener`, its `last_progress` and its `halts`."""
 
     def __init__(self, listener: LinkListener | None = None, stop: Event | None = None) -> None:
         """Begin with a flag of its own that is not set, unless `stop` is given."""
@@ -50,6 +52,8 @@ class Lifecycle:
         self.stop = Event() if stop is None else stop
         self.last_progress = time.monotonic()
         """When the loop last went round (seconds, monotonic); ahead of now during a rest."""
+        self.halts: tuple[Halt, ...] = ()
+        """What stands still, as far as the pump knows; the tuple never changes."""
 
     def progress(self) -> None:
         """Note that the loop goes round."""
@@ -58,6 +62,16 @@ class Lifecycle:
     def rest(self, seconds: float) -> None:
         """Announce that no progress is expected for so many seconds."""
         self.last_progress = time.monotonic() + seconds
+
+    def halt(self, reason: str, detail: str = "") -> None:
+        """Note what the pump waits for; it has stood still since the first call."""
+        since = self.halts[0].since if self.halts else time.monotonic()
+        self.halts = (Halt(reason, since, detail),)
+
+    def go_on(self) -> None:
+        """Note that the pump waits for nothing."""
+        if self.halts:
+            self.halts = ()
 
 
 class Pump(Protocol):

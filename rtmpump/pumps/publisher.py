@@ -29,6 +29,7 @@ from rtmpump.config import Config
 from rtmpump.core.confirm_window import ConfirmWindow
 from rtmpump.core.refusals import Refusals
 from rtmpump.core.routes import Route, route
+from rtmpump.core.standstill import NOT_CONNECTED
 from rtmpump.errors import LinkError, SpoolError, SpoolFailed
 from rtmpump.links.lifecycle import Lifecycle
 from rtmpump.links.rabbitmq import topology
@@ -90,6 +91,14 @@ class Publisher:
         self._checked_at = 0.0
         self._patient_from = 0.0
         self._flush_planned = False
+        self._obstacle = ""
+
+    @property
+    def obstacle(self) -> str:
+        """What keeps events from going out, if something does: one word. From any thread."""
+        if self._is_blocked:
+            return "broker_blocked"
+        return self._obstacle or ("no_confirm" if self._ready else NOT_CONNECTED)
 
     def run(self) -> None:
         """Publish until a stop, or until the spool is empty after `finish`."""
@@ -260,6 +269,7 @@ class Publisher:
             return self._cursor.read(limit)
         except SpoolFailed as failure:
             _log.error("spool.read_failed", problem=failure.problem)
+            self._obstacle = "disk"
             self._hold_back(_CHECK_EVERY)
             return []
 
@@ -308,6 +318,7 @@ class Publisher:
         acked = self._window.ack(tag, multiple)
         self._unrouted.take(acked)
         if acked.confirmed:
+            self._obstacle = ""
             self._nack_delay = self._config.retry.initial
             self._refusals.taken()
             self._metrics.confirmed(len(acked.confirmed))
@@ -325,6 +336,7 @@ class Publisher:
 
         If the broker refuses for long, do it on a new connection; less often each time.
         """
+        self._obstacle = _NACKED
         self._cursor.go_back(first - 1)
         self._hold_back(self._nack_delay)
         if self._unrouted.is_gone:

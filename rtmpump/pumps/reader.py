@@ -27,6 +27,7 @@ from rtmpump.core.frames import Event, Frame, Reply, parse
 from rtmpump.core.read_batch import ReadBatch
 from rtmpump.core.routes import UNKNOWN, clean, ignored
 from rtmpump.core.session import MIGRATION, Ended, Session, State
+from rtmpump.core.standstill import Halt
 from rtmpump.core.watermark import TimeRange, Watermark
 from rtmpump.errors import (
     LinkError,
@@ -42,7 +43,7 @@ from rtmpump.links.lifecycle import Lifecycle
 from rtmpump.links.retry import CallBudget, keep_trying
 from rtmpump.links.slack.event_source import EventSource
 from rtmpump.links.slack.web_api import SignIn
-from rtmpump.metrics import Metrics
+from rtmpump.metrics import FULL, Metrics
 from rtmpump.spool import Appended, Dropped, Spool
 
 LINK: Final = "slack"
@@ -52,9 +53,11 @@ _FULL_PAUSE: Final = 0.5
 _CLOSING: Final = 1.0
 # The plain events that mean more than themselves.
 _SPECIAL: Final = frozenset({MIGRATION, envelopes.LIMITED})
-_LONGEST_READ: Final = 5.0
 # At most three calls, each a minute at most, whatever the peer does.
 _SIGNING_IN: Final = 180.0
+# A loop that makes no round for five seconds stands still.
+_LONGEST_READ: Final = 2.0
+_SILENT: Final = "silent"
 
 _log = log.get("reader")
 
@@ -137,6 +140,11 @@ class Reader:
         self._ended = Ended("takeover", "another pump may have been the active one", at_once=True)
 
     @property
+    def signed_in(self) -> SignIn:
+        """Who we are, as Slack said last. From any thread."""
+        return self._signed_in
+
+    @property
     def watermark_ms(self) -> int | None:
         """The watermark (milliseconds since 1970). From any thread."""
         return self._watermark.ms
@@ -193,6 +201,15 @@ class Reader:
             self._take_in(session, bodies)
         self._announce_jump(session)
         self._ping_if_due(session)
+        self._note_silence(session)
+
+    def _note_silence(self, session: Session) -> None:
+        """Note since when Slack has not answered; long before it is taken for dead."""
+        if (since := session.unanswered_since) is not None:
+            lasts = clock.instant().elapsed - since
+            self.lifecycle.halts = (Halt(_SILENT, time.monotonic() - lasts),)
+        elif self.lifecycle.halts:
+            self.lifecycle.go_on()
 
     def _ping_if_due(self, session: Session) -> None:
         now = clock.instant()
@@ -260,6 +277,7 @@ class Reader:
 
     def _announced(self, gap: TimeRange, reason: str) -> list[bytes]:
         """Tell the listener of a gap, and return the event for consumers."""
+        self._metrics.gap(reason, *gap)
         self._listener.missed(*gap, self._signed_in.team, self._signed_in.bot)
         return [pump_events.gap(from_ms=gap.from_ms, to_ms=gap.to_ms, reason=reason)]
 
@@ -364,10 +382,14 @@ class Reader:
 
     def _pause(self, session: Session | None, refused: SpoolFull | SpoolFailed) -> None:
         """Log the refusal once, and wait until it is worth another try."""
+        is_full = isinstance(refused, SpoolFull)
+        unwritten = f"the spool {refused.path} can't be written: {refused.problem}"
+        self.lifecycle.halt(FULL if is_full else "disk", unwritten)
+        self._metrics.spool_refuses(FULL if is_full else "disk")
         if refused.problem != self._refusing:
             self._refusing = refused.problem
             _log.error("spool.refuses", problem=str(refused))
-        if isinstance(refused, SpoolFull):
+        if is_full:
             self._spool.wait_room(_FULL_PAUSE)
         else:
             self._stop.wait(_DISK_PAUSE)
@@ -378,6 +400,8 @@ class Reader:
 
     def _accepted(self, session: Session | None, refusals: int) -> None:
         """Go on; the refusals are over when the spool takes a batch at the first try."""
+        self.lifecycle.go_on()
+        self._metrics.spool_refuses("")
         if not refusals:
             if self._refusing:
                 _log.info("spool.accepts_again")
@@ -389,6 +413,7 @@ class Reader:
         """Announce the gap where `when_full = "drop_oldest"` gave up accepted events."""
         self._metrics.dropped("spool_full", dropped.count)
         _log.warning("spool.dropped_oldest", count=dropped.count)
+        self._metrics.gap(FULL, dropped.from_ms, dropped.to_ms)
         event = pump_events.gap(from_ms=dropped.from_ms, to_ms=dropped.to_ms, reason="spool_full")
         if self._is_wanted(event):
             self._store(session, [(_now_ms(), event)], self._watermark.ms)

@@ -139,11 +139,36 @@ class Spool:
         """
         return self._store.watermark_ms
 
+    @property
+    def bytes_seen(self) -> int:
+        """How many bytes were in use at the last change; it waits for no lock and no disk."""
+        return self._store.used
+
+    @property
+    def has_unconfirmed(self) -> bool:
+        """Whether events wait for their confirm; it waits for no lock and no disk."""
+        return self._confirmed < self._store.last_seq
+
+    @property
+    def confirmed_upto(self) -> int:
+        """The seq up to which all is confirmed; it waits for no lock and no disk."""
+        return self._confirmed
+
     @contextmanager
-    def _turn(self) -> Iterator[None]:
-        """Take the lock in turns: appends without a pause must not starve the publisher."""
-        with self._queue:
-            self._lock.acquire()
+    def _turn(self, patience: float = -1) -> Iterator[None]:
+        """Take the lock in turns: appends without a pause must not starve the publisher.
+
+        Raises:
+            SpoolFailed: the lock was not free within `patience` seconds; a disk hangs.
+        """
+        is_free = self._queue.acquire(timeout=patience)
+        if is_free:
+            try:
+                is_free = self._lock.acquire(timeout=patience)
+            finally:
+                self._queue.release()
+        if not is_free:
+            raise SpoolFailed(str(self.path), "a call of the disk does not end")
         try:
             yield
         finally:
@@ -309,15 +334,16 @@ class Spool:
             self._store.trim(self._confirmed)
             return True
 
-    def usage(self) -> Usage:
+    def usage(self, patience: float = -1) -> Usage:
         """Return how much is not confirmed, and since when; this counts no rows.
 
         Raises:
-            SpoolFailed: the disk failed.
+            SpoolFailed: the disk failed, or others held the spool for longer than `patience`
+                seconds.
             SpoolCorrupt: the file is damaged.
         """
-        with self._turn():
-            return self._store.usage(self._confirmed)
+        with self._turn(patience):
+            return self._store.usage(self._confirmed)._replace(is_full=self._refused_at >= 0)
 
     def check_state(self) -> None:
         """Check the few rows beside the events.

@@ -64,8 +64,13 @@ class Limits(NamedTuple):
         The WAL of this append must fit beside them. Half-empty pages take twice the room, and each
         page is once in the WAL, once in the file.
         """
+        return self.events_max_bytes - 4 * size
+
+    @property
+    def events_max_bytes(self) -> int:
+        """How many bytes of pages the events may take in all."""
         drop = self.max_bytes // 32 if self.drops_oldest else 0
-        return self.max_bytes - _WAL_LIMIT - drop - 4 * size
+        return self.max_bytes - _WAL_LIMIT - drop
 
 
 class Batch(NamedTuple):
@@ -96,7 +101,11 @@ class Dropped:
 
 
 class Usage(NamedTuple):
-    """How full the spool is. `bytes` are pages in use; `first_seq` is `last_seq + 1` when empty."""
+    """How full the spool is. `first_seq` is `last_seq + 1` when it is empty.
+
+    `bytes` are pages in use, `events_max_bytes` what they may take, `max_bytes` all that the files
+    may take. `is_full`: the last append was refused for that.
+    """
 
     events: int
     bytes: int
@@ -104,6 +113,8 @@ class Usage(NamedTuple):
     first_seq: int
     last_seq: int
     max_bytes: int
+    events_max_bytes: int
+    is_full: bool = False
 
 
 class Damage(NamedTuple):
@@ -133,7 +144,7 @@ class EventStore:
     """The rows of one file, by its one connection.
 
     `epoch`, `last_seq` and `watermark_ms` are as the newest commit left them; `trimmed` is the
-    greatest seq that was deleted.
+    greatest seq that was deleted; `used` is how many bytes were in use when that was asked last.
     """
 
     def __init__(self, path: Path, db: sqlite3.Connection, limits: Limits) -> None:
@@ -146,6 +157,7 @@ class EventStore:
             first, count = db.execute("SELECT min(seq), count(*) FROM events").fetchone()
         self.trimmed: int = self.last_seq if first is None else first - 1
         # A salvaged file has holes; above them seqs are contiguous and need no counting.
+        self.used = 0
         self._ragged = 0 if count == self.last_seq - self.trimmed else self.last_seq
 
     def require_disk(self, size: int) -> None:
@@ -170,13 +182,16 @@ class EventStore:
             dropped, trimmed = self._drop(drop, trimmed)
             origin_id = self._origin_id(batch.origin)
             self._insert(batch.items, origin_id)
-            if trimmed < self.last_seq and self._in_use() > self.limits.bytes_in_use(batch.size):
+            was_empty = trimmed >= self.last_seq
+            used = self.used if was_empty else self._in_use()
+            if not was_empty and used > self.limits.bytes_in_use(batch.size):
                 problem = f"spool.max_bytes ({self.limits.max_bytes}) is reached"
                 raise SpoolFull(str(self.path), problem)
             last = self.last_seq + len(batch.items)
             write_state(self._db, SpoolState(self.epoch, last, batch.watermark_ms, trimmed))
         self._origins[origin_id] = batch.origin
         self.last_seq, self.watermark_ms, self.trimmed = last, batch.watermark_ms, trimmed
+        self.used = used
         return dropped
 
     def trim(self, confirmed: int) -> None:
@@ -228,7 +243,10 @@ class EventStore:
             oldest = self._db.execute(next_row, (confirmed,)).fetchone()
             first, received_ms = oldest or (self.last_seq + 1, None)
             events, used = self._events_after(confirmed), self._in_use()
-        return Usage(events, used, received_ms, first, self.last_seq, self.limits.max_bytes)
+        self.used = used
+        limits = self.limits
+        sizes = limits.max_bytes, limits.events_max_bytes
+        return Usage(events, used, received_ms, first, self.last_seq, *sizes)
 
     def check_state(self) -> None:
         """Raise SpoolCorrupt unless the few rows beside the events are what was written."""

@@ -102,7 +102,7 @@ def test_info_is_for_people(folder: Path) -> None:
     lines = done.stdout.splitlines()
     assert lines[0] == f"spool {path} (stopped)"
     assert lines[1].startswith("  events  1,000 waiting, the oldest came ")
-    assert lines[2].endswith(" KiB of 1.0 GiB (0.0%)")
+    assert lines[2].endswith(" KiB of the 1018.0 MiB that events may take (0.0%)")
     assert lines[3:] == [
         "  seq     first 201, last 1200",
         f"  epoch   {epoch}",

@@ -46,9 +46,11 @@ def test_status_shows_what_a_person_wants_to_know(
     for name in ("Slack", "RabbitMQ (events)", "RabbitMQ (commands)"):
         assert " up since 20" in rows[name]
     assert " received, " in rows["events"]
+    assert rows["workspace"].endswith("  Sandbox (T0SANDBOX), bot U0PUMP; RTM, 1 of 1 WebSocket")
+    assert rows["gaps"].endswith("  none since it started")
     assert rows["spool"].endswith("  empty")
     assert rows["commands"].endswith("  1 channel_not_found; 0 waiting")
-    assert "  1 since it started; `rtmpump dead list`" in rows["dead letters"]
+    assert " in rtm.outbound.dead, 1 since it started; `rtmpump dead list`" in rows["dead letters"]
     assert "secret words" not in done.stdout
     assert workspace.token not in done.stdout
 
@@ -64,7 +66,11 @@ def test_status_says_what_is_away_and_why(tmp_path: Path, workspace: Workspace) 
         done = rtmpump(tmp_path, "status", "-c", str(pump.config))
     assert done.returncode == 0
     first = done.stdout.splitlines()[0]
-    assert first.endswith(": not ready: RabbitMQ (events), RabbitMQ (commands)")
+    away = (
+        ": not ready: Not connected: RabbitMQ (events), RabbitMQ (commands) (refused: 127.0.0.1:1"
+    )
+    assert away in first
+    assert "; start RabbitMQ, or correct broker.url; the next try is in " in first
     assert "last error: refused: 127.0.0.1:1: connection refused" in done.stdout
     assert "pass-word" not in done.stdout
 
@@ -146,7 +152,7 @@ def test_status_takes_what_another_version_leaves_out(tmp_path: Path) -> None:
     with another_program(json.dumps(document).encode()) as address:
         done = rtmpump(tmp_path, "status", env={"RTMPUMP_HTTP_LISTEN": address})
     assert (done.returncode, done.stderr) == (0, "")
-    assert "up 2h 3m: not ready: Slack, RabbitMQ" in done.stdout
+    assert "up 2h 3m: not ready: This daemon gives no verdict" in done.stdout
     assert r"last error: \x1b[2J" in done.stdout
     assert all(line.isprintable() for line in done.stdout.splitlines())
 
@@ -159,6 +165,7 @@ def test_status_of_a_standby_counts_what_it_needs(tmp_path: Path) -> None:
         "role": "standby",
         "wanted": ["broker_events", "broker_lock"],
         "links": {"broker_events": up, "broker_lock": up, "slack": off},
+        "verdict": {"ready": True, "tone": "ok", "what": "Standby"},
     }
     with another_program(json.dumps(document).encode()) as address:
         done = rtmpump(tmp_path, "status", env={"RTMPUMP_HTTP_LISTEN": address})
@@ -178,4 +185,4 @@ def test_status_says_that_rabbitmq_has_an_alarm(
         workspace.emit({"type": "message", "channel": "C1", "text": "x", "ts": "1.000001"})
         pump.wait_log("broker.blocked")
         done = rtmpump(tmp_path, "status", "-c", str(pump.config))
-    assert "ready; RabbitMQ has an alarm" in done.stdout
+    assert "ready: RabbitMQ accepts no events: it has a memory or disk alarm; free " in done.stdout

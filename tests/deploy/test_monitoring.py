@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from rtmpump.core.standstill import COMMANDS, PUBLISHING, READING
 from rtmpump.http.exposition import exposition
 from rtmpump.metrics import LINKS, STANDBY_LINKS, Metrics
 from tests.support.paths import ROOT
@@ -31,6 +32,7 @@ class FullSpool:
 
     events = 3
     bytes = 4096
+    events_max_bytes = 1 << 20
     oldest_received_ms = 1_000
 
 
@@ -52,6 +54,9 @@ def exposed() -> dict[str, set[str]]:
     metrics.slack_rtt(0.1)
     metrics.blocked(True)
     metrics.active = True
+    metrics.gap("goodbye", 0, 1)
+    metrics.dead_letters_waiting = 3
+    metrics.stopped = lambda: {trip: ["reason"] for trip in (READING, PUBLISHING, COMMANDS)}
     found: dict[str, set[str]] = {}
     for line in exposition(metrics.snapshot).decode().splitlines():
         if not line.startswith("#"):

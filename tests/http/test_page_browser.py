@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from rtmpump.http import page
-from rtmpump.http.status import LinkChange, read
+from rtmpump.http.status import LinkChange
 from rtmpump.metrics import LINKS
 from tests.support.chromium import MISSING, Chromium, Tab
 from tests.support.http import AT, Service
@@ -103,7 +102,14 @@ def crowded(service: Service) -> dict[str, Any]:
     metrics = status["metrics"]
     metrics["commands"] = {"message": {"ok": 10**9, LONG[:90]: 1, EVIL: 2}, "typing": {"ok": 3}}
     metrics["dead_letters"] = {LONG[:90]: 10**7, EVIL: 2}
-    metrics["spool"] = {"events": 10**9, "bytes": 10**13, "oldest_seconds": 10.0**6}
+    sizes = dict.fromkeys(("events", "bytes", "max_bytes", "oldest_seconds"), 10**13)
+    metrics["spool"] = sizes | {"percent": 99.9}
+    gap = {"from": AT, "to": AT, "reason": EVIL, "filled": False, "note": LONG}
+    names = {"id": EVIL, "name": LONG[:99], "bot": EVIL}
+    status["slack"] |= {"gaps": {"number": 10**6, "last": gap}, "workspace": names}
+    metrics["dead_letters_waiting"] = 10**9
+    problem = {"level": "bad", "reason": "x", "what": LONG + EVIL, "means": LONG, "fix": EVIL}
+    status["verdict"] |= {"tone": "bad", "what": EVIL, "means": LONG, "more": [problem] * 3}
     metrics["events"] |= {"returned": 3, "nacked": 10**6, "dropped": {"spool_full": 2, "a": 10**9}}
     types = ("message", "a" * 100, EVIL, "d", "e", "f", "g", "h", "other")
     status["history"] = history(90, 10.1, *types)
@@ -163,8 +169,8 @@ def test_live(browser: Chromium, service: Service) -> None:
     tab.wait(lambda: "1,235 received" in tab.text("#totals"))
     service.up["slack"] = False
     tab.value("live()")
-    tab.wait(lambda: tab.text("#verdict") == "Not connected: Slack")
-    assert tab.value("document.title") == "rtmpump: Not connected: Slack"
+    tab.wait(lambda: tab.text("#verdict").startswith("Not connected: Slack ("))
+    assert tab.value("document.title").startswith("rtmpump: Not connected: Slack (")
     assert "Down for" in tab.text("#links")
     assert set(tab.requests()) == {service.url, f"{service.url}status"}
     assert tab.problems() == []
@@ -221,26 +227,20 @@ def test_the_policy_holds(browser: Chromium, service: Service) -> None:
 
 
 def test_verdict(browser: Chromium, service: Service) -> None:
-    """One sentence at the top says how all is, in the title too, and without scripts the same."""
-    standby = {"role": "standby", "wanted": ["broker_events"]}
-    calm, blocked = status_of(service), status_of(service)
-    blocked["metrics"]["broker_blocked"] = True
-    down: dict[str, Any] = {"links": {}}
-    all_links = "Slack, RabbitMQ (events), RabbitMQ (commands), Slack (Web API)"
-    cases = [
-        (calm, "ok", "All is well: Slack and RabbitMQ are connected"),
-        (calm | down, "bad", f"Not connected: {all_links}"),
-        (calm | down | {"stalled": ["reader"]}, "bad", "No progress: reader"),
-        (blocked, "warn", "RabbitMQ accepts no events now: it has a memory or disk alarm"),
-        (blocked | down | standby, "bad", "Not connected: RabbitMQ (events)"),
-        (calm | standby, "ok", "Standby: ready to take over from the active pump"),
-    ]
+    """What is wrong, what it means and what to do stand at the top, in the title the first."""
+    calm = status_of(service)
+    more = {"level": "warn", "reason": "x", "what": "Half", "means": "A part.", "fix": "Wait"}
+    bad = {"tone": "bad", "what": "All", "means": "No more.", "fix": "Mend it", "more": [more]}
     tab = browser.tab()
     tab.open(service.url)
-    for status, tone, sentence in cases:
-        made = "(v => [v.dataset.tone, v.innerText, document.title])(byId('verdict'))"
-        assert shown(tab, status, made) == [tone, sentence, f"rtmpump: {sentence}"]
-        assert page._verdict(read(status)) == (tone, sentence)
+    made = "[byId('banner').dataset.tone, byId('banner').innerText, byId('more').innerText]"
+    well = "All is well: Slack and RabbitMQ are connected"
+    assert shown(tab, calm, made) == ["ok", well, ""]
+    assert tab.value("document.title") == f"rtmpump: {well}"
+    tone, said, also = shown(tab, calm | {"verdict": calm["verdict"] | bad}, made)
+    assert (tone, said.split("\n")) == ("bad", ["All", "", "No more.", "", "What to do: Mend it."])
+    assert also == "Watch out: Half. A part. Wait."
+    assert tab.value("document.title") == "rtmpump: All"
     tab.close()
 
 
@@ -248,7 +248,7 @@ def test_nothing_from_outside_is_markup(browser: Chromium, service: Service) -> 
     """Types, error details, codes, reasons and names are text, whatever is in them."""
     tab = browser.tab()
     tab.open(service.url)
-    status = crowded(service) | {"stalled": [EVIL]}
+    status = crowded(service)
     plain = "[...document.querySelectorAll('script, #content b')].filter(b => !b.dataset.tone)"
     text, elements = shown(tab, status, f"[document.body.innerText, {plain}.length]")
     # Verdict, a link and its error, a type and its column, a command's type, a dead letter.
@@ -419,7 +419,8 @@ def test_read_aloud(browser: Chromium, service: Service) -> None:
     assert headings[0] == (1, "rtmpump")
     assert all(after[0] <= before[0] + 1 for before, after in pairwise(headings))
     regions = {name for role, name, _ in nodes if role == "region"}
-    assert {"Links", "Events", "Backlog and latency", "Commands", "Changes"} <= regions
+    named = {"Links", "Events", "Backlog and latency", "Slack and gaps", "Commands", "Changes"}
+    assert named <= regions
     charts = [name for role, name, _ in nodes if role in ("img", "image")]
     assert len(charts) == 1
     assert charts[0].startswith("Events per second over the last 15 minutes")

@@ -8,8 +8,18 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
+from rtmpump.core.standstill import Halt
 from rtmpump.http import rate_history
-from rtmpump.http.status import BLANK, LinkChange, LinkState, encode, read, schema
+from rtmpump.http.status import (
+    BLANK,
+    Gaps,
+    LastGap,
+    LinkChange,
+    LinkState,
+    encode,
+    read,
+    schema,
+)
 from rtmpump.metrics import BOUNDS
 from tests.support.http import AT, Service
 from tests.support.paths import ROOT
@@ -17,7 +27,8 @@ from tests.support.pump import wait_until
 
 pytestmark = pytest.mark.quick
 
-STATE = ["up", "since", "last_error", "last_error_at"]
+STATE = ["up", "since", "last_error", "last_error_at", "next_try_at"]
+SPOOL = ["events", "bytes", "max_bytes", "percent", "oldest_seconds"]
 LATENCY = ["count", "sum", "p50", "p99", "buckets"]
 LINKS = ["slack", "broker_events", "broker_commands", "web_api"]
 OUTLINE = [
@@ -34,7 +45,7 @@ OUTLINE = [
     *(f"metrics.events.{key}" for key in ("confirmed", "returned", "nacked", "dropped")),
     "metrics.events.dropped.ignored",
     "metrics.spool",
-    *(f"metrics.spool.{key}" for key in ("events", "bytes", "oldest_seconds")),
+    *(f"metrics.spool.{key}" for key in SPOOL),
     "metrics.confirm_latency",
     *(f"metrics.confirm_latency.{key}" for key in LATENCY),
     *("metrics.commands", "metrics.commands.message", "metrics.commands.message.ok"),
@@ -47,13 +58,29 @@ OUTLINE = [
     *(f"metrics.links.{link}" for link in LINKS),
     *("metrics.reconnects", "metrics.reconnects.slack", "metrics.reconnects.slack.goodbye"),
     *("metrics.slack_rtt_seconds", "metrics.broker_blocked", "metrics.active"),
+    *("metrics.spool_refusing", "metrics.stopped", "metrics.stopped.reading", "metrics.gaps"),
+    *("metrics.gaps.goodbye", "metrics.backfill_pending", "metrics.dead_letters_waiting"),
     *("recent", "recent.seconds"),
     "recent.confirm_latency",
     *(f"recent.confirm_latency.{key}" for key in ("count", "p50", "p99")),
     "recent.command_latency",
     *(f"recent.command_latency.{key}" for key in ("count", "p50", "p99")),
+    "recent.returned",
     *("history", "history.at", "history.seconds", "history.received"),
     "history.received.message",
+    *("verdict", "verdict.ready", "verdict.tone"),
+    *("verdict.what", "verdict.means", "verdict.fix", "verdict.more"),
+    *(f"verdict.more[].{key}" for key in ("level", "reason", "what", "means", "fix")),
+    "full_in_seconds",
+    *("slack", "slack.mode", "slack.workspace"),
+    *(f"slack.workspace.{key}" for key in ("id", "name", "bot")),
+    *("slack.websockets", "slack.websockets_wanted", "slack.gaps", "slack.gaps.number"),
+    "slack.gaps.last",
+    *(f"slack.gaps.last.{key}" for key in ("from", "to", "reason", "filled", "note")),
+    "slack.backfill",
+    *(f"slack.backfill.{key}" for key in ("on", "pending", "conversations", "messages")),
+    "slack.backfill.waits_for",
+    *("queues", "queues.queue", "queues.dead_queue", "queues.waits_for_turn"),
 ]
 
 
@@ -62,6 +89,7 @@ class Spool:
 
     events = 2
     bytes = 8192
+    events_max_bytes = 1 << 20
     oldest_received_ms = 1_700_000_000_000
 
 
@@ -89,6 +117,12 @@ def test_the_keys_and_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
     metrics.dead_letter("timeout")
     metrics.reconnect("slack", "goodbye")
     metrics.spool = Spool
+    metrics.gap("goodbye", 0, 1)
+    metrics.stopped = lambda: {"reading": ["spool_full"]}
+    full, hangs = Halt("spool_full", 0.0), Halt("hangs", 0.0)
+    service.halts = {"reading": [full], "commands": [hangs]}
+    last = LastGap(since=AT, until=AT, reason="goodbye", filled=True, note="")
+    service.slack = msgspec.structs.replace(service.slack, gaps=Gaps(number=1, last=last))
     service.changes = [LinkChange(at=AT, link="slack", up=True, why="team T1")]
     try:
         wait_until(lambda: json.loads(service.ask("/status").body)["history"]["received"])

@@ -42,7 +42,7 @@ def spool(path: Path) -> Iterator[Spool]:
 def test_new_spool_is_empty(spool: Spool) -> None:
     """A new spool holds nothing, has an epoch, and its first seq will be 1."""
     measure = spool.usage()
-    assert measure == Usage(0, measure.bytes, None, 1, 0, 64 * MIB)
+    assert measure == Usage(0, measure.bytes, None, 1, 0, 64 * MIB, 58 * MIB)
     assert measure.bytes < 64 * 1024
     assert (len(spool.epoch), spool.watermark_ms, spool.set_aside) == (16, None, None)
     assert spool.read(0, 10) == []

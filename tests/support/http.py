@@ -6,8 +6,9 @@ import http.client
 import socket
 from typing import NamedTuple
 
+from rtmpump.core.standstill import Halt
 from rtmpump.http.server import Port, Sources
-from rtmpump.http.status import LinkChange, Links, LinkState
+from rtmpump.http.status import BLANK, LinkChange, Links, LinkState
 from rtmpump.metrics import LINKS, STANDBY_LINKS, Metrics
 
 SECONDS = 100.0
@@ -32,9 +33,23 @@ class Service:
         self.changes: list[LinkChange] = []
         self.broken = False
         self.role = "active"
+        self.halts: dict[str, list[Halt]] = {}
+        self.slack = BLANK.slack
+        self.queues = BLANK.queues
         self.metrics = Metrics()
         self.port = Port((host, port))
-        self.port.start(Sources(self._links, lambda: self.stalled, self.metrics))
+        self.port.start(
+            Sources(
+                links=self._links,
+                stalled=lambda: self.stalled,
+                metrics=self.metrics,
+                halts=lambda: self.halts,
+                look=lambda: None,
+                slack=lambda: self.slack,
+                queues=lambda: self.queues,
+                spool_bytes=lambda: 0,
+            )
+        )
 
     def _links(self) -> Links:
         if self.broken:

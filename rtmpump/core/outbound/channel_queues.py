@@ -52,10 +52,10 @@ class _Queue(Generic[T]):
     """The jobs of one channel.
 
     While the head waits, `plan` is the number of its entry in the heap, or `line` the throttle in
-    whose line it stands.
+    whose line it stands. `since` is when `heads` first saw it after it moved; None before that.
     """
 
-    __slots__ = ("busy", "jobs", "line", "over", "plan")
+    __slots__ = ("busy", "jobs", "line", "over", "plan", "since")
 
     def __init__(self) -> None:
         self.jobs: deque[T] = deque()
@@ -63,6 +63,7 @@ class _Queue(Generic[T]):
         self.plan = 0
         self.line = ""
         self.over = 0
+        self.since: float | None = None
 
     @property
     def waits(self) -> bool:
@@ -157,6 +158,17 @@ class ChannelQueues(Generic[T]):
         times += [entry[0] for entry in self._plan[:1]]
         return min(times, default=math.inf)
 
+    def heads(self, now: float) -> Iterator[tuple[T, float, int]]:
+        """Give each head, since when its queue has not moved, and how many are in the queue.
+
+        The time is right if this is called often.
+        """
+        for queue in self._queues.values():
+            if queue.since is None:
+                queue.since = now
+            if queue.jobs:
+                yield queue.jobs[0], queue.since, len(queue.jobs) - queue.over
+
     def clear(self) -> None:
         """Forget every job; what was granted stays counted."""
         self._queues.clear()
@@ -233,7 +245,7 @@ class ChannelQueues(Generic[T]):
 
     def _withdraw(self, key: str, queue: _Queue[T]) -> None:
         """Take the head's place away, for there is another head."""
-        queue.busy, queue.plan = False, 0
+        queue.busy, queue.plan, queue.since = False, 0, None
         if queue.line:
             del self._lines[queue.line][key]
             queue.line = ""

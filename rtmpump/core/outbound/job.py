@@ -12,6 +12,7 @@ from enum import Enum
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
+from rtmpump.core.outbound.api_calls import Trouble
 from rtmpump.core.outbound.commands import Command
 from rtmpump.core.outbound.outcome import Outcome
 from rtmpump.errors import CommandRejected
@@ -93,11 +94,11 @@ class Job:
     `queue_key` is that of its channel queue, `costs` says whether Slack's rate limit of messages
     counts it. `throttle` is the name of what may hold it back, and `ticket` what it got there when
     it went. `token_refused_in` is how many trials of the token had passed when Slack refused it for
-    this command. `ids` are the message ids of RTM that it was written with, `failures` counts the
-    attempts after which it had to wait. `body` is b"" while it is an orphan: the next delivery
-    brings it again. `size` is how many bytes of it are held, `dropped` the size of a body that was
-    too large to be kept. `came_back`: another pump had
-    it before, or this one before it was started.
+    this command, and `trouble` what its last attempt met. `ids` are the message ids of RTM that it
+    was written with, `failures` counts the attempts after which it had to wait, and `settled_at` is
+    when it had its outcome. `body` is b"" while it is an orphan: the next delivery brings it again.
+    `size` is how many bytes of it are held, `dropped` the size of a body that was too large to be
+    kept. `came_back`: another pump had it before, or this one before it was started.
     """
 
     tag: int | None
@@ -120,6 +121,8 @@ class Job:
     uncertain: bool = False
     ids: list[int] = field(default_factory=list)
     outcome: Outcome | None = None
+    trouble: Trouble | None = None
+    settled_at: float | None = None
     looked_again: bool = False
     size: int = 0
     dropped: int = 0

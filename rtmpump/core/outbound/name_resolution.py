@@ -57,6 +57,11 @@ class NameResolution(Generic[T]):
         passed_by = sum(one.passed_by for same in self._unknown.values() for one in same)
         return len(self.line) + passed_by
 
+    def oldest(self) -> float | None:
+        """Return since when a job has waited for its name; None if none does."""
+        times = [one.at for same in self._unknown.values() for one in same if not one.job.done]
+        return min(times, default=None)
+
     def add(self, job: T, key: str, now: float) -> None:
         """Add a job whose key is known."""
         self.line.append(_Arrival(job, now, key))

@@ -56,7 +56,8 @@ class Throttle:
     """The state of one method, or of the WebSocket.
 
     `at_once` is how many commands may be under way. `several` is how many have to be limited before
-    the whole of it rests: more than one where Slack limits each channel by itself.
+    the whole of it rests: more than one where Slack limits each channel by itself. `trouble` is
+    what the last rest began with.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Throttle:
     ) -> None:
         self.is_closed = False
         self.under_way = 0
+        self.trouble: Trouble | None = None
         self._pauses = pauses
         self._at_once = at_once
         self._several = several
@@ -76,10 +78,18 @@ class Throttle:
         self._next_at = -math.inf
         self._failed: set[int] = set()
 
+    @property
+    def is_full(self) -> bool:
+        """Whether as many are under way as may be."""
+        return self.under_way >= self._at_once
+
+    def rests(self, now: float) -> bool:
+        """Return whether all wait because some met `trouble`."""
+        return self._probing or self._until > now
+
     def opens_at(self) -> float:
         """Return from when on a command may go; infinity if something has to happen first."""
-        is_full = self.under_way >= self._at_once
-        if self.is_closed or is_full or (self._probing and self._probe_is_under_way):
+        if self.is_closed or self.is_full or (self._probing and self._probe_is_under_way):
             return math.inf
         return max(self._until, self._next_at)
 
@@ -126,6 +136,7 @@ class Throttle:
         if not (is_general or is_too_fast):
             return None
         self._in_a_row += 1
+        self.trouble = trouble
         pause = self._pauses.after(self._in_a_row)
         if trouble is Trouble.LIMITED:
             if self._in_a_row == 1:

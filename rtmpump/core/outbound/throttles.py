@@ -23,11 +23,13 @@ from rtmpump.core.outbound.api_calls import POSTS_AT_ONCE, SPARE_CALLS, Trouble
 from rtmpump.core.outbound.commands import POST
 from rtmpump.core.outbound.throttle import Pauses, Rest, Throttle
 from rtmpump.core.rate_limit import RateLimit
+from rtmpump.core.standstill import NOT_CONNECTED, RATE_LIMIT, SLACK_PAUSE
 
 WEBSOCKET: Final = "websocket"
 """The name of its throttle; the others have the names of methods."""
 WEB_API: Final = "web_api"
 """What the trial is about: all methods together."""
+SLACK_AWAY: Final = "slack_away"
 _OF_ALL: Final = (Trouble.TOKEN, Trouble.UNREACHABLE)
 
 
@@ -124,6 +126,19 @@ class Throttles:
         if throttle.under_way and self._spare_under_way >= SPARE_CALLS:
             return math.inf
         return max(at, self._calls.ready_at(name))
+
+    def why(self, name: str, now: float) -> str:
+        """Return what holds commands back there, in one word; "" if nothing does."""
+        throttle = self._of(name)
+        if name != WEBSOCKET and self.trial.is_on:
+            return WEB_API
+        if throttle.is_closed:
+            return NOT_CONNECTED
+        if throttle.rests(now):
+            return SLACK_PAUSE if throttle.trouble is Trouble.LIMITED else SLACK_AWAY
+        if throttle.is_full:
+            return "no_answer"
+        return RATE_LIMIT if self.opens_at(name) > now else ""
 
     def enter(self, job: Passenger, now: float) -> None:
         """Let a job go, which `opens_at` allows."""

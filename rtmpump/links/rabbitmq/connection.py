@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any, Final
@@ -46,6 +46,7 @@ from rtmpump.links.rabbitmq.large_bodies import drop_large_bodies
 from rtmpump.links.rabbitmq.listener import ConnectionListener, delivery
 from rtmpump.links.rabbitmq.nodes import parameters
 from rtmpump.links.rabbitmq.opening import Answer, HandshakeFailed, Opening, close_socket
+from rtmpump.links.rabbitmq.queue_depths import Depth, QueueDepths
 from rtmpump.links.rabbitmq.signs_of_life import SignsOfLife
 from rtmpump.links.rabbitmq.tolerant_reading import TolerantConnection
 from rtmpump.links.rabbitmq.topology import Binding, Item
@@ -88,6 +89,7 @@ class BrokerConnection:
         self._channel: Channel | None = None
         self._fast: dict[tuple[str, bool], BatchPublisher] = {}
         self._signs = SignsOfLife()
+        self._depths: QueueDepths | None = None
         self._closing = False
         self._open_by = Deadline(0.0)
         self._not_opened: HandshakeFailed | None = None
@@ -311,6 +313,13 @@ class BrokerConnection:
     def refuse(self, tag: int) -> None:
         """Have RabbitMQ dead-letter one delivery."""
         self._open_channel().basic_reject(tag, requeue=False)
+
+    def ask_depths(self, queues: Sequence[str], told: Callable[[str, Depth | None], None]) -> None:
+        """Ask how full queues are, and call `told` for each; this disturbs nothing else."""
+        if self._depths is None and self._connection is not None:
+            self._depths = QueueDepths(self._connection, self._guarded, told)
+        if self._depths is not None:
+            self._depths.ask(queues)
 
     def ack(self, tag: int) -> None:
         """Acknowledge one delivery."""

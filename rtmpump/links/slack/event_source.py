@@ -14,12 +14,16 @@ class EventSource(Protocol):
     """RTM's WebSocket (`rtm`), or those of Socket Mode that look like one (`socket_mode`).
 
     There is one connection at a time, and it has a number. One thread calls `open`, `read`,
-    `accepted` and `ping`; any thread may call `say_goodbye`, `wake` and `close`.
+    `accepted` and `ping`; any thread may call the other methods.
     """
 
     @property
     def name(self) -> str:
         """What the spool keeps as the source of an event; "" for RTM."""
+
+    @property
+    def connections(self) -> int:
+        """How many WebSockets are open and serve. From any thread."""
 
     @property
     def received_ms(self) -> int:

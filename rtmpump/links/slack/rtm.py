@@ -44,6 +44,11 @@ class RtmSource:
         return number if connection is not None and connection.is_writable else None
 
     @property
+    def connections(self) -> int:
+        """See `EventSource.connections`: one or none."""
+        return int(self.current is not None)
+
+    @property
     def received_ms(self) -> int:
         """See `EventSource.received_ms`; 0 if nothing is open."""
         connection = self._connection

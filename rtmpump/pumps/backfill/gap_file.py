@@ -71,6 +71,16 @@ class GapFile:
             self._gaps = [one for one in self._gaps if one is not gap]
             self._write()
 
+    def covers(self, from_ms: int, to_ms: int) -> bool:
+        """Return whether a gap that is still to be filled begins before this one and ends after."""
+        return any(one.from_ms <= from_ms and to_ms <= one.to_ms for one in self._gaps)
+
+    @property
+    def present(self) -> OpenGap | None:
+        """The oldest gap, as `first` gives it, without a wait for a disk."""
+        gaps = self._gaps
+        return gaps[0] if gaps else None
+
     def __len__(self) -> int:
         return len(self._gaps)
 

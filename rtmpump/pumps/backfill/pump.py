@@ -91,11 +91,31 @@ class Backfill:
         self._stop = lifecycle.stop
         self._stored = stored
         self._history = History(
-            SlackApi(config.slack), policy=config.retry, lifecycle=lifecycle, report=_report_wait
+            SlackApi(config.slack),
+            policy=config.retry,
+            lifecycle=lifecycle,
+            report=self._report_wait,
         )
         self._said: dict[str, set[str]] = defaultdict(set)
         self._changed = threading.Condition()
         self._is_known_whose = False
+        self.waits_for = ""
+        """What the present call or message waits for; "" if for nothing. Any thread may read it."""
+
+    @property
+    def pending(self) -> int:
+        """How many gaps are still to be filled. From any thread."""
+        return len(self._gaps)
+
+    @property
+    def progress_of_gap(self) -> tuple[int, int]:
+        """How many conversations and messages the present gap has so far. From any thread."""
+        gap = self._gaps.present
+        return (0, 0) if gap is None else (gap.channels, gap.messages)
+
+    def is_pending(self, from_ms: int, to_ms: int) -> bool:
+        """Return whether a gap is still to be filled. From any thread."""
+        return self._gaps.covers(from_ms, to_ms)
 
     def missed(self, from_ms: int, to_ms: int, team: str, bot: str) -> None:
         """Keep a gap (milliseconds since 1970) and fill it. From any thread."""
@@ -189,6 +209,7 @@ class Backfill:
         self._done(gap, what)
 
     def _done(self, gap: OpenGap, what: str) -> None:
+        self.waits_for = ""
         gap.done.append(what)
         gap.channel = gap.upto = ""
         self._gaps.save()
@@ -274,22 +295,29 @@ class Backfill:
         now_ms = time.time_ns() // 1_000_000
         items = [(now_ms, body) for body in bodies]
         while not self._try_to_store(gap, items, source):
+            self.waits_for = "room in the spool"
             self.lifecycle.rest(_ROOM_ASKED)
             if self._stop.wait(_ROOM_ASKED):
                 raise Stopped
+        self.waits_for = ""
         self.lifecycle.progress()
         self._stored()
 
     def _try_to_store(self, gap: OpenGap, items: list[tuple[int, bytes]], source: str) -> bool:
         try:
             usage = self._spool.usage()
-            if usage.bytes > usage.max_bytes // 2:
+            if usage.bytes > usage.events_max_bytes // 2:
                 return False
             self._spool.append_later(items, team=gap.team, bot=gap.bot, source=source)
         except (SpoolFull, SpoolFailed) as refused:
             _log.debug("backfill.no_room", problem=str(refused))
             return False
         return True
+
+    def _report_wait(self, retry: RetryDetails) -> None:
+        self.waits_for = f"Slack ({retry.reason})"
+        write = _log.info if retry.reason == "ratelimited" else _log.warning
+        write("backfill.waits", **retry._asdict())
 
     def _log_failures(self, gap: OpenGap) -> None:
         """Log one line for each reason."""
@@ -307,11 +335,6 @@ class Backfill:
                 fix=fix,
             )
         self._said.clear()
-
-
-def _report_wait(retry: RetryDetails) -> None:
-    write = _log.info if retry.reason == "ratelimited" else _log.warning
-    write("backfill.waits", **retry._asdict())
 
 
 def _goes_on(gap: OpenGap) -> bool:

@@ -62,6 +62,7 @@ from rtmpump.core.outbound.throttles import WEBSOCKET, Throttles
 from rtmpump.core.rate_limit import RateLimit
 from rtmpump.core.session import MessageIds
 from rtmpump.pumps.outbound.api_caller import ApiCaller
+from rtmpump.pumps.outbound.held_up import HeldUp
 from rtmpump.pumps.outbound.rtm_writer import RtmWriter
 from rtmpump.pumps.outbound.second_look import PATIENCE, SecondLook
 from rtmpump.pumps.outbound.trouble_watch import TroubleWatch
@@ -115,7 +116,13 @@ class Dispatcher:
         self._rtm = RtmWriter(outbound, slack, message_ids, self._replies, now)
         self._api = ApiCaller(slack, listener)
         self._trouble = TroubleWatch(self._throttles, slack, listener, now)
+        self.held_up = HeldUp(self._names, self._queues, self._throttles, self._second_look)
         self._throttles.close(WEBSOCKET)
+
+    @property
+    def next_trial_at(self) -> float:
+        """When the Web API is tried again; infinity if there is no need."""
+        return self._trouble.next_trial_at()
 
     def awaits(self, reply: Reply) -> bool:
         """Return whether the reply is to a frame of ours. From any thread."""

@@ -51,6 +51,10 @@ class SecondLook:
         """
         return next((job.channel_id for job in self._ends if given_name(job.command) == name), "")
 
+    def __contains__(self, job: Job) -> bool:
+        """Return whether a job waits for one."""
+        return job in self._ends
+
     def end(self, job: Job) -> Outcome | None:
         """Return the end of a job that waits for a second look no longer; None if it did not."""
         return self._ends.pop(job, None)

@@ -40,16 +40,19 @@ from rtmpump.core.outbound.outcome import Outcome
 from rtmpump.core.outbound.redelivery import Orphans, Redelivery
 from rtmpump.core.session import MessageIds
 from rtmpump.core.silence import Silence
+from rtmpump.core.standstill import oldest
 from rtmpump.errors import CommandRejected
 from rtmpump.links.lifecycle import Lifecycle
 from rtmpump.links.rabbitmq import topology
 from rtmpump.links.rabbitmq.connection import BrokerConnection, Properties
 from rtmpump.links.rabbitmq.listener import Delivery
 from rtmpump.links.rabbitmq.one_by_one import OneByOne, Parcel
+from rtmpump.links.rabbitmq.queue_depths import Depth
 from rtmpump.links.rabbitmq.results import Results
 from rtmpump.links.retry import keep_trying
 from rtmpump.metrics import Metrics
 from rtmpump.pumps.outbound.dispatcher import Dispatcher
+from rtmpump.pumps.outbound.held_up import unreported
 from rtmpump.pumps.outbound.way import ChannelIds, SlackAccess
 
 __all__ = ["LINK", "Close", "Finish", "LinkDown", "LinkUp", "Note", "Sender"]
@@ -63,6 +66,7 @@ _RETURNS_COME: Final = 2.0
 _PROGRESS_EVERY: Final = 1.0
 # RabbitMQ gives our commands to another pump two to three heartbeats after the last that it hears.
 _HEARTBEATS: Final = 1.25
+_DEPTHS_EVERY: Final = 5.0
 
 _log = log.get("sender")
 
@@ -100,6 +104,9 @@ class Sender:
         self._timer: tuple[float, Callable[[], None]] | None = None
         self._was_given = False
         self._silence = Silence()
+        self._depths_at = -math.inf
+        self.let_go = 0
+        """How many commands were acknowledged. Any thread may read it."""
 
     def run(self) -> None:
         """Send until `stop` is set, or until nothing is under way after a `Finish`."""
@@ -122,6 +129,12 @@ class Sender:
             self._woken = True
         if wakes:
             self._connection.call(self._read_mailbox)
+
+    @property
+    def next_trial_at(self) -> float | None:
+        """When the Web API is tried again (monotonic); None if it is not. From any thread."""
+        at = self._dispatcher.next_trial_at
+        return None if at == math.inf else at
 
     @property
     def waiting(self) -> int:
@@ -187,6 +200,12 @@ class Sender:
         self._one_by_one.check()
         self._limit.second_passed()
         self._put_back()
+        now = time.monotonic()
+        under_way = self._dispatcher.held_up.halts(now)
+        self.lifecycle.halts = oldest([*under_way, *unreported(self._jobs.values())])
+        if now >= self._depths_at:
+            self._depths_at = now + _DEPTHS_EVERY
+            self._connection.ask_depths((self._outbound.dead_queue,), self._depth_told)
         self._connection.later(_PROGRESS_EVERY, self._tick)
 
     def _end_if_cut_off(self) -> bool:
@@ -200,6 +219,10 @@ class Sender:
     def _silent_for(self) -> float:
         now = time.clock_gettime(time.CLOCK_BOOTTIME)
         return self._silence.lasts(self._connection.received, now)
+
+    def _depth_told(self, queue: str, depth: Depth | None) -> None:
+        """Take in how many dead letters there are, or that there is no such queue."""
+        self._metrics.dead_letters_waiting = None if depth is None else depth.messages
 
     def settled(self, tag: int, multiple: bool, ok: bool) -> None:
         """Take the broker's word on results and dead letters."""
@@ -277,6 +300,7 @@ class Sender:
         job.size = delivery.size
         self._jobs[delivery.tag] = job
         if job.outcome is not None:
+            job.settled_at = time.monotonic()
             self._results.deliver(job)
         else:
             self._dispatcher.take_back(job)
@@ -284,12 +308,14 @@ class Sender:
     def ended(self, job: Job, outcome: Outcome) -> None:
         """Report the outcome; for a job without a tag that waits until its message comes again."""
         self._metrics.command(job.kind, "ok" if outcome.ok else outcome.code)
-        self._metrics.command_latency(time.monotonic() - job.received_at)
+        job.settled_at = time.monotonic()
+        self._metrics.command_latency(job.settled_at - job.received_at)
         if job.tag is not None:
             self._results.deliver(job)
 
     def acked(self, job: Job, tag: int) -> None:
         """Let go of a job; its message comes again if the ack does not arrive."""
+        self.let_go += 1
         del self._jobs[tag]
         self._limit.less(job.size)
         job.tag = None
@@ -369,6 +395,9 @@ class Sender:
 
     def _keep_what_was_sent(self) -> None:
         """Remember the commands that Slack has seen: all deliveries come again."""
+        self._depths_at = -math.inf
+        self._metrics.dead_letters_waiting = None
+        self.lifecycle.go_on()
         now, jobs = time.monotonic(), list(self._jobs.values())
         self._forget_late_orphans(now)
         self._consuming_since = None

@@ -47,6 +47,7 @@ class TroubleWatch:
 
     def rests(self, job: Job, trouble: Trouble | None, why: Held | Failed) -> bool:
         """Note that a job met trouble; return whether all that go its way rest for a while."""
+        job.trouble = trouble
         rest = self._throttles.failed(job, trouble, self._now(), why.wait)
         if rest is None:
             return False
