@@ -171,7 +171,8 @@ def _calm_belongings(rig: Rig) -> dict[str, int]:
     # A message by chat.postMessage has a socket of its own for a moment.
     rig.commands.hold()
     try:
-        return traffic.belongings(rig.pump.pid)
+        with rig.asker.quiet():
+            return traffic.belongings(rig.pump.pid)
     finally:
         rig.commands.go_on()
 
@@ -206,6 +207,8 @@ def _end(rig: Rig, course: Course) -> None:
     said = rig.pump.output()
     if any(token in said for token in rig.tokens.all):
         course.problems.append("a token is in what the pump wrote")
+    rig.asker.stop()
+    course.problems += rig.asker.problems
     course.problems += rig.ledger.problems(traffic.accepted(rig.workspace))
     if rig.peak_kib > _PEAK_MIB << 10:
         course.problems.append(f"the pump took {rig.peak_kib >> 10} MiB")
@@ -231,6 +234,7 @@ def _figures(rig: Rig, course: Course, seconds: float, command: str) -> str:
         ("pump processes", rig.pumps),
         ("peak RSS", f"{rig.peak_kib / 1024:.0f} MiB"),
         ("longest recovery", f"{rig.longest_recovery:.1f} s"),
+        ("asked how it is", f"{rig.asker.asked:,} times; {rig.asker.green:,} times it was ready"),
     ]
     if rig.mode.sends_again:
         rows.append(("deliveries by Slack, echoes of messages too", f"{rig.flood.deliveries:,}"))

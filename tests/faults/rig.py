@@ -16,9 +16,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.workspace import SentEnvelope, Workspace
 from tests.faults import traffic
+from tests.faults.asker import Asker, Moved
 from tests.faults.ledger import Ledger
 from tests.faults.modes import Mode
 from tests.faults.proxy import Proxy
@@ -54,6 +56,7 @@ class Rig:
         self.pumps = 0
         self.keeps_folder = False
         self._declared = 0.0
+        self._port = free_port()
         self._rested: dict[str, float] = {}
         with ExitStack() as stack:
             self.folder = self._folder(stack)
@@ -72,6 +75,8 @@ class Rig:
             stack.callback(self.commands.stop)
             self.pump = self._pump()
             stack.callback(self.pump.close)
+            self.asker = Asker(self._port, self.pump.config, self._moved)
+            stack.callback(self.asker.stop)
             self._stack = stack.pop_all()
 
     def close(self) -> None:
@@ -191,12 +196,18 @@ class Rig:
         sections["slack"] |= self.mode.settings(self.tokens.app_file)
         sections["slack"] |= {"token": "", "token_file": str(self.tokens.file)}
         sections["slack"]["api_url"] = f"http://127.0.0.1:{self.slack_proxy.port}/api/"
+        sections["http"] = {"listen": f"127.0.0.1:{self._port}"}
         sections["spool"]["path"] = str(self.folder / "disk" / "spool.db")
         url = _URL.format(self.amqp_proxy.port)
         pump = PumpProcess(self.folder, self.workspace, url, **sections)
         pump.spool = self.folder / "disk" / "spool.db"
         self.pumps = 1
         return pump
+
+    def _moved(self) -> Moved:
+        """How much has come out; something is due while somebody is there to send it."""
+        ledger = self.ledger
+        return Moved(ledger.received + ledger.repeats, self.flood.runs and self.workspace.live > 0)
 
     def _is_live(self) -> bool:
         self.check()

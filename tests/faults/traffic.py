@@ -88,6 +88,11 @@ class Flood:
         """Begin."""
         self._thread.start()
 
+    @property
+    def runs(self) -> bool:
+        """Whether events come."""
+        return self._thread.is_alive() and not self._stop.is_set()
+
     @contextmanager
     def at(self, rate: float) -> Iterator[None]:
         """Another rate for a while."""
