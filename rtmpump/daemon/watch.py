@@ -60,6 +60,7 @@ class Watch:
         self._commands = Motion()
         self._up_since: float | None = None
         self._away_since: float | None = None
+        self._said: tuple[Halt, ...] = ()
 
     def look(self) -> None:
         """Look whether anything gets done."""
@@ -71,6 +72,8 @@ class Watch:
         self._publishing.look(spool.has_unconfirmed, spool.confirmed_upto, now)
         sender = self._watched.current.term.sender
         self._commands.look(self._commands_wait(sender, now), sender.let_go, now)
+        if sender.lifecycle.halts or self._commands.still_since is None:
+            self._said = sender.lifecycle.halts
 
     def halts(self) -> dict[str, list[Halt]]:
         """Return by trip what stands still now; `Halt.has_failed` says whether that is too long."""
@@ -133,7 +136,9 @@ class Watch:
         halts = list(sender.lifecycle.halts)
         if since is None or any(halt.is_lenient for halt in halts):
             return halts
-        # The connection may end again and again: then what the sender says is always new.
-        return [halt._replace(since=min(halt.since, since)) for halt in halts] or [
+        # The connection may end again and again: then what the sender says is always new, and what
+        # it said before still holds.
+        said = halts or [halt for halt in self._said if not halt.is_lenient]
+        return [halt._replace(since=min(halt.since, since)) for halt in said] or [
             Halt(_UNKNOWN, since, "", sender.waiting)
         ]
