@@ -1,0 +1,128 @@
+"""Facts about what /status, the page's document and the metrics show of a real pump."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from rtmpump.sandbox.ports import free_port
+from rtmpump.sandbox.slack.faults import HttpAnswer
+from rtmpump.sandbox.slack.workspace import Workspace
+from tests.conftest import StartPump
+from tests.support.http import ask
+from tests.support.pump import Broker, PumpProcess, wait_until
+from tests.support.socket_mode import StartSocketPump, wait_connections
+
+
+def status(port: int) -> dict[str, Any]:
+    """The document of /status."""
+    found: dict[str, Any] = json.loads(ask(port, "/status")[1])
+    return found
+
+
+def metric(port: int, name: str) -> list[str]:
+    """The values of the samples of a name, with or without labels."""
+    text = ask(port, "/metrics")[1].decode()
+    return re.findall(rf"^rtmpump_{name}(?:{{.*}})? (\S+)$", text, re.MULTILINE)
+
+
+def test_who_and_how_many(start_socket: StartSocketPump, workspace: Workspace) -> None:
+    """Mode, workspace by name and id, WebSockets held of wanted; one that is missing is a note."""
+    port = free_port()
+    start_socket(http={"listen": f"127.0.0.1:{port}"})
+    wait_until(lambda: status(port)["slack"]["websockets"] == 2)
+    found = status(port)["slack"]
+    assert found["mode"] == "socket"
+    names = {"id": workspace.team, "name": "Sandbox", "bot": workspace.bot}
+    assert (found["workspace"], found["websockets_wanted"]) == (names, 2)
+    workspace.faults.most_sockets = 1
+    workspace.cut()
+    wait_until(lambda: [one["reason"] for one in status(port)["verdict"]["more"]] == ["websockets"])
+    assert ask(port, "/readyz") == (200, b"ok\n")
+    workspace.faults.most_sockets = 10
+
+
+def test_a_gap_that_is_not_filled(start_pump: StartPump, workspace: Workspace) -> None:
+    """How many, from when to when, why, and that nobody fills them."""
+    port = free_port()
+    start_pump(http={"listen": f"127.0.0.1:{port}"})
+    assert status(port)["slack"]["gaps"] == {"number": 0, "last": None}
+    workspace.cut()
+    wait_until(lambda: status(port)["slack"]["gaps"]["number"] == 1)
+    last = status(port)["slack"]["gaps"]["last"]
+    assert last["from"] < last["to"]
+    assert (last["filled"], last["note"]) == (False, "events.backfill is off")
+    text = ask(port, "/metrics")[1].decode()
+    assert f'rtmpump_gaps_total{{reason="{last["reason"]}"}} 1.0' in text
+
+
+def test_a_gap_that_is_filled(start_pump: StartPump, workspace: Workspace, broker: Broker) -> None:
+    """It waits for Slack, and that is said; then it is filled."""
+    port = free_port()
+    limit = HttpAnswer(429, {"Retry-After": "3"})
+    workspace.faults.api_errors["conversations.history"] = deque([limit])
+    start_pump(http={"listen": f"127.0.0.1:{port}"}, events={"backfill": True})
+    workspace.say("general", "one")
+    workspace.cut()
+    wait_until(lambda: status(port)["slack"]["backfill"]["waits_for"] == "Slack (ratelimited)")
+    found = status(port)
+    assert (found["slack"]["backfill"]["on"], found["slack"]["backfill"]["pending"]) == (True, 1)
+    assert found["slack"]["gaps"]["last"]["filled"] is False
+    assert found["verdict"]["more"][0]["what"].startswith("1 gap to fill")
+    assert metric(port, "backfill_pending") == ["1.0"]
+    wait_until(lambda: status(port)["slack"]["backfill"]["pending"] == 0)
+    found = status(port)["slack"]
+    assert (found["gaps"]["last"]["filled"], found["gaps"]["last"]["note"]) == (True, "")
+    assert found["backfill"]["waits_for"] == ""
+
+
+def test_the_next_try(workspace: Workspace, tmp_path: Path) -> None:
+    """Of each link that is away, and of the Web API too."""
+    port = free_port()
+    nobody = "amqp://guest:guest@127.0.0.1:1/%2F"
+    listen = {"listen": f"127.0.0.1:{port}"}
+    retry = {"initial": 30, "max": 60, "jitter": "none"}
+    with PumpProcess(tmp_path, workspace, nobody, http=listen, retry=retry) as pump:
+        pump.wait_log("broker_events.unreachable")
+        wait_until(lambda: status(port)["links"].get("broker_events", {}).get("next_try_at"))
+        found = status(port)
+        assert found["links"]["broker_events"]["next_try_at"] > found["now"]
+        assert found["links"]["slack"]["next_try_at"] == ""
+        assert re.search(r"; the next try is in (2\d|30) s", found["verdict"]["fix"])
+
+
+def test_the_trial_of_the_web_api(
+    start_socket: StartSocketPump, workspace: Workspace, broker: Broker
+) -> None:
+    """While the token is refused it says what to do, and when it is tried again."""
+    port = free_port()
+    retry = {"initial": 20, "max": 60, "jitter": "none"}
+    start_socket(http={"listen": f"127.0.0.1:{port}"}, retry=retry)
+    workspace.faults.api_errors["*"] = deque(["token_revoked"] * 100)
+    broker.command({"channel": "C0GENERAL", "text": "x"})
+    wait_until(lambda: status(port)["links"]["web_api"]["next_try_at"])
+    code, body = ask(port, "/readyz")
+    assert code == 503
+    assert b"put a new token into slack.token_file" in body
+    assert b"; the next try is in " in body
+    wait_connections(workspace, 2)
+
+
+def test_room_in_the_spool(start_pump: StartPump, workspace: Workspace, broker: Broker) -> None:
+    """How full it is of what events may take, and how long there is room at this rate."""
+    port = free_port()
+    broker.channel.queue_declare(
+        "full", arguments={"x-max-length": 1, "x-overflow": "reject-publish"}
+    )
+    start_pump(http={"listen": f"127.0.0.1:{port}"}, spool={"max_bytes": "16MiB"})
+    broker.bind("full", "rtm.events")
+    for _ in range(20):
+        workspace.emit({"type": "message", "channel": "C1", "text": "x" * 100_000, "ts": "1.0001"})
+    wait_until(lambda: status(port)["full_in_seconds"])
+    spool = status(port)["metrics"]["spool"]
+    assert spool["max_bytes"] == (16 - 6) << 20
+    assert spool["percent"] == round(100 * spool["bytes"] / spool["max_bytes"], 1)
+    assert 15 < spool["percent"] < 40
