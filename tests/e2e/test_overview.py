@@ -86,8 +86,11 @@ def test_the_next_try(workspace: Workspace, tmp_path: Path) -> None:
     listen = {"listen": f"127.0.0.1:{port}"}
     retry = {"initial": 30, "max": 60, "jitter": "none"}
     with PumpProcess(tmp_path, workspace, nobody, http=listen, retry=retry) as pump:
+        pump.wait_ready("slack")
         pump.wait_log("broker_events.unreachable")
-        wait_until(lambda: status(port)["links"].get("broker_events", {}).get("next_try_at"))
+        pump.wait_log("broker_commands.unreachable")
+        away = "Not connected: RabbitMQ (events), RabbitMQ (commands) ("
+        wait_until(lambda: status(port)["verdict"]["what"].startswith(away))
         found = status(port)
         assert found["links"]["broker_events"]["next_try_at"] > found["now"]
         assert found["links"]["slack"]["next_try_at"] == ""
