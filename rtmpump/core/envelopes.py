@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
-from rtmpump.core.frames import Event, Frame, Hello, head, parse
+from rtmpump.core.frames import Event, Frame, Head, Hello, head, parse
 from rtmpump.core.tolerant_json import join_members
 from rtmpump.core.watermark import TimeRange
 
@@ -44,8 +44,8 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
     the bytes that are published: the inner event, or else the payload. `type` and `subtype` name it
     for consumers. `identity` is equal for all deliveries of one event. `channel` and `user` are
     those of the payload ("" for none), `facts` the headers that only the envelope has. `payload`
-    is what Slack wrapped around an inner event, with it; empty if there is none. `takes_answer`:
-    Slack shows an answer to a person.
+    is what Slack wrapped around an inner event, with it; empty if there is none. `seen` has the
+    fields of the inner event that matter. `takes_answer`: Slack shows an answer to a person.
     """
 
     id: str
@@ -59,6 +59,7 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
     facts: dict[str, Any]
     takes_answer: bool
     payload: bytes = b""
+    seen: Head | None = None
 
 
 class Disconnect(msgspec.Struct, frozen=True, gc=False):
@@ -129,16 +130,13 @@ def wrapping(payload: bytes) -> str:
     It has neither the event nor the verification token, which is a secret of the app.
     """
     try:
-        members = {name: bytes(raw) for name, raw in _raw_members(payload).items()}
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        members = {name: text.encode() for name, text in _members(payload).items()}
-    if not members:
-        return ""
-    around = join_members({name: members[name] for name in members if name not in _NOT_AROUND})
-    try:
+        members = _raw_members(payload)
+        for name in _NOT_AROUND:
+            members.pop(name, None)
+        around = msgspec.json.encode(members)
         return around.decode() if len(around) <= WRAPPING_MAX else ""
-    except UnicodeDecodeError:
-        return ""
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _odd_wrapping(payload)
 
 
 def dropped(frame: bytes, now_ms: int) -> TimeRange | None:
@@ -161,9 +159,12 @@ def dropped(frame: bytes, now_ms: int) -> TimeRange | None:
 def parse_frame(frame: bytes) -> Frame:
     """Say what a frame of Socket Mode is for a session: an event, a hello or a pong."""
     envelope = read(frame)
-    if envelope is not None:
-        return Event(envelope.type, envelope.subtype if envelope.type else "")
-    return parse(frame)
+    return parse(frame) if envelope is None else as_event(envelope)
+
+
+def as_event(envelope: Envelope) -> Event:
+    """Return what an envelope is for a session."""
+    return Event(envelope.type, envelope.subtype if envelope.type else "")
 
 
 def control(frame: bytes) -> Hello | Disconnect | None:
@@ -194,6 +195,14 @@ def acknowledgement(envelope_id: str, answer: str = "") -> bytes:
     return msgspec.json.encode(members)
 
 
+def _odd_wrapping(payload: bytes) -> str:
+    """Do the same for what RFC 8259 allows but msgspec refuses."""
+    members = _members(payload)
+    around = {name: members[name].encode() for name in members if name not in _NOT_AROUND}
+    joined = join_members(around)
+    return joined.decode() if members and len(joined) <= WRAPPING_MAX else ""
+
+
 def _event(id: str, inner: _Payload, payload: bytes, facts: dict[str, Any]) -> Envelope:
     body = bytes(inner.event) or payload
     seen = head(body) if inner.event else None
@@ -204,7 +213,9 @@ def _event(id: str, inner: _Payload, payload: bytes, facts: dict[str, Any]) -> E
     event_id = inner.event_id
     identity = event_id if isinstance(event_id, str) and event_id else id
     subtype, payload = subtype if type else "", payload if inner.event else b""
-    return Envelope(id, EVENTS_API, body, type, subtype, identity, "", "", facts, False, payload)
+    return Envelope(
+        id, EVENTS_API, body, type, subtype, identity, "", "", facts, False, payload, seen
+    )
 
 
 def _facts(outer: _Outer, inner: _Payload) -> dict[str, Any]:

@@ -75,8 +75,12 @@ class Route(msgspec.Struct, frozen=True, gc=False):
     @property
     def headers(self) -> dict[str, Any]:
         """A new dict each time, so the caller may add to it."""
-        own = {**dict(self.words()), "received_at": self.received_ms, "seq": self.seq}
-        return {**own, **self.facts} if self.facts else own
+        own: dict[str, Any] = dict(self.words())
+        own["received_at"] = self.received_ms
+        own["seq"] = self.seq
+        if self.facts:
+            own.update(self.facts)
+        return own
 
     def words(self) -> list[tuple[str, str]]:
         """Return the headers that many events share, in the order in which they are written."""
@@ -128,7 +132,7 @@ def _route_of_envelope(
     """Name what was in an envelope; a message has the same names as over RTM."""
     key, kind = _names(opened.type, opened.subtype)
     message_id, channel, user = "", opened.channel, opened.user
-    seen = head(opened.body) or _NOTHING
+    seen = opened.seen or head(opened.body) or _NOTHING
     if opened.kind == envelopes.EVENTS_API:
         channel, user = _short(seen.channel), _short(seen.user)
         message_id = _message_id_of_message(seen, team) or _message_id_of_stamped(

@@ -6,6 +6,7 @@ from typing import Final
 
 import pika
 
+from rtmpump.core.envelopes import WRAPPING_MAX
 from rtmpump.core.routes import PAYLOAD, PAYLOAD_LEFT_OUT, Route
 
 CONTENT_TYPE: Final = "application/json"
@@ -21,8 +22,7 @@ def event_properties(name: Route, frame_max: int = 0) -> pika.BasicProperties:
     that is larger than a frame (`frame_max` bytes, 0 for any) would end the connection.
     """
     headers = name.headers
-    around = headers.get(PAYLOAD, "")
-    if frame_max and len(around.encode()) > frame_max // 2:
+    if 0 < frame_max < 2 * WRAPPING_MAX and len(headers.get(PAYLOAD, "").encode()) > frame_max // 2:
         del headers[PAYLOAD]
         headers[PAYLOAD_LEFT_OUT] = True
     return pika.BasicProperties(

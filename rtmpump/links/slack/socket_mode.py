@@ -30,7 +30,7 @@ from rtmpump import log
 from rtmpump.config import Slack
 from rtmpump.core import envelopes
 from rtmpump.core.envelopes import Disconnect, Envelope
-from rtmpump.core.frames import Goodbye, Hello, Pong
+from rtmpump.core.frames import Event, Frame, Goodbye, Hello, Pong
 from rtmpump.core.recent_ids import RecentIds
 from rtmpump.core.session import MessageIds, Session, State
 from rtmpump.errors import LinkError, NotConnected, TokenRefused, WriteFailed
@@ -65,7 +65,6 @@ class SocketMode:
     """
 
     name = envelopes.SOURCE
-    parse = staticmethod(envelopes.parse_frame)
 
     def __init__(
         self,
@@ -84,6 +83,7 @@ class SocketMode:
         self._members: list[_Member] = []
         self._unacknowledged: list[tuple[_Member, Envelope]] = []
         self._fresh: dict[str, None] = {}
+        self._opened: dict[bytes, Event] = {}
         self._ping: _Ping | None = None
         self._number = 0
         self._made = 0
@@ -134,7 +134,7 @@ class SocketMode:
             LinkError: the last connection has ended.
             TokenRefused: Socket Mode was switched off for the app.
         """
-        self._unacknowledged, self._fresh = [], {}
+        self._unacknowledged, self._fresh, self._opened = [], {}, {}
         self._take_arrivals()
         bodies = self._gather()
         if not (bodies or any(member.connection.left for member in self._members)):
@@ -146,6 +146,10 @@ class SocketMode:
         if not self._members and not bodies:
             raise self._ended or LinkError(_LINK, "closed", "no connection is open", at_once=True)
         return bodies
+
+    def parse(self, body: bytes) -> Frame:
+        """See `EventSource.parse`; an envelope that `read` gave last was opened there."""
+        return self._opened.get(body) or envelopes.parse_frame(body)
 
     def accepted(self) -> None:
         """Remember what the last `read` gave, and acknowledge it: it is in the spool."""
@@ -245,6 +249,7 @@ class SocketMode:
             self._unacknowledged.append((member, envelope))
             if envelope.identity not in self._fresh:
                 self._fresh[envelope.identity] = None
+                self._opened[frame] = envelopes.as_event(envelope)
                 bodies.append(frame)
 
     def _take_control(self, member: _Member, frame: bytes, bodies: list[bytes]) -> None:
