@@ -32,7 +32,7 @@ _APPLICATION_ID = 0x72746D70  # "rtmp"
 _VERSION = 1
 # A file with an origin that has a `source`; without one it stays readable for older versions.
 _SOURCED = 2
-_SOURCE_MARK = "/"
+SOURCE_MARK = "/"
 _SHRINK_PAGES = 1024
 _CHECKPOINT_PAGES = 512
 # Appends stop short of a full disk: deletes and checkpoints must still find room on it.
@@ -135,6 +135,15 @@ def file_size(path: Path) -> int:
         return os.stat(path).st_size
     except FileNotFoundError:
         return 0
+
+
+def file_identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from another one of the same name; None if there is none."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def is_empty(path: Path) -> bool:
@@ -369,7 +378,7 @@ def read_origins(db: sqlite3.Connection) -> dict[int, Origin]:
 
 
 def _origin(team: str, bot: str, epoch: str) -> Origin:
-    epoch, _, source = epoch.partition(_SOURCE_MARK)
+    epoch, _, source = epoch.partition(SOURCE_MARK)
     return Origin(team, bot, epoch, source)
 
 
@@ -380,7 +389,7 @@ def write_origin(db: sqlite3.Connection, origin_id: int, origin: Origin) -> None
     if origin.source:
         # An older version would take the whole body for the event.
         db.execute(f"PRAGMA user_version={_SOURCED}")
-        epoch = f"{epoch}{_SOURCE_MARK}{origin.source}"
+        epoch = f"{epoch}{SOURCE_MARK}{origin.source}"
     values = (origin_id, origin.team, origin.bot, epoch)
     db.execute(insert, (*values, row_crc(*values)))
 

@@ -7,12 +7,15 @@ Laws:
   then on every start completes the exchange.
 - An event keeps its seq, time and origin, and with them its old epoch and its message id. It is
   taken only if its checksum is right, and in rising order.
+- Of a damaged origin is kept what looks right, and the rest is guessed from the others; a second
+  repair guesses nothing anew.
 - The caller holds `path.lock`.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sqlite3
 import stat
@@ -27,6 +30,7 @@ from rtmpump.spool.file import (
     INSERT,
     PAGE,
     READ,
+    SOURCE_MARK,
     Origin,
     SpoolState,
     beside,
@@ -54,6 +58,11 @@ _DAMAGED = object()
 # Without a state row the last seq is unknown: look so far beyond the last readable event.
 _LOOK_AHEAD = 65536
 _NO_ORIGIN = 0
+_TEAM = re.compile("[TE][A-Z0-9]+")
+_USER = re.compile("[UWB][A-Z0-9]+")
+_EPOCH = re.compile("[0-9a-f]{16}")
+# An epoch that differs from the right one in no more places is that one, damaged.
+_FEW = 4
 # Where the first page differs from spool to spool: sqlite.org/fileformat.html#the_database_header
 _WAL_VERSIONS = slice(18, 20)
 _PAGES = slice(28, 32)
@@ -219,10 +228,10 @@ def _carry_over(
     old: sqlite3.Connection, new: sqlite3.Connection, source: Path
 ) -> tuple[int, int | None]:
     before = _old_state(old, source)
-    origins = _old_origins(old)
     epoch = new_epoch()
+    origins = _old_origins(old, before.epoch if before else epoch)
     new.execute("BEGIN")
-    for origin_id, origin in {**origins, _NO_ORIGIN: Origin("", "", epoch)}.items():
+    for origin_id, origin in origins.items():
         write_origin(new, origin_id, origin)
     new.executemany(INSERT, _sound_rows(old, origins, before))
     state, salvaged = _new_state(new, epoch, before)
@@ -240,11 +249,33 @@ def _old_state(old: sqlite3.Connection, source: Path) -> SpoolState | None:
         return None
 
 
-def _old_origins(old: sqlite3.Connection) -> dict[int, Origin]:
+def _old_origins(old: sqlite3.Connection, epoch: str) -> dict[int, Origin]:
+    """Return the origins as far as they can be read, and one for events whose origin is lost.
+
+    `epoch` is that of the state row, which nearly all events have.
+    """
     try:
-        return read_origins(old)
+        sound = read_origins(old)
+        written = old.execute("SELECT id, team, bot, epoch FROM origins").fetchall()
     except sqlite3.DatabaseError:
-        return {}
+        sound, written = {}, []
+    teams = {(origin.team, origin.bot) for origin in sound.values()}
+    team, bot = teams.pop() if len(teams) == 1 else ("", "")
+    lost = Origin(team, bot, epoch)
+    guessed = {id: _guess(lost, *texts) for id, *texts in written if id not in sound}
+    return {_NO_ORIGIN: lost, **guessed, **sound}
+
+
+def _guess(lost: Origin, team: object, bot: object, epoch: object) -> Origin:
+    """Return a damaged origin: what looks right is kept, for most of it is."""
+    name, _, source = str(epoch).partition(SOURCE_MARK)
+    is_like_ours = sum(a != b for a, b in zip(name, lost.epoch, strict=False)) <= _FEW
+    return Origin(
+        team if isinstance(team, str) and _TEAM.fullmatch(team) else lost.team,
+        bot if isinstance(bot, str) and _USER.fullmatch(bot) else lost.bot,
+        name if _EPOCH.fullmatch(name) and not is_like_ours else lost.epoch,
+        source if source.isidentifier() else "",
+    )
 
 
 def _new_state(

@@ -192,7 +192,7 @@ class Spool:
         Raises:
             SpoolFull: there is no room (policy `block`). Nothing of the batch was accepted, and a
                 later call may succeed.
-            SpoolFailed: the disk failed; likewise.
+            SpoolFailed: the disk failed, or the file was deleted; likewise.
             SpoolCorrupt: the file is damaged; nothing of the batch was accepted.
         """
         if not items:
@@ -214,6 +214,7 @@ class Spool:
             return self._append(Batch.of(items, origin, until))
 
     def _append(self, batch: Batch) -> Appended:
+        self._store.require_files()
         self._store.require_disk(batch.size)
         dropped = self._make_room_and_append(batch)
         self._refused_at = -1

@@ -19,7 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from rtmpump.errors import SpoolCorrupt, SpoolFull
+from rtmpump.errors import SpoolCorrupt, SpoolFailed, SpoolFull
 from rtmpump.spool.file import (
     PAGE,
     READ,
@@ -29,6 +29,7 @@ from rtmpump.spool.file import (
     beside,
     event_crc,
     faults,
+    file_identity,
     file_size,
     find_problems,
     insert,
@@ -50,6 +51,7 @@ _TRIM_ROWS = 1024
 _WAL_LIMIT = 6 << 20
 _ROW_OVERHEAD = 64
 _PROBLEMS_MAX = 200
+_FILES = ("", "-wal")
 
 
 class Limits(NamedTuple):
@@ -156,9 +158,25 @@ class EventStore:
             self._origins = read_origins(db)
             first, count = db.execute("SELECT min(seq), count(*) FROM events").fetchone()
         self.trimmed: int = self.last_seq if first is None else first - 1
+        self._files = {suffix: file_identity(beside(path, suffix)) for suffix in _FILES}
         # A salvaged file has holes; above them seqs are contiguous and need no counting.
         self.used = 0
         self._ragged = 0 if count == self.last_seq - self.trimmed else self.last_seq
+
+    def require_files(self) -> None:
+        """Raise SpoolFailed if a file was deleted or replaced: commits would go into nothing."""
+        with faults(self.path):
+            for suffix, opened in self._files.items():
+                now = file_identity(beside(self.path, suffix))
+                if opened is None:
+                    # SQLite makes the log with the first write.
+                    self._files[suffix] = now
+                elif now != opened:
+                    problem = f"{self.path.name}{suffix} was deleted or replaced while it is open"
+                    fix = (
+                        "restart rtmpump; until then it publishes what is there, and takes no more"
+                    )
+                    raise SpoolFailed(str(self.path), problem, fix)
 
     def require_disk(self, size: int) -> None:
         """Raise SpoolFailed unless the disk has room for an append of `size` bytes."""
@@ -184,7 +202,8 @@ class EventStore:
             self._insert(batch.items, origin_id)
             was_empty = trimmed >= self.last_seq
             used = self.used if was_empty else self._in_use()
-            if not was_empty and used > self.limits.bytes_in_use(batch.size):
+            is_over = used > self.limits.bytes_in_use(batch.size)
+            if is_over and not was_empty and self._has_older():
                 problem = f"spool.max_bytes ({self.limits.max_bytes}) is reached"
                 raise SpoolFull(str(self.path), problem)
             last = self.last_seq + len(batch.items)
@@ -276,12 +295,21 @@ class EventStore:
         write_origin(self._db, new_id, origin)
         return new_id
 
+    def _has_older(self) -> bool:
+        """Return whether any event is there beside those of the open append.
+
+        A salvaged file may lack its newest ones, so `trimmed` says nothing of that.
+        """
+        older = "SELECT 1 FROM events WHERE seq <= ? LIMIT 1"
+        return self._db.execute(older, (self.last_seq,)).fetchone() is not None
+
     def _drop(self, count: int, trimmed: int) -> tuple[Dropped | None, int]:
-        if not count:
-            return None, trimmed
         oldest = "SELECT seq FROM events ORDER BY seq"
+        last = self._db.execute(f"{oldest} DESC LIMIT 1").fetchone() if count else None
+        if last is None:
+            return None, trimmed
         nth = self._db.execute(f"{oldest} LIMIT 1 OFFSET ?", (count - 1,)).fetchone()
-        (upto,) = nth or self._db.execute(f"{oldest} DESC LIMIT 1").fetchone()
+        (upto,) = nth or last
         # The time of day may have been set in between, so the first is not always the earliest.
         bounds = "SELECT min(received_ms), max(received_ms) FROM events WHERE seq <= ?"
         from_ms, to_ms = self._db.execute(bounds, (upto,)).fetchone()

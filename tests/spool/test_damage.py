@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from rtmpump.errors import SpoolError
+from rtmpump.errors import SpoolError, SpoolFailed
 from tests.support.spool import (
+    MIB,
     PAGE,
     START_MS,
     Reports,
@@ -134,6 +135,90 @@ def test_wrong_state_or_origin(path: Path, change: str) -> None:
     assert seqs(spool) == list(range(1, 501))
     assert spool.epoch != epoch
     assert put(spool, 1) == 501
+    spool.close()
+
+
+WRONG_CRC = "UPDATE origins SET crc = crc + 1"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        WRONG_CRC,
+        "UPDATE origins SET bot = 'U9'",
+        "UPDATE origins SET bot = x'00ff'",
+        "UPDATE origins SET epoch = 'x' || substr(epoch, 2)",
+        "UPDATE origins SET epoch = NULL",
+    ],
+)
+def test_a_damaged_origin_changes_no_id(path: Path, change: str) -> None:
+    """Team and epoch make the ids: they stay, and a second repair changes nothing again."""
+    epoch = made(path, 50)
+    for statement in (change, WRONG_CRC):
+        with sqlite3.connect(path) as db:
+            db.execute(statement)
+        db.close()
+        spool = opened(path)
+        assert spool.set_aside is not None
+        assert {(row.origin.team, row.origin.epoch) for row in rows(spool)} == {("T1", epoch)}
+        spool.close()
+
+
+def test_a_lost_origin_is_guessed_once(path: Path) -> None:
+    """Of the other origins, if they agree; the epoch is that of the file."""
+    epoch = made(path, 50)
+    spool = opened(path)
+    spool.append([(START_MS, b"{}")], team="T1", bot="U1", source="socket")
+    spool.close()
+    for _ in range(2):
+        with sqlite3.connect(path) as db:
+            db.execute("DELETE FROM origins WHERE id = 1")
+            db.execute("UPDATE origins SET crc = crc + 1 WHERE id = 2")
+        db.close()
+        spool = opened(path)
+        assert spool.set_aside is not None
+        origins = {row.origin for row in rows(spool)}
+        assert {one.epoch for one in origins} == {epoch}
+        assert {one.source for one in origins} == {"", "socket"}
+        spool.close()
+
+
+@pytest.mark.parametrize("policy", ["block", "drop_oldest"])
+def test_a_spool_without_its_newest_events_takes_a_giant(path: Path, policy: str) -> None:
+    """All that is left is confirmed: it is empty, and takes a frame of any size."""
+    made(path, 500)
+    with sqlite3.connect(path) as db:
+        db.execute("DELETE FROM events WHERE seq > 400")
+        db.execute(WRONG_CRC)
+    db.close()
+    spool = opened(path, max_bytes=16 * MIB, when_full=policy)
+    assert spool.set_aside is not None
+    spool.confirm(400)
+    giant = b" " * (3 * MIB)
+    for seq in (501, 502):
+        assert spool.append([(START_MS, giant)], team="T1", bot="U1").last_seq == seq
+        assert [row.body for row in spool.read(0, 5)] == [giant]
+        spool.confirm(seq)
+    spool.close()
+
+
+@pytest.mark.parametrize("suffix", ["", "-wal"])
+@pytest.mark.parametrize("how", ["delete", "replace"])
+def test_a_file_that_is_gone_takes_no_more(path: Path, suffix: str, how: str) -> None:
+    """A commit would go into nothing; what is there can still be read and confirmed."""
+    spool = opened(path)
+    put(spool, 10)
+    file = path.with_name(path.name + suffix)
+    file.rename(path.with_name("aside"))
+    if how == "replace":
+        file.write_bytes(path.with_name("aside").read_bytes())
+    for _ in range(2):
+        with pytest.raises(SpoolFailed, match="deleted or replaced"):
+            put(spool, 1)
+    assert seqs(spool) == list(range(1, 11))
+    spool.confirm(10)
+    path.with_name("aside").replace(file)
+    assert put(spool, 1) == 11
     spool.close()
 
 
