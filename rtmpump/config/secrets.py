@@ -23,6 +23,18 @@ _LOOPBACK = re.compile(r"localhost|::1|127(\.\d{1,3}){3}", re.ASCII)
 _ENCODE: Final = 'special characters of the password are percent-encoded, a "/" as %2F'
 
 
+_FROM_PAGE: Final = "a token begins with xoxb- (bot) or xapp- (app-level)"
+# What people take for a token, by its look alone.
+_NO_TOKENS: Final = (
+    (re.compile("[\"'`\u201c\u2018]"), "stands in quotes", "leave them out"),
+    (re.compile(r"(export\s+)?[A-Za-z_]\w*\s*="), "has a name and = before it", "leave both out"),
+    (re.compile("(?i)bearer\\b"), 'has "Bearer" before it', "leave it out"),
+    (re.compile("(?i)https?:"), "is a URL (of a webhook?) and no token", _FROM_PAGE),
+    (re.compile(r"[0-9a-f]{32}\Z"), "looks like a signing secret, and is no token", _FROM_PAGE),
+    (re.compile(r"\d+\.\d+\Z"), "looks like a client id, and is no token", _FROM_PAGE),
+)
+
+
 class Secret:
     """A token, or a URL with a password: it prints as `***`; `reveal` returns the real value.
 
@@ -73,6 +85,9 @@ class Token(Kind[Secret]):
         """Return the value, hidden."""
         if not isinstance(value, str):
             raise ConfigError("must be a string")
+        for look, problem, fix in _NO_TOKENS:
+            if look.match(value):
+                raise ConfigError(problem, fix=fix)
         if re.search(r"\s", value):
             raise ConfigError("must not hold blanks or line breaks")
         if not value.isascii() or not value.isprintable():

@@ -417,3 +417,30 @@ def test_secret_in_the_wrong_place(tmp_path: Path, text: str, secret: str) -> No
     error = refused(tmp_path, text.replace("{0}", secret), {"SLACK_API_TOKEN": ""})
     _assert_clean(str(error), repr(error), str(vars(error)))
     assert error.__context__ is None or error.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ('"xoxb-17653672481-kRtYzq"', "stands in quotes; leave them out"),
+        ("'xoxb-17653672481-kRtYzq'", "stands in quotes; leave them out"),
+        ("SLACK_API_TOKEN=xoxb-17653672481-kRtYzq", "has a name and = before it"),
+        ("export SLACK_API_TOKEN=xoxb-17653672481-kRtYzq", "has a name and = before it"),
+        ("Bearer xoxb-17653672481-kRtYzq", 'has "Bearer" before it'),
+        ("https://hooks.slack.com/services/T1/B1/kRtYzq", "is a URL (of a webhook?) and no token"),
+        ("0123456789abcdef0123456789abcdef", "looks like a signing secret"),
+        ("17653672481.19874698323", "looks like a client id"),
+    ],
+)
+def test_what_is_no_token_is_named_by_its_look(tmp_path: Path, value: str, problem: str) -> None:
+    """Wherever it stands, without the network, and without a part of it in the text."""
+    file = tmp_path / "token"
+    file.write_text(f"{value}\n")
+    for text, env in (
+        ("", {"SLACK_API_TOKEN": value}),
+        (f"[slack]\ntoken = {json.dumps(value)}\n", {}),
+        (f'[slack]\ntoken_file = "{file}"\n', {"SLACK_API_TOKEN": ""}),
+    ):
+        line = error_text(tmp_path, text, env)
+        assert problem in line
+        assert "kRtYzq" not in line
