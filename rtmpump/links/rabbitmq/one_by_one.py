@@ -37,6 +37,7 @@ from rtmpump.links.rabbitmq.dead_letters import Version, first_that_fits
 from rtmpump.links.rabbitmq.errors import TOO_LARGE
 from rtmpump.links.rabbitmq.listener import Delivery
 from rtmpump.links.retry import keep_trying
+from rtmpump.links.scarcity import scarce
 
 LINK: Final = "broker_results"
 _ENDS_ALLOWED: Final = 2
@@ -107,16 +108,21 @@ class OneByOne:
         self._crash: BaseException | None = None
 
     def submit(self, parcel: Parcel) -> None:
-        """Put a message at the end of the line. From the thread of the sender."""
+        """Put a message at the end of the line. From the thread of the sender.
+
+        Raises:
+            LinkError: no thread can be started; the message is not in the line.
+        """
+        if self._thread is None:
+            thread = threading.Thread(target=self._run, name="results", daemon=True)
+            with scarce(LINK):
+                thread.start()
+            self._thread = thread
         with self._changed:
             self._line.append(parcel)
             self._changed.notify()
             connection = self._connection
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="results", daemon=True)
-            self._thread.start()
-        else:
-            connection.call(self._next)
+        connection.call(self._next)
 
     def check(self) -> None:
         """Raise what ended the thread, if that was a bug of ours."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -176,3 +177,21 @@ def test_headers_that_cannot_fit_are_left_out_before_they_break_anything(
     (got,) = broker.drain(queue)
     assert got.headers == {"rtmpump-x": 1, "rtmpump-left-out": "headers"}
     assert got.body == b"body"
+
+
+def test_without_a_thread_it_is_a_link_error(
+    line: Line, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message is not in the line then; the next one is, as soon as there is a thread."""
+
+    def none(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    queue = broker.queue()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", none)
+        with pytest.raises(LinkError) as caught:
+            line.submit(result(queue))
+    assert caught.value.reason == "scarce"
+    line.send(result(queue))
+    assert len(broker.drain(queue)) == 1
