@@ -95,12 +95,16 @@ def _link_error(state: RetryCallState) -> LinkError:
     return error
 
 
-class CallBudget:
-    """Allows `calls` calls at once, and then one in each `span / calls` seconds.
+CALLS_SPAN = 60.0
+"""In how many seconds an unused budget of calls is whole again; a test may change it.
 
-    It is for rtm.connect: Slack allows about one call a minute, and a few more in a row
-    (https://docs.slack.dev/apis/web-api/rate-limits, Tier 1).
-    """
+It follows from Slack's tiers (https://docs.slack.dev/apis/web-api/rate-limits): rtm.connect is of
+Tier 1, about one call a minute and a few more in a row. It has nothing to do with `retry.max`.
+"""
+
+
+class CallBudget:
+    """Allows `calls` calls at once, and then one in each `span / calls` seconds."""
 
     def __init__(self, calls: int, span: float) -> None:
         self._bucket = RateLimit(calls / span, calls)

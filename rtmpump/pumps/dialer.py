@@ -11,6 +11,7 @@ from typing import Final
 
 from rtmpump import config, log
 from rtmpump.errors import LinkError
+from rtmpump.links import retry
 from rtmpump.links.lifecycle import Lifecycle, RetryDetails
 from rtmpump.links.retry import CallBudget, keep_trying
 from rtmpump.links.slack.connection_orders import ConnectionOrders
@@ -45,8 +46,8 @@ class Dialer:
         self._stop = lifecycle.stop
         self._orders = orders
         calls = _CALLS_A_CONNECTION * slack.connections
-        self._budget = CallBudget(calls, policy.max)
-        self._longest_rest = policy.max / calls + _DIALLING
+        self._budget = CallBudget(calls, retry.CALLS_SPAN)
+        self._longest_rest = retry.CALLS_SPAN / calls + _DIALLING
         self._failing = False
 
     def run(self) -> None:
@@ -94,13 +95,13 @@ class Dialer:
             self._failing = True
             raise
 
-    def _failed(self, retry: RetryDetails) -> None:
-        self.lifecycle.rest(retry.wait + _DIALLING)
-        write = _log.warning if retry.attempt == 1 else _log.debug
+    def _failed(self, details: RetryDetails) -> None:
+        self.lifecycle.rest(details.wait + _DIALLING)
+        write = _log.warning if details.attempt == 1 else _log.debug
         write(
             "connection.not_opened",
-            reason=retry.reason,
-            detail=retry.detail,
-            attempt=retry.attempt,
-            next_try_in=round(retry.wait, 2),
+            reason=details.reason,
+            detail=details.detail,
+            attempt=details.attempt,
+            next_try_in=round(details.wait, 2),
         )

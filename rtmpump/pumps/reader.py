@@ -26,7 +26,7 @@ from rtmpump.core import envelopes, pump_events
 from rtmpump.core.frames import Event, Frame, Reply, parse
 from rtmpump.core.read_batch import ReadBatch
 from rtmpump.core.routes import UNKNOWN, clean, ignored
-from rtmpump.core.session import MIGRATION, Ended, Session, State
+from rtmpump.core.session import MIGRATION, Ended, Session, Signal, State
 from rtmpump.core.standstill import Halt
 from rtmpump.core.watermark import TimeRange, Watermark
 from rtmpump.errors import (
@@ -38,7 +38,7 @@ from rtmpump.errors import (
     TokenRefused,
     WriteFailed,
 )
-from rtmpump.links import clock
+from rtmpump.links import clock, retry
 from rtmpump.links.lifecycle import Lifecycle
 from rtmpump.links.retry import CallBudget, keep_trying
 from rtmpump.links.slack.event_source import EventSource
@@ -53,6 +53,8 @@ _FULL_PAUSE: Final = 0.5
 _CLOSING: Final = 1.0
 # The plain events that mean more than themselves.
 _SPECIAL: Final = frozenset({MIGRATION, envelopes.LIMITED})
+# Slack announced these ends; if it has not closed by then, we do.
+_LEFT: Final = (Signal.GOODBYE.value, Signal.MIGRATION.value)
 # At most three calls, each a minute at most, whatever the peer does.
 _SIGNING_IN: Final = 180.0
 # A loop that makes no round for five seconds stands still.
@@ -106,7 +108,7 @@ class Reader:
         self.lifecycle = lifecycle
         self._stop = lifecycle.stop
         self._listener = listener
-        self._budget = CallBudget(_CONNECT_CALLS, config.retry.max)
+        self._budget = CallBudget(_CONNECT_CALLS, retry.CALLS_SPAN)
         self._signed_in = SignIn(Secret(""), "", "", "", "")
         self._watermark = Watermark(spool.watermark_ms)
         self._ended = Ended("restart", "the pump was not running", at_once=True)
@@ -150,7 +152,7 @@ class Reader:
         return self._watermark.ms
 
     def _session(self) -> None:
-        self.lifecycle.rest(self._config.retry.max / _CONNECT_CALLS)
+        self.lifecycle.rest(retry.CALLS_SPAN / _CONNECT_CALLS)
         self._budget.wait(self._stop)
         self._live_since = None
         if not self._stop.is_set():
@@ -179,21 +181,21 @@ class Reader:
         try:
             while session.ended is None and not self._stop.is_set():
                 self._turn(session, session.wait(clock.elapsed()))
-            if session.ended is None:
+            if session.ended is None or session.ended.reason in _LEFT:
                 self._close_in_order(session)
         finally:
             if self._live_since is not None:
                 self._announce_disconnected(session.ended)
         return None if self._stop.is_set() else session.ended
 
-    def _turn(self, session: Session, wait: float) -> None:
-        """Take in all that is ready, then do what is due."""
+    def _turn(self, session: Session, wait: float) -> bool:
+        """Take in all that is ready, then do what is due; return whether it is still open."""
         self.lifecycle.progress()
         try:
             bodies = self._source.read(min(wait, _LONGEST_READ))
         except LinkError as end:
             session.closed(end.reason, end.detail, clock.elapsed())
-            return
+            return False
         except TokenRefused as end:
             session.closed(end.code, end.fix, clock.elapsed())
             raise
@@ -202,6 +204,7 @@ class Reader:
         self._announce_jump(session)
         self._ping_if_due(session)
         self._note_silence(session)
+        return True
 
     def _note_silence(self, session: Session) -> None:
         """Note since when Slack has not answered; long before it is taken for dead."""
@@ -331,12 +334,10 @@ class Reader:
     def _close_in_order(self, session: Session) -> None:
         """Say goodbye, and take in what Slack sends until it answers."""
         self._source.say_goodbye()
-        until = time.monotonic() + _CLOSING
+        until, is_open = time.monotonic() + _CLOSING, True
         # Nothing may be stored after events that were given up: it would hide the gap.
-        while (left := until - time.monotonic()) > 0 and not self._gave_up:
-            if session.ended is not None:
-                return
-            self._turn(session, left)
+        while is_open and (left := until - time.monotonic()) > 0 and not self._gave_up:
+            is_open = self._turn(session, left)
 
     def _store(
         self, session: Session | None, items: list[tuple[int, bytes]], watermark_ms: int | None

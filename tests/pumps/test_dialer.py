@@ -24,6 +24,7 @@ import pytest
 
 from rtmpump import config
 from rtmpump.errors import TokenRefused
+from rtmpump.links import retry
 from rtmpump.links.lifecycle import Lifecycle
 from rtmpump.links.slack.connection_orders import ConnectionOrders
 from rtmpump.links.slack.web_api import SlackApi
@@ -221,8 +222,11 @@ def test_none_comes_after_the_stop(workspace: Workspace, dial: Dial) -> None:
 
 
 @pytest.mark.parametrize("wait", ["order", "backoff", "limit", "budget"])
-def test_no_wait_outlives_the_stop(workspace: Workspace, dial: Dial, wait: str) -> None:
+def test_no_wait_outlives_the_stop(
+    workspace: Workspace, dial: Dial, wait: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """However long it would have been."""
+    monkeypatch.setattr(retry, "CALLS_SPAN", HOUR)
     keys: dict[str, Any] = {"initial": HOUR, "max": HOUR, "jitter": "none", "connections": 1}
     dialing = dial(**keys)
     if wait == "budget":
@@ -238,9 +242,12 @@ def test_no_wait_outlives_the_stop(workspace: Workspace, dial: Dial, wait: str) 
     assert dialing.error is None
 
 
-def test_never_more_calls_than_the_budget_allows(workspace: Workspace, dial: Dial) -> None:
-    """Four for each connection at once, and then as many in each `retry.max`, however they end."""
-    dialing = dial(connections=1, max=0.4)
+def test_never_more_calls_than_the_budget_allows(
+    workspace: Workspace, dial: Dial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four for each connection at once, then as many in each span, whatever `retry.max` is."""
+    monkeypatch.setattr(retry, "CALLS_SPAN", 0.4)
+    dialing = dial(connections=1, max=0.01)
     dialing.order(12)
     dialing.wait_delivered(12)
     times = calls(workspace)
@@ -277,9 +284,12 @@ def test_it_tells_when_it_will_be_heard_of_again(workspace: Workspace, dial: Dia
     wait_until(lambda: dialing.dialer.lifecycle.last_progress > time.monotonic() + 600)
 
 
-def test_a_wait_for_the_budget_is_no_standstill(workspace: Workspace, dial: Dial) -> None:
+def test_a_wait_for_the_budget_is_no_standstill(
+    workspace: Workspace, dial: Dial, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It may take longer than any call does."""
-    dialing = dial(connections=1, max=HOUR)
+    monkeypatch.setattr(retry, "CALLS_SPAN", HOUR)
+    dialing = dial(connections=1)
     dialing.order(5)
     dialing.wait_delivered(4)
     wait_until(lambda: dialing.dialer.lifecycle.last_progress > time.monotonic() + HOUR / 4)

@@ -16,7 +16,7 @@ import pytest
 
 from rtmpump.core.channel_events import Concerned, concerned
 from rtmpump.errors import LinkError, NotConnected, SpoolFailed, SpoolFull, TokenRefused
-from rtmpump.links import clock
+from rtmpump.links import clock, retry
 from rtmpump.sandbox.slack.faults import Hang
 from rtmpump.sandbox.slack.workspace import Workspace
 from rtmpump.spool import Spool
@@ -346,10 +346,31 @@ def test_at_once(
         assert (running.downs[0].reason, running.downs[0].wait) == (reason, 0.0)
 
 
-def test_budget_of_calls(workspace: Workspace, spool: Spool) -> None:
-    """However often it fails: four calls of rtm.connect at once, then one in a quarter of max."""
+@pytest.mark.parametrize("announce", ["goodbye", "migrate"])
+def test_after_a_goodbye_we_close_in_order(
+    workspace: Workspace, spool: Spool, announce: str
+) -> None:
+    """Where Slack does not: with a close frame, and what comes until its answer is taken in."""
+    with reading(configure(workspace), spool) as running:
+        assert workspace.wait_live()
+        if announce == "goodbye":
+            workspace.goodbye(close_after=None)
+        else:
+            workspace.emit({"type": "team_migration_started"})
+        assert workspace.wait(lambda: workspace.closes == [1000], 100)
+        assert workspace.wait(lambda: workspace.connections == 2, 100)
+        wait_until(lambda: running.downs)
+        assert running.downs[0].wait == 0.0
+
+
+@pytest.mark.parametrize("most", [0.01, 0.05])
+def test_budget_of_calls(
+    workspace: Workspace, spool: Spool, monkeypatch: pytest.MonkeyPatch, most: float
+) -> None:
+    """Four calls of rtm.connect at once, then one in a quarter of the span, whatever retry.max."""
+    monkeypatch.setattr(retry, "CALLS_SPAN", 1.2)
     workspace.faults.api_errors["rtm.connect"].extend(["fatal_error"] * 7)
-    settings = configure(workspace, retry={"initial": 0.01, "max": 1.2})
+    settings = configure(workspace, retry={"initial": 0.01, "max": most})
     began = time.monotonic()
     with reading(settings, spool):
         assert workspace.wait_live(60)

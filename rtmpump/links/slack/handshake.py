@@ -64,9 +64,20 @@ def _connect(url: str, slack: Slack) -> websocket.WebSocket:
     except BaseException:
         sock.close()
         raise
-    client = websocket.WebSocket(skip_utf8_validation=True, enable_multithread=True)
+    client = _Client(skip_utf8_validation=True, enable_multithread=True)
     client.sock, client.connected = sock, True
     return client
+
+
+class _Client(websocket.WebSocket):
+    """Answers the peer's close with the peer's own code (RFC 6455 §5.5.1)."""
+
+    def recv_frame(self) -> websocket.ABNF:
+        frame: websocket.ABNF = super().recv_frame()  # type: ignore[no-untyped-call]
+        if frame.opcode == websocket.ABNF.OPCODE_CLOSE:
+            # websocket-client would answer with 1000. It tries to, and nothing follows a close.
+            self.send(frame.data[:2], websocket.ABNF.OPCODE_CLOSE)
+        return frame
 
 
 class _Target(NamedTuple):

@@ -32,7 +32,7 @@ from rtmpump.core import envelopes
 from rtmpump.core.envelopes import Disconnect, Envelope
 from rtmpump.core.frames import Event, Frame, Goodbye, Hello, Pong
 from rtmpump.core.recent_ids import RecentIds
-from rtmpump.core.session import MessageIds, Session, State
+from rtmpump.core.session import MessageIds, Session, Signal, State
 from rtmpump.errors import LinkError, NotConnected, TokenRefused, WriteFailed
 from rtmpump.links.slack.connection_orders import ConnectionOrders
 from rtmpump.links.slack.event_source import new_session
@@ -340,6 +340,8 @@ class SocketMode:
         reason, held = member.why or ended.reason, now - member.since
         self._ended = LinkError(_LINK, reason, ended.detail, at_once=ended.at_once, held=held)
         self._members.remove(member)
+        if ended.reason == Signal.GOODBYE.value:
+            member.connection.say_goodbye()
         member.connection.close()
         if self._members:
             if self._ping is not None:

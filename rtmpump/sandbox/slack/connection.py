@@ -156,6 +156,7 @@ class RtmConnection:
     def _take(self, message: ReceivedMessage) -> bool:
         """Handle one message; return False if it was the last."""
         if message.opcode is Opcode.CLOSE:
+            self._hub.note(self._hub.closes, close_code(message.payload))
             self.close(close_code(message.payload))
             return False
         if message.opcode is Opcode.PING:

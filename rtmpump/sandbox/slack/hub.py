@@ -88,6 +88,7 @@ class Hub:
         self.frames: list[rtm.Json] = []
         self.calls: list[Call] = []
         self.pongs: list[bytes] = []
+        self.closes: list[int] = []
         self.presence: dict[str, str] = {}
         self.last_accepted: tuple[rtm.Json, str] | None = None
         self.connections = 0

@@ -145,6 +145,11 @@ class Workspace:
         return self._hub.pongs
 
     @property
+    def closes(self) -> list[int]:
+        """The codes of the close frames that clients sent, 1005 for one without, in order."""
+        return self._hub.closes
+
+    @property
     def connections(self) -> int:
         """How many WebSockets were opened until now."""
         return self._hub.connections

@@ -296,6 +296,17 @@ def test_goodbye_is_answered_and_nothing_follows_it(rtm: RtmSource, workspace: W
     assert workspace.frames == []
 
 
+@pytest.mark.parametrize("code", [1000, 1001, 1012, 4321, 1005])
+def test_a_close_is_answered_with_its_own_code(
+    rtm: RtmSource, workspace: Workspace, code: int
+) -> None:
+    """As RFC 6455 §5.5.1 has it; one without a code, without one."""
+    live(rtm, workspace)
+    workspace.close(code)
+    the_end(rtm)
+    assert workspace.wait(lambda: workspace.closes == [code])
+
+
 def test_close_ends_a_read_and_a_write(
     rtm: RtmSource, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
