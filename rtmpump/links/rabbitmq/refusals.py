@@ -112,7 +112,7 @@ def _refused(link: str, peer: BrokerAddress, code: int, text: str) -> LinkError:
     if code == _ACCESS_REFUSED:
         what = f"{peer._login} or its password" if peer.user else "our certificate as a login"
         fix = "check both in broker.url" if peer.user else "add its name as a user"
-        if peer.user == "guest":
+        if peer.user == "guest" and not peer.host.startswith(("localhost", "127.", "::1")):
             fix += "; guest may log in only from the broker's own machine"
         return LinkError(link, "auth", f"RabbitMQ refused {what}; {fix} {said}")
     if "limit" in text and "reached" in text:
