@@ -20,7 +20,8 @@ from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
 from tests.links.slack.test_handshake import Proxy
 from tests.support.broker_node import close_connections
-from tests.support.pump import PLAIN, Broker, PumpProcess
+from tests.support.programs import PLAIN
+from tests.support.pump import Broker, PumpProcess
 from tests.support.tls import make_pair
 
 INFO = {"level": "info"}

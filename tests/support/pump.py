@@ -19,6 +19,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.support.paths import PYTHONPATH
+from tests.support.programs import OFTEN
 
 SECONDS = 100.0
 LINKS = ("slack", "broker_events", "broker_commands")
@@ -31,13 +32,6 @@ _DEFAULTS: dict[str, dict[str, object]] = {
 
 
 # A stop waits 15 s for a broker that is away. For tests of something else it waits 6 s.
-# As a user starts it.
-PLAIN = ("-m", "rtmpump")
-# What Slack allows in a minute is allowed in two seconds: many tests cut the WebSocket.
-OFTEN = (
-    "-c",
-    "from rtmpump import cli; from rtmpump.links import retry;retry.CALLS_SPAN = 2.0;cli.main()",
-)
 SHORT_STOP = (
     "-c",
     "from rtmpump import cli; from rtmpump.daemon import supervisor;"
