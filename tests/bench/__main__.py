@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench import (
+    bounds,
     broadcast,
     commands,
     growth,
@@ -21,7 +22,7 @@ from tests.bench import (
 )
 from tests.bench.common import HERE, machine
 
-BENCHES = ("throughput", "latency", "growth", "commands", "broadcast", "starting", "idle")
+BENCHES = ("throughput", "latency", "growth", "commands", "broadcast", "bounds", "starting", "idle")
 
 
 def main() -> None:
@@ -55,10 +56,11 @@ def _run(options: argparse.Namespace, found: dict[str, Any]) -> None:
         "growth": (options.events or (100_000 if quick else 5_000_000),),
         "commands": (2000 if quick else 10_000, 5.0 if quick else 20.0),
         "broadcast": (240, 1 if quick else 3),
+        "bounds": (8 if quick else 40,),
         "starting": (1 if quick else 5,),
         "idle": (5.0 if quick else 60.0,),
     }
-    modules = (throughput, latency, growth, commands, broadcast, starting, idle)
+    modules = (throughput, latency, growth, commands, broadcast, bounds, starting, idle)
     for name, module in zip(BENCHES, modules, strict=True):
         if name in wanted:
             found[name] = module.run(*sizes[name])

@@ -96,8 +96,13 @@ def rtm_connect(api_url: str, token: str) -> str:
 
 
 @contextmanager
-def pump(folder: Path, slack: Slack, broker_url: str, more: str = "") -> Iterator[Process]:
-    """The daemon with its defaults: spool on, `sync = "full"`; Socket Mode with an `app_token`."""
+def pump(
+    folder: Path, slack: Slack, broker_url: str, more: str = "", *, cap: str = "8GiB"
+) -> Iterator[Process]:
+    """The daemon with its defaults: spool on, `sync = "full"`; Socket Mode with an `app_token`.
+
+    `cap` is the size that the spool may have.
+    """
     config = folder / "config.toml"
     config.touch(mode=0o600)
     mode = ""
@@ -113,7 +118,7 @@ token = "{slack["token"]}"
 url = "{broker_url}"
 [spool]
 path = "{folder / "spool.db"}"
-max_bytes = "8GiB"
+max_bytes = "{cap}"
 [log]
 level = "warning"
 {http}

@@ -85,6 +85,7 @@ _TABLES: dict[str, Callable[[Any], list[str]]] = {
     "growth": _growth,
     "commands": _plain,
     "broadcast": _plain,
+    "bounds": _plain,
     "starting": _plain,
     "idle": _plain,
 }
