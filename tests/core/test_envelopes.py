@@ -130,6 +130,17 @@ def test_only_rows_of_socket_mode_are_opened() -> None:
     assert opened.message_id == plain.message_id
 
 
+def test_an_event_has_the_same_names_in_both_modes() -> None:
+    """An envelope adds what Slack wrote beside the event, and no more."""
+    event = b'{"type":"reaction_added","channel":"C1","user":"U1","event_ts":"1.000001"}'
+    facts: dict[str, Any] = {"seq": 7, "received_ms": 1_234, "team": "T1", "bot": "UB"}
+    over_rtm = route(event, **facts, epoch="x")
+    opened = route(framed(event), **facts, epoch="x", source="socket")
+    names = ("routing_key", "type", "message_id", "timestamp")
+    assert [getattr(opened, one) for one in names] == [getattr(over_rtm, one) for one in names]
+    assert over_rtm.headers.items() <= opened.headers.items()
+
+
 FACTS: dict[str, Any] = {"seq": 1, "received_ms": 0, "team": "T", "bot": "U", "epoch": "x"}
 
 

@@ -62,6 +62,17 @@ def test_each_token_that_comes_back_extends_it() -> None:
         assert a.is_held(now + 0.1)
 
 
+def test_an_older_token_takes_no_time_away() -> None:
+    """Something that came later has shown more."""
+    a = given_something(claim())
+    a.received(a.token(10.0, None), 1, 10.1)
+    older = a.token(10.2, None)
+    a.extend(11.0)
+    assert a.held_until(11.0) == 12.5
+    a.received(older, 2, 11.1)
+    assert a.held_until(11.1) == 12.5
+
+
 @pytest.mark.parametrize("looked", [True, False])
 def test_what_ran_out_never_comes_back(looked: bool) -> None:
     """Whether it was asked for in between or not: another may have been the active one since."""

@@ -100,8 +100,9 @@ def test_threads_that_went_on() -> None:
         {"ts": "5.000000", "thread_ts": "5.000000", "latest_reply": "50.000000"},
         {"ts": "6.000000"},
         {"ts": None, "latest_reply": "soon"},
-        None,
     ]
+    # Of any other kind, as the first of all.
+    messages.insert(0, None)
     assert threads(messages, within) == {"2.000000", "3.000000", "4.000000"}
 
 

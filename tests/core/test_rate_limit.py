@@ -155,3 +155,7 @@ def test_a_token_can_be_given_back() -> None:
     limit.give_back("a")
     assert limit.take("a", 5.0) == 0.0
     assert limit.take("a", 5.0) == 1.0
+    of_two = RateLimit(1.0, 2)
+    assert [of_two.take("a", 5.0), of_two.take("a", 5.0)] == [0.0, 0.0]
+    of_two.give_back("a")
+    assert [of_two.take("a", 5.0), of_two.take("a", 5.0)] == [0.0, 1.0]

@@ -368,6 +368,18 @@ def test_a_pause_of_ours_is_not_silence_of_the_peer() -> None:
     assert session.ended.reason == "silent"
 
 
+def test_a_peer_that_stays_silent_after_a_pause_is_dead() -> None:
+    """As long after it as after a ping."""
+    session = live()
+    session.due(15.0)
+    session.paused(20.0)
+    assert session.due(29.75) is None
+    assert session.ended is None
+    assert session.wait(29.75) == 0.25
+    session.due(30.0)
+    assert session.ended is not None
+
+
 def test_a_pause_puts_off_hello_and_leaving_too() -> None:
     """Hello, or the last events before the close, may wait unread as well."""
     waiting, leaving = new(), live()
