@@ -17,13 +17,13 @@ import pika
 import pika.exceptions
 
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
-from tests.bench.common import Peak, Slack, ask, log, pump, rss, script, told, wait
+from tests.bench.common import Peak, Queue, Slack, ask, log, pump, rss, script, told, wait
 
 _LARGE: Final = 16 << 20
 # Under the 131,072 bytes of a frame, as RabbitMQ allows them.
 _HEADERS: Final = 90_000
 _PREFETCH: Final = 1_000
-_CAP: Final = 256 << 20
+_CAP: Final = 128 << 20
 _CAP_EVENTS: Final = 1_000_000
 _OUTBOUND: Final = "rtm.outbound"
 _DEAD: Final = "rtm.outbound.dead"
@@ -79,6 +79,7 @@ def _headers(node: RabbitNode, folder: Path) -> float:
 def _spool(node: RabbitNode, folder: Path) -> float:
     """RabbitMQ is away, and events come until no more can be stored; then all is published."""
     folder.mkdir()
+    queue = Queue(node.url, "bench.bounds", "rtm.events", "#", **{"x-max-length": 1000})
     node.stop()
     with script("phases") as slack:
         at = told(slack)
@@ -90,6 +91,7 @@ def _spool(node: RabbitNode, folder: Path) -> float:
             node.start()
             wait(lambda: told(slack)["frames"] > 0, 600)
             _until_quiet(one.pid)
+    del queue
     return round(peak.mib)
 
 

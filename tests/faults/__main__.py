@@ -22,6 +22,7 @@ from tests.faults import (
     strikes,
     strikes_commands,
     strikes_lasting,
+    strikes_pumps,
     strikes_rtm,
     strikes_socket,
     traffic,
@@ -60,7 +61,7 @@ _OF_ONE_MODE: Final = {
     RTM.name: strikes_rtm.KINDS | strikes_lasting.RTM,
     SOCKET.name: strikes_socket.KINDS | strikes_lasting.SOCKET,
 }
-_ENDS_PUMP: Final = {RTM.name: strikes_lasting.ENDS_RTM, SOCKET.name: Kinds()}
+_ENDS_PUMP: Final = {RTM.name: strikes_lasting.ENDS_RTM, SOCKET.name: strikes_pumps.KINDS}
 
 
 @dataclass

@@ -33,6 +33,7 @@ HEARTBEAT: Final = 2
 _NOTED_IN: Final = 4.0
 DISK: Final = 64 << 20
 RECOVERS_IN: Final = 90.0
+_STOPS_IN: Final = 25.0
 _URL: Final = "amqp://guest:guest@127.0.0.1:{}/%2F"
 _SETTINGS: Final[dict[str, dict[str, object]]] = {
     "slack": {"ping_interval": 2, "ping_timeout": 2, "hello_timeout": 4},
@@ -94,11 +95,21 @@ class Rig:
 
     def start_pump(self) -> None:
         """Start the pump again."""
-        # A dead process has no connection, but the proxy may be slow to see it; and until RabbitMQ
-        # does, it gives younger commands to the new process before it puts back the old one's.
-        self.wait(lambda: not self.amqp_proxy.open, "for the end of the old connections")
         self.pumps += 1
         self.pump.start()
+
+    def stop_pump(self) -> None:
+        """Stop the pump in order."""
+        self.pump.terminate()
+        code = self.pump.wait(_STOPS_IN)
+        assert code == 0, f"it ended with {code}\n{self.pump.log_text()[-5000:]}"
+
+    def start_fellow(self) -> PumpProcess:
+        """Start one more pump of the same app, on a disk of its own."""
+        self.pumps += 1
+        folder = self.folder / f"fellow-{self.pumps}"
+        folder.mkdir()
+        return self._stack.enter_context(self._new_pump(folder, folder / "spool.db"))
 
     def end_pump(self, end: Callable[[], object]) -> None:
         """Take down what the pump needed, and end it."""
@@ -192,16 +203,20 @@ class Rig:
         return folder
 
     def _pump(self) -> PumpProcess:
+        self.pumps = 1
+        listen = f"127.0.0.1:{self._port}"
+        return self._new_pump(self.folder, self.folder / "disk" / "spool.db", listen)
+
+    def _new_pump(self, folder: Path, spool: Path, listen: str = "") -> PumpProcess:
         sections: dict[str, Any] = {key: dict(value) for key, value in _SETTINGS.items()}
         sections["slack"] |= self.mode.settings(self.tokens.app_file)
         sections["slack"] |= {"token": "", "token_file": str(self.tokens.file)}
         sections["slack"]["api_url"] = f"http://127.0.0.1:{self.slack_proxy.port}/api/"
-        sections["http"] = {"listen": f"127.0.0.1:{self._port}"}
-        sections["spool"]["path"] = str(self.folder / "disk" / "spool.db")
+        sections["http"] = {"listen": listen}
+        sections["spool"]["path"] = str(spool)
         url = _URL.format(self.amqp_proxy.port)
-        pump = PumpProcess(self.folder, self.workspace, url, **sections)
-        pump.spool = self.folder / "disk" / "spool.db"
-        self.pumps = 1
+        pump = PumpProcess(folder, self.workspace, url, **sections)
+        pump.spool = spool
         return pump
 
     def _moved(self) -> Moved:

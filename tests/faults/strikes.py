@@ -83,10 +83,7 @@ def _kill_at_start(rig: Rig) -> None:
 @ENDS_PUMP.enter("pump: SIGTERM")
 def _terminate(rig: Rig) -> None:
     with rig.breaks_commands():
-        rig.weigh()
-        rig.pump.terminate()
-        code = rig.pump.wait(25)
-        assert code == 0, f"it ended with {code}\n{rig.pump.log_text()[-5000:]}"
+        rig.end_pump(rig.stop_pump)
         rig.start_pump()
 
 

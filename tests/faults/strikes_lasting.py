@@ -120,6 +120,16 @@ def _dead(rig: Rig) -> None:
         _hold_on(rig)
 
 
+@SOCKET.enter("Slack: the app-level token is rotated")
+def _app_rotated(rig: Rig) -> None:
+    rig.recover()
+    token = rig.tokens.new("xapp")
+    tokens.write(rig.tokens.app_file, token)
+    hold(rig, 0, 1)
+    rig.workspace.app_token = token
+    rig.workspace.cut()
+
+
 @ENDS_RTM.enter("Slack: the token is dead when we connect")
 def _dead_at_connect(rig: Rig) -> None:
     rig.recover()
