@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rtmpump import config
 from rtmpump.core import pump_events
 from rtmpump.core.event_types import TYPES
-from rtmpump.core.outbound import command_parsing, commands, outcome
+from rtmpump.core.outbound import command_parsing, commands, outcome, post_arguments
 from rtmpump.core.outbound.commands import composed
 from rtmpump.core.routes import Route, route
 from rtmpump.errors import CommandRejected
@@ -316,10 +316,53 @@ def test_a_command_is_taken_exactly_where_the_document_takes_it(candidate: Any) 
 )
 def test_each_command_has_the_fields_that_are_told(name: str, made: Any) -> None:
     """And its type is the one that is told."""
-    assert fields(name) == {"type", *made.__struct_fields__}
+    others = post_arguments.POST_ARGUMENTS if made is commands.Message else ()
+    assert fields(name) == {"type", *made.__struct_fields__, *others} - {"more"}
     told = DOCUMENT.at(f"components/schemas/{name}/properties/type")
     # Without a type, or with null for it, a command is a message.
     assert (told.get("enum") or [told["const"]])[0] == made.kind
+
+
+flags = st.none() | st.booleans()
+socket_only: dict[str, st.SearchStrategy[Any]] = {
+    "blocks": st.sampled_from(
+        [None, [], [{"type": "x"}], [{"type": ""}], [{}], [{"type": "x"}] * 51]
+    ),
+    "attachments": st.sampled_from([None, [], [{}], [1], [{}] * 100, [{}] * 101]),
+    "markdown_text": st.sampled_from([None, "", "# x", "x" * 12_000, "x" * 12_001]),
+    "metadata": st.sampled_from([None, {}, {"event_type": "x", "event_payload": {}}, []]),
+    "parse": st.sampled_from([None, "none", "full", "client", ""]),
+    **dict.fromkeys(("mrkdwn", "link_names", "unfurl_links", "unfurl_media", "as_user"), flags),
+    **dict.fromkeys(("username", "icon_emoji", "icon_url"), st.sampled_from([None, "", ":x:"])),
+}
+
+
+@patient
+@given(
+    st.fixed_dictionaries(
+        {"channel": st.just("general")},
+        optional={"text": st.sampled_from([None, "x"]), "type": st.just("message")}
+        | {name: value | odd for name, value in socket_only.items()},
+    )
+)
+@example({"channel": "general", "markdown_text": "x", "text": "x"})
+@example({"channel": "general", "markdown_text": "x", "blocks": [{"type": "x"}]})
+@example({"channel": "general", "markdown_text": "x", "attachments": [{}], "text": None})
+@example({"channel": "general", "markdown_text": None, "text": "x", "mrkdwn": 1})
+def test_a_message_of_socket_mode_is_taken_exactly_where_the_document_takes_it(
+    candidate: dict[str, Any],
+) -> None:
+    """With all that chat.postMessage documents; and none of it is dropped on the way."""
+    told = DOCUMENT.problems("components/schemas/MessageCommand", candidate)
+    try:
+        command = command_parsing.parse(json.dumps(candidate).encode(), socket_mode=True)
+    except CommandRejected:
+        assert told
+        return
+    assert not told
+    assert isinstance(command, commands.Message)
+    sent = commands.post(command, "C1").arguments
+    assert {name for name, value in candidate.items() if value is not None} <= {"type", *sent}
 
 
 # Results and dead letters.
@@ -340,13 +383,21 @@ def test_the_result_of_success_is_as_told(
 
 
 @patient
-@given(st.dictionaries(st.text(max_size=5), values), attempts, st.booleans())
-@example({"ok": True, "messages": "x" * 70_000}, 1, False)
+@given(
+    st.dictionaries(st.text(max_size=5), values),
+    st.none() | st.text(),
+    st.none() | st.text(),
+    attempts,
+    st.booleans(),
+)
+@example({"ok": True, "messages": "x" * 70_000}, None, None, 1, False)
 def test_the_result_of_a_call_is_as_told(
-    response: dict[str, Any], attempts: int, uncertain: bool
+    response: dict[str, Any], channel: str | None, ts: str | None, attempts: int, uncertain: bool
 ) -> None:
     """It is taken for nothing else, and has no field that is not told."""
-    result = json.loads(outcome.api_result(outcome.bounded(response), attempts, uncertain))
+    result = json.loads(
+        outcome.ok_result(channel, ts, attempts, uncertain, outcome.bounded(response))
+    )
     assert DOCUMENT.taken_as("results", result) == ["answered"]
     assert set(result) <= fields("Answered")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from collections import deque
@@ -28,13 +29,15 @@ def posts(workspace: Workspace) -> int:
 def test_a_message_is_posted_and_answered(
     start_socket: StartSocketPump, broker: Broker, workspace: Workspace
 ) -> None:
-    """By id and by name, in a thread and broadcast: as over RTM, with Slack's ts in the result."""
+    """By id and by name, in a thread and broadcast: as over RTM, and with Slack's answer."""
     start_socket(outbound={"rate": 100.0})
     first = broker.ask({"channel": "C0GENERAL", "text": "hé <b> &"})
     second = broker.ask(
         {"channel": "#random", "text": "b", "thread_ts": first["ts"], "reply_broadcast": True}
     )
     one, two = workspace.sent
+    response = first.pop("response")
+    assert (response["ok"], response["ts"], response["message"]["text"]) == (True, one.ts, one.text)
     assert first == {
         "ok": True,
         "channel": "C0GENERAL",
@@ -57,6 +60,24 @@ def test_a_name_that_is_found_late_is_posted_too(
     assert (result["ok"], result["attempts"]) == (True, 1)
     (sent,) = workspace.sent
     assert (sent.channel, sent.text) == ("C0GENERAL", "late")
+
+
+def test_further_arguments_are_passed_through(
+    start_socket: StartSocketPump, broker: Broker, workspace: Workspace
+) -> None:
+    """Each as Slack documents it; one of another type is a dead letter that names it."""
+    start_socket(outbound={"rate": 100.0})
+    more = {"unfurl_links": False, "username": "grüezi", "icon_emoji": ":wave:", "parse": "full"}
+    metadata = {"event_type": "made", "event_payload": {"id": 1}}
+    assert broker.ask({"channel": "general", "text": "t", "metadata": metadata, **more})["ok"]
+    assert broker.ask({"channel": "general", "markdown_text": "# x"})["ok"]
+    first, second = (call.args for call in workspace.calls if call.method == "chat.postMessage")
+    assert first.pop("metadata") == json.dumps(metadata, separators=(",", ":"))
+    assert first == {"channel": "C0GENERAL", "text": "t", **more, "unfurl_links": "false"}
+    assert second == {"channel": "C0GENERAL", "markdown_text": "# x"}
+    wrong = broker.ask({"channel": "general", "text": "t", "unfurl_links": "no"})
+    assert wrong["error"]["code"] == "invalid_command"
+    assert '"unfurl_links"' in broker.dead().headers["rtmpump-error-message"]
 
 
 def test_blocks_and_attachments_are_passed_through(

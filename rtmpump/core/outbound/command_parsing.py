@@ -4,7 +4,7 @@ Laws:
 
 - Whatever the bytes are, `parse` returns a command or raises `CommandRejected`, nothing else.
 - A rejection is in the words of `rejections`. Bytes are read in `command_body`, a channel in
-  `channel_field`.
+  `channel_field`, what only Socket Mode takes in `post_arguments`.
 - `null` for a field that may be left out is as good as leaving it out.
 - Each command can be encoded as UTF-8.
 - Names of channels are not looked up here.
@@ -15,11 +15,8 @@ docs/send.md describes the shapes. What Slack takes stands in its pages "Real Ti
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
-
-import msgspec
 
 from rtmpump.core.outbound.channel_field import WANTED, read_channel
 from rtmpump.core.outbound.command_body import Fields, read_object
@@ -34,6 +31,8 @@ from rtmpump.core.outbound.commands import (
     encode,
     is_channel_id,
 )
+from rtmpump.core.outbound.form_values import form_value
+from rtmpump.core.outbound.post_arguments import CONTENTS, POST_ARGUMENTS, post_arguments
 from rtmpump.core.outbound.rejections import (
     TOO_LONG,
     is_encodable,
@@ -51,9 +50,6 @@ QUERY_IDS_MAX = 500
 _METHOD_MAX = 80
 _METHOD = re.compile(r"[A-Za-z0-9]+(?:\.[A-Za-z0-9]+)+")
 _ARGUMENT = re.compile(r"[A-Za-z0-9_]{1,80}")
-_ARGUMENT_DEPTH = 32
-# The most of each that Slack takes (https://docs.slack.dev/reference/methods/chat.postMessage).
-_RICH = {"blocks": 50, "attachments": 100}
 _THREAD_TS = re.compile(r"[0-9]{1,12}\.[0-9]{6}")
 
 
@@ -107,7 +103,7 @@ def _kind(fields: Fields) -> str:
 def _without_null(fields: Fields, kind: str) -> Fields:
     """Leave out what is null and may be left out; the text may where there is something else."""
     optional = _OPTIONAL[kind]
-    if any(fields.get(name) is not None for name in _RICH):
+    if any(fields.get(name) is not None for name in CONTENTS):
         optional |= {"text"}
     return {
         name: value for name, value in fields.items() if value is not None or name not in optional
@@ -115,8 +111,9 @@ def _without_null(fields: Fields, kind: str) -> Fields:
 
 
 def _refuse_unknown(fields: Fields, kind: str, socket_mode: bool) -> None:
-    names = _CLASSES[kind].__struct_fields__
-    known = ["type", *(name for name in names if socket_mode or name not in _RICH)]
+    known = ["type", *_FIELDS[kind]]
+    if socket_mode and kind == Message.kind:
+        known += POST_ARGUMENTS
     for name in fields:
         if name not in known:
             shown = short(name)
@@ -128,7 +125,7 @@ def _refuse_of_other_mode(fields: Fields, kind: str, socket_mode: bool) -> None:
     if socket_mode and kind in _RTM_ONLY:
         problem = f'field "type": {kind} needs RTM, and this pump runs in Socket Mode'
         raise reject(f"{problem}; it takes message and api", "type")
-    for name in () if socket_mode or kind != Message.kind else _RICH:
+    for name in () if socket_mode or kind != Message.kind else POST_ARGUMENTS:
         if name in fields:
             problem = f'field "{name}" works in Socket Mode only; RTM takes plain text'
             raise reject(f"{problem}; use type api with {POST}, or leave it out", name)
@@ -147,26 +144,6 @@ def _text(fields: Fields) -> str:
         found = f"found {len(text):,}; send it in parts"
         raise reject(f'field "text" must be {wanted}; {found}', "text", code=TOO_LONG)
     return text
-
-
-def _rich(fields: Fields, name: str) -> str | None:
-    """Read blocks or attachments: a list of objects, which goes to Slack as it is."""
-    if name not in fields:
-        return None
-    most = _RICH[name]
-    wanted = f"a list of 1 to {most} objects"
-    value = fields[name]
-    if not isinstance(value, list) or not value:
-        raise wrong(name, wanted, value)
-    if len(value) > most:
-        raise reject(f'field "{name}" must be {wanted}; found {len(value):,}', name)
-    for place, one in enumerate(value):
-        if not isinstance(one, dict):
-            raise wrong(name, f"{wanted}; number {place + 1} is none", one)
-        if name == "blocks" and not (isinstance(one.get("type"), str) and one["type"]):
-            problem = f'field "blocks": number {place + 1} has no "type"'
-            raise reject(f'{problem}; give it one like "section"', name)
-    return _form_value(name, value, field=name)
 
 
 def _thread_ts(fields: Fields) -> str | None:
@@ -236,40 +213,7 @@ def _arguments(fields: Fields) -> dict[str, str]:
         if name.lower() == "token":
             problem = 'field "arguments" holds a token; rtmpump uses its own'
             raise reject(f"{problem}, leave it out", "arguments")
-    return {
-        name: _form_value(name, value) for name, value in arguments.items() if value is not None
-    }
-
-
-def _form_value(name: str, value: object, *, field: str = "arguments") -> str:
-    try:
-        if isinstance(value, str):
-            value.encode()
-            return value
-        return msgspec.json.encode(_plain(value, _ARGUMENT_DEPTH)).decode()
-    except UnicodeEncodeError:
-        problem = "holds half of a surrogate pair, which UTF-8 can't hold; send whole characters"
-    except ValueError as error:
-        problem = str(error)
-    where = f'field "{field}"' if field == name else f'field "{field}": "{name}"'
-    raise reject(f"{where} {problem}", field)
-
-
-def _plain(value: object, depth: int) -> object:
-    """Return the value if it is JSON; Python's reader also takes NaN, and any depth.
-
-    Raises:
-        ValueError: it is not; with a text that goes on after the name of the field.
-    """
-    if isinstance(value, dict | list) and depth == 0:
-        raise ValueError(f"is nested more than {_ARGUMENT_DEPTH} deep; make it flatter")
-    if isinstance(value, dict):
-        return {key: _plain(one, depth - 1) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_plain(one, depth - 1) for one in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("holds NaN or an infinite number, which JSON does not have")
-    return value
+    return {name: form_value(name, value) for name, value in arguments.items() if value is not None}
 
 
 def _string(fields: Fields, name: str, wanted: str) -> str:
@@ -286,10 +230,10 @@ def _string(fields: Fields, name: str, wanted: str) -> str:
 
 def _message(fields: Fields) -> Message:
     channel, thread_ts = _channel(fields), _thread_ts(fields)
-    blocks, attachments = _rich(fields, "blocks"), _rich(fields, "attachments")
-    text = _text(fields) if "text" in fields or not (blocks or attachments) else ""
-    broadcast = _reply_broadcast(fields)
-    return Message(channel, text, thread_ts, broadcast, blocks, attachments)
+    more = post_arguments(fields)
+    is_alone = not any(name in more for name in CONTENTS)
+    text = _text(fields) if "text" in fields or is_alone else ""
+    return Message(channel, text, thread_ts, _reply_broadcast(fields), more)
 
 
 def _typing(fields: Fields) -> Typing:
@@ -316,13 +260,17 @@ _MAKERS: dict[str, Callable[[Fields], Command]] = {
     Api.kind: _api,
 }
 _OPTIONAL: dict[str, frozenset[str]] = {
-    Message.kind: frozenset({"type", "thread_ts", "reply_broadcast", *_RICH}),
+    Message.kind: frozenset({"type", "thread_ts", "reply_broadcast", *POST_ARGUMENTS}),
     Typing.kind: frozenset({"type", "thread_ts"}),
     PresenceSub.kind: frozenset({"type"}),
     PresenceQuery.kind: frozenset({"type"}),
     Api.kind: frozenset({"type", "arguments"}),
 }
 _RTM_ONLY = frozenset({Typing.kind, PresenceSub.kind, PresenceQuery.kind})
-_CLASSES: dict[str, type[Command]] = {
-    made.kind: made for made in (Message, Typing, PresenceSub, PresenceQuery, Api)
+_FIELDS: dict[str, tuple[str, ...]] = {
+    Message.kind: ("channel", "text", "thread_ts", "reply_broadcast"),
+    Typing.kind: Typing.__struct_fields__,
+    PresenceSub.kind: PresenceSub.__struct_fields__,
+    PresenceQuery.kind: PresenceQuery.__struct_fields__,
+    Api.kind: Api.__struct_fields__,
 }

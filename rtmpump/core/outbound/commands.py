@@ -23,7 +23,8 @@ _CHANNEL_ID = re.compile(r"[CGD][A-Z0-9]+")
 class Message(msgspec.Struct, frozen=True):
     """Post `text` to `channel` (id or name), in the thread of `thread_ts` if there is one.
 
-    `blocks` and `attachments` are JSON, for Socket Mode only; beside them the `text` may be "".
+    `more` are further arguments of chat.postMessage as form fields, for Socket Mode only; beside
+    some of them the `text` may be "".
     """
 
     kind: ClassVar[str] = "message"
@@ -33,8 +34,7 @@ class Message(msgspec.Struct, frozen=True):
     text: str
     thread_ts: str | None = None
     reply_broadcast: bool = False
-    blocks: str | None = None
-    attachments: str | None = None
+    more: dict[str, str] = {}
 
 
 class Typing(msgspec.Struct, frozen=True):
@@ -126,14 +126,13 @@ def queue_key(command: Command) -> str:
 
 def post(message: Message, channel_id: str) -> Api:
     """Return the call that posts a message where there is no RTM."""
-    arguments = {"channel": channel_id, "text": message.text}
+    arguments = {"channel": channel_id, **message.more}
+    if message.text or "markdown_text" not in message.more:
+        arguments["text"] = message.text
     if message.thread_ts is not None:
         arguments["thread_ts"] = message.thread_ts
     if message.reply_broadcast:
         arguments["reply_broadcast"] = "true"
-    for name, value in (("blocks", message.blocks), ("attachments", message.attachments)):
-        if value is not None:
-            arguments[name] = value
     return Api(POST, arguments)
 
 

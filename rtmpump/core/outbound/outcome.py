@@ -63,13 +63,23 @@ def bounded(response: dict[str, Any]) -> Response:
     return Response(tolerant_json.join_members(kept), _left_out(response, kept))
 
 
-def ok_result(channel: str | None, ts: str | None, attempts: int, uncertain: bool) -> bytes:
-    """Return the result (JSON) of a command that was carried out."""
+def ok_result(
+    channel: str | None,
+    ts: str | None,
+    attempts: int,
+    uncertain: bool,
+    response: Response | None = None,
+) -> bytes:
+    """Return the result (JSON) of a command that was carried out, by RTM or by a call."""
     result: dict[str, Any] = {"ok": True}
     if channel:
         result["channel"] = _printable(channel)
     if ts:
         result["ts"] = _printable(ts)
+    if response is not None:
+        result["response"] = msgspec.Raw(response.json)
+        if response.left_out:
+            result["left_out"] = response.left_out
     return msgspec.json.encode(result | {"attempts": attempts, "uncertain": uncertain})
 
 
@@ -79,14 +89,6 @@ def error_result(code: str, message: str, attempts: int, uncertain: bool) -> byt
     return msgspec.json.encode(
         {"ok": False, "error": error, "attempts": attempts, "uncertain": uncertain}
     )
-
-
-def api_result(response: Response, attempts: int, uncertain: bool) -> bytes:
-    """Return the result (JSON) of a call of the Web API that was carried out."""
-    fields: dict[str, Any] = {"ok": True, "response": msgspec.Raw(response.json)}
-    if response.left_out:
-        fields["left_out"] = response.left_out
-    return msgspec.json.encode(fields | {"attempts": attempts, "uncertain": uncertain})
 
 
 def refused_by_rtm(code: str, message: str) -> Outcome:

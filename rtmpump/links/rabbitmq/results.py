@@ -323,9 +323,7 @@ def _why(answer: BrokerAnswer) -> str:
 
 def _result(job: Job) -> bytes:
     outcome = _outcome(job)
-    if outcome.response is not None:
-        return outcomes.api_result(outcome.response, job.attempts, job.uncertain)
     if outcome.ok:
         channel, ts = job.channel_id or None, outcome.ts or None
-        return outcomes.ok_result(channel, ts, job.attempts, job.uncertain)
+        return outcomes.ok_result(channel, ts, job.attempts, job.uncertain, outcome.response)
     return outcomes.error_result(outcome.code, outcome.message, job.attempts, job.uncertain)

@@ -89,8 +89,6 @@ def _call_of(job: Job, command: Command) -> Api:
 
 
 def _success(job: Job, response: dict[str, Any]) -> Outcome:
-    """Return the end of a job that Slack carried out: of a message its `ts` alone, as over RTM."""
-    if isinstance(job.command, Message):
-        ts = response.get("ts")
-        return Outcome(True, ts if isinstance(ts, str) else "")
-    return Outcome(True, response=bounded(response))
+    """Return the end of a job that Slack carried out: of a message its `ts` too, as over RTM."""
+    ts = response.get("ts") if isinstance(job.command, Message) else ""
+    return Outcome(True, ts if isinstance(ts, str) else "", response=bounded(response))

@@ -32,7 +32,7 @@ def problem(hub: Hub, arguments: Mapping[str, str]) -> str:
     for name, wrong in (("blocks", "invalid_blocks"), ("attachments", "invalid_attachments")):
         if name in arguments and not _is_list_of_objects(arguments[name]):
             return wrong
-    if not any(arguments.get(name) for name in ("text", "blocks", "attachments")):
+    if not any(arguments.get(name) for name in ("text", "markdown_text", "blocks", "attachments")):
         return "no_text"
     return "msg_too_long" if len(arguments.get("text", "")) > _TEXT_MOST else ""
 

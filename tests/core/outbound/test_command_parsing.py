@@ -105,7 +105,7 @@ def test_presence_query() -> None:
         (message(Channel="general"), "Channel", '"channel"'),
         (message(THREAD_TS=TS), "THREAD_TS", '"thread_ts"'),
         (body(type="presence_sub", id=["U1"]), "id", '"ids"'),
-        (message(icon_emoji=":x:"), "icon_emoji", "thread_ts"),
+        (message(file="F1"), "file", "thread_ts"),
         (body(type="typing", channel="general", text="hi"), "text", "channel"),
         (message(ids=["U1"]), "ids", "channel"),
         (message(**{"": 1}), "", "channel"),
@@ -170,7 +170,7 @@ def test_a_text_of_null_beside_blocks() -> None:
     """In Socket Mode the text may be left out there; without blocks it may not."""
     given = {"channel": "C1", "text": None, "blocks": [{"type": "divider"}]}
     command = parse(body(**given), socket_mode=True)
-    assert command == Message("C1", "", blocks='[{"type":"divider"}]')
+    assert command == Message("C1", "", more={"blocks": '[{"type":"divider"}]'})
     with pytest.raises(CommandRejected, match="null"):
         parse(body(**given | {"blocks": None}), socket_mode=True)
 

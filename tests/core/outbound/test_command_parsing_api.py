@@ -48,10 +48,72 @@ def test_how_many_blocks_slack_takes(name: str, most: int) -> None:
     one = {"type": "divider"}
     fits = parse(message(**{name: [one] * most}), socket_mode=True)
     assert isinstance(fits, Message)
-    assert len(json.loads(getattr(fits, name))) == most
+    assert len(json.loads(fits.more[name])) == most
     with pytest.raises(CommandRejected, match=rf"1 to {most} objects; found {most + 1}") as caught:
         parse(message(**{name: [one] * (most + 1)}), socket_mode=True)
     assert caught.value.field == name
+
+
+MORE: dict[str, Any] = {
+    "attachments": [{"text": "a"}],
+    "metadata": {"event_type": "made", "event_payload": {"id": 1}},
+    "mrkdwn": False,
+    "parse": "full",
+    "link_names": True,
+    "unfurl_links": False,
+    "unfurl_media": True,
+    "username": "grüezi",
+    "icon_emoji": ":wave:",
+    "icon_url": "https://example.com/a.png",
+    "as_user": False,
+}
+
+
+def test_a_message_has_all_arguments_of_chat_post_message() -> None:
+    """Texts go as they are, all else as JSON; RTM has none of them, and says so."""
+    command = parse(message(**MORE), socket_mode=True)
+    assert isinstance(command, Message)
+    sent = post(command, "C1A").arguments
+    del sent["channel"], sent["text"]
+    texts = {name: value for name, value in MORE.items() if isinstance(value, str)}
+    assert {name: sent[name] for name in texts} == texts
+    assert {name: json.loads(sent[name]) for name in MORE if name not in texts} == {
+        name: value for name, value in MORE.items() if name not in texts
+    }
+    for name, value in [*MORE.items(), ("markdown_text", "# x")]:
+        assert_names(rejection(message(**{name: value})), name, "Socket Mode")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "word"),
+    [
+        ("mrkdwn", "false", "true or false"),
+        ("unfurl_links", 1, "true or false"),
+        ("parse", "client", '"none" or "full"'),
+        ("username", "", "empty string"),
+        ("icon_emoji", 7, "a number"),
+        ("metadata", [], "an object"),
+        ("metadata", {"a": "\ud800"}, "surrogate"),
+        ("markdown_text", "# x", 'beside "text"'),
+        ("token", "xoxb-1", "unknown"),
+        ("unfurl_link", True, "unfurl_links"),
+    ],
+)
+def test_an_argument_of_another_shape_is_rejected(name: str, value: object, word: str) -> None:
+    """The reason names the field and what it must be."""
+    with pytest.raises(CommandRejected) as caught:
+        parse(message(**{name: value}), socket_mode=True)
+    assert caught.value.field == name
+    assert word in caught.value.message
+
+
+def test_markdown_stands_for_the_text() -> None:
+    """It needs no text beside it, and null is no text."""
+    command = parse(b'{"channel": "C1A", "text": null, "markdown_text": "# x"}', socket_mode=True)
+    assert command == Message("C1A", "", more={"markdown_text": "# x"})
+    with pytest.raises(CommandRejected, match=r"12,000 characters; found 12,001") as caught:
+        parse(body(channel="C1A", markdown_text="x" * 12_001), socket_mode=True)
+    assert caught.value.code == "too_long"
 
 
 def test_the_frame_is_measured_with_the_id_of_its_channel() -> None:

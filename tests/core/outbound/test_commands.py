@@ -65,15 +65,17 @@ def test_the_call_that_posts_a_message() -> None:
     assert post(Message("#general", "hi"), "C1") == Api(
         "chat.postMessage", {"channel": "C1", "text": "hi"}
     )
-    whole = post(Message("#general", "", TS, True, "[1]", "[2]"), "C1")
+    whole = post(Message("#general", "", TS, True, {"blocks": "[1]", "mrkdwn": "true"}), "C1")
     assert whole.arguments == {
         "channel": "C1",
         "text": "",
         "thread_ts": TS,
         "reply_broadcast": "true",
         "blocks": "[1]",
-        "attachments": "[2]",
+        "mrkdwn": "true",
     }
+    alone = post(Message("#general", "", more={"markdown_text": "*x*"}), "C1")
+    assert alone.arguments == {"channel": "C1", "markdown_text": "*x*"}
 
 
 def test_the_frame_of_a_message() -> None:

@@ -6,7 +6,6 @@ import json
 
 from rtmpump.core.outbound.outcome import (
     RESPONSE_MAX,
-    api_result,
     bounded,
     dead_headers,
     error_result,
@@ -18,6 +17,15 @@ def test_the_result_of_a_message_that_was_posted() -> None:
     """The shape of section 5, its keys in its order."""
     expected = b'{"ok":true,"channel":"C1A","ts":"1.000001","attempts":1,"uncertain":false}'
     assert ok_result("C1A", "1.000001", 1, False) == expected
+
+
+def test_the_result_of_a_message_that_was_posted_by_a_call() -> None:
+    """The same, with Slack's whole answer."""
+    made = ok_result("C1A", "1.000001", 1, False, bounded({"ok": True, "ts": "1.000001"}))
+    assert made == (
+        b'{"ok":true,"channel":"C1A","ts":"1.000001","response":{"ok":true,"ts":"1.000001"},'
+        b'"attempts":1,"uncertain":false}'
+    )
 
 
 def test_the_result_of_a_command_without_a_reply() -> None:
@@ -78,10 +86,10 @@ def test_an_answer_that_is_too_large_keeps_its_small_members() -> None:
     assert set(json.loads(made.json)) == {"ok", "large 0"}
     assert len(made.left_out) == 50
     assert made.left_out[0] == "first"
-    result = json.loads(api_result(made, 2, True))
+    result = json.loads(ok_result(None, None, 2, True, made))
     assert (result["ok"], result["attempts"], result["uncertain"]) == (True, 2, True)
     assert result["left_out"] == list(made.left_out)
-    assert "left_out" not in json.loads(api_result(bounded({"ok": True}), 1, False))
+    assert "left_out" not in json.loads(ok_result(None, None, 1, False, bounded({"ok": True})))
 
 
 def test_an_answer_that_is_nested_deep_loses_that_member() -> None:
@@ -89,4 +97,4 @@ def test_an_answer_that_is_nested_deep_loses_that_member() -> None:
     answer = json.loads('{"ok": true, "deep": ' + "[" * 900 + "]" * 900 + ', "b": "\\ud800"}')
     made = bounded(answer)
     assert (json.loads(made.json), made.left_out) == ({"ok": True, "b": "?"}, ("deep",))
-    assert json.loads(api_result(made, 1, False))["left_out"] == ["deep"]
+    assert json.loads(ok_result(None, None, 1, False, made))["left_out"] == ["deep"]
