@@ -35,6 +35,7 @@ from rtmpump.links.lifecycle import Lifecycle, Pump
 from rtmpump.links.slack.bot_token import BotToken
 from rtmpump.links.slack.connection_orders import ConnectionOrders
 from rtmpump.links.slack.event_source import EventSource
+from rtmpump.links.slack.history import History
 from rtmpump.links.slack.rtm import RtmSource
 from rtmpump.links.slack.socket_mode import RECENT_IDS, SocketMode
 from rtmpump.links.slack.web_api import SlackApi
@@ -244,7 +245,8 @@ def _backfill(base: _Base, term: Term, publisher: Publisher) -> Backfill | None:
     if not config.events.backfill:
         return None
     gaps = GapFile(config.spool.path, _report)
-    return Backfill(config, base.spool, gaps, base.metrics, term.filling, publisher.wake)
+    history = History(base.api, policy=config.retry, lifecycle=term.filling)
+    return Backfill(config, base.spool, gaps, base.metrics, history, publisher.wake)
 
 
 def _web_api_workers(config: Config, token: BotToken) -> WebApiWorkers:

@@ -1,7 +1,11 @@
 """Opens the further connections of Socket Mode, so that the reader never waits for one.
 
-Laws: each order leads to one connection, however long that takes; after a stop none is delivered.
-If Slack answers that the token can never work, that error goes through and ends the daemon.
+Laws:
+
+- Each order leads to one connection, however long that takes; after a stop none is delivered.
+- While Slack refuses the app-level token it is asked again: the connections that are there go on,
+  and the token's file may get another one. When none is left the reader signs in itself, and that
+  ends the daemon.
 """
 
 from __future__ import annotations
@@ -10,7 +14,8 @@ import math
 from typing import Final
 
 from rtmpump import config, log
-from rtmpump.errors import LinkError
+from rtmpump.config import Secret
+from rtmpump.errors import LinkError, TokenRefused
 from rtmpump.links import retry
 from rtmpump.links.lifecycle import Lifecycle, RetryDetails
 from rtmpump.links.retry import CallBudget, keep_trying
@@ -51,11 +56,7 @@ class Dialer:
         self._failing = False
 
     def run(self) -> None:
-        """Open what is ordered until a stop.
-
-        Raises:
-            TokenRefused: Slack says that no try can help.
-        """
+        """Open what is ordered until a stop."""
         keep_trying(
             self._dial_all, policy=self._policy, lifecycle=self.lifecycle, report=self._failed
         )
@@ -87,13 +88,19 @@ class Dialer:
     def _dial(self) -> SlackConnection:
         self.lifecycle.rest(_DIALLING)
         try:
-            return SlackConnection.open(self._api.connection_url().reveal(), self._slack)
+            return SlackConnection.open(self._url().reveal(), self._slack)
         except LinkError as error:
             if not self._failing:
                 # A failure of long ago is no reason to wait longer now.
                 error.held = math.inf
             self._failing = True
             raise
+
+    def _url(self) -> Secret:
+        try:
+            return self._api.connection_url()
+        except TokenRefused as refused:
+            raise LinkError("slack", refused.code, refused.fix) from None
 
     def _failed(self, details: RetryDetails) -> None:
         self.lifecycle.rest(details.wait + _DIALLING)

@@ -7,7 +7,7 @@ import random
 import signal
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import datetime
@@ -379,13 +379,21 @@ def test_a_connection_that_can_not_be_replaced_ends_no_other(
     assert kinds(broker.drain(queue)) == ["rtmpump.connected", "rtmpump.disconnected"]
 
 
-def test_an_app_token_that_was_revoked_is_fatal(
+def test_an_app_token_that_is_refused_ends_nothing_while_a_connection_is_left(
     start_socket: StartSocketPump, workspace_that_retries: Workspace
 ) -> None:
-    """Also while other connections still hold: 78, and the key is named."""
+    """It is asked again, and the log names the key; the end of the last connection is 78."""
+    workspace = workspace_that_retries
     pump = start_socket()
-    workspace_that_retries.faults.api_errors["apps.connections.open"].append("token_revoked")
-    workspace_that_retries.cut(workspace_that_retries.sockets[:1])
+    workspace.faults.api_errors["apps.connections.open"] = deque(["token_revoked"] * 1000)
+    workspace.cut(workspace.sockets[:1])
+    line = pump.wait_log("connection.not_opened", reason="token_revoked")
+    assert "slack.app_token" in line["detail"]
+    pump.wait_log("connection.not_opened", reason="token_revoked", attempt=2)
+    workspace.emit(message(1))
+    wait_until(acknowledged(workspace))
+    assert len(workspace.sockets) == 1
+    workspace.cut()
     assert pump.wait() == 78
     (line,) = pump.logged("token.refused", code="token_revoked")
     assert "slack.app_token" in line["fix"]

@@ -5,7 +5,7 @@ Laws:
 - Each order is answered by one connection, however long that takes, also one that comes while
   nothing can be opened; no connection comes without an order.
 - After the stop none comes, and no wait outlives it.
-- Never more calls than the budget allows. A token that can never work ends it.
+- Never more calls than the budget allows, also while Slack refuses the token.
 - It always says when its next progress is due.
 """
 
@@ -23,7 +23,6 @@ from typing import Any
 import pytest
 
 from rtmpump import config
-from rtmpump.errors import TokenRefused
 from rtmpump.links import retry
 from rtmpump.links.lifecycle import Lifecycle
 from rtmpump.links.slack.connection_orders import ConnectionOrders
@@ -256,16 +255,13 @@ def test_never_more_calls_than_the_budget_allows(
 
 
 @pytest.mark.parametrize("code", ["invalid_auth", "token_revoked", "not_allowed_token_type"])
-def test_a_token_that_can_never_work_ends_it(workspace: Workspace, dial: Dial, code: str) -> None:
-    """With Slack's own word; no try is made again."""
-    workspace.faults.api_errors[OPEN].append(code)
+def test_a_refused_token_is_tried_again(workspace: Workspace, dial: Dial, code: str) -> None:
+    """At the pace of all failures: other connections are there, and the order stands."""
+    workspace.faults.api_errors[OPEN] = deque([code] * 3)
     dialing = dial()
-    dialing.order(2)
-    dialing.thread.join(SECONDS)
-    assert isinstance(dialing.error, TokenRefused)
-    assert dialing.error.code == code
-    assert dialing.delivered == []
-    assert len(calls(workspace)) == 1
+    dialing.order(1)
+    dialing.wait_delivered(1)
+    assert len(calls(workspace)) == 4
 
 
 def test_it_tells_when_it_will_be_heard_of_again(workspace: Workspace, dial: Dial) -> None:

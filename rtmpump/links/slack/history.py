@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from rtmpump import config
+from rtmpump import config, log
 from rtmpump.core.missed_messages import Moment
 from rtmpump.core.outbound.api_calls import Trouble
 from rtmpump.core.rate_limit import RateLimit
@@ -32,6 +32,7 @@ PAGE: Final = 200
 _RATE: Final = 50 / 60
 _BURST: Final = 20
 _TRIES: Final = 10
+_log = log.get("backfill")
 
 Json = dict[str, Any]
 
@@ -43,9 +44,11 @@ class Stopped(Exception):
 class History:
     """Reads what was said; one thread.
 
-    Each method raises CallRefused where Slack said no, and Stopped after a stop. `report` is called
+    Each method raises CallRefused where Slack said no, and Stopped after a stop. `waits` is called
     before each wait for a new try.
     """
+
+    waits: Callable[[RetryDetails], None]
 
     def __init__(
         self,
@@ -53,17 +56,16 @@ class History:
         *,
         policy: config.Retry,
         lifecycle: Lifecycle,
-        report: Callable[[RetryDetails], None],
     ) -> None:
         self._api = api
         self._policy = policy
-        self._lifecycle = lifecycle
-        self._report = report
+        self.lifecycle = lifecycle
+        self.waits = _ignore
         self._pace = RateLimit(_RATE, _BURST)
 
     def begin(self, lifecycle: Lifecycle) -> None:
         """Go on with another lifecycle; the rate limit goes on too."""
-        self._lifecycle = lifecycle
+        self.lifecycle = lifecycle
 
     def conversations(self, kind: str) -> Iterator[list[str]]:
         """Yield the ids of all conversations of one kind that the bot is in."""
@@ -116,7 +118,7 @@ class History:
         def ask() -> None:
             nonlocal tries
             self._wait_for_pace(method)
-            if self._lifecycle.stop.is_set():
+            if self.lifecycle.stop.is_set():
                 return
             try:
                 answers.append(self._api.call(method, arguments))
@@ -128,17 +130,26 @@ class History:
                     raise CallRefused(failed.reason, failed.detail) from None
                 raise
 
-        keep_trying(ask, policy=self._policy, lifecycle=self._lifecycle, report=self._report)
+        keep_trying(ask, policy=self._policy, lifecycle=self.lifecycle, report=self._report_wait)
         if not answers:
             raise Stopped
         return answers[0]
 
     def _wait_for_pace(self, method: str) -> None:
-        stop = self._lifecycle.stop
+        stop = self.lifecycle.stop
         while (wait := self._pace.take(method, time.monotonic())) and not stop.is_set():
-            self._lifecycle.rest(wait)
+            self.lifecycle.rest(wait)
             stop.wait(wait)
-        self._lifecycle.progress()
+        self.lifecycle.progress()
+
+    def _report_wait(self, retry: RetryDetails) -> None:
+        write = _log.info if retry.reason == "ratelimited" else _log.warning
+        write("backfill.waits", **retry._asdict())
+        self.waits(retry)
+
+
+def _ignore(_retry: RetryDetails) -> None:
+    pass
 
 
 def _next_cursor(answer: Json) -> str:

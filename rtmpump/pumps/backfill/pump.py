@@ -33,7 +33,6 @@ from rtmpump.errors import SpoolFailed, SpoolFull
 from rtmpump.links.lifecycle import Lifecycle, RetryDetails
 from rtmpump.links.slack.api_errors import CallRefused
 from rtmpump.links.slack.history import KINDS, PAGE, History, Stopped
-from rtmpump.links.slack.web_api import SlackApi
 from rtmpump.metrics import Metrics
 from rtmpump.pumps.backfill.gap_file import GapFile
 from rtmpump.spool import Spool
@@ -78,7 +77,7 @@ class Backfill:
         spool: Spool,
         gaps: GapFile,
         metrics: Metrics,
-        lifecycle: Lifecycle,
+        history: History,
         stored: Callable[[], None],
     ) -> None:
         """Begin with the gaps of the file; `stored` is called when events are in the spool."""
@@ -87,15 +86,11 @@ class Backfill:
         self._spool = spool
         self._gaps = gaps
         self._metrics = metrics
-        self.lifecycle = lifecycle
-        self._stop = lifecycle.stop
+        self.lifecycle = history.lifecycle
+        self._stop = self.lifecycle.stop
         self._stored = stored
-        self._history = History(
-            SlackApi(config.slack),
-            policy=config.retry,
-            lifecycle=lifecycle,
-            report=self._report_wait,
-        )
+        self._history = history
+        history.waits = self._slack_waits
         self._said: dict[str, set[str]] = defaultdict(set)
         self._changed = threading.Condition()
         self._is_known_whose = False
@@ -314,10 +309,8 @@ class Backfill:
             return False
         return True
 
-    def _report_wait(self, retry: RetryDetails) -> None:
+    def _slack_waits(self, retry: RetryDetails) -> None:
         self.waits_for = f"Slack ({retry.reason})"
-        write = _log.info if retry.reason == "ratelimited" else _log.warning
-        write("backfill.waits", **retry._asdict())
 
     def _log_failures(self, gap: OpenGap) -> None:
         """Log one line for each reason."""

@@ -16,6 +16,8 @@ import pytest
 from rtmpump import config
 from rtmpump.core.missed_messages import OpenGap
 from rtmpump.links.lifecycle import Lifecycle
+from rtmpump.links.slack.history import History
+from rtmpump.links.slack.web_api import SlackApi
 from rtmpump.metrics import Metrics
 from rtmpump.pumps.backfill import pump as backfill
 from rtmpump.pumps.backfill.gap_file import GapFile
@@ -47,12 +49,15 @@ class Filling:
             retry=config.Retry(initial=0.01, max=0.05),
             events=config.Events(backfill=True, **keys),
         )
+        history = History(
+            SlackApi(settings.slack), policy=settings.retry, lifecycle=Lifecycle(stop=self.stop)
+        )
         self.pump = Backfill(
             settings,
             self.spool,
             self.gaps,
             self.metrics,
-            Lifecycle(stop=self.stop),
+            history,
             lambda: None,
         )
         self.error: BaseException | None = None
