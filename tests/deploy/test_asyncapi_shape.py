@@ -37,7 +37,7 @@ OPERATION = set(_FIELDS.split())
 _WORDS = """
     $ref type properties required additionalProperties dependencies description pattern format
     minLength maxLength minimum minItems maxItems items const enum default examples allOf anyOf
-    not if then else propertyNames
+    not if then else propertyNames minProperties
 """
 SCHEMA_WORDS = set(_WORDS.split())
 
