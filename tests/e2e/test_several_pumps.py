@@ -156,6 +156,8 @@ def test_a_pump_without_its_turn_is_ready_and_says_so(
     assert metric(second, "commands_turn") is False
     assert len(workspace.sockets) == 2
     first.terminate()
+    # Until it ends it may still take one.
+    first.wait()
     assert broker.ask({"channel": CHANNELS[0], "text": "1"})["ok"]
     wait_until(lambda: ask(second, "/readyz") == (200, "ok\n"))
 
