@@ -119,8 +119,6 @@ def _play(rig: Rig, form: Form, only: str, course: Course) -> None:
     _strike(rig, kinds, _plan(rig, [*kinds], form.strikes * 3 // 4), until, course)
     # Now one process has to bear all of it, so that what it leaks adds up.
     strikes.kill_at_full_disk(rig)
-    rig.recover()
-    strikes_commands.begin_second_connection(rig)
     calm = _calm_belongings(rig)
     _strike(rig, alive, _plan(rig, [*alive], form.strikes // 4), began + form.seconds, course)
     _find_leaks(rig, calm, course)
@@ -169,6 +167,7 @@ def _calm_belongings(rig: Rig) -> dict[str, int]:
     rig.recover()
     leave_nothing(rig)
     rig.recover()
+    strikes_commands.end_second_connection(rig)
     # A message by chat.postMessage has a socket of its own for a moment.
     rig.commands.hold()
     try:

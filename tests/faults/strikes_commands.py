@@ -23,8 +23,11 @@ for _name, _odd in traffic.ODDITIES.items():
     _enter(_name, _odd)
 
 
-def begin_second_connection(rig: Rig) -> None:
-    """Have the pump open the connection for what may end one: it opens that when it needs it."""
+def end_second_connection(rig: Rig) -> None:
+    """Leave the pump with the thread for what may end a connection, and without that connection.
+
+    It opens it when it needs it, and keeps it until something ends it.
+    """
     told = rig.pump.log_text().count(_UNDELIVERABLE)
     rig.commands.odd.append(traffic.ODDITIES["a poisonous reply address"][0])
     rig.wait(lambda: rig.pump.log_text().count(_UNDELIVERABLE) > told, "for its end")
