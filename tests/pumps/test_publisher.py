@@ -264,6 +264,7 @@ def test_a_broker_that_is_killed_in_between(pump: Pump, node: RabbitNode, broker
     feeding.join()
     node.start()
     one.wait_empty()
+    assert one.counts.returned == 0, one.downs
     with Broker(broker_url) as broker:
         got = broker.take_until(queue, has_all(10_000), SECONDS)
     assert without_repeats(got, last=True) == list(range(10_000))

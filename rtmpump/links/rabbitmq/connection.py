@@ -46,7 +46,7 @@ from rtmpump.links.rabbitmq.large_bodies import drop_large_bodies
 from rtmpump.links.rabbitmq.listener import ConnectionListener, delivery
 from rtmpump.links.rabbitmq.nodes import parameters
 from rtmpump.links.rabbitmq.opening import Answer, HandshakeFailed, Opening, close_socket
-from rtmpump.links.rabbitmq.queue_depths import Depth, QueueDepths
+from rtmpump.links.rabbitmq.queue_depths import QueueDepths
 from rtmpump.links.rabbitmq.signs_of_life import SignsOfLife
 from rtmpump.links.rabbitmq.tolerant_reading import TolerantConnection
 from rtmpump.links.rabbitmq.topology import Binding, Item
@@ -314,7 +314,7 @@ class BrokerConnection:
         """Have RabbitMQ dead-letter one delivery."""
         self._open_channel().basic_reject(tag, requeue=False)
 
-    def ask_depths(self, queues: Sequence[str], told: Callable[[str, Depth | None], None]) -> None:
+    def ask_depths(self, queues: Sequence[str], told: Callable[[str, int | None], None]) -> None:
         """Ask how full queues are, and call `told` for each; this disturbs nothing else."""
         if self._depths is None and self._connection is not None:
             self._depths = QueueDepths(self._connection, self._guarded, told)

@@ -11,7 +11,7 @@ Laws:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 from pika.channel import Channel
 from pika.connection import Connection
@@ -19,21 +19,17 @@ from pika.connection import Connection
 _Guard: TypeAlias = Callable[[Callable[..., None]], Callable[..., None]]
 
 
-class Depth(NamedTuple):
-    """What is in a queue: `messages` that no consumer has, and how many `consumers` there are."""
-
-    messages: int
-    consumers: int
-
-
 class QueueDepths:
-    """Questions on one connection; all on its thread. `told` gets None where no queue is."""
+    """Questions on one connection; all on its thread.
+
+    `told` gets a queue and how many messages in it no consumer has; None where no queue is.
+    """
 
     def __init__(
         self,
         connection: Connection,
         guarded: _Guard,
-        told: Callable[[str, Depth | None], None],
+        told: Callable[[str, int | None], None],
     ) -> None:
         self._connection = connection
         self._guarded = guarded
@@ -65,8 +61,7 @@ class QueueDepths:
             self._channel.queue_declare(self._left[0], passive=True, callback=answered)
 
     def _answered(self, frame: Any) -> None:
-        queue, method = self._left.pop(0), frame.method
-        self._told(queue, Depth(method.message_count, method.consumer_count))
+        self._told(self._left.pop(0), frame.method.message_count)
         self._ask_next()
 
     def _closed(self, _channel: Channel, _error: BaseException) -> None:
