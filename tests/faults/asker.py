@@ -23,6 +23,7 @@ STILL: Final = 7.0
 # `rtmpump status` is a process, which takes a good part of a second of CPU.
 _COMMAND_EVERY: Final = 10
 _PATIENCE: Final = 2.0
+_TRIES: Final = 3
 
 
 class Moved(NamedTuple):
@@ -112,15 +113,25 @@ class Asker:
         return status == 200
 
     def _ask_command(self) -> None:
-        """`rtmpump status` says first what /readyz says, unless it changes in between."""
+        """`rtmpump status` says first what /readyz says; a link may end and be back in between."""
+        told = ""
+        for _ in range(_TRIES):
+            told = self._disagreement()
+            if not told:
+                return
+        self._disagreed.append(told)
+
+    def _disagreement(self) -> str:
+        """What the two say, if it is not the same; "" too where /readyz changes its mind."""
         before = self._ready()
         done = rtmpump(self._config.parent, "status", "-c", str(self._config))
         after = self._ready()
         if before is None or before != after or done.returncode:
-            return
+            return ""
         first = done.stdout.splitlines()[0]
-        if (": not ready: " in first) is before:
-            self._disagreed.append(f"/readyz says {before}, `rtmpump status`: {first}")
+        if (": not ready: " in first) is not before:
+            return ""
+        return f"/readyz says {before}, `rtmpump status`: {first}"
 
     def _get(self, path: str) -> tuple[int, bytes]:
         client = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_PATIENCE)
