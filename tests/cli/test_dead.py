@@ -140,7 +140,7 @@ def test_retry_sends_the_command_as_it_was_but_for_its_death(file: Path, queues:
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "retried 1 dead letter: sent to rtm.outbound\n"
     assert texts(file) == ["a", "c"]
-    message = queues.get(COMMANDS)
+    (message,) = queues.take(COMMANDS, 1)
     properties = message.properties
     assert message.json == {"channel": "nowhere", "text": "b"}
     # A quorum queue counts deliveries in a header of its own.
@@ -289,7 +289,7 @@ def test_retry_that_is_killed_repeats_and_never_loses(file: Path, queues: Broker
         running.process.send_signal(signal.SIGKILL)
         running.wait()
     wait_until(lambda: queues.count(DEAD) + queues.count(COMMANDS) >= len(names))
-    sent = [message.json["text"] for message in queues.drain(COMMANDS)]
+    sent = [message.json["text"] for message in queues.take(COMMANDS, queues.count(COMMANDS))]
     left = [message.json["text"] for message in queues.drain(DEAD)]
     assert set(sent) | set(left) == names
     assert len(set(sent)) == len(sent)

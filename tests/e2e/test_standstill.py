@@ -73,7 +73,7 @@ class Asked:
             verdict = self.verdict()
             return not verdict["ready"] and reason in self.reasons()
 
-        wait_until(fails, 25, what=lambda: f"for {reason}: {self.status()}\n{self.pump.log_text()}")
+        wait_until(fails, what=lambda: f"for {reason}: {self.status()}\n{self.pump.log_text()}")
         status, body = ask(self.port, "/readyz")
         verdict = self.verdict()
         assert status == 503

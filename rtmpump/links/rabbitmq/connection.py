@@ -287,6 +287,7 @@ class BrokerConnection:
             done,
             open_channel=partial(open_channel, self._connection, self._link, self._guarded),
             guarded=self._guarded,
+            answered=self._signs.answered,
             end=self._finish,
         ).begin()
 

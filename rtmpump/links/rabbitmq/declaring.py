@@ -65,17 +65,20 @@ class GroupDeclaration:
         *,
         open_channel: Callable[[Callable[[Channel], None], Callable[[LinkError], None]], None],
         guarded: Callable[[Callable[..., None]], Callable[..., None]],
+        answered: Callable[[Any], None],
         end: Callable[[LinkError], None],
     ) -> None:
         """Begin with nothing declared.
 
         `open_channel` calls back with an open channel, and with the error if the broker closes it.
-        `guarded` makes a callback for pika, whose exceptions end the run. `end` ends the run.
+        `guarded` makes a callback for pika, whose exceptions end the run. `answered` is called with
+        each answer of the broker. `end` ends the run.
         """
         self._left = [(group, item) for group, items in groups.items() for item in items]
         self._done = done
         self._open_channel = open_channel
         self._guarded = guarded
+        self._answered = answered
         self._end = end
         self._refusals: list[Refusal] = []
         self._channel: Channel | None = None
@@ -100,7 +103,8 @@ class GroupDeclaration:
             channel.close()
             self._done(self._refusals)
 
-    def _declared(self, _frame: Any) -> None:
+    def _declared(self, frame: Any) -> None:
+        self._answered(frame)
         del self._left[0]
         self._next()
 

@@ -11,7 +11,7 @@ from rtmpump.core.frames import Reply
 from rtmpump.core.outbound.api_calls import CallAnswer, Trouble
 from rtmpump.core.outbound.job import Stage
 from rtmpump.core.outbound.mailbox import CallAnswered, LinkDown, LinkUp, NameAnswered
-from rtmpump.core.outbound.outcome import Outcome
+from rtmpump.core.outbound.outcome import Outcome, Response
 from rtmpump.errors import NotConnected, WriteFailed
 from tests.support.dispatcher import DispatcherRig
 
@@ -372,7 +372,7 @@ def test_an_answer_that_comes_for_another_attempt_says_nothing() -> None:
 
 
 def test_in_socket_mode_a_message_is_a_call() -> None:
-    """Its result has Slack's ts and the channel, as over RTM."""
+    """Its result has Slack's ts and the channel, as over RTM, and Slack's response too."""
     rig = DispatcherRig("socket")
     job = rig.message("hi", "general")
     rig.looked_up[0]("C1A", "")
@@ -381,7 +381,8 @@ def test_in_socket_mode_a_message_is_a_call() -> None:
     rig.handle(note)
     assert rig.calls[0][:2] == ("chat.postMessage", {"channel": "C1A", "text": "hi"})
     rig.answer(CallAnswer({"ok": True, "ts": "1.2"}))
-    assert (rig.ends[0][1], job.channel_id) == (Outcome(True, "1.2"), "C1A")
+    response = Response(b'{"ok":true,"ts":"1.2"}', ())
+    assert (rig.ends[0][1], job.channel_id) == (Outcome(True, "1.2", response=response), "C1A")
 
 
 def test_a_name_that_is_not_found_ends_the_first_and_is_asked_for_again() -> None:
