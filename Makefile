@@ -19,7 +19,7 @@ ARGS ?=
 
 # Programs that only tests need, each with its package in Debian. A test whose program isn't there is
 # skipped and says so; apt-get is asked for those that are missing, where there is one.
-tools := chromium=chromium amqp-consume=amqp-tools jq=jq
+tools := chromium=chromium amqp-consume=amqp-tools curl=curl jq=jq
 ifdef CI
 # Its package starts a server, so on a person's machine it is not for us to install.
 tools += promtool=prometheus

@@ -130,8 +130,11 @@ def test_messages_rest_after_limits_on_several(name: str) -> None:
     for _ in range(5):
         some.enter(job, 0.0)
         assert some.failed(job, Trouble.LIMITED, 0.0, 0.0) is None
-    assert some.failed(enter(some, name), Trouble.LIMITED, 0.0, 0.0) is None
-    assert some.failed(enter(some, name), Trouble.LIMITED, 1.0, 0.0) == Rest(1.5, 1, True)
+    # Each still waits, so each is an object of its own.
+    second = enter(some, name)
+    assert some.failed(second, Trouble.LIMITED, 0.0, 0.0) is None
+    third = enter(some, name)
+    assert some.failed(third, Trouble.LIMITED, 1.0, 0.0) == Rest(1.5, 1, True)
 
 
 def test_a_probe_that_is_let_go_is_followed_by_another() -> None:
