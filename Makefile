@@ -47,9 +47,9 @@ quick: $(ready)
 	@$(bin)/python -m pytest --quick -q -n auto --maxprocesses 4 $(ARGS)
 
 pytest := pytest -n 4 --dist worksteal
-# Rooms whose tests run the whole program for long. Measured they would cost half as much again, so they
-# are run without.
-whole := deploy docs e2e
+# Rooms whose tests run the whole program for long: measured they would cost half as much again, so they
+# are run without. So are the tests of the guard of quick tests, which is off where coverage measures.
+whole := deploy docs e2e test_quick.py
 test: $(ready) rabbitmq tools
 ifndef COVERAGE
 	@$(bin)/python -m $(pytest) $(ARGS)

@@ -286,7 +286,8 @@ def test_a_pump_that_was_frozen_sends_nothing_when_it_wakes(
 ) -> None:
     """SIGSTOP for longer than the broker waits: the other is active, and no command goes out twice.
 
-    The first has commands in hand when it freezes; it must not write them when it wakes.
+    The first has commands in hand when it freezes; it must not write them when it wakes. The one
+    whose reply it may not have read is uncertain, so that may come again.
     """
     slow = {"rate": 0.5, "burst": 1}
     first, second = pumps.start_active(outbound=slow), pumps.start_standby(outbound=slow)
@@ -298,9 +299,11 @@ def test_a_pump_that_was_frozen_sends_nothing_when_it_wakes(
     second.wait_log("slack.connected")
     first.signal(signal.SIGCONT)
     first.wait_log("lock.lost")
-    assert workspace.wait(lambda: len(workspace.sent) == 6, 100)
+    assert workspace.wait(lambda: len({sent.text for sent in workspace.sent}) == 6, 100)
     wait_until(lambda: broker.count("rtm.outbound") == 0)
-    assert [sent.text for sent in workspace.sent] == [str(number) for number in range(6)]
+    texts = [sent.text for sent in workspace.sent]
+    assert texts[-6:] == [str(number) for number in range(6)]
+    assert texts[:-6] in ([], ["0"])
     wait_until(lambda: ask(first, "/readyz") == (200, "standby\n"))
     wait_until(lambda: workspace.live == 1)
 

@@ -78,7 +78,9 @@ def _advice(event: str) -> str:
     )
 
 
-_guard = Guard()
+# Where coverage measures there is none: while a hook runs Python, another thread that starts fails,
+# for CPython 3.11 lets only one thread set its trace function.
+_guard = None if sys.gettrace() else Guard()
 
 
 def kind(item: pytest.Item) -> str:
@@ -137,7 +139,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
 
 def _guarded(item: pytest.Item) -> Generator[None, None, None]:
     """Guard one step; fail it also when a thread, or a broad `except`, swallowed the refusal."""
-    if kind(item) == "real":
+    if _guard is None or kind(item) == "real":
         return (yield)
     with _guard:
         yield

@@ -2,8 +2,9 @@
 
 Laws:
 
-- What the broker refuses (403, 405, 406) costs its channel. So `GroupDeclaration` works on channels
-  of its own: a refused group is left out from the refused item on, and all others are declared.
+- What the broker refuses (403, 405, 406; 404 where a binding names what is gone) costs its channel.
+  So `GroupDeclaration` works on channels of its own: a refused group is left out from the refused
+  item on, and all others are declared.
 - Any other end of such a channel is none of its business: it passes the error on.
 """
 
@@ -21,7 +22,7 @@ from rtmpump.links.rabbitmq.errors import closed_by_broker
 from rtmpump.links.rabbitmq.topology import Binding, Exchange, Item, Queue
 
 ACCESS_REFUSED: Final = "access_refused"
-_REFUSALS: Final = (ACCESS_REFUSED, "precondition_failed", "resource_locked")
+_REFUSALS: Final = (ACCESS_REFUSED, "not_found", "precondition_failed", "resource_locked")
 
 Groups = Mapping[str, Sequence[Item]]
 
