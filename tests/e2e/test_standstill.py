@@ -6,10 +6,12 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pika.exceptions import NackError
 
 from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
@@ -190,6 +192,20 @@ def test_an_alarm(start: Any, workspace: Workspace, node: RabbitNode) -> None:
     asked.wait_ready()
 
 
+def is_refused(broker: Broker, queue: str) -> bool:
+    """Whether a queue refuses what is published: a policy needs time to take effect."""
+    channel = broker.connection.channel()
+    channel.confirm_delivery()
+    try:
+        channel.basic_publish("", queue, b"{}")
+    except NackError:
+        return True
+    else:
+        return False
+    finally:
+        channel.close()
+
+
 def test_dead_letters_that_are_refused(
     start: Any, broker: Broker, broker_url: str, node: RabbitNode
 ) -> None:
@@ -198,16 +214,16 @@ def test_dead_letters_that_are_refused(
     wait_until(lambda: asked.metric("dead_letters") == 0)
     vhost = broker_url.rpartition("/")[2]
     set_policy(node, vhost, "dead$", max_length=1, overflow="reject-publish")
+    wait_until(partial(is_refused, broker, "rtm.outbound.dead"))
     for number in range(4):
         broker.publish(f"no command {number}", queue="rtm.outbound")
     first = asked.wait_failure("dead_queue")
     assert "RabbitMQ refuses the dead letters of " in first
     assert "`rtmpump dead list`" in first
-    waiting = broker.count("rtm.outbound.dead")
-    assert waiting > 0
+    assert broker.count("rtm.outbound.dead") > 0
     asked.pump.kill()
     asked.pump.start()
-    wait_until(lambda: asked.metric("dead_letters") == waiting)
+    wait_until(lambda: asked.metric("dead_letters") == broker.count("rtm.outbound.dead"))
     assert asked.status()["metrics"]["dead_letters"] == {}
     clear_policy(node, vhost)
     asked.wait_ready()
