@@ -181,7 +181,8 @@ def test_pause(browser: Chromium, service: Service) -> None:
     """A reader can hold the page, and let it go on."""
     tab = browser.tab()
     tab.open(service.url)
-    tab.wait(lambda: f"{service.url}status" in tab.requests())
+    # The button is hidden until the first answer is on the page.
+    tab.wait(lambda: "1,234 received" in tab.text("#totals"))
     tab.value("document.getElementById('pause').click()")
     buttons = [more for role, name, more in spoken(tab) if (role, name) == ("button", "Pause")]
     assert [more["pressed"] for more in buttons] == ["true"]
@@ -233,14 +234,17 @@ def test_verdict(browser: Chromium, service: Service) -> None:
     bad = {"tone": "bad", "what": "All", "means": "No more.", "fix": "Mend it", "more": [more]}
     tab = browser.tab()
     tab.open(service.url)
-    made = "[byId('banner').dataset.tone, byId('banner').innerText, byId('more').innerText]"
+    # All in one expression: between two of them the page may get an answer of its own.
+    made = (
+        "[byId('banner').dataset.tone, byId('banner').innerText, byId('more').innerText,"
+        " document.title]"
+    )
     well = "All is well: Slack and RabbitMQ are connected"
-    assert shown(tab, calm, made) == ["ok", well, ""]
-    assert tab.value("document.title") == f"rtmpump: {well}"
-    tone, said, also = shown(tab, calm | {"verdict": calm["verdict"] | bad}, made)
+    assert shown(tab, calm, made) == ["ok", well, "", f"rtmpump: {well}"]
+    tone, said, also, title = shown(tab, calm | {"verdict": calm["verdict"] | bad}, made)
     assert (tone, said.split("\n")) == ("bad", ["All", "", "No more.", "", "What to do: Mend it."])
     assert also == "Watch out: Half. A part. Wait."
-    assert tab.value("document.title") == "rtmpump: All"
+    assert title == "rtmpump: All"
     tab.close()
 
 
