@@ -6,19 +6,17 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pika.exceptions import NackError
 
 from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.faults import Hang, HttpAnswer
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
-from tests.support.broker_node import clear_policy, memory_alarm, set_policy
+from tests.support.broker_node import clear_policy, fill, memory_alarm, set_policy
 from tests.support.cli import rtmpump
 from tests.support.disk import small_disk
 from tests.support.http import ask
@@ -192,20 +190,6 @@ def test_an_alarm(start: Any, workspace: Workspace, node: RabbitNode) -> None:
     asked.wait_ready()
 
 
-def is_refused(broker: Broker, queue: str) -> bool:
-    """Whether a queue refuses what is published: a policy needs time to take effect."""
-    channel = broker.connection.channel()
-    channel.confirm_delivery()
-    try:
-        channel.basic_publish("", queue, b"{}")
-    except NackError:
-        return True
-    else:
-        return False
-    finally:
-        channel.close()
-
-
 def test_dead_letters_that_are_refused(
     start: Any, broker: Broker, broker_url: str, node: RabbitNode
 ) -> None:
@@ -214,7 +198,7 @@ def test_dead_letters_that_are_refused(
     wait_until(lambda: asked.metric("dead_letters") == 0)
     vhost = broker_url.rpartition("/")[2]
     set_policy(node, vhost, "dead$", max_length=1, overflow="reject-publish")
-    wait_until(partial(is_refused, broker, "rtm.outbound.dead"))
+    fill(broker, "rtm.outbound.dead")
     for number in range(4):
         broker.publish(f"no command {number}", queue="rtm.outbound")
     first = asked.wait_failure("dead_queue")

@@ -12,7 +12,6 @@ from rtmpump.sandbox.slack.faults import HttpAnswer
 from tests.faults import tokens, traffic
 from tests.faults.kinds import Kinds, hold
 from tests.faults.rig import Rig
-from tests.faults.strikes import leave_nothing
 
 KINDS: Final = Kinds()
 RTM: Final = Kinds()
@@ -152,10 +151,6 @@ def _dead_at_connect(rig: Rig) -> None:
 def _moved(rig: Rig) -> None:
     # For ten seconds after a look at the names the pump believes what it saw.
     rig.rest("names", _BELIEVED)
-    # What waits for the old channel would come after what finds the new one, if the names are asked
-    # for in the meantime; so nothing waits.
-    leave_nothing(rig)
-    rig.recover()
     name = rig.dice.choice(sorted(traffic.MOVING))
     id = f"C0MOVED{next(_numbers)}"
     rig.ledger.moved(id, traffic.MOVING[name])

@@ -235,16 +235,13 @@ def test_verdict(browser: Chromium, service: Service) -> None:
     tab = browser.tab()
     tab.open(service.url)
     # All in one expression: between two of them the page may get an answer of its own.
-    made = (
-        "[byId('banner').dataset.tone, byId('banner').innerText, byId('more').innerText,"
-        " document.title]"
-    )
+    texts = "byId('banner').innerText, byId('more').innerText"
+    made = f"[byId('banner').dataset.tone, {texts}, document.title]"
     well = "All is well: Slack and RabbitMQ are connected"
     assert shown(tab, calm, made) == ["ok", well, "", f"rtmpump: {well}"]
     tone, said, also, title = shown(tab, calm | {"verdict": calm["verdict"] | bad}, made)
     assert (tone, said.split("\n")) == ("bad", ["All", "", "No more.", "", "What to do: Mend it."])
-    assert also == "Watch out: Half. A part. Wait."
-    assert title == "rtmpump: All"
+    assert (also, title) == ("Watch out: Half. A part. Wait.", "rtmpump: All")
     tab.close()
 
 

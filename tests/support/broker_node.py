@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+
+from pika.exceptions import NackError
 
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
+from tests.support.pump import Broker
 
 _ME = '<<"test">>'
 
@@ -37,6 +40,13 @@ def set_policy(node: RabbitNode, vhost: str, pattern: str, **keys: object) -> No
 def clear_policy(node: RabbitNode, vhost: str) -> None:
     """Clear that policy."""
     node.evaluate(f'ok = rabbit_policy:delete({_binary(vhost)}, <<"one">>, {_ME})')
+
+
+def fill(broker: Broker, queue: str) -> None:
+    """Publish to a queue until it refuses: its policy needs time to take effect."""
+    with suppress(NackError):
+        while True:
+            broker.publish(b"not ours", queue=queue)
 
 
 def delete_vhost(node: RabbitNode, name: str) -> None:

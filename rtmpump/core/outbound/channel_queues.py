@@ -128,14 +128,15 @@ class ChannelQueues(Generic[T]):
         self._go_on(key, queue, now)
 
     def take_out(self, key: str, wanted: Callable[[T], bool], now: float) -> list[T]:
-        """Remove from a queue those that are not over and `wanted`; return them in their order.
-
-        The head has to be one of them.
-        """
-        queue = self._queues[key]
+        """Remove from a queue those that are not over and `wanted`; return them in their order."""
+        queue = self._queues.get(key)
+        if queue is None:
+            return []
+        head = queue.jobs[0]
         taken = [job for job in queue.jobs if not job.done and wanted(job)]
         queue.jobs = deque(job for job in queue.jobs if job.done or not wanted(job))
-        self._go_on(key, queue, now)
+        if taken and taken[0] is head:
+            self._go_on(key, queue, now)
         return taken
 
     def again(self, key: str, job: T, at: float) -> None:

@@ -98,12 +98,6 @@ def composed(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-def given_name(command: Command | None) -> str:
-    """Return the name by which a command of RTM or a message gives its channel; "" for an id."""
-    channel = getattr(command, "channel", "")
-    return "" if is_channel_id(channel) else channel_name(channel)
-
-
 def is_message(command: Command | None) -> bool:
     """Return whether it counts for Slack's limit of one message a second and channel."""
     return isinstance(command, Message) or (isinstance(command, Api) and command.method == POST)

@@ -7,6 +7,7 @@ job has no `tag`: it lives on as an orphan until RabbitMQ delivers its message a
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import Enum
 from hashlib import blake2b
@@ -91,14 +92,15 @@ class Report:
 class Job:
     """One command; times in seconds of a clock that never goes back.
 
-    `queue_key` is that of its channel queue, `costs` says whether Slack's rate limit of messages
-    counts it. `throttle` is the name of what may hold it back, and `ticket` what it got there when
-    it went. `token_refused_in` is how many trials of the token had passed when Slack refused it for
-    this command, and `trouble` what its last attempt met. `ids` are the message ids of RTM that it
-    was written with, `failures` counts the attempts after which it had to wait, and `settled_at` is
-    when it had its outcome. `body` is b"" while it is an orphan: the next delivery brings it again.
-    `size` is how many bytes of it are held, `dropped` the size of a body that was too large to be
-    kept. `came_back`: another pump had it before, or this one before it was started.
+    `name` is that by which it gives its channel, "" for an id. `queue_key` is that of its channel
+    queue, `costs` says whether Slack's rate limit of messages counts it. `throttle` is the name of
+    what may hold it back, and `ticket` what it got there when it went. `token_refused_in` is how
+    many trials of the token had passed when Slack refused it for this command, and `trouble` what
+    its last attempt met. `ids` are the message ids of RTM that it was written with, `failures`
+    counts the attempts after which it had to wait. It does not go again before `again_at`, and had
+    its outcome at `settled_at`. `body` is b"" while it is an orphan: the next delivery brings it
+    again. `size` is how many bytes of it are held, `dropped` the size of a body that was too large
+    to be kept. `came_back`: another pump had it before, or this one before it was started.
     """
 
     tag: int | None
@@ -109,6 +111,7 @@ class Job:
     came_back: bool = False
     expires_at: float | None = None
     command: Command | None = None
+    name: str = ""
     channel_id: str = ""
     queue_key: str = ""
     costs: bool = False
@@ -118,6 +121,7 @@ class Job:
     stage: Stage = Stage.WAITING
     attempts: int = 0
     failures: int = 0
+    again_at: float = -math.inf
     uncertain: bool = False
     ids: list[int] = field(default_factory=list)
     outcome: Outcome | None = None

@@ -20,7 +20,7 @@ import math
 from typing import Final, Protocol
 
 from rtmpump.core.outbound.api_calls import POSTS_AT_ONCE, SPARE_CALLS, Trouble
-from rtmpump.core.outbound.commands import POST
+from rtmpump.core.outbound.commands import POST, Api, Command
 from rtmpump.core.outbound.throttle import Pauses, Rest, Throttle
 from rtmpump.core.rate_limit import RateLimit
 from rtmpump.core.standstill import NOT_CONNECTED, RATE_LIMIT, SLACK_PAUSE
@@ -31,6 +31,13 @@ WEB_API: Final = "web_api"
 """What the trial is about: all methods together."""
 SLACK_AWAY: Final = "slack_away"
 _OF_ALL: Final = (Trouble.TOKEN, Trouble.UNREACHABLE)
+
+
+def throttle_of(command: Command, *, is_socket_mode: bool) -> str:
+    """Return the name of the throttle that lets a command go."""
+    if isinstance(command, Api):
+        return command.method
+    return POST if is_socket_mode else WEBSOCKET
 
 
 class Passenger(Protocol):

@@ -4,7 +4,8 @@ Laws:
 
 - The order of a channel is kept, whichever way its commands take: one is under way at a time.
   Channels never wait for each other.
-- Order begins when a command comes: `NameResolution` keeps it while names are looked up.
+- Order begins when a command comes: `NameResolution` keeps it while names are looked up, and
+  `NamedJobs` where a name moves to another channel.
 - Trouble costs no attempt: what Slack surely did not do because of a limit, an outage or a refused
   token waits, as long as its expiration allows.
 - What failed otherwise goes again, up to `outbound.max_attempts` attempts. Where it is not known
@@ -33,11 +34,9 @@ from rtmpump.core.frames import Reply
 from rtmpump.core.outbound.api_calls import Trouble
 from rtmpump.core.outbound.channel_queues import ChannelQueues
 from rtmpump.core.outbound.commands import (
-    POST,
     Api,
     Command,
     channel_name,
-    given_name,
     is_channel_id,
     is_message,
     may_be_name,
@@ -55,10 +54,11 @@ from rtmpump.core.outbound.mailbox import (
     TrialAnswered,
 )
 from rtmpump.core.outbound.name_resolution import NameResolution
+from rtmpump.core.outbound.named_jobs import NamedJobs
 from rtmpump.core.outbound.outcome import Outcome
 from rtmpump.core.outbound.reply_tracker import ReplyTracker
 from rtmpump.core.outbound.throttle import Pauses
-from rtmpump.core.outbound.throttles import WEBSOCKET, Throttles
+from rtmpump.core.outbound.throttles import WEBSOCKET, Throttles, throttle_of
 from rtmpump.core.rate_limit import RateLimit
 from rtmpump.core.session import MessageIds
 from rtmpump.pumps.outbound.api_caller import ApiCaller
@@ -75,6 +75,7 @@ from rtmpump.pumps.outbound.way import (
     SlackAccess,
     Verdict,
     Way,
+    end_after,
 )
 
 # After a reconnect the first frames may answer the last message of the connection before.
@@ -106,6 +107,7 @@ class Dispatcher:
         self._listener = listener
         self._now = now
         self._names: NameResolution[Job] = NameResolution(_NAMES_COME, outbound.prefetch)
+        self._named = NamedJobs(self._second_look.lets_move)
         self._deadlines: Deadlines[Job] = Deadlines()
         calls = RateLimit(outbound.api_rate, outbound.burst)
         self._throttles = Throttles(self._pauses, calls)
@@ -130,7 +132,7 @@ class Dispatcher:
 
     def take(self, job: Job, command: Command) -> None:
         """Bring a new command to Slack, in its turn."""
-        job.throttle = self._throttle_of(command)
+        job.throttle = throttle_of(command, is_socket_mode=self._is_socket_mode)
         job.costs, key = is_message(command), queue_key(command)
         self._watch_expiration(job)
         now = self._now()
@@ -138,18 +140,22 @@ class Dispatcher:
             self._place_in_turn(job, key, now)
         elif not key or (isinstance(command, Api) and not (job.costs and may_be_name(key))):
             self._place(job, key, now)
-        elif held := self._second_look.holds(name := channel_name(key)):
-            self._place_in_turn(job, held, now)
-        elif self._names.add_unknown(job, name, now):
-            self._look_up(name)
+        else:
+            job.name = channel_name(key)
+            if self._second_look.holds(job.name):
+                self._place_in_turn(job, self._named.meaning(job.name), now)
+            elif self._names.add_unknown(job, job.name, now):
+                self._look_up(job.name)
 
     def take_back(self, job: Job) -> None:
         """Go on with a job that was here when the connection to the broker ended."""
         if job.stage is Stage.WRITTEN:
+            self._named.add_sent(job)
             self._queues.add_sent(job.queue_key, job)
         else:
             self._watch_expiration(job)
-            self._place_in_turn(job, job.queue_key, self._now())
+            key = self._named.meaning(job.name) or job.queue_key
+            self._place_in_turn(job, key, self._now())
 
     def reject(self, job: Job, code: str, message: str) -> None:
         """End a job that can never be sent."""
@@ -221,6 +227,7 @@ class Dispatcher:
             if job.stage is not Stage.WRITTEN:
                 self._deadlines.drop(job)
         self._names.clear()
+        self._named.clear()
         self._queues.clear()
         self._second_look.clear()
 
@@ -268,12 +275,10 @@ class Dispatcher:
         if id is None or id == job.channel_id:
             self._fail(job, end)
             return
-        name, now = given_name(job.command), self._now()
-        _log.warning("channel.moved", name=name, was=job.channel_id, now=id)
-        self._deadlines.drop(job)
+        _log.warning("channel.moved", name=job.name, was=job.channel_id, now=id)
         self._watch_expiration(job)
-        for one in self._queues.take_out(job.queue_key, partial(_waits_for, name), now):
-            self._place(one, id, now)
+        self._named.learn(job.name, id)
+        self._gather(job.name)
 
     def _place_in_turn(self, job: Job, key: str, now: float) -> None:
         """Place it behind all that came earlier and may be for the same channel."""
@@ -283,21 +288,26 @@ class Dispatcher:
             self._place(job, key, now)
 
     def _place(self, job: Job, key: str, now: float) -> None:
-        """Queue it behind those of its channel; all of presence is one channel, ""."""
+        """Queue it behind those of its channel, and of its name; all of presence is one channel."""
+        self._queue(job, self._named.add(job, key), now)
+        self._gather(job.name)
+
+    def _gather(self, name: str) -> None:
+        """Bring the jobs of a name to the channel that it means, as soon as none is under way."""
+        for key in self._named.astray(name):
+            for job in self._queues.take_out(key, lambda one: one.name == name, self._now()):
+                self._queue(job, self._named.meaning(name), self._now())
+
+    def _queue(self, job: Job, key: str, now: float) -> None:
         job.queue_key = key
         if not isinstance(job.command, Api):
             job.channel_id = key
         if job.came_back and job.costs:
             # Whoever had it may just have sent others to this channel.
             self._queues.use_up(key, now)
-        self._queues.add(key, job, now)
+        self._queues.add(key, job, max(now, job.again_at))
 
     # One attempt.
-
-    def _throttle_of(self, command: Command) -> str:
-        if isinstance(command, Api):
-            return command.method
-        return POST if self._is_socket_mode else WEBSOCKET
 
     def _way_of(self, job: Job) -> Way:
         return self._rtm if job.throttle == WEBSOCKET else self._api
@@ -377,24 +387,13 @@ class Dispatcher:
         if rests and failed.certain and trouble is None:
             # Others fail in the same way, so it is not this one's fault.
             job.attempts -= 1
-        end = self._end_after(job, failed)
+        end = end_after(job.attempts, failed, self._outbound)
         if end is not None:
             self._fail(job, end)
         elif rests:
             self._go_again(job, 0.0)
         else:
             self._try_again(job, failed)
-
-    def _end_after(self, job: Job, failed: Failed) -> Outcome | None:
-        """Return the end of a job after a failed attempt; None if it goes again."""
-        timed_out = not failed.certain and failed.code == "timeout"
-        if not failed.certain and self._outbound.on_uncertain == "dead-letter":
-            code = "timeout" if timed_out else "uncertain"
-            return Outcome(False, "", code, f"{failed.why}; it is not known whether Slack took it")
-        if job.attempts >= self._outbound.max_attempts:
-            code = "timeout" if timed_out else "max_attempts"
-            return Outcome(False, "", code, f"{job.attempts} attempts: {failed.why}")
-        return None
 
     def _try_again(self, job: Job, failed: Failed | Held) -> None:
         """Have a job go again after a wait of its own."""
@@ -413,10 +412,14 @@ class Dispatcher:
         self._deadlines.drop(job)
         if job.tag is not None:
             self._watch_expiration(job)
-            self._queues.again(job.queue_key, job, self._now() + wait)
+            job.again_at = self._now() + wait
+            self._queues.again(job.queue_key, job, job.again_at)
+            self._gather(job.name)
 
     def _watch_expiration(self, job: Job) -> None:
-        if job.expires_at is not None:
+        if job.expires_at is None:
+            self._deadlines.drop(job)
+        else:
             self._deadlines.set(job, job.expires_at)
 
     def _decide_soon(self) -> None:
@@ -442,9 +445,6 @@ class Dispatcher:
         self._replies.forget(job)
         self._second_look.end(job)
         self._queues.settle(job.queue_key, job, self._now())
+        self._named.settle(job)
+        self._gather(job.name)
         self._listener.ended(job, outcome)
-
-
-def _waits_for(name: str, job: Job) -> bool:
-    """Return whether a job is not under way, and gives its channel by this name."""
-    return job.stage is Stage.WAITING and given_name(job.command) == name

@@ -11,8 +11,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from rtmpump.core.outbound.commands import given_name
-from rtmpump.core.outbound.job import Job
+from rtmpump.core.outbound.job import Job, Stage
 from rtmpump.core.outbound.mailbox import NameChecked
 from rtmpump.core.outbound.outcome import Outcome
 from rtmpump.pumps.outbound.way import ChannelIds, DispatchListener
@@ -34,22 +33,24 @@ class SecondLook:
     def may_help(self, job: Job, outcome: Outcome) -> bool:
         """Return whether another channel may have the name by now, and nothing was sent yet."""
         is_first = not (job.looked_again or job.uncertain)
-        return is_first and outcome.code in _REFUSED and bool(given_name(job.command))
+        # Slack itself looks up the name in a call.
+        return is_first and outcome.code in _REFUSED and bool(job.name and job.channel_id)
 
     def begin(self, job: Job, outcome: Outcome) -> NameChecked | None:
         """Ask the directory anew; return the answer if it is known, else it comes as a note."""
         job.looked_again = True
         self._ends[job] = outcome
-        name = given_name(job.command)
-        id = self._channel_ids.lookup(name, partial(self._answered, job), not_id=job.channel_id)
+        asked = partial(self._answered, job)
+        id = self._channel_ids.lookup(job.name, asked, not_id=job.channel_id)
         return None if id is None else NameChecked(job, id)
 
-    def holds(self, name: str) -> str:
-        """Return the channel whose queue waits for a second look at this name; "" if none does.
+    def holds(self, name: str) -> bool:
+        """Return whether a job of this name waits for one; then all of the name wait for it."""
+        return any(job.name == name for job in self._ends)
 
-        What comes by that name has to wait there too, else it would overtake.
-        """
-        return next((job.channel_id for job in self._ends if given_name(job.command) == name), "")
+    def lets_move(self, job: Job) -> bool:
+        """Return whether a job may change its queue: nothing is awaited for it."""
+        return job.stage is Stage.WAITING and job not in self
 
     def __contains__(self, job: Job) -> bool:
         """Return whether a job waits for one."""

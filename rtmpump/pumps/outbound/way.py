@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
 
+from rtmpump.config import Outbound
 from rtmpump.core.outbound.api_calls import CallAnswer, Trouble
 from rtmpump.core.outbound.commands import Command
 from rtmpump.core.outbound.job import Job
@@ -98,6 +99,18 @@ class Failed(NamedTuple):
 
 Verdict: TypeAlias = Outcome | Failed | Held | NotNow
 """What became of an attempt."""
+
+
+def end_after(attempts: int, failed: Failed, outbound: Outbound) -> Outcome | None:
+    """Return the end of a job whose last attempt of so many failed; None if it goes again."""
+    timed_out = not failed.certain and failed.code == "timeout"
+    if not failed.certain and outbound.on_uncertain == "dead-letter":
+        code = "timeout" if timed_out else "uncertain"
+        return Outcome(False, "", code, f"{failed.why}; it is not known whether Slack took it")
+    if attempts >= outbound.max_attempts:
+        code = "timeout" if timed_out else "max_attempts"
+        return Outcome(False, "", code, f"{attempts} attempts: {failed.why}")
+    return None
 
 
 class Way(ABC):
