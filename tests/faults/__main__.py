@@ -22,6 +22,7 @@ from tests.faults import (
     strikes,
     strikes_commands,
     strikes_lasting,
+    strikes_machine,
     strikes_pumps,
     strikes_rtm,
     strikes_socket,
@@ -56,7 +57,9 @@ LONG: Final = {
     RTM.name: Form(208, 1_000_000, 1_800, 100, 1_200, 8),
     SOCKET.name: Form(136, 300_000, 700, 80, 760, 4),
 }
-_OF_BOTH_MODES: Final = strikes.KINDS | strikes_commands.KINDS | strikes_lasting.KINDS
+_OF_BOTH_MODES: Final = (
+    strikes.KINDS | strikes_commands.KINDS | strikes_lasting.KINDS | strikes_machine.KINDS
+)
 _OF_ONE_MODE: Final = {
     RTM.name: strikes_rtm.KINDS | strikes_lasting.RTM,
     SOCKET.name: strikes_socket.KINDS | strikes_lasting.SOCKET,

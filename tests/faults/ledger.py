@@ -9,6 +9,7 @@ Laws:
 - A command that is not wrong fails only where nobody can know whether Slack took it, or where a
   strike refused its channel: trouble is waited for.
 - Nothing here knows the pump, a socket or a thread's business; times are milliseconds since 1970.
+  Those of events count on while the pump's machine sleeps (`slept`), for its gaps do so too.
   Any thread may call.
 - Memory: some 30 bytes for each event.
 """
@@ -80,6 +81,7 @@ class Ledger:
         self._strikes: list[tuple[float, float]] = []
         self._moved: dict[str, str] = {}
         self._refused: list[tuple[str, float, float]] = []
+        self._slept_ms = 0.0
         self.received = 0
         self.repeats = 0
         self.highest = -1
@@ -95,14 +97,18 @@ class Ledger:
     def emits(self, now_ms: float) -> int:
         """Slack is about to write an event; gives its number. `emitted` follows."""
         with self._lock:
-            self._began.append(now_ms)
+            self._began.append(now_ms + self._slept_ms)
             self._ended.append(_NEVER)
             self._ids.append(0)
             return len(self._began) - 1
 
     def emitted(self, number: int, now_ms: float) -> None:
         """It has written the event, or nobody was there to write it to."""
-        self._ended[number] = now_ms
+        self._ended[number] = now_ms + self._slept_ms
+
+    def slept(self, ms: float) -> None:
+        """The pump's machine has slept for so long: to it all that follows is later."""
+        self._slept_ms += ms
 
     def came(self, number: int, id: int, *, in_order: bool) -> None:
         """A consumer got an event; `id` is a hash of its message id, never 0.

@@ -21,6 +21,7 @@ from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.workspace import SentEnvelope, Workspace
 from tests.faults import traffic
 from tests.faults.asker import Asker, Moved
+from tests.faults.clocks import PROGRAM, Clocks
 from tests.faults.ledger import Ledger
 from tests.faults.modes import Mode
 from tests.faults.proxy import Proxy
@@ -64,6 +65,7 @@ class Rig:
             self.disk = _small_disk(stack, self.folder)
             self.workspace = stack.enter_context(Workspace(channels=traffic.CHANNELS))
             self.tokens = Tokens(self.folder, self.workspace)
+            self.clocks = Clocks(self.folder / "clocks")
             self.node = stack.enter_context(RabbitNode())
             self.slack_proxy = stack.enter_context(Proxy(self.workspace.port))
             self.amqp_proxy = stack.enter_context(Proxy(self.node.port))
@@ -76,7 +78,7 @@ class Rig:
             stack.callback(self.commands.stop)
             self.pump = self._pump()
             stack.callback(self.pump.close)
-            self.asker = Asker(self._port, self.pump.config, self._moved)
+            self.asker = Asker(self._port, self.pump.config, self._events, self._answers)
             stack.callback(self.asker.stop)
             self._stack = stack.pop_all()
 
@@ -135,6 +137,11 @@ class Rig:
         now = time.monotonic()
         time.sleep(max(0.0, self._rested.get(what, -math.inf) + seconds - now))
         self._rested[what] = time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Let the pump's machine have slept for so long: then all is so much later, Slack too."""
+        self.clocks.sleep(seconds)
+        self.ledger.slept(seconds * 1000)
 
     @contextmanager
     def refuses(self, channel: str) -> Iterator[None]:
@@ -215,14 +222,20 @@ class Rig:
         sections["http"] = {"listen": listen}
         sections["spool"]["path"] = str(spool)
         url = _URL.format(self.amqp_proxy.port)
-        pump = PumpProcess(folder, self.workspace, url, **sections)
+        env = {"CLOCKS": str(self.clocks.file)}
+        pump = PumpProcess(folder, self.workspace, url, program=PROGRAM, env=env, **sections)
         pump.spool = spool
         return pump
 
-    def _moved(self) -> Moved:
+    def _events(self) -> Moved:
         """How much has come out; something is due while somebody is there to send it."""
         ledger = self.ledger
         return Moved(ledger.received + ledger.repeats, self.flood.runs and self.workspace.live > 0)
+
+    def _answers(self) -> Moved:
+        """How many commands were answered; one is due once it is in its queue."""
+        unanswered = self.ledger.unanswered
+        return Moved(self.commands.count - unanswered, unanswered > 0)
 
     def _is_live(self) -> bool:
         self.check()
@@ -264,9 +277,16 @@ def _small_disk(stack: ExitStack, folder: Path) -> bool:
 
 def stop_for(pid: int, seconds: float) -> None:
     """A process that doesn't get the CPU, for so long."""
+    with frozen(pid):
+        time.sleep(seconds)
+
+
+@contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """A process that doesn't get the CPU."""
     os.kill(pid, signal.SIGSTOP)
     try:
-        time.sleep(seconds)
+        yield
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGCONT)

@@ -6,10 +6,10 @@ from tests.faults.asker import STILL, Moved, StandstillWatch
 
 
 def looks(*looks: tuple[int, bool, bool | None]) -> list[str]:
-    """Look once a second: how many events came, whether any is due, and whether it was ready."""
-    watch = StandstillWatch()
-    for now, (events, is_due, ready) in enumerate(looks):
-        watch.look(Moved(events, is_due), ready, float(now))
+    """Look once a second: how many events came, whether any is due, and whether it was green."""
+    watch = StandstillWatch("event")
+    for now, (events, is_due, green) in enumerate(looks):
+        watch.look(Moved(events, is_due), green, float(now))
     return watch.problems
 
 
