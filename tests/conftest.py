@@ -38,12 +38,15 @@ def pytest_configure() -> None:
 
 
 def _let_interrupts_through() -> None:
-    """Let Ctrl-C reach the programs even where a shell runs us in the background.
+    """Let Ctrl-C, and the end of a terminal, reach the programs wherever we run.
 
-    Such a shell ignores SIGINT for us, and what is ignored is inherited.
+    A shell ignores SIGINT for what it runs in the background, and nohup SIGHUP; what is ignored is
+    inherited.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def _keep_bytecode() -> None:

@@ -202,15 +202,18 @@ def test_where_a_terminal_is_lost_it_ends_in_order(workspace: Workspace, tmp_pat
             process = subprocess.Popen(
                 [sys.executable, "-m", "rtmpump", "run", "-c", str(pump.config)],
                 stdin=theirs,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
                 env=os.environ | {"PYTHONPATH": PYTHONPATH},
                 cwd=tmp_path,
             )
-            with process:
+            try:
                 wait_until(lambda: workspace.live)
                 process.send_signal(signal.SIGHUP)
                 assert process.wait(100) == EXIT_DONE
+            finally:
+                process.kill()
+                process.wait()
         finally:
             os.close(ours)
             os.close(theirs)
