@@ -23,6 +23,7 @@ from tests.e2e.test_crash import (
     numbers,
     stop_well,
 )
+from tests.support.broker_node import note_all
 from tests.support.cluster import SIZE, cluster
 from tests.support.pump import SECONDS, Broker, PumpProcess, wait_until
 
@@ -93,6 +94,7 @@ def test_any_node_may_be_killed(
         for _ in range(SIZE - 1):
             victim = our_node(pump, nodes, "broker_events")
             others = [node for node in nodes if node is not victim]
+            note_all(victim)
             victim.kill()
             wait_until(confirms_more_than(port, len(flood.at)), 100, pump.output)
             assert ask(others[-1], "still here")

@@ -113,7 +113,6 @@ def _play(rig: Rig, form: Form, only: str, course: Course) -> None:
     rig.wait(lambda: rig.workspace.live, "for the first hello")
     rig.flood.start()
     rig.recover()
-    rig.declared()
     _say("all is up")
     mode = rig.mode.name
     alive = _chosen(_OF_BOTH_MODES | _OF_ONE_MODE[mode], only)

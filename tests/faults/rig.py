@@ -26,12 +26,10 @@ from tests.faults.ledger import Ledger
 from tests.faults.modes import Mode
 from tests.faults.proxy import Proxy
 from tests.faults.tokens import Tokens
+from tests.support.broker_node import note_all
 from tests.support.pump import Broker, PumpProcess, wait_until
 
 HEARTBEAT: Final = 2
-# RabbitMQ 3.10 notes a new quorum queue in a DETS file, which holds back writes for three seconds;
-# after a kill -9 before that, the queue has no leader for ever.
-_NOTED_IN: Final = 4.0
 DISK: Final = 64 << 20
 RECOVERS_IN: Final = 90.0
 _STOPS_IN: Final = 25.0
@@ -57,7 +55,6 @@ class Rig:
         self.longest_recovery = 0.0
         self.pumps = 0
         self.keeps_folder = False
-        self._declared = 0.0
         self._port = free_port()
         self._rested: dict[str, float] = {}
         with ExitStack() as stack:
@@ -86,13 +83,9 @@ class Rig:
         """End all; the folder with the logs stays if `keeps_folder` was set."""
         self._stack.close()
 
-    def declared(self) -> None:
-        """Quorum queues are new from now on."""
-        self._declared = time.monotonic()
-
     def kill_node(self) -> None:
-        """Kill the node as soon as it can know all its queues again afterwards."""
-        time.sleep(max(0.0, self._declared + _NOTED_IN - time.monotonic()))
+        """Kill the node once it can know all its queues again afterwards."""
+        note_all(self.node)
         self.node.kill()
 
     def start_pump(self) -> None:

@@ -207,7 +207,6 @@ def _delete_outbound(rig: Rig) -> None:
             for queue in ("rtm.outbound", "rtm.outbound.dead"):
                 broker.channel.queue_delete(queue)
             rig.wait(lambda: broker.exists(queue="rtm.outbound"))
-            rig.declared()
     finally:
         rig.commands.go_on()
 

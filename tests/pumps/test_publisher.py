@@ -26,7 +26,12 @@ from rtmpump.pumps.publisher import Publisher
 from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.spool import Row, Spool
-from tests.support.broker_node import close_connections, max_message_size, memory_alarm
+from tests.support.broker_node import (
+    close_connections,
+    max_message_size,
+    memory_alarm,
+    note_all,
+)
 from tests.support.line import Line
 from tests.support.links import LinkLog
 from tests.support.pump import Broker, Message, wait_until
@@ -253,8 +258,8 @@ def test_a_broker_that_is_killed_in_between(pump: Pump, node: RabbitNode, broker
     """Nothing is lost, the order holds but for repeats, and a repeat has the same id and body."""
     one = pump().start()
     with Broker(broker_url) as broker:
-        # A quorum queue made just before a kill can be left without a leader for good.
         queue = broker.queue(("rtm.events", "#"))
+    note_all(node)
     feeding = threading.Thread(
         target=lambda: [one.put(*map(event, range(at, at + 50))) for at in range(0, 10_000, 50)]
     )

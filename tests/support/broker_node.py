@@ -49,6 +49,14 @@ def fill(broker: Broker, queue: str) -> None:
             broker.publish(b"not ours", queue=queue)
 
 
+def note_all(node: RabbitNode) -> None:
+    """Have the node write to its disk what was declared: it does so some seconds later.
+
+    RabbitMQ 3.10 loses the leader of a quorum queue for ever when it is killed before.
+    """
+    node.evaluate("ok = mnesia:sync_log(), [ok = dets:sync(Table) || Table <- dets:all()]")
+
+
 def delete_vhost(node: RabbitNode, name: str) -> None:
     """Delete a vhost with all that is in it."""
     node.evaluate(f"rabbit_vhost:delete({_binary(name)}, {_ME})")

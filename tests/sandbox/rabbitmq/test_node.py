@@ -20,16 +20,13 @@ from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.rabbitmq import install
 from rtmpump.sandbox.rabbitmq import node as node_module
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
+from tests.support.broker_node import note_all
 
 QUEUE = "kept"
 
 
 def put(node: RabbitNode, body: bytes) -> None:
-    """Publish a persistent message to a durable queue, with a confirm.
-
-    A classic queue: RabbitMQ 3.10 can lose the leader of a quorum queue for ever when it is killed
-    within three seconds of its declaration.
-    """
+    """Publish a persistent message to a durable queue, with a confirm."""
     with pika.BlockingConnection(pika.URLParameters(node.url)) as connection:
         channel = connection.channel()
         channel.confirm_delivery()
@@ -164,6 +161,7 @@ def test_data_survives_a_restart(node: RabbitNode) -> None:
 def test_confirmed_data_survives_a_kill(node: RabbitNode) -> None:
     """kill() is a crash: the port is shut at once, and what was confirmed is there after it."""
     put(node, b"three")
+    note_all(node)
     node.kill()
     assert (node.running, node.pid) == (False, 0)
     with pytest.raises(ConnectionRefusedError):
