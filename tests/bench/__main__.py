@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench import (
+    ablation,
     bounds,
     broadcast,
     commands,
@@ -22,7 +23,17 @@ from tests.bench import (
 )
 from tests.bench.common import HERE, machine
 
-BENCHES = ("throughput", "latency", "growth", "commands", "broadcast", "bounds", "starting", "idle")
+BENCHES = (
+    "throughput",
+    "ablation",
+    "latency",
+    "growth",
+    "commands",
+    "broadcast",
+    "bounds",
+    "starting",
+    "idle",
+)
 
 
 def main() -> None:
@@ -52,6 +63,7 @@ def _run(options: argparse.Namespace, found: dict[str, Any]) -> None:
     rounds = options.rounds or (1 if quick else 3)
     sizes = {
         "throughput": (options.events or (60_000 if quick else 300_000), rounds),
+        "ablation": (options.events or (60_000 if quick else 300_000), rounds),
         "latency": (5.0 if quick else 20.0, rounds),
         "growth": (options.events or (100_000 if quick else 5_000_000),),
         "commands": (2000 if quick else 10_000, 5.0 if quick else 20.0),
@@ -60,7 +72,17 @@ def _run(options: argparse.Namespace, found: dict[str, Any]) -> None:
         "starting": (1 if quick else 5,),
         "idle": (5.0 if quick else 60.0,),
     }
-    modules = (throughput, latency, growth, commands, broadcast, bounds, starting, idle)
+    modules = (
+        throughput,
+        ablation,
+        latency,
+        growth,
+        commands,
+        broadcast,
+        bounds,
+        starting,
+        idle,
+    )
     for name, module in zip(BENCHES, modules, strict=True):
         if name in wanted:
             found[name] = module.run(*sizes[name])

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -97,11 +97,17 @@ def rtm_connect(api_url: str, token: str) -> str:
 
 @contextmanager
 def pump(
-    folder: Path, slack: Slack, broker_url: str, more: str = "", *, cap: str = "8GiB"
+    folder: Path,
+    slack: Slack,
+    broker_url: str,
+    more: str = "",
+    *,
+    cap: str = "8GiB",
+    program: Sequence[str] = ("-m", "rtmpump"),
 ) -> Iterator[Process]:
     """The daemon with its defaults: spool on, `sync = "full"`; Socket Mode with an `app_token`.
 
-    `cap` is the size that the spool may have.
+    `cap` is the size that the spool may have, `program` what Python is given to run.
     """
     config = folder / "config.toml"
     config.touch(mode=0o600)
@@ -125,7 +131,7 @@ level = "warning"
 {more}
 """
     )
-    with process("-m", "rtmpump", "run", "-c", str(config)) as one:
+    with process(*program, "run", "-c", str(config)) as one:
         yield one
 
 

@@ -41,6 +41,16 @@ def _throughput(found: dict[str, list[dict[str, float]]]) -> list[str]:
     return lines
 
 
+def _ablation(found: dict[str, list[dict[str, float]]]) -> list[str]:
+    lines = _header("rtmpump, whole or with", "events/s, median", "µs CPU an event", "of the whole")
+    whole = statistics.median(one["process_us"] for one in found["whole"])
+    for name, rounds in found.items():
+        spent = statistics.median(one["process_us"] for one in rounds)
+        rate = statistics.median(one["rate"] for one in rounds)
+        lines.append(_row(name, f"{rate:,.0f}", f"{spent:.1f}", _ratio(spent, whole)))
+    return lines
+
+
 def _latency(found: dict[str, list[float]]) -> list[str]:
     lines = _header("latency at 500/s, ms", "p50", "p90", "p99", "p99 of obvious")
     base = quantile(found["obvious"], 0.99)
@@ -81,6 +91,7 @@ def _median(rounds: list[dict[str, float]], key: str) -> str:
 
 _TABLES: dict[str, Callable[[Any], list[str]]] = {
     "throughput": _throughput,
+    "ablation": _ablation,
     "latency": _latency,
     "growth": _growth,
     "commands": _plain,

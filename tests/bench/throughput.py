@@ -31,19 +31,21 @@ def run(events: int, rounds: int) -> Rounds:
     with RabbitNode() as node:
         for number in range(rounds):
             for subject in subjects():
-                one = _round(subject, node, max(10_000, int(events * subject.share)))
-                _keep(found, number, subject.name, one)
-            _keep(found, number, "raw", _raw(node, events))
-            _keep(found, number, "generator", _generator(events))
+                one = one_round(subject, node, max(10_000, int(events * subject.share)))
+                keep(found, number, subject.name, one)
+            keep(found, number, "raw", _raw(node, events))
+            keep(found, number, "generator", _generator(events))
     return found
 
 
-def _keep(found: Rounds, number: int, name: str, one: dict[str, float]) -> None:
+def keep(found: Rounds, number: int, name: str, one: dict[str, float]) -> None:
+    """Enter the figures of one round, and say them."""
     found.setdefault(name, []).append(one)
-    log(f"throughput, round {number + 1}, {name}: {one}")
+    log(f"round {number + 1}, {name}: {one}")
 
 
-def _round(subject: Subject, node: RabbitNode, events: int) -> dict[str, float]:
+def one_round(subject: Subject, node: RabbitNode, events: int) -> dict[str, float]:
+    """Have one subject bring so many events into a queue; return the figures."""
     # Messages only: hello and the pump's own events are not in the count.
     queue = Queue(node.url, f"bench.{subject.name}", subject.exchange, "message.#")
     with (
