@@ -1,4 +1,4 @@
-"""Memory at each bound: commands too large to be one, headers, and a spool at its cap.
+"""Memory at each bound: large commands, headers, a spool at its cap, large events, a full window.
 
 RSS at the most, in MiB; the promise is less than 150 with the first and the last of them.
 """
@@ -6,6 +6,8 @@ RSS at the most, in MiB; the promise is less than 150 with the first and the las
 from __future__ import annotations
 
 import json
+import os
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -25,6 +27,8 @@ _HEADERS: Final = 90_000
 _PREFETCH: Final = 1_000
 _CAP: Final = 128 << 20
 _CAP_EVENTS: Final = 1_000_000
+_HUGE: Final = 15 << 20
+_LARGE_EVENTS: Final = 5_000
 _OUTBOUND: Final = "rtm.outbound"
 _DEAD: Final = "rtm.outbound.dead"
 _QUIET: Final = 5.0
@@ -41,6 +45,8 @@ def run(large: int) -> dict[str, float]:
         )
         found["headers_of_90_kb_rss_mib"] = _headers(node, Path(folder) / "headers")
         found["spool_at_its_cap_rss_mib"] = _spool(node, Path(folder) / "spool")
+        found["events_of_15_mib_rss_mib"] = _events(node, Path(folder) / "events", _HUGE, large)
+        found["no_confirms_rss_mib"] = _no_confirms(node, Path(folder) / "window")
     log(f"bounds: {found}")
     return found
 
@@ -92,6 +98,42 @@ def _spool(node: RabbitNode, folder: Path) -> float:
             wait(lambda: told(slack)["frames"] > 0, 600)
             _until_quiet(one.pid)
     del queue
+    return round(peak.mib)
+
+
+def _events(node: RabbitNode, folder: Path, size: int, count: int) -> float:
+    """Events of about the largest size that a WebSocket message may have, one after the other."""
+    folder.mkdir()
+    queue = Queue(node.url, "bench.large", "rtm.events", "message.#", **{"x-max-length": 1})
+    with script("phases", str(size)) as slack:
+        at = told(slack)
+        with pump(folder, at, node.url) as one, Peak(one.pid) as peak:
+            ask(slack, events=count, rate=None)
+            wait(lambda: told(slack)["frames"] > 0, 600)
+            _until_quiet(one.pid)
+    queue.delete()
+    return round(peak.mib)
+
+
+def _no_confirms(node: RabbitNode, folder: Path) -> float:
+    """RabbitMQ takes what it is sent, as far as sockets go, and confirms nothing for a while."""
+    folder.mkdir()
+    queue = Queue(node.url, "bench.window", "rtm.events", "message.#", **{"x-max-length": 1000})
+    with script("phases", str(_HEADERS)) as slack:
+        at = told(slack)
+        with pump(folder, at, node.url) as one, Peak(one.pid) as peak:
+            ask(slack, events=1, rate=None)
+            wait(lambda: told(slack)["frames"] > 0, 60)
+            wait(lambda: queue.count() > 0, 60)
+            os.kill(node.pid, signal.SIGSTOP)
+            try:
+                ask(slack, events=_LARGE_EVENTS, rate=None)
+                wait(lambda: told(slack)["frames"] > 0, 600)
+                time.sleep(_QUIET)
+            finally:
+                os.kill(node.pid, signal.SIGCONT)
+            _until_quiet(one.pid)
+    queue.delete()
     return round(peak.mib)
 
 

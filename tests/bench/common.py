@@ -81,9 +81,9 @@ def workspace(events: int) -> Iterator[Slack]:
         yield {**told(one), "process": one}
 
 
-def messages(events: int) -> Iterator[bytes]:
+def messages(events: int, size: int = SIZE) -> Iterator[bytes]:
     """The bodies that the flood has."""
-    return flood.messages(events, SIZE)
+    return flood.messages(events, size)
 
 
 def rtm_connect(api_url: str, token: str) -> str:
