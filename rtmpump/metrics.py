@@ -108,7 +108,10 @@ class SpoolStatus(Struct, frozen=True, kw_only=True):
     bytes: Annotated[int, Meta(description="Their size on disk, in bytes.")]
     max_bytes: Annotated[
         int,
-        Meta(description="What they may take: spool.max_bytes less the room for SQLite's log."),
+        Meta(
+            description="What they may take: spool.max_bytes less the room for SQLite's log, or"
+            " what the disk has room for."
+        ),
     ]
     percent: Annotated[float, Meta(description="How full that is; 100 while no event fits.")]
     oldest_seconds: Annotated[float, Meta(description="Age of the oldest one; 0 without any.")]

@@ -169,7 +169,7 @@ def _nearly_full(seen: Evidence, spool: SpoolStatus) -> Problem:
     means = "When it is full nothing more is read from Slack (spool.when_full)."
     if seen.spool_dropped:
         means = f"It drops its oldest events: {seen.spool_dropped:,} since the start."
-    fix = "Have RabbitMQ take the events, or raise spool.max_bytes and restart"
+    fix = "Have RabbitMQ take the events, or make room: on the disk, and with spool.max_bytes"
     return _problem(WARN, "spool_fills", Words(what, means, fix))
 
 

@@ -151,10 +151,20 @@ def is_empty(path: Path) -> bool:
     return file_size(path) <= 1
 
 
+def _free(path: Path) -> int:
+    """Return how many bytes are free on the disk of a file."""
+    disk = os.statvfs(path.parent)
+    return disk.f_bavail * disk.f_frsize
+
+
+def pages_max(db: sqlite3.Connection, path: Path) -> int:
+    """Return how many bytes of pages the disk lets be in use, those that are now among them."""
+    return max(PAGE, number(db, "page_count") * PAGE + _free(path) - _HEADROOM)
+
+
 def require_free(db: sqlite3.Connection, path: Path, size: int) -> None:
     """Raise SpoolFailed unless disk and free pages have room for `size` bytes and a reserve."""
-    disk = os.statvfs(path.parent)
-    free = disk.f_bavail * disk.f_frsize
+    free = _free(path)
     needed = size + _HEADROOM - number(db, "freelist_count") * PAGE
     if free < needed:
         problem = f"the disk is full ({free} bytes are free, {needed} are needed)"

@@ -35,6 +35,7 @@ from rtmpump.spool.file import (
     insert,
     is_sound,
     number,
+    pages_max,
     read_origins,
     read_state,
     require_free,
@@ -105,8 +106,8 @@ class Dropped:
 class Usage(NamedTuple):
     """How full the spool is. `first_seq` is `last_seq + 1` when it is empty.
 
-    `bytes` are pages in use, `events_max_bytes` what they may take, `max_bytes` all that the files
-    may take. `is_full`: the last append was refused for that.
+    `bytes` are pages in use, `events_max_bytes` what they may take, also on a disk that is smaller,
+    `max_bytes` all that the files may take. `is_full`: the last append was refused for that.
     """
 
     events: int
@@ -262,10 +263,9 @@ class EventStore:
             oldest = self._db.execute(next_row, (confirmed,)).fetchone()
             first, received_ms = oldest or (self.last_seq + 1, None)
             events, used = self._events_after(confirmed), self._in_use()
+            most = min(self.limits.events_max_bytes, pages_max(self._db, self.path))
         self.used = used
-        limits = self.limits
-        sizes = limits.max_bytes, limits.events_max_bytes
-        return Usage(events, used, received_ms, first, self.last_seq, *sizes)
+        return Usage(events, used, received_ms, first, self.last_seq, self.limits.max_bytes, most)
 
     def check_state(self) -> None:
         """Raise SpoolCorrupt unless the few rows beside the events are what was written."""

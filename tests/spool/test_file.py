@@ -354,6 +354,20 @@ def test_full_disk_of_ours(tmp_path: Path) -> None:
         spool.close()
 
 
+def test_a_disk_smaller_than_the_cap_is_what_events_may_take(tmp_path: Path) -> None:
+    """How full the spool is counts from what the disk has room for, as far as the appends go."""
+    with small_disk(tmp_path / "disk", 32 * MIB) as disk:
+        spool = opened(disk / "spool.db", max_bytes=1 << 30, sync="full")
+        put(spool, 10)
+        empty = spool.usage()
+        assert 16 * MIB < empty.events_max_bytes < 32 * MIB
+        put_until(SpoolFailed, spool)
+        full = spool.usage()
+        assert full.bytes > 0.8 * full.events_max_bytes
+        assert full.bytes <= full.events_max_bytes
+        spool.close()
+
+
 def test_full_disk_of_others(tmp_path: Path) -> None:
     """Where others fill the disk to the last byte nothing is accepted and nothing lost."""
     reports: list[str] = []

@@ -108,9 +108,13 @@ class BrokerConnection:
             LinkError: the link ended; its `held` says for how long it had been up.
         """
         try:
-            refusal = self._serve_first_of(urls_of(self._broker))
-            if refusal is not None and refusal.reason in words.REFUSED and read_again(self._broker):
-                refusal = self._serve_first_of(urls_of(self._broker))
+            urls = urls_of(self._broker)
+            refusal = self._serve_first_of(urls)
+            if refusal is not None and refusal.reason in words.REFUSED:
+                read_again(self._broker)
+                # Another connection may have read the new ones before us.
+                if (newest := urls_of(self._broker)) != urls:
+                    refusal = self._serve_first_of(newest)
             if refusal is not None:
                 self._finish(refusal)
         finally:

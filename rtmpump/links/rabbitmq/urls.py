@@ -32,18 +32,17 @@ def urls_of(broker: Broker) -> tuple[Secret, ...]:
         return _newest.get(broker.url_file, broker.urls)
 
 
-def read_again(broker: Broker) -> bool:
-    """Read the file again, if there is one; return whether the URLs are others now."""
+def read_again(broker: Broker) -> None:
+    """Read the file again, if there is one."""
     if not broker.url_file:
-        return False
+        return
     try:
         urls = UrlFile().read(broker.url_file)
     except ConfigError as error:
         _log.warning("secret.refused", key=KEY, problem=error.problem, fix="the old one stays")
-        return False
+        return
     with _lock:
         is_new = urls != _newest.get(broker.url_file, broker.urls)
         _newest[broker.url_file] = urls
     if is_new:
         _log.info("secret.replaced", key=KEY)
-    return is_new
