@@ -201,6 +201,9 @@ class Reader:
             raise
         if bodies:
             self._take_in(session, bodies)
+        elif self._source.heard:
+            # A large frame on a slow line.
+            session.heard(clock.elapsed())
         self._announce_jump(session)
         self._ping_if_due(session)
         self._note_silence(session)

@@ -26,6 +26,7 @@ from tests.support.pump import wait_until
 from tests.support.reader import (
     GOODBYE,
     HELLO,
+    PART,
     Reading,
     Refusing,
     Scripted,
@@ -192,6 +193,16 @@ def test_hello_after_the_end(spool: Spool) -> None:
         wait_until(lambda: running.downs)
         assert running.kinds() == ["error", "hello"]
         assert running.told.names() == []
+
+
+def test_a_part_of_a_frame_is_a_sign_of_life(spool: Spool) -> None:
+    """A large frame on a slow line takes longer than the answer to a ping may."""
+    settings = configure(slack={"ping_interval": 0.02, "ping_timeout": 0.1})
+    script = Scripted([[HELLO], *[PART] * 200, [message(1)]])
+    with reading(settings, spool, script=script) as running:
+        wait_until(lambda: running.events("disconnected"))
+        assert running.kinds() == ["hello", "connected", "message", "disconnected"]
+        assert running.events("disconnected")[0]["reason"] == "silent"
 
 
 def test_silence_is_part_of_the_gap_of_a_restart(workspace: Workspace, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from tests.support.rtm import rtm_source
 SECONDS = 100.0
 HELLO = b'{"type":"hello"}'
 GOODBYE = b'{"type":"goodbye"}'
+PART = "a part of a frame"
 
 
 def configure(workspace: Workspace | None = None, **sections: Any) -> Config:
@@ -113,7 +114,7 @@ class Refusing:
 class Scripted:
     """A source of events that does what no workspace would: each connection is a list.
 
-    An entry is what one read gives, or an error that it raises.
+    An entry is what one read gives, or an error that it raises, or `PART`.
     """
 
     def __init__(self, *connections: list[Any]) -> None:
@@ -121,6 +122,7 @@ class Scripted:
         self.opened = 0
         self.accepts = 0
         self.slack = config.Slack()
+        self.heard = False
         self._reads: deque[Any] = deque()
 
     name = ""
@@ -153,6 +155,9 @@ class Scripted:
     def read(self, wait: float) -> list[bytes]:
         """The next entry; nothing more comes when there is none."""
         entry = self._reads.popleft() if self._reads else []
+        self.heard = bool(entry)
+        if entry == PART:
+            entry = []
         if not entry:
             time.sleep(0.01)
         if isinstance(entry, Exception):

@@ -29,6 +29,10 @@ class EventSource(Protocol):
     def received_ms(self) -> int:
         """When what the last `read` gave was taken from the socket (milliseconds since 1970)."""
 
+    @property
+    def heard(self) -> bool:
+        """Whether the last `read` took anything at all from Slack, a part of a frame too."""
+
     def sign_in(self) -> SignIn:
         """Ask Slack for a single-use URL, and who the bot is.
 

@@ -54,6 +54,12 @@ class RtmSource:
         connection = self._connection
         return 0 if connection is None else connection.received_ms
 
+    @property
+    def heard(self) -> bool:
+        """See `EventSource.heard`."""
+        connection = self._connection
+        return connection is not None and connection.heard
+
     def sign_in(self) -> SignIn:
         """Call rtm.connect; see `EventSource.sign_in`."""
         return self._api.sign_in()

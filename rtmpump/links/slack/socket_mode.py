@@ -91,6 +91,7 @@ class SocketMode:
         self._ended: LinkError | None = None
         self._not_before = 0.0
         self.received_ms = 0
+        self.heard = False
 
     @property
     def connections(self) -> int:
@@ -220,6 +221,7 @@ class SocketMode:
     def _gather(self) -> list[bytes]:
         bodies: list[bytes] = []
         received = time.time_ns() // 1_000_000
+        self.heard = False
         for member in self._members:
             now = time.monotonic()
             if member.session.ended is not None:
@@ -231,6 +233,7 @@ class SocketMode:
                 continue
             received = min(received, member.connection.received_ms)
             if member.connection.heard:
+                self.heard = True
                 member.session.heard(now)
             for frame in frames:
                 self._take(member, frame, bodies)
