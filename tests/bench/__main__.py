@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ BENCHES = (
     "ablation",
     "latency",
     "growth",
+    "live",
     "commands",
     "broadcast",
     "bounds",
@@ -66,26 +68,27 @@ def _run(options: argparse.Namespace, found: dict[str, Any]) -> None:
         "ablation": (options.events or (60_000 if quick else 300_000), rounds),
         "latency": (5.0 if quick else 20.0, rounds),
         "growth": (options.events or (100_000 if quick else 5_000_000),),
+        "live": (options.events or (100_000 if quick else 5_000_000), 1 if quick else 5),
         "commands": (2000 if quick else 10_000, 5.0 if quick else 20.0),
         "broadcast": (240, 1 if quick else 3),
         "bounds": (8 if quick else 40,),
         "starting": (1 if quick else 5,),
         "idle": (5.0 if quick else 60.0,),
     }
-    modules = (
-        throughput,
-        ablation,
-        latency,
-        growth,
-        commands,
-        broadcast,
-        bounds,
-        starting,
-        idle,
-    )
-    for name, module in zip(BENCHES, modules, strict=True):
-        if name in wanted:
-            found[name] = module.run(*sizes[name])
+    runs: dict[str, Callable[..., Any]] = {
+        "throughput": throughput.run,
+        "ablation": ablation.run,
+        "latency": latency.run,
+        "growth": growth.run,
+        "live": growth.live,
+        "commands": commands.run,
+        "broadcast": broadcast.run,
+        "bounds": bounds.run,
+        "starting": starting.run,
+        "idle": idle.run,
+    }
+    for name in wanted:
+        found[name] = runs[name](*sizes[name])
 
 
 def _load() -> list[float]:

@@ -196,6 +196,12 @@ def cpu(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICK
 
 
+def writes(pid: int) -> int:
+    """How many calls of the kernel have written something: commits, sends and wake-ups."""
+    fields = dict(line.split(": ") for line in Path(f"/proc/{pid}/io").read_text().splitlines())
+    return int(fields["syscw"])
+
+
 def rss(pid: int) -> float:
     """Resident memory in MiB."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE / 2**20

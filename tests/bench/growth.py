@@ -21,6 +21,7 @@ from tests.bench.common import (
     script,
     told,
     wait,
+    writes,
 )
 
 Figures = dict[str, float]
@@ -53,8 +54,10 @@ class _Watched:
         """Rate and cost between two counts."""
         wait(lambda: self.events(kind) >= first, 1800, 0.1)
         start, meter = self.events(kind), Meter(process=self.pid)
+        written = writes(self.pid)
         wait(lambda: self.events(kind) >= last, 1800, 0.1)
-        return meter.read(self.events(kind) - start)
+        events = self.events(kind) - start
+        return meter.read(events) | {"writes": round((writes(self.pid) - written) / events, 3)}
 
 
 def run(events: int) -> dict[str, Figures]:
@@ -67,6 +70,21 @@ def run(events: int) -> dict[str, Figures]:
         _backlog(found, Path(folder) / "backlog", node, events)
         del queue
     return found
+
+
+def live(events: int, rounds: int) -> list[dict[str, Figures]]:
+    """The live part alone, again and again, each time with a broker and a pump of its own."""
+    all_: list[dict[str, Figures]] = []
+    for number in range(rounds):
+        found: dict[str, Figures] = {}
+        with RabbitNode() as node, tempfile.TemporaryDirectory() as folder:
+            limits = {"x-max-length": 1000}
+            queue = Queue(node.url, "bench.growth", "rtm.events", "message.#", **limits)
+            log(f"live, round {number + 1}")
+            _live(found, Path(folder) / "live", node, events)
+            del queue
+        all_.append(found)
+    return all_
 
 
 def _live(found: dict[str, Figures], folder: Path, node: RabbitNode, events: int) -> None:

@@ -61,10 +61,25 @@ def _latency(found: dict[str, list[float]]) -> list[str]:
 
 
 def _growth(found: dict[str, dict[str, float]]) -> list[str]:
-    lines = _header("growth", "events/s", "µs CPU an event", "highest RSS, MiB", "others, cores")
+    lines = _header(
+        "growth", "events/s", "µs CPU an event", "writes an event", "highest RSS, MiB", "others"
+    )
     for name, one in found.items():
-        cells = (f"{one['rate']:,.0f}", one["process_us"], one.get("rss_mib", ""), one["others"])
-        lines.append(_row(name, *map(str, cells)))
+        figures = (one["process_us"], one["writes"], one.get("rss_mib", ""), one["others"])
+        lines.append(_row(name, f"{one['rate']:,.0f}", *map(str, figures)))
+    return lines
+
+
+def _live(found: list[dict[str, dict[str, float]]]) -> list[str]:
+    parts = ("live, first", "live, last")
+    lines = _header("live", *(f"{part}: µs, writes, others" for part in parts), "last of first")
+    for number, one in enumerate(found, 1):
+        cells = [
+            f"{one[part]['process_us']}, {one[part]['writes']}, {one[part]['others']}"
+            for part in parts
+        ]
+        first, last = (one[part]["process_us"] for part in parts)
+        lines.append(_row(f"round {number}", *cells, _ratio(last, first)))
     return lines
 
 
@@ -94,6 +109,7 @@ _TABLES: dict[str, Callable[[Any], list[str]]] = {
     "ablation": _ablation,
     "latency": _latency,
     "growth": _growth,
+    "live": _live,
     "commands": _plain,
     "broadcast": _plain,
     "bounds": _plain,
