@@ -14,7 +14,7 @@ from typing import Final
 from pika.adapters.blocking_connection import BlockingChannel
 
 from rtmpump.sandbox.slack import faults
-from rtmpump.sandbox.slack.faults import Hang, HttpAnswer, Reset
+from rtmpump.sandbox.slack.faults import Hang, HttpAnswer, Raw, Reset
 from rtmpump.sandbox.slack.websocket import Opcode, encode
 from tests.faults.consumer import SEEN
 from tests.faults.kinds import Kinds, hold
@@ -335,6 +335,21 @@ def _handshakes(rig: Rig) -> None:
         Reset(),
     ]
     rig.workspace.faults.handshakes.extend(rig.dice.sample(answers, 2))
+    rig.workspace.cut()
+
+
+@kind("Slack: odd upgrades")
+def _odd_upgrades(rig: Rig) -> None:
+    heads = [
+        b"\r\n\r\n",
+        b"HTTP/1.1\r\n\r\n",
+        b"HTTP/1.1 99999999999 much\r\n\r\n",
+        b"HTTP/1.1 101 x\r\nUpgrade\r\nConnection: Upgrade\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 100_000,
+        b"HTTP/1.1 503 x\r\nContent-Length: 60000000\r\n\r\n" + b"x" * (8 << 20),
+        rig.dice.randbytes(2_000),
+    ]
+    rig.workspace.faults.handshakes.extend(map(Raw, rig.dice.sample(heads, 3)))
     rig.workspace.cut()
 
 

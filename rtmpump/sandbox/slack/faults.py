@@ -42,10 +42,17 @@ class Reset:
     """A reset of the connection (RST) instead of an answer."""
 
 
+@dataclass(frozen=True)
+class Raw:
+    """These bytes instead of an answer, and the end of the connection."""
+
+    data: bytes
+
+
 # What a Web API call can meet: one of the above, a Slack error code ("invalid_auth"), or the
 # members of the answer itself.
 ApiFault: TypeAlias = "HttpAnswer | Hang | Reset | str | dict[str, Any]"
-HandshakeFault: TypeAlias = "HttpAnswer | Hang | Reset"
+HandshakeFault: TypeAlias = "HttpAnswer | Hang | Reset | Raw"
 
 
 class AnswerKind(Enum):

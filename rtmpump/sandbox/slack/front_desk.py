@@ -13,7 +13,7 @@ from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.slack import http_wire, posting, webapi
 from rtmpump.sandbox.slack.connection import RtmConnection
 from rtmpump.sandbox.slack.envelopes import Envelopes
-from rtmpump.sandbox.slack.faults import AnswerKind, Hang, HttpAnswer, Reset
+from rtmpump.sandbox.slack.faults import AnswerKind, Hang, HttpAnswer, Raw, Reset
 from rtmpump.sandbox.slack.http_wire import HttpRequest
 from rtmpump.sandbox.slack.hub import Call, Hub
 from rtmpump.sandbox.slack.socket_connection import SocketConnection
@@ -173,7 +173,7 @@ class FrontDesk:
         arguments = {k: v for k, v in request.arguments.items() if k != "token"}
         self._hub.note(self._hub.calls, Call(method, arguments, time.time()))
 
-    def _met(self, stream: Stream, fault: HttpAnswer | Hang | Reset | None) -> bool:
+    def _met(self, stream: Stream, fault: HttpAnswer | Hang | Reset | Raw | None) -> bool:
         """Let a fault happen; return whether the right answer shall follow."""
         if isinstance(fault, HttpAnswer):
             body = fault.body.encode() if isinstance(fault.body, str) else fault.body
@@ -181,6 +181,9 @@ class FrontDesk:
             return False
         if isinstance(fault, Reset):
             stream.end(reset=True)
+            return False
+        if isinstance(fault, Raw):
+            stream.write(fault.data)
             return False
         return stream.pause(fault.seconds) if isinstance(fault, Hang) else True
 

@@ -14,7 +14,7 @@ import websocket
 from slack_sdk.errors import SlackApiError
 
 from rtmpump.sandbox.slack import faults
-from rtmpump.sandbox.slack.faults import Answer, Hang, HttpAnswer, Reset
+from rtmpump.sandbox.slack.faults import Answer, Hang, HttpAnswer, Raw, Reset
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.support.sandbox_clients import RtmClient, connect, web_client
 
@@ -92,10 +92,11 @@ def test_the_url_can_be_another(workspace: Workspace) -> None:
 
 
 def test_an_upgrade_can_be_refused_or_reset(workspace: Workspace) -> None:
-    """An HTTP error or an RST in place of 101."""
-    workspace.faults.handshakes += [HttpAnswer(503), Reset()]
-    with pytest.raises(websocket.WebSocketBadStatusException, match="503"):
-        RtmClient(workspace)
+    """An HTTP error, any bytes, or an RST in place of 101."""
+    workspace.faults.handshakes += [HttpAnswer(503), Raw(b"HTTP/1.1 418 x\r\n\r\n"), Reset()]
+    for code in ("503", "418"):
+        with pytest.raises(websocket.WebSocketBadStatusException, match=code):
+            RtmClient(workspace)
     with pytest.raises(ConnectionResetError):
         RtmClient(workspace)
     connect(workspace).close()
