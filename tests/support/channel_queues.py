@@ -22,7 +22,8 @@ class Piece:
     throttle: str = POST
     key: str = ""
     ticket: int | None = None
-    was_written: bool = False
+    holds_queue: bool = False
+    again_at: float = 0.0
 
 
 class Queues(ChannelQueues[Piece]):

@@ -34,11 +34,13 @@ class Sendable(Passenger, Protocol):
         """Whether it was settled while it waited: then it is passed over."""
 
     @property
-    def was_written(self) -> bool:
+    def holds_queue(self) -> bool:
         """Whether it is under way already: then it only holds its queue."""
 
     costs: bool
     """Whether the rate limit counts it."""
+    again_at: float
+    """Before which time it may not go, for a reason of its own."""
 
 
 T = TypeVar("T", bound=Sendable)
@@ -89,7 +91,7 @@ class ChannelQueues(Generic[T]):
         queue = self._queues.setdefault(key, _Queue())
         queue.jobs.append(job)
         if not queue.busy and not queue.waits:
-            self._plan_at(key, queue, now)
+            self._plan_at(key, queue, max(now, job.again_at))
 
     def use_up(self, key: str, now: float) -> None:
         """Have the next job of a queue wait as if its rate limit had been used up just now."""
@@ -141,6 +143,7 @@ class ChannelQueues(Generic[T]):
 
     def again(self, key: str, job: T, at: float) -> None:
         """Send the job once more, not before `at`, unless it never was the head."""
+        job.again_at = at
         queue = self._queues.get(key)
         if queue is not None and queue.busy and queue.jobs[0] is job:
             queue.busy = False
@@ -233,9 +236,9 @@ class ChannelQueues(Generic[T]):
         self._withdraw(key, queue)
         head = self._head(key, queue)
         if head is not None:
-            queue.busy = head.was_written
+            queue.busy = head.holds_queue
             if not queue.busy:
-                self._plan_at(key, queue, now)
+                self._plan_at(key, queue, max(now, head.again_at))
 
     def _plan_at(self, key: str, queue: _Queue[T], at: float) -> None:
         queue.plan = next(self._numbers)

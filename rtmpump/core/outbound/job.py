@@ -1,8 +1,9 @@
 """The life of one command in the pump, from its delivery to its acknowledgement.
 
 WAITING → WRITTEN (it waits for Slack's answer) → SETTLED (only result, dead letter and ack are
-left); back to WAITING when it has to be sent again. After the end of the connection to the broker a
-job has no `tag`: it lives on as an orphan until RabbitMQ delivers its message again.
+left); back to WAITING when it has to be sent again. LOOKING: Slack refused its channel, and another
+one may have the name. After the end of the connection to the broker a job has no `tag`: it lives on
+as an orphan until RabbitMQ delivers its message again.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class Stage(Enum):
 
     WAITING = "waiting"
     WRITTEN = "written"
+    LOOKING = "looking"
     SETTLED = "settled"
 
 
@@ -141,6 +143,11 @@ class Job:
     def was_written(self) -> bool:
         """Whether Slack's answer is awaited."""
         return self.stage is Stage.WRITTEN
+
+    @property
+    def holds_queue(self) -> bool:
+        """Whether something is awaited for it, so that nothing of its queue may go."""
+        return self.stage in (Stage.WRITTEN, Stage.LOOKING)
 
     @property
     def was_sent(self) -> bool:

@@ -57,6 +57,10 @@ class NameResolution(Generic[T]):
         passed_by = sum(one.passed_by for same in self._unknown.values() for one in same)
         return len(self.line) + passed_by
 
+    def awaits(self, name: str) -> bool:
+        """Return whether a name is looked up."""
+        return name in self._unknown
+
     def oldest(self) -> float | None:
         """Return since when a job has waited for its name; None if none does."""
         times = [one.at for same in self._unknown.values() for one in same if not one.job.done]
@@ -74,7 +78,7 @@ class NameResolution(Generic[T]):
         """
         same = self._unknown.setdefault(name, deque())
         is_new = not same
-        passed_by = not is_new and same[0].passed_by
+        passed_by = not is_new and same[-1].passed_by
         arrival = _Arrival(job, now, None, name, passed_by)
         same.append(arrival)
         if not passed_by:

@@ -5,82 +5,100 @@ have to go to the new one too, before the younger ones, for they were meant for 
 
 Laws:
 
-- A job stands in the queue of the job of its name that came before it.
-- All of a name move together, and only while none of them is under way: until it is known how that
-  one ended, nothing may overtake it.
+- What a name means is what the directory answered last, also for a command that came before.
+- A job is placed in the queue where the job of its name before it stands.
+- All of a name move together, and only while none of them is under way or in doubt: until it is
+  known how that one ended, nothing may overtake it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from rtmpump.core.outbound.commands import is_channel_id
 from rtmpump.core.outbound.job import Job
 
 
 class _Namesakes:
-    """What a name means by now, and the jobs of that name in the order in which they came."""
+    """The jobs of one name in the order in which they came, each with whether it has its queue.
 
-    __slots__ = ("jobs", "means", "scattered")
+    `means` is the queue that the name means by now ("" as long as that is not known), `stands` the
+    queue of those that have one. `scattered` says that some may have to move.
+    """
 
-    def __init__(self, means: str) -> None:
-        self.jobs: dict[Job, None] = {}
-        self.means = means
+    __slots__ = ("jobs", "means", "placed", "scattered", "stands")
+
+    def __init__(self) -> None:
+        self.jobs: dict[Job, bool] = {}
+        self.means = self.stands = ""
+        self.placed = 0
         self.scattered = False
 
 
 class NamedJobs:
-    """The jobs in the channel queues that gave a name; `may_move` says which may change theirs."""
+    """The jobs that gave a name, until their end; `may_move` says which may change their queue.
+
+    Jobs without a name are let through.
+    """
 
     def __init__(self, may_move: Callable[[Job], bool]) -> None:
         self._may_move = may_move
         self._names: dict[str, _Namesakes] = {}
 
-    def add(self, job: Job, key: str) -> str:
-        """Add a job whose name means the queue `key` now; return the queue in which it stands.
-
-        One without a name stands where it is to.
-        """
-        if not job.name:
-            return key
-        same = self._names.setdefault(job.name, _Namesakes(key))
-        self.learn(job.name, key)
-        before = next(reversed(same.jobs), None)
-        same.jobs[job] = None
-        return same.means if before is None else before.queue_key
-
-    def add_sent(self, job: Job) -> None:
-        """Add a job that is under way, and stands in the queue of what the name meant then."""
+    def arrive(self, job: Job) -> None:
+        """Take in a job that is new, or came again."""
         if job.name:
-            same = self._names.setdefault(job.name, _Namesakes(job.queue_key))
-            same.jobs[job] = None
-            same.scattered = same.scattered or job.queue_key != same.means
+            self._names.setdefault(job.name, _Namesakes()).jobs[job] = False
+
+    def arrive_sent(self, job: Job) -> None:
+        """Take in a job that is under way in its queue, and so came before all others."""
+        if job.name:
+            same = self._names.setdefault(job.name, _Namesakes())
+            same.jobs = {job: True, **same.jobs}
+            same.placed += 1
+            same.stands = same.stands or job.queue_key
+            same.scattered = True
 
     def learn(self, name: str, key: str) -> None:
-        """Take in what a name of these jobs means now; a name without an id is no news."""
-        same = self._names[name]
-        if key != same.means and is_channel_id(key):
+        """Take in what a name means from now on."""
+        same = self._names.get(name)
+        if same is not None and key != same.means:
             same.means, same.scattered = key, True
 
     def meaning(self, name: str) -> str:
-        """Return the queue that a name means now; "" if no job has it."""
+        """Return the queue that a name means now; "" if that is not known, or no job has it."""
         return self._names[name].means if name in self._names else ""
 
-    def astray(self, name: str) -> list[str]:
-        """Return the queues that the jobs of a name have to leave now; none while they may not."""
+    def place(self, job: Job, key: str) -> str:
+        """Return the queue in which a job has to stand; `key` if its name says nothing of that."""
+        same = self._names.get(job.name)
+        if same is None:
+            return key
+        if not same.placed:
+            same.stands = same.means or key
+        same.placed += not same.jobs.get(job, False)
+        same.jobs[job] = True
+        return same.stands
+
+    def to_move(self, name: str, *, at_once: bool = False) -> list[Job]:
+        """Return the jobs of a name that have to go to the queue that it means now, in order.
+
+        None as long as one may not move; with `at_once` those that may do.
+        """
         same = self._names.get(name)
-        if same is None or not same.scattered or not all(map(self._may_move, same.jobs)):
+        if same is None or not same.means or not same.scattered:
             return []
-        same.scattered = False
-        return list(
-            dict.fromkeys(one.queue_key for one in same.jobs if one.queue_key != same.means)
-        )
+        if not at_once and not all(map(self._may_move, same.jobs)):
+            return []
+        wrong = [one for one, has in same.jobs.items() if has and one.queue_key != same.means]
+        moves = [one for one in wrong if self._may_move(one)]
+        same.stands, same.scattered = same.means, len(moves) < len(wrong)
+        return moves
 
     def settle(self, job: Job) -> None:
         """Go on without this job."""
         same = self._names.get(job.name)
-        if same is not None:
-            same.jobs.pop(job, None)
+        if same is not None and job in same.jobs:
+            same.placed -= same.jobs.pop(job)
             if not same.jobs:
                 del self._names[job.name]
 

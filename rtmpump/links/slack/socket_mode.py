@@ -136,6 +136,7 @@ class SocketMode:
             TokenRefused: Socket Mode was switched off for the app.
         """
         self._unacknowledged, self._fresh, self._opened = [], {}, {}
+        self.heard = False
         self._take_arrivals()
         bodies = self._gather()
         if not (bodies or any(member.connection.left for member in self._members)):
@@ -221,7 +222,6 @@ class SocketMode:
     def _gather(self) -> list[bytes]:
         bodies: list[bytes] = []
         received = time.time_ns() // 1_000_000
-        self.heard = False
         for member in self._members:
             now = time.monotonic()
             if member.session.ended is not None:

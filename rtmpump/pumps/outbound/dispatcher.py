@@ -25,7 +25,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Any, Final
 
 from rtmpump import log
@@ -63,6 +62,7 @@ from rtmpump.core.rate_limit import RateLimit
 from rtmpump.core.session import MessageIds
 from rtmpump.pumps.outbound.api_caller import ApiCaller
 from rtmpump.pumps.outbound.held_up import HeldUp
+from rtmpump.pumps.outbound.name_lookups import NameLookups
 from rtmpump.pumps.outbound.rtm_writer import RtmWriter
 from rtmpump.pumps.outbound.second_look import PATIENCE, SecondLook
 from rtmpump.pumps.outbound.trouble_watch import TroubleWatch
@@ -84,6 +84,8 @@ _LATE_REPLY: Final = 1.0
 # other channels must not wait longer than this.
 _NAMES_COME: Final = 5.0
 
+_TOO_LATE: Final = Outcome(False, "", "timeout", "its expiration passed before it could be sent")
+
 _log = log.get("sender")
 
 
@@ -102,7 +104,7 @@ class Dispatcher:
         outbound = self._outbound = config.outbound
         self._pauses = Pauses(config.retry.initial, config.retry.max)
         self._is_socket_mode = config.slack.mode == "socket"
-        self._channel_ids = channel_ids
+        self._lookups = NameLookups(channel_ids, listener)
         self._second_look = SecondLook(channel_ids, listener)
         self._listener = listener
         self._now = now
@@ -141,21 +143,22 @@ class Dispatcher:
         elif not key or (isinstance(command, Api) and not (job.costs and may_be_name(key))):
             self._place(job, key, now)
         else:
-            job.name = channel_name(key)
-            if self._second_look.holds(job.name):
-                self._place_in_turn(job, self._named.meaning(job.name), now)
-            elif self._names.add_unknown(job, job.name, now):
-                self._look_up(job.name)
+            name = job.name = channel_name(key)
+            self._named.arrive(job)
+            if self._second_look.holds(name) and not self._names.awaits(name):
+                self._place_in_turn(job, self._named.meaning(name), now)
+            elif self._names.add_unknown(job, name, now):
+                self._look_up(name)
 
     def take_back(self, job: Job) -> None:
         """Go on with a job that was here when the connection to the broker ended."""
         if job.stage is Stage.WRITTEN:
-            self._named.add_sent(job)
+            self._named.arrive_sent(job)
             self._queues.add_sent(job.queue_key, job)
         else:
             self._watch_expiration(job)
-            key = self._named.meaning(job.name) or job.queue_key
-            self._place_in_turn(job, key, self._now())
+            self._named.arrive(job)
+            self._place_in_turn(job, job.queue_key, self._now())
 
     def reject(self, job: Job, code: str, message: str) -> None:
         """End a job that can never be sent."""
@@ -224,7 +227,9 @@ class Dispatcher:
         What was not sent is delivered again. What was sent still waits for its reply, and may end.
         """
         for job in jobs:
-            if job.stage is not Stage.WRITTEN:
+            if not job.was_sent:
+                self.forget(job)
+            elif job.stage is not Stage.WRITTEN:
                 self._deadlines.drop(job)
         self._names.clear()
         self._named.clear()
@@ -234,16 +239,13 @@ class Dispatcher:
     # The channel's id.
 
     def _look_up(self, name: str) -> None:
-        id = self._channel_ids.lookup(name, partial(self._looked_up, name))
-        if id is not None:
-            self._name_answered(NameAnswered(name, id, ""))
-
-    def _looked_up(self, name: str, id: str | None, why: str) -> None:
-        """Bring the answer to the sender's thread. On the thread of the directory."""
-        self._listener.notify(NameAnswered(name, id, why))
+        if (answer := self._lookups.ask(name)) is not None:
+            self._name_answered(answer)
 
     def _name_answered(self, answer: NameAnswered) -> None:
         if answer.channel_id is not None:
+            self._named.learn(answer.name, answer.channel_id)
+            self._gather(answer.name)
             for job, key in self._names.found(answer.name, answer.channel_id):
                 self._place(job, key, self._now())
             return
@@ -260,7 +262,7 @@ class Dispatcher:
 
     def _look_again(self, job: Job, outcome: Outcome) -> None:
         """Hold a job that Slack refused, and its queue, until the directory has looked again."""
-        job.stage = Stage.WAITING
+        self._replies.goes_again(job)
         wait_until = self._now() + PATIENCE
         self._deadlines.set(job, min(wait_until, job.expires_at or wait_until))
         if (checked := self._second_look.begin(job, outcome)) is not None:
@@ -278,7 +280,7 @@ class Dispatcher:
         _log.warning("channel.moved", name=job.name, was=job.channel_id, now=id)
         self._watch_expiration(job)
         self._named.learn(job.name, id)
-        self._gather(job.name)
+        self._gather(job.name, at_once=True)
 
     def _place_in_turn(self, job: Job, key: str, now: float) -> None:
         """Place it behind all that came earlier and may be for the same channel."""
@@ -289,13 +291,14 @@ class Dispatcher:
 
     def _place(self, job: Job, key: str, now: float) -> None:
         """Queue it behind those of its channel, and of its name; all of presence is one channel."""
-        self._queue(job, self._named.add(job, key), now)
+        self._queue(job, self._named.place(job, key), now)
         self._gather(job.name)
 
-    def _gather(self, name: str) -> None:
+    def _gather(self, name: str, *, at_once: bool = False) -> None:
         """Bring the jobs of a name to the channel that it means, as soon as none is under way."""
-        for key in self._named.astray(name):
-            for job in self._queues.take_out(key, lambda one: one.name == name, self._now()):
+        moves = dict.fromkeys(self._named.to_move(name, at_once=at_once))
+        for key in dict.fromkeys(job.queue_key for job in moves):
+            for job in self._queues.take_out(key, moves.__contains__, self._now()):
                 self._queue(job, self._named.meaning(name), self._now())
 
     def _queue(self, job: Job, key: str, now: float) -> None:
@@ -305,7 +308,7 @@ class Dispatcher:
         if job.came_back and job.costs:
             # Whoever had it may just have sent others to this channel.
             self._queues.use_up(key, now)
-        self._queues.add(key, job, max(now, job.again_at))
+        self._queues.add(key, job, now)
 
     # One attempt.
 
@@ -317,7 +320,7 @@ class Dispatcher:
         if job.command is None:
             return
         if job.is_late(self._now()):
-            self._fail_late(job)
+            self._fail(job, _TOO_LATE)
             return
         way = self._way_of(job)
         verdict = way.transmit(job, job.command)
@@ -339,7 +342,7 @@ class Dispatcher:
         if (end := self._second_look.end(job)) is not None:
             self._fail(job, end)
         elif job.stage is Stage.WAITING:
-            self._fail_late(job)
+            self._fail(job, _TOO_LATE)
         elif (verdict := self._way_of(job).unanswered(job)) is not None:
             self._conclude(job, verdict)
 
@@ -362,10 +365,12 @@ class Dispatcher:
         """End a job that needs no other attempt, unless a second look at its channel may help."""
         if outcome.ok:
             self._settle(job, outcome)
-        elif self._second_look.may_help(job, outcome):
-            self._look_again(job, outcome)
-        else:
+        elif not self._second_look.may_help(job, outcome):
             self._fail(job, outcome)
+        elif job.tag is None:  # It has no queue until it comes again, and has its look then.
+            self._go_again(job, 0.0)
+        else:
+            self._look_again(job, outcome)
 
     def _hold(self, job: Job, held: Held) -> None:
         """Have a job go again whose attempt doesn't count."""
@@ -412,8 +417,7 @@ class Dispatcher:
         self._deadlines.drop(job)
         if job.tag is not None:
             self._watch_expiration(job)
-            job.again_at = self._now() + wait
-            self._queues.again(job.queue_key, job, job.again_at)
+            self._queues.again(job.queue_key, job, self._now() + wait)
             self._gather(job.name)
 
     def _watch_expiration(self, job: Job) -> None:
@@ -428,10 +432,6 @@ class Dispatcher:
             self._deadlines.set(job, self._now() + _LATE_REPLY)
 
     # The end.
-
-    def _fail_late(self, job: Job) -> None:
-        message = "its expiration passed before it could be sent"
-        self._fail(job, Outcome(False, "", "timeout", message))
 
     def _fail(self, job: Job, outcome: Outcome) -> None:
         fields: dict[str, Any] = self._way_of(job).log_fields(job)

@@ -38,7 +38,7 @@ class SecondLook:
 
     def begin(self, job: Job, outcome: Outcome) -> NameChecked | None:
         """Ask the directory anew; return the answer if it is known, else it comes as a note."""
-        job.looked_again = True
+        job.looked_again, job.stage = True, Stage.LOOKING
         self._ends[job] = outcome
         asked = partial(self._answered, job)
         id = self._channel_ids.lookup(job.name, asked, not_id=job.channel_id)
@@ -49,8 +49,8 @@ class SecondLook:
         return any(job.name == name for job in self._ends)
 
     def lets_move(self, job: Job) -> bool:
-        """Return whether a job may change its queue: nothing is awaited for it."""
-        return job.stage is Stage.WAITING and job not in self
+        """Return whether a job may change its queue: nothing is awaited for it, nor in doubt."""
+        return job.stage is Stage.WAITING and not job.uncertain
 
     def __contains__(self, job: Job) -> bool:
         """Return whether a job waits for one."""
@@ -58,12 +58,14 @@ class SecondLook:
 
     def end(self, job: Job) -> Outcome | None:
         """Return the end of a job that waits for a second look no longer; None if it did not."""
+        if job.stage is Stage.LOOKING:
+            job.stage = Stage.WAITING
         return self._ends.pop(job, None)
 
     def clear(self) -> None:
         """Forget every job; each may have its second look when it comes again."""
         for job in self._ends:
-            job.looked_again = False
+            job.looked_again, job.stage = False, Stage.WAITING
         self._ends.clear()
 
     def _answered(self, job: Job, id: str | None, _why: str) -> None:

@@ -150,7 +150,7 @@ def test_jobs_that_end_behind_a_closed_way_take_no_memory() -> None:
 
 def test_a_job_under_way_that_is_put_back_goes_before_those_that_wait() -> None:
     """Also where another one is under way by now: it was sent before all that follow."""
-    some, first, waits, put_back = queues(), Piece(), Piece(), Piece(was_written=True)
+    some, first, waits, put_back = queues(), Piece(), Piece(), Piece(holds_queue=True)
     some.add("A", first, 0)
     some.add("A", waits, 0)
     assert due(some, 0) == [first]

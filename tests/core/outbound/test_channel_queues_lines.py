@@ -26,7 +26,7 @@ def test_the_end_of_a_rest_is_the_time_of_the_next_thing() -> None:
 
 def test_a_job_put_back_before_one_in_line() -> None:
     """The one in line goes when that is over, and is in line once."""
-    some, waits, put_back = queues(), Piece(throttle=WEBSOCKET), Piece(was_written=True)
+    some, waits, put_back = queues(), Piece(throttle=WEBSOCKET), Piece(holds_queue=True)
     some.throttles.close(WEBSOCKET)
     some.add("A", waits, 0)
     assert due(some, 0) == []

@@ -80,6 +80,19 @@ def test_a_name_in_the_line_follows_one_that_was_passed_by() -> None:
     assert [job for job, _ in line.found("general", "C1")] == [first, second]
 
 
+def test_one_behind_a_name_in_the_line_waits_there_too() -> None:
+    """Else it would come before that one, as if it were one of those that were passed by."""
+    line, first, other, second, third = arrivals(), Piece(1), Piece(2), Piece(3), Piece(4)
+    line.add_unknown(first, "general", 0)
+    line.add_unknown(other, "random", 3)
+    line.add_unknown(second, "general", 3.5)
+    assert list(line.release(PATIENCE)) == []
+    line.add_unknown(third, "general", 6)
+    assert list(line.found("general", "C1")) == [(first, "C1")]
+    assert list(line.found("random", "C2")) == []
+    assert list(line.release(6)) == [(other, "C2"), (second, "C1"), (third, "C1")]
+
+
 def test_a_name_that_is_not_found_ends_its_first_job_alone() -> None:
     """The next one is owed a question of its own, and keeps its place in the line."""
     line, first, second, by_id = arrivals(), Piece(1), Piece(2), Piece(3)

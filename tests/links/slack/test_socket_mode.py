@@ -40,6 +40,7 @@ from rtmpump.links.slack.web_api import SlackApi
 from rtmpump.links.slack.websocket import SlackConnection
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.support.line import Line
+from tests.support.pump import wait_until
 from tests.support.rtm import SECONDS
 
 # Less than what a read waits for without any reason to return.
@@ -413,6 +414,14 @@ def test_one_that_falls_silent_is_replaced_and_ends_no_other(
     assert (source.mode.connections, source.orders) == (1, 1)
     assert workspace.sockets == [other]
     source.until_all_live()
+
+
+def test_a_part_of_a_frame_is_heard(workspace: Workspace, opened: Make) -> None:
+    """It is a sign of life for the reader too."""
+    source = opened()
+    workspace.raw(b"\x81\x7e\x40\x00" + b"x" * 100)
+    wait_until(lambda: source.mode.read(0) or source.mode.heard)
+    assert source.mode.read(0) == []
 
 
 def test_ones_on_which_nothing_happens_stay(workspace: Workspace, opened: Make) -> None:

@@ -435,3 +435,12 @@ def test_nothing_is_kept_of_what_is_forgotten() -> None:
     rig.dispatcher.forget(job)
     assert rig.go_on(1_000.0) == math.inf
     assert not rig.dispatcher.awaits(Reply(rig.ids[0], True, "", "", "", None))
+
+
+def test_a_command_that_nothing_was_sent_of_leaves_no_trace() -> None:
+    """It was refused by a limit before the connection to the broker ended; it comes again new."""
+    rig = DispatcherRig()
+    job = rig.message("hi")
+    rig.reply(rig.ids[0], "-1", "slow down")
+    rig.dispatcher.leave_all([job])
+    assert not rig.dispatcher.awaits(Reply(rig.ids[0], True, "1.2", "", "", None))

@@ -179,7 +179,7 @@ def test_a_broker_that_goes_away_in_between() -> None:
 
 
 def test_what_is_under_way_does_not_move() -> None:
-    """Its reply is still to come, from the channel that it was sent to; the others wait for it."""
+    """Its reply is still to come, from the channel that it was sent to."""
     rig = rig_that_knows(general=OLD)
     first = rig.message("1", "general")
     rig.dispatcher.leave_all([first])
@@ -187,10 +187,9 @@ def test_what_is_under_way_does_not_move() -> None:
     rig.dispatcher.take_back(first)
     refuse(rig)
     check(rig, NEW)
-    assert (first.channel_id, second.channel_id) == (OLD, OLD)
-    assert len(rig.frames) == 2
+    assert (first.channel_id, second.channel_id) == (OLD, NEW)
     rig.reply(rig.ids[0])
-    assert (rig.codes, channels(rig)[2:]) == (["ok"], [("2", NEW)])
+    assert (rig.codes, len(rig.frames)) == (["ok"], 3)
 
 
 def test_a_late_reply_of_success_settles_it() -> None:
