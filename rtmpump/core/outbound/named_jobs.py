@@ -65,8 +65,9 @@ class NamedJobs:
             same.means, same.scattered = key, True
 
     def meaning(self, name: str) -> str:
-        """Return the queue that a name means now; "" if that is not known, or no job has it."""
-        return self._names[name].means if name in self._names else ""
+        """Return the queue that a name means, as far as is known; "" if no job of it has one."""
+        same = self._names.get(name)
+        return "" if same is None else same.means or same.stands
 
     def place(self, job: Job, key: str) -> str:
         """Return the queue in which a job has to stand; `key` if its name says nothing of that."""

@@ -218,6 +218,25 @@ def test_a_name_that_is_looked_up_already_is_waited_for() -> None:
     assert channels(rig)[1:] == [("1", NEW), ("2", NEW), ("3", NEW)]
 
 
+def test_a_second_look_whose_name_nobody_asked_for_since() -> None:
+    """A command that is put back says by its queue what the name means; that outlives it."""
+    rig = DispatcherRig()
+    rig.known["general"] = OLD
+    first = rig.message("1", "general")
+    orphaned(rig, first)
+    adopt(rig, first)
+    del rig.known["general"]
+    rig.reply(rig.ids[0], "4", "cannot process message")
+    look = rig.looked_up[-1]
+    rig.message("x", "unknown")
+    rig.message("2", "general")
+    look(None, "no such channel")
+    rig.handle(rig.notes.pop())
+    assert rig.codes == ["slack_4"]
+    rig.go_on(5.0)
+    assert channels(rig)[1:] == [("2", OLD)]
+
+
 def test_nothing_is_sent_from_behind_a_second_look() -> None:
     """Also where the refused one was put back behind the head of its queue."""
     rig = DispatcherRig()
