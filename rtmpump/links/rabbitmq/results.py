@@ -8,7 +8,7 @@ Laws:
   does not wait for that. A result that is refused, or that no queue takes, is tried again for half
   a minute; then it is given up, counted and logged.
 - What was not confirmed when a connection ended goes alone from then on (`one_by_one`): it may have
-  been the cause. So does each result for a direct reply address.
+  been the cause. Each result for a direct reply address goes that way too.
 - What is refused for long is tried on a new connection, less often each time: a channel that met a
   quorum queue without a leader can refuse for ever (RabbitMQ 3.10).
 - A command whose body was too large to be kept has no dead letter of ours: after its result it is
