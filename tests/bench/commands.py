@@ -45,16 +45,17 @@ class Sender:
         self._channel = self._connection.channel()
         self._sent: list[float] = []
         self._came: dict[int, float] = {}
-        wait(self._is_declared)
+        wait(self._is_consumed)
         self._channel.basic_consume(_REPLIES, self._result, auto_ack=True)
 
-    def _is_declared(self) -> bool:
+    def _is_consumed(self) -> bool:
+        """A quorum queue that is still being made takes messages, and loses them."""
         try:
-            self._channel.queue_declare("rtm.outbound", passive=True)
+            declared = self._channel.queue_declare("rtm.outbound", passive=True)
         except pika.exceptions.ChannelClosedByBroker:
             self._channel = self._connection.channel()
             return False
-        return True
+        return declared.method.consumer_count > 0
 
     def _result(self, _channel: Any, _method: Any, properties: Any, body: bytes) -> None:
         if not json.loads(body)["ok"]:

@@ -6,6 +6,7 @@ the reason names what the bytes are and what the property `content_encoding` say
 
 from __future__ import annotations
 
+import codecs
 import json
 from typing import Any, Final, TypeAlias
 
@@ -40,7 +41,7 @@ def read_object(body: bytes, content_encoding: str | None = None) -> Fields:
     require_size(len(body))
     # Not msgspec: it refuses half a surrogate pair without saying in which field it stands.
     try:
-        found = json.loads(body.decode("utf-8-sig"))
+        found = json.loads(body.removeprefix(codecs.BOM_UTF8).decode())
     except UnicodeDecodeError as error:
         problem = f"not UTF-8 (byte {error.start})"
     except json.JSONDecodeError as error:

@@ -93,6 +93,8 @@ def first_that_fits(versions: Sequence[Version], frame_max: int) -> int:
 
     One that does not fit would end each connection, for ever.
     """
+    if len(versions) == 1:
+        return 0
     fitting = (n for n, one in enumerate(versions) if fits(one.properties, frame_max))
     return next(fitting, len(versions) - 1)
 

@@ -1,4 +1,4 @@
-"""A second connection, for results and dead letters that may end a connection: one by one.
+"""A second connection, for results and dead letters that may end a connection: one at a time.
 
 RabbitMQ closes the whole connection for some messages, such as a result to a direct reply address
 of another cluster. Among a thousand in flight nobody can say which one it was, all of them come
@@ -6,9 +6,7 @@ again, and so for ever. Here one alone is under way, so whatever ends the connec
 
 Laws:
 
-- One message is under way at a time, with confirm; after it comes the next one of the line. Only
-  results for direct reply addresses that took one before go together. If the connection ends then,
-  none is to blame, and each of them goes alone again.
+- One message is under way at a time, with confirm; after it comes the next one of the line.
 - What ended this connection twice is left out: a result; of a dead letter the producer's headers,
   and as a last resort its body. A dead letter itself is never given up.
 - Only an end that a message can cause is held against it: not one of a broker that is stopped, that
@@ -46,9 +44,6 @@ _ENDS_ALLOWED: Final = 2
 # What the broker says of a message that it can't take. Others are its own trouble, or ours with it.
 _OF_THE_MESSAGE: Final = ("internal_error", "precondition_failed", TOO_LARGE)
 _CODE: Final = "code_"
-# More would not be faster, and all of them can come twice.
-_TOGETHER: Final = 64
-_PROVED_MAX: Final = 4096
 # An end without a word comes at once, if the message was the cause.
 _LOST: Final = "lost"
 _LOST_WITHIN: Final = 5.0
@@ -68,12 +63,6 @@ class Parcel:
         self._versions = versions
         self._index = 0
         self._ends = 0
-        self.written_at = 0.0
-
-    @property
-    def is_unsuspected(self) -> bool:
-        """Whether it goes as a whole, and ended no connection."""
-        return not (self._ends or self._index)
 
     @property
     def version(self) -> Version:
@@ -109,10 +98,8 @@ class OneByOne:
         self._lifecycle = Lifecycle()
         self._changed = threading.Condition()
         self._line: deque[Parcel] = deque()
-        self._under_way: dict[int, Parcel] = {}
-        self._last_tag = 0
-        # Keys of a dict: the oldest is forgotten first.
-        self._proved: dict[str, None] = {}
+        self._under_way: Parcel | None = None
+        self._written_at = 0.0
         self._returned = False
         self._is_ready = False
         self._blocked = False
@@ -176,7 +163,6 @@ class OneByOne:
         with self._changed:
             connection = self._connection = BrokerConnection(LINK, self._broker, self)
             self._is_ready = self._blocked = self._returned = False
-            self._last_tag = 0
             if self._lifecycle.stop.is_set():
                 return
         try:
@@ -187,15 +173,10 @@ class OneByOne:
 
     def _known_cause(self, error: LinkError) -> bool:
         """Hold the end against the message that was under way, and return whether that helps."""
-        parcels = [*self._under_way.values()]
-        self._under_way.clear()
-        if len(parcels) != 1:
-            for one in parcels:
-                self._proved.pop(one.queue, None)
-            self._line.extendleft(reversed(parcels))
-            return any(self._is_guilty(one, error) for one in parcels)
-        (parcel,) = parcels
-        if not self._is_guilty(parcel, error):
+        parcel, self._under_way = self._under_way, None
+        if parcel is None:
+            return False
+        if not self._is_guilty(error):
             self._line.appendleft(parcel)
             return False
         helps = parcel.ended_connection()
@@ -205,9 +186,9 @@ class OneByOne:
         self._line.append(parcel)
         return helps
 
-    def _is_guilty(self, parcel: Parcel, error: LinkError) -> bool:
+    def _is_guilty(self, error: LinkError) -> bool:
         if error.reason == _LOST:
-            return time.monotonic() - parcel.written_at < _LOST_WITHIN
+            return time.monotonic() - self._written_at < _LOST_WITHIN
         return error.reason in _OF_THE_MESSAGE or error.reason.startswith(_CODE)
 
     # What the connection calls.
@@ -218,21 +199,14 @@ class OneByOne:
         self._next()
 
     def settled(self, tag: int, multiple: bool, ok: bool) -> None:
-        """Report what became of those under way, and publish the next ones."""
-        for one in [one for one in self._under_way if one <= tag] if multiple else [tag]:
-            if (parcel := self._under_way.pop(one, None)) is not None:
-                self._report(parcel, ok)
+        """Report what became of the one under way, and publish the next one."""
+        parcel, self._under_way = self._under_way, None
+        if parcel is not None:
+            taken = BrokerAnswer.TAKEN if ok else BrokerAnswer.REFUSED
+            if ok and parcel.version.left_out:
+                note_left_out(parcel.job, parcel.version.left_out)
+            self._settled_listener(parcel, BrokerAnswer.RETURNED if self._returned else taken)
         self._next()
-
-    def _report(self, parcel: Parcel, ok: bool) -> None:
-        taken = BrokerAnswer.TAKEN if ok else BrokerAnswer.REFUSED
-        if ok and parcel.version.left_out:
-            note_left_out(parcel.job, parcel.version.left_out)
-        if ok and is_direct(parcel.queue):
-            self._proved[parcel.queue] = None
-            if len(self._proved) > _PROVED_MAX:
-                del self._proved[next(iter(self._proved))]
-        self._settled_listener(parcel, BrokerAnswer.RETURNED if self._returned else taken)
 
     def returned(self, properties: Properties) -> None:
         """Note that no queue takes the one under way; its ack comes next."""
@@ -246,24 +220,11 @@ class OneByOne:
         self._blocked = is_blocked
 
     def _next(self) -> None:
-        while self._is_ready and self._line and self._may_go(self._line[0]):
-            self._publish(self._line.popleft())
-
-    def _may_go(self, parcel: Parcel) -> bool:
-        if not self._under_way:
-            return True
-        return len(self._under_way) < _TOGETHER and all(
-            map(self._is_proved, (parcel, next(iter(self._under_way.values()))))
-        )
-
-    def _is_proved(self, parcel: Parcel) -> bool:
-        return parcel.is_unsuspected and parcel.queue in self._proved
-
-    def _publish(self, parcel: Parcel) -> None:
-        self._last_tag += 1
-        self._under_way[self._last_tag] = parcel
+        if self._under_way is not None or not self._is_ready or not self._line:
+            return
+        parcel = self._under_way = self._line.popleft()
         self._returned = False
-        parcel.written_at = time.monotonic()
+        self._written_at = time.monotonic()
         parcel.fit(self._connection.frame_max)
         properties, body, _ = parcel.version
         # RabbitMQ returns all that is mandatory and goes to a direct reply address.
@@ -273,12 +234,11 @@ class OneByOne:
 
     def _expect_confirm(self, parcel: Parcel) -> None:
         """Go on with the others on a new connection, if the broker says nothing of this one."""
-        tag = next((tag for tag, one in self._under_way.items() if one is parcel), None)
-        if tag is None or self._blocked:
+        if self._under_way is not parcel or self._blocked:
             return
-        if time.monotonic() - parcel.written_at < _CONFIRM_WITHIN:
+        if time.monotonic() - self._written_at < _CONFIRM_WITHIN:
             return
-        del self._under_way[tag]
+        self._under_way = None
         self._settled_listener(parcel, BrokerAnswer.REFUSED)
         detail = f"the broker says nothing of a message for {parcel.queue}"
         self._connection.fail("confirm_timeout", detail, at_once=True)

@@ -8,7 +8,8 @@ Laws:
   does not wait for that. A result that is refused, or that no queue takes, is tried again for half
   a minute; then it is given up, counted and logged.
 - What was not confirmed when a connection ended goes alone from then on (`one_by_one`): it may have
-  been the cause. Each result for a direct reply address goes that way too.
+  been the cause. A result for a direct reply address goes that way too, until this address took one
+  since the connection began.
 - What is refused for long is tried on a new connection, less often each time: a channel that met a
   quorum queue without a leader can refuse for ever (RabbitMQ 3.10).
 - A command whose body was too large to be kept has no dead letter of ours: after its result it is
@@ -45,6 +46,7 @@ RESULT_TYPE: Final = "rtmpump.result"
 _AGAIN: Final = 1.0
 _PATIENCE: Final = 30.0
 _RENEW_AFTER: Final = 3.0
+_PROVED_MAX: Final = 4096
 
 _log = log.get("sender")
 
@@ -80,6 +82,8 @@ class Results:
         self._letter_returned = False
         self._results_returned: Counter[str] = Counter()
         self._alone = 0
+        # Keys of a dict: the oldest is forgotten first.
+        self._proved: dict[str, None] = {}
         self._waiting: dict[Job, None] = {}
         self._finishing = False
         self._refusals = Refusals(_RENEW_AFTER, factor=2.0)
@@ -91,6 +95,7 @@ class Results:
             job.report.alone = True
             job.report.under_way.discard(part)
         self._confirms.clear()
+        self._proved.clear()
         self._results_returned.clear()
         self._waiting.clear()
         self._refusals.forget_all()
@@ -132,6 +137,8 @@ class Results:
         self._alone -= 1
         job.report.under_way.discard(part)
         job.report.alone = False
+        if part is Part.RESULT and answer is BrokerAnswer.TAKEN:
+            self._prove(job.fingerprint.reply_to)
         if part is Part.LETTER and answer is BrokerAnswer.RETURNED:
             self._dead_queue_is_gone()
         else:
@@ -259,18 +266,27 @@ class Results:
         )
         self._ack_if_safe(job)
 
+    def _prove(self, queue: str | None) -> None:
+        """Trust a direct reply address that took a result, as long as this connection lives."""
+        if queue is None or not is_direct(queue):
+            return
+        self._proved[queue] = None
+        if len(self._proved) > _PROVED_MAX:
+            del self._proved[next(iter(self._proved))]
+
     # Both.
 
     def _publish(self, job: Job, part: Part, queue: str, versions: tuple[Version, ...]) -> None:
         job.report.under_way.add(part)
-        if job.report.alone or is_direct(queue):
+        if job.report.alone or (is_direct(queue) and queue not in self._proved):
             self._alone += 1
             self._one_by_one.submit(Parcel(job, part, queue, versions))
             return
         properties, body, left_out = versions[first_that_fits(versions, self._connection.frame_max)]
         if left_out:
             note_left_out(job, left_out)
-        self._connection.publish("", queue, body, properties, mandatory=True)
+        # RabbitMQ returns all that is mandatory and goes to a direct reply address.
+        self._connection.publish("", queue, body, properties, mandatory=not is_direct(queue))
         self._confirms[self._next] = job, part
         self._next += 1
 

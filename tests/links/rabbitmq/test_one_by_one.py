@@ -40,17 +40,6 @@ class Line(OneByOne):
             self.submit(parcel)
         wait_until(lambda: len(self.reported) >= wanted, what="for the line")
 
-    def send_at_once(self, *parcels: Parcel) -> None:
-        """Put all into the line before the next one goes, and wait as `send` does."""
-        wanted = len(self.reported) + len(parcels)
-
-        def put() -> None:
-            self._line.extend(parcels)
-            self._next()
-
-        self._connection.call(put)
-        wait_until(lambda: len(self.reported) >= wanted, what="for the line")
-
     @property
     def answers(self) -> dict[str, BrokerAnswer]:
         """What became of each, by its queue."""
@@ -122,61 +111,6 @@ def test_an_address_of_a_requester_that_is_gone_counts_as_taken(line: Line) -> N
     assert line.answers == {address: BrokerAnswer.TAKEN}
 
 
-class Poisoned(Line):
-    """A line of which one address has become poison; `together` counts what was under way."""
-
-    def __init__(self, url: str) -> None:
-        super().__init__(url)
-        self.poison = ""
-        self.together: list[int] = []
-
-    def _publish(self, parcel: Parcel) -> None:
-        super()._publish(parcel)
-        self.together.append(len(self._under_way))
-
-    def _next(self) -> None:
-        super()._next()
-        if any(parcel.queue == self.poison for parcel in self._under_way.values()):
-            raise LinkError("test", "internal_error", at_once=True)
-
-
-@pytest.fixture
-def poisoned(broker_url: str) -> Iterator[Poisoned]:
-    """Such a line, to this test's vhost."""
-    line = Poisoned(broker_url)
-    yield line
-    line.close()
-    line.check()
-
-
-ADDRESSES = [f"amq.rabbitmq.reply-to.garbage{number}" for number in range(5)]
-
-
-def test_results_for_addresses_that_took_one_go_together(poisoned: Poisoned) -> None:
-    """Nothing speaks against them; one for a new address goes alone, before and behind others."""
-    poisoned.send(*map(result, ADDRESSES))
-    assert poisoned.together == [1] * 5
-    poisoned.together.clear()
-    poisoned.send_at_once(
-        *map(result, ADDRESSES), result(f"{ADDRESSES[0]}new"), result(ADDRESSES[1])
-    )
-    assert poisoned.together == [1, 2, 3, 4, 5, 1, 1]
-    assert {answer for _, answer in poisoned.reported} == {BrokerAnswer.TAKEN}
-
-
-def test_where_the_connection_ends_under_several_each_goes_alone(poisoned: Poisoned) -> None:
-    """None is to blame for that; what ends it twice alone is left out, and the others are taken."""
-    poisoned.send(*map(result, ADDRESSES))
-    poisoned.reported.clear()
-    poisoned.together.clear()
-    poisoned.poison = ADDRESSES[2]
-    poisoned.send_at_once(*map(result, ADDRESSES))
-    assert poisoned.answers == dict.fromkeys(ADDRESSES, BrokerAnswer.TAKEN) | {
-        ADDRESSES[2]: BrokerAnswer.LEFT_OUT
-    }
-    assert poisoned.together == [1, 2, 3, 4, 5] + [1] * 6
-
-
 def test_a_dead_letter_that_no_connection_survives_loses_its_body_last(
     node: RabbitNode, line: Line, broker: Broker
 ) -> None:
@@ -199,7 +133,7 @@ class Ends(Line):
 
     def _next(self) -> None:
         super()._next()
-        if self._under_way and self._reasons:
+        if self._under_way is not None and self._reasons:
             raise LinkError("test", self._reasons.pop(0), at_once=True)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from functools import partial
 
 import pika
 import pytest
 
 from rtmpump.config import Outbound
 from rtmpump.links.rabbitmq import topology
+from rtmpump.links.rabbitmq.one_by_one import Parcel
 from rtmpump.pumps.outbound.sender import Finish
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.workspace import Workspace
@@ -25,6 +27,8 @@ from tests.support.poison import foreign_reply_address, require_punishment
 from tests.support.pump import Broker, wait_until
 from tests.support.sender import SenderRig
 
+_DIRECT = "amq.rabbitmq.reply-to"
+
 
 def undeliverable(rig: SenderRig) -> int:
     """Return how many results were given up."""
@@ -34,6 +38,33 @@ def undeliverable(rig: SenderRig) -> int:
 def move_clock(rig: SenderRig, seconds: float) -> None:
     """Let time pass for the results that are tried again."""
     rig.sender._results._now = lambda: time.monotonic() + seconds
+
+
+class DirectRequester:
+    """A service that reads its results by direct reply-to."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._connection = broker.connection
+        self._channel = broker.connection.channel()
+        self._came: list[str] = []
+        self._asked = 0
+        self._channel.basic_consume(
+            _DIRECT, lambda *args: self._came.append(args[2].correlation_id), auto_ack=True
+        )
+
+    def ask(self, command: dict[str, str]) -> None:
+        """Send a command, and wait for its result."""
+        self._asked += 1
+        number = str(self._asked)
+        properties = pika.BasicProperties(reply_to=_DIRECT, correlation_id=number)
+        body = json.dumps(command).encode()
+        self._channel.basic_publish("", "rtm.outbound", body, properties)
+
+        def came() -> bool:
+            self._connection.process_data_events(0.05)
+            return number in self._came
+
+        wait_until(came, what="for the result")
 
 
 def test_a_poisonous_reply_address_stops_none_of_twenty_others(
@@ -76,13 +107,12 @@ def test_direct_requesters_beside_poisonous_ones_each_get_their_one_result(
     rig = start()
     got: list[str] = []
     channel = broker.connection.channel()
-    direct = "amq.rabbitmq.reply-to"
     channel.basic_consume(
-        direct, lambda *args: got.append(args[2].correlation_id or ""), auto_ack=True
+        _DIRECT, lambda *args: got.append(args[2].correlation_id or ""), auto_ack=True
     )
     for number in range(20):
         broker.publish(message("x"), reply_to=foreign_reply_address(f"r@{number}"))
-        good = pika.BasicProperties(reply_to=direct, correlation_id=str(number))
+        good = pika.BasicProperties(reply_to=_DIRECT, correlation_id=str(number))
         body = json.dumps(message("good")).encode()
         channel.basic_publish("", "rtm.outbound", body, good)
 
@@ -94,6 +124,59 @@ def test_direct_requesters_beside_poisonous_ones_each_get_their_one_result(
     assert sorted(got) == sorted(map(str, range(20)))
     assert undeliverable(rig) == 20
     assert rig.ups == 1
+
+
+def _ups_above(rig: SenderRig, ups: int) -> bool:
+    return rig.ups > ups
+
+
+def submitted_alone(rig: SenderRig) -> list[str]:
+    """Return a list that gets the queue of each message that goes alone from now on."""
+    queues: list[str] = []
+    line = rig.sender._one_by_one
+    submit = line.submit
+
+    def noted(parcel: Parcel) -> None:
+        queues.append(parcel.queue)
+        submit(parcel)
+
+    line.submit = noted  # type: ignore[method-assign]
+    return queues
+
+
+def test_an_address_that_took_one_result_is_trusted(
+    node: RabbitNode, start: StartRig, broker: Broker, broker_url: str
+) -> None:
+    """Only its first goes alone; after an end of the connection that is so again."""
+    rig = start()
+    alone = submitted_alone(rig)
+    requester = DirectRequester(broker)
+    for ends in (1, 2):
+        for _ in range(5):
+            requester.ask(message("x"))
+            wait_until(lambda: is_empty(rig, broker), what="for the ack")
+        assert len(alone) == ends
+        end_connections(node, broker_url)
+        wait_until(partial(_ups_above, rig, ends), what="for the next connection")
+    assert undeliverable(rig) == 0
+
+
+def test_a_trusted_address_that_becomes_poison_ends_the_connection_once(
+    start: StartRig, broker: Broker, workspace: Workspace, broker_url: str
+) -> None:
+    """Then it goes alone, and is left out; each of the others gets its result, and no second."""
+    require_punishment(broker_url)
+    rig = start()
+    poison = foreign_reply_address()
+    rig.sender._results._prove(poison)
+    good = [broker.command(message(f"good {number}")) for number in range(10)]
+    broker.publish(message("poisonous"), reply_to=poison, message_id="m")
+    good += [broker.command(message(f"good {number}")) for number in range(10, 20)]
+    assert all(broker.result(command).json["ok"] for command in good)
+    wait_until(lambda: is_empty(rig, broker), what="for the poisonous one")
+    assert sorted(texts(workspace)) == sorted([*(f"good {n}" for n in range(20)), "poisonous"])
+    assert rig.ups == 2
+    assert undeliverable(rig) == 1
 
 
 @pytest.mark.parametrize(("size", "filler"), [(8_192, 7_990), (65_536, 65_330)])
