@@ -50,6 +50,8 @@ LINK: Final = "slack"
 _CONNECT_CALLS: Final = 4
 _DISK_PAUSE: Final = 1.0
 _FULL_PAUSE: Final = 0.5
+# At the cap of the spool, with a flood and a drain at once, it refuses and takes in turns.
+_CALM: Final = 5.0
 _CLOSING: Final = 1.0
 # The plain events that mean more than themselves.
 _SPECIAL: Final = frozenset({MIGRATION, envelopes.LIMITED})
@@ -115,6 +117,7 @@ class Reader:
         self._live_since: float | None = None
         self._connection = 0
         self._refusing = ""
+        self._refused_at = 0.0
         self._gave_up = False
 
     def run(self) -> None:
@@ -207,7 +210,14 @@ class Reader:
         self._announce_jump(session)
         self._ping_if_due(session)
         self._note_silence(session)
+        self._note_acceptance()
         return True
+
+    def _note_acceptance(self) -> None:
+        """Log the end of the refusals, when none came for some time."""
+        if self._refusing and time.monotonic() - self._refused_at > _CALM:
+            _log.info("spool.accepts_again")
+            self._refusing = ""
 
     def _note_silence(self, session: Session) -> None:
         """Note since when Slack has not answered; long before it is taken for dead."""
@@ -390,6 +400,7 @@ class Reader:
         unwritten = f"the spool {refused.path} can't be written: {refused.problem}"
         self.lifecycle.halt(FULL if is_full else "disk", unwritten)
         self._metrics.spool_refuses(FULL if is_full else "disk")
+        self._refused_at = time.monotonic()
         if refused.problem != self._refusing:
             self._refusing = refused.problem
             _log.error("spool.refuses", problem=str(refused))
@@ -403,14 +414,15 @@ class Reader:
             self._ping_if_due(session)
 
     def _accepted(self, session: Session | None, refusals: int) -> None:
-        """Go on; the refusals are over when the spool takes a batch at the first try."""
+        """Go on."""
         self.lifecycle.go_on()
         self._metrics.spool_refuses("")
-        if not refusals:
-            if self._refusing:
-                _log.info("spool.accepts_again")
-            self._refusing = ""
-        elif session is not None and session.ended is None and self._live_since is not None:
+        if (
+            refusals
+            and session is not None
+            and session.ended is None
+            and self._live_since is not None
+        ):
             self._listener.connected(self._connection)
 
     def _announce_dropped(self, session: Session | None, dropped: Dropped) -> None:

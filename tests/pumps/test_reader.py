@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import threading
 import time
@@ -13,10 +14,12 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from rtmpump.core.channel_events import Concerned, concerned
 from rtmpump.errors import LinkError, NotConnected, SpoolFailed, SpoolFull, TokenRefused
 from rtmpump.links import clock, retry
+from rtmpump.pumps import reader
 from rtmpump.sandbox.slack.faults import Hang
 from rtmpump.sandbox.slack.workspace import Workspace
 from rtmpump.spool import Spool
@@ -522,6 +525,24 @@ def test_sick_disk(workspace: Workspace, spool: Spool) -> None:
         assert numbers(running) == list(range(100))
         wait_until(lambda: running.told.names() == ["connected", "disconnected", "connected"])
         assert "not_stored" not in running.metrics.snapshot().events.dropped
+
+
+def test_refusals_in_turns_are_told_once(
+    workspace: Workspace, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At its cap the spool refuses and takes in turns; that is over when it took all for a time."""
+    monkeypatch.setattr(reader, "_CALM", math.inf)
+    refusing = Refusing(spool)
+    with capture_logs() as logged, reading(configure(workspace), refusing) as running:
+        wait_until(lambda: "connected" in running.told.names())
+        for number in range(3):
+            refusing.refusals.append(SpoolFull("spool.db", "spool.max_bytes is reached"))
+            workspace.emit(message(number))
+            wait_until(lambda: numbers(running) == list(range(number + 1)))  # noqa: B023
+        monkeypatch.setattr(reader, "_CALM", 0.0)
+        wait_until(lambda: any(line["event"] == "spool.accepts_again" for line in logged))
+    told = [line["event"] for line in logged if line["event"].startswith("spool.")]
+    assert told == ["spool.refuses", "spool.accepts_again"]
 
 
 def test_disk_that_is_really_full(workspace: Workspace, tmp_path: Path) -> None:
