@@ -1,46 +1,84 @@
-"""One pump's claim on the lock: which tokens prove that it is the active one, and for how long.
+"""One pump's claim on the lock: what proves that it is the active one, and from when until when.
 
 Two pumps consume the lock queue, and RabbitMQ gives its messages to one of them only (single active
-consumer). A pump publishes lock tokens to that queue. If it gets one of its own tokens back, it was
-the active one at some moment between the two. Laws:
+consumer). The pump that is given a lock token gives it back to the queue again and again. Each time
+the queue's leader writes that down with a majority of its members, and then delivers the token once
+more, to whoever is the active consumer at that moment. Laws:
 
-- A claim is good for `lasts` seconds from when the newest token that came back was *sent*: RabbitMQ
-  had our bytes at that time or later, and counts its heartbeats from then on. It can't give the
-  lock to another before twice the heartbeat has passed, and `lasts` is shorter than that.
-- A claim that ran out is over for good, whatever comes back later.
-- The newest token is kept unacknowledged and given back only after the next one came. So when its
-  holder dies RabbitMQ hands the token to the next pump at once, which thereby learns the watermark
-  of the old one. No token is kept for long, so `consumer_timeout` and delivery limits never matter.
-- A token of another pump proves nothing by itself: it may have waited in our socket. It comes
-  before each token that we publish after the first delivery to us. So only such a token elects us,
-  and by then we know all that the pump before us left.
+- A claim is good for `lasts` seconds from when the newest token that came back was *given back*:
+  the leader took us for the active one at that time or later. Nothing else extends it.
+- RabbitMQ may make another pump the active one at any time, such as when it loses the node that the
+  first one is on, and nobody can tell the first one. So whoever is given the lock acts only after
+  `lasts` seconds, when every older claim has run out.
+- It may act at once where the one before it has said that it is done (a *last* token), and the
+  token shows that nobody had it in between.
+- RabbitMQ counts how often a token was delivered. A number that another pump must have raised,
+  while we thought that we were the active one, begins everything anew.
+- A claim that ran out while we acted is over for good, whatever comes back later.
+- One token is kept always, the one with the latest watermark. When its holder dies, RabbitMQ hands
+  it to the next pump, which thereby learns the watermark of the old one. Giving back publishes
+  nothing, so all of this holds while RabbitMQ has an alarm.
 
 One `LockClaim` for one connection. No socket, no clock: `now` comes in, tokens go out. Times are
-seconds of a clock that never goes back, except the watermark (milliseconds since 1970).
+seconds of a clock that never goes back, except in tokens (milliseconds since 1970).
 """
 
 from __future__ import annotations
 
-from typing import Any
+from enum import Enum
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from rtmpump.core.watermark import later
 
-_TOKENS_KEPT = 1000
+# Two clocks that run at a different speed, and a thread that waits for the processor.
+_LONGER: Final = 1.1
+
+
+class Kind(Enum):
+    """What a lock token says: a question says nothing, and the last one that its writer is done."""
+
+    NOTE = "note"
+    QUESTION = "question"
+    LAST = "last"
 
 
 class LockToken(msgspec.Struct, frozen=True, rename={"watermark_ms": "covered_until_ms"}):
     """A message of the lock queue: who wrote it, its number, and what its writer knew.
 
-    `watermark_ms` is also that of a time in which no pump was to read. `host` is for people. On the
-    wire the watermark is called `covered_until_ms`, as pumps of older versions have it.
+    `watermark_ms` is also that of a time in which no pump was to read. `written_ms` is the time of
+    day of its writer. `host` is for people. `deliveries` says in a last token how often the one
+    that its writer kept had been delivered.
     """
 
     by: str
     number: int
     watermark_ms: int | None = None
     host: str = ""
+    written_ms: int = 0
+    kind: Kind = Kind.NOTE
+    deliveries: int = 0
+
+
+class Given(NamedTuple):
+    """A message of the lock queue; `deliveries` is how often it was delivered before."""
+
+    body: bytes
+    tag: int
+    deliveries: int = 0
+
+
+class _Kept(NamedTuple):
+    token: LockToken
+    tag: int
+    deliveries: int
+
+
+class _Out(NamedTuple):
+    token: LockToken
+    deliveries: int
+    at: float
 
 
 class LockClaim:
@@ -50,82 +88,167 @@ class LockClaim:
         self._me = me
         self._host = host
         self._lasts = lasts
-        self._sent: dict[int, float] = {}
         self._number = 0
-        self._kept: dict[int, int] = {}
-        self._counts_from: int | None = None
+        # Our tokens up to this number lack something that others know.
+        self._lacking = 0
+        self._kept: _Kept | None = None
+        self._out: _Out | None = None
+        self._given_at: float | None = None
         self._until: float | None = None
+        self._proved_at: float | None = None
+        self._acts = False
         self._is_over = False
+        self._before: dict[str, int] = {}
+        self._done: dict[str, int] = {}
+        self._done_at: float | None = None
         self.watermark_ms: int | None = None
         """The latest watermark in the tokens of other pumps."""
         self.before = ""
-        """The host of the last token of another pump."""
+        """The host of the last note of another pump."""
+        self.others: list[LockToken] = []
+        """Questions of other pumps that came fresh; whoever reads them clears the list."""
 
-    def token(self, now: float, watermark_ms: int | None) -> bytes:
-        """Make the next token, which is to be published at once."""
-        self._number += 1
-        self._sent[self._number] = now
-        if len(self._sent) > _TOKENS_KEPT:
-            del self._sent[next(iter(self._sent))]
-        known = later(self.watermark_ms, watermark_ms)
-        return msgspec.json.encode(LockToken(self._me, self._number, known, self._host))
-
-    def received(self, body: bytes, tag: int, now: float) -> list[int]:
-        """Take in what the queue gave us; return the delivery tags that can be acked now."""
-        if self._counts_from is None:
-            self._counts_from = self._number + 1
-        token = _read(body)
-        if token is None:
-            return [tag]
-        if token.by != self._me:
-            self._learn(token)
-            # It is given up when a token of ours is here that has all that it has.
-            self._kept[tag] = self._number + 1
-            return []
-        sent_at = self._sent.get(token.number)
-        if sent_at is None:
-            return [tag]
-        self._sent = {number: at for number, at in self._sent.items() if number > token.number}
-        if token.number >= self._counts_from:
-            self._extend(sent_at, now)
-        given_up = [kept for kept, number in self._kept.items() if number <= token.number]
-        for kept in given_up:
-            del self._kept[kept]
-        self._kept[tag] = token.number + 1
-        return given_up
-
-    def extend(self, now: float) -> None:
-        """Learn that something else than a token shows that the lock is still ours.
-
-        It counts only if the queue gave us something before.
-        """
-        if self._counts_from is not None:
-            self._extend(now, now)
-
-    def is_held(self, now: float) -> bool:
-        """Return whether we are the active one for certain; a claim that ran out never is again."""
-        if self._until is not None and now >= self._until:
-            self._is_over = True
-        return self._until is not None and not self._is_over
-
-    def held_until(self, now: float) -> float:
-        """Return when the claim runs out; 0.0 if it is not held now."""
-        return self._until if self._until is not None and self.is_held(now) else 0.0
+    @property
+    def is_given(self) -> bool:
+        """Whether RabbitMQ takes us for the active one, as far as is known."""
+        return self._given_at is not None
 
     @property
     def is_over(self) -> bool:
-        """Whether it was held and ran out."""
+        """Whether it ran out, or was lost, while we acted."""
         return self._is_over
 
-    def _extend(self, since: float, now: float) -> None:
-        self.is_held(now)
-        until = since + self._lasts
-        if not self._is_over and until > now:
-            self._until = until if self._until is None else max(self._until, until)
+    @property
+    def keeps_own_note(self) -> bool:
+        """Whether the next pump will learn what we wrote."""
+        token = self._kept.token if self._kept else self._out.token if self._out else None
+        return token is not None and token.by == self._me and token.kind is Kind.NOTE
 
-    def _learn(self, token: LockToken) -> None:
-        self.watermark_ms = later(self.watermark_ms, token.watermark_ms)
-        self.before = token.host
+    @property
+    def awaited_since(self) -> float | None:
+        """When the token was given back that has not come again; None if we have one."""
+        return None if self._out is None else self._out.at
+
+    def token(self, kind: Kind, now_ms: int, watermark_ms: int | None = None) -> bytes:
+        """Make the next token, which is to be published at once."""
+        self._number += 1
+        deliveries = self._deliveries_kept()
+        return msgspec.json.encode(
+            LockToken(self._me, self._number, watermark_ms, self._host, now_ms, kind, deliveries)
+        )
+
+    def received(self, given: Given, now: float) -> list[int]:
+        """Take in what the queue gave us; return the delivery tags that can be acknowledged now."""
+        token = _read(given.body)
+        if token is None:
+            return [given.tag]
+        self._look_again(now)
+        out = self._out if self._out is not None and _same(self._out.token, token) else None
+        is_expected = given.deliveries == (0 if out is None else out.deliveries + 1)
+        if not is_expected:
+            # Another consumer had it, so it may have been the active one meanwhile.
+            self._begin_anew()
+        if self._given_at is None:
+            self._given_at = now
+        if out is not None:
+            self._out = None
+            self._prove(out.at, now)
+        if out is None or not is_expected:
+            self._learn(token, given)
+        return self._choose(_Kept(token, given.tag, given.deliveries), now)
+
+    def give_back(self, now: float) -> int | None:
+        """Return the delivery tag that is to be given back to the queue now; None if none is."""
+        if self._kept is None or self._out is not None:
+            return None
+        token, tag, deliveries = self._kept
+        self._kept, self._out = None, _Out(token, deliveries, now)
+        return tag
+
+    def held_until(self, now: float) -> float:
+        """Return when the claim runs out; 0.0 if it is not held now."""
+        self._look_again(now)
+        return self._until if self._until is not None and not self._is_over else 0.0
+
+    def may_act(self, now: float) -> bool:
+        """Return whether no other pump acts any more; `act` is to be called then."""
+        if not self.held_until(now) or self._given_at is None:
+            return False
+        return now >= self._given_at + self._lasts * _LONGER or self._is_handed_over()
+
+    def act(self) -> None:
+        """Note that we are the active one from now on."""
+        self._acts = True
+
+    def _look_again(self, now: float) -> None:
+        if self._until is not None and now >= self._until:
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self._is_over = self._is_over or self._acts
+        self._given_at = self._until = self._proved_at = None
+
+    def _prove(self, since: float, now: float) -> None:
+        until = since + self._lasts
+        if until > now:
+            self._until, self._proved_at = until, since
+
+    def _learn(self, token: LockToken, given: Given) -> None:
+        if token.by == self._me:
+            return
+        if (newest := later(self.watermark_ms, token.watermark_ms)) != self.watermark_ms:
+            self.watermark_ms, self._lacking = newest, self._number
+        if token.kind is Kind.LAST:
+            self._done[token.by] = token.deliveries
+        elif token.kind is Kind.NOTE:
+            self._before[token.by] = max(given.deliveries, self._before.get(token.by, 0))
+            self.before = token.host
+        elif not given.deliveries:
+            self.others.append(token)
+
+    def _choose(self, new: _Kept, now: float) -> list[int]:
+        """Keep the best token that is here or comes back; return the tags of the others."""
+        out = None if self._out is None else _Kept(self._out.token, 0, self._out.deliveries)
+        best = max((one for one in (new, self._kept, out) if one), key=self._rank)
+        given_up = [one for one in (new, self._kept) if one is not None and one is not best]
+        if best is out:
+            self._kept = None
+        else:
+            self._kept = best
+        if any(one.token.kind is Kind.LAST for one in given_up):
+            self._done_at = now
+        return [one.tag for one in given_up]
+
+    def _rank(self, kept: _Kept) -> tuple[int, int]:
+        """Tell how much the next pump learns from a token."""
+        token = kept.token
+        if token.kind is Kind.LAST:
+            return 0, 0
+        if token.by == self._me and token.kind is Kind.NOTE and token.number > self._lacking:
+            return 2, token.number
+        return 1, -1 if token.watermark_ms is None else token.watermark_ms
+
+    def _is_handed_over(self) -> bool:
+        """Return whether the one before us is done, and nobody can be told so once more.
+
+        The last token is acknowledged, and a token that was given back after that has come again.
+        Somebody who acted in between has given the token back at least once, and RabbitMQ has.
+        """
+        if self._done_at is None or self._proved_at is None or self._proved_at < self._done_at:
+            return False
+        return bool(self._before) and all(
+            one in self._done and deliveries <= self._done[one] + 1
+            for one, deliveries in self._before.items()
+        )
+
+    def _deliveries_kept(self) -> int:
+        if self._kept is not None:
+            return self._kept.deliveries
+        return 0 if self._out is None else self._out.deliveries + 1
+
+
+def _same(one: LockToken, other: LockToken) -> bool:
+    return (one.by, one.number) == (other.by, other.number)
 
 
 def _read(body: bytes) -> LockToken | None:

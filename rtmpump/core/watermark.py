@@ -55,6 +55,11 @@ def by_another_clock(watermark_ms: int, now_ms: int) -> int:
     return now_ms - (_AFTER_SKEW_MS if ahead <= _SKEW_MS else max(_DAY_MS, ahead))
 
 
+def long_ago(now_ms: int) -> int:
+    """Return the watermark that stands for one that existed and that nobody knows."""
+    return now_ms - _DAY_MS
+
+
 class Watermark:
     """The watermark of a reader, and the gap that it means at a hello.
 

@@ -40,5 +40,5 @@ class SlackGate:
         """Have a method of the Web API called, or return the seconds after which to ask again."""
         if not self._role.is_held():
             return _RETRY_SECONDS
-        self._calls.submit(method, arguments, answered)
+        self._calls.submit(method, arguments, answered, self._role.is_held)
         return 0.0

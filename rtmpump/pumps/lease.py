@@ -2,18 +2,16 @@
 
 Laws:
 
-- `core.lock_claim` decides what a lock token proves, and for how long. Here are the connection, the
-  clock and the listener.
-- The connection has a heartbeat of its own, half of `broker.heartbeat`. RabbitMQ gives the lock to
-  another pump two to three of these heartbeats after our last sign of life. We give it up ourselves
-  one and a half after the last token that came back was sent. So there is none for a while, but
-  never two.
+- `core.lock_claim` decides what a lock token proves, and from when until when. Here are the
+  connection, the clock and the listener.
+- This connection consumes and gives back, and never publishes: RabbitMQ reads nothing more of one
+  that publishes during an alarm. Tokens are written by another one (`links.rabbitmq.lock_notes`).
 - A connection that ends takes the claim with it at once, whatever ended it: RabbitMQ may have given
   the lock away already.
-- While the broker has an alarm it reads nothing that we publish, and so no token comes back. It
-  does not count our heartbeats then either: what it sends us shows that it holds our connection.
-- A pump that is elected and knows no watermark writes the moment of the election into its tokens,
-  before it reads. From then on a pump was to read, and the next one announces what was not read.
+- A pump whose queue has never been in other hands, as far as it can know, writes the moment of its
+  election into its notes, before it reads. From then on a pump was to read. Where other hands are
+  known, but not until when they read, that is a day ago: the gap is rather too wide.
+- A standby is connected only while the leader of the queue knows it as a consumer.
 - The clock goes on while the machine sleeps: a pump that wakes up is no longer the active one.
 
 One thread, one connection. `release` and `ActiveRole.is_held` may be called from other threads.
@@ -25,6 +23,7 @@ import math
 import os
 import secrets
 import socket
+import threading
 import time
 from collections.abc import Callable
 from typing import Final, Protocol
@@ -33,18 +32,33 @@ from msgspec.structs import replace
 
 from rtmpump import log
 from rtmpump.config import Config
-from rtmpump.core.lock_claim import LockClaim
-from rtmpump.core.watermark import by_another_clock
+from rtmpump.core.lock_claim import Given, Kind, LockClaim
+from rtmpump.core.other_clocks import OtherClocks
+from rtmpump.core.watermark import by_another_clock, later, long_ago
 from rtmpump.links.lifecycle import Lifecycle
 from rtmpump.links.rabbitmq import topology
 from rtmpump.links.rabbitmq.connection import BrokerConnection, Properties
 from rtmpump.links.rabbitmq.listener import Delivery
+from rtmpump.links.rabbitmq.lock_notes import LockNotes
+from rtmpump.links.rabbitmq.queue_depths import Depth
 from rtmpump.links.retry import keep_trying
 from rtmpump.metrics import Metrics
 
 LINK: Final = "broker_lock"
+NO_LOCK: Final = "no_lock"
+"""The reason where this pump is no standby, since no pump seems to hold the lock."""
 _PREFETCH: Final = 100
-_ASKS_EVERY: Final = 1.0
+_ROUNDS: Final = 6
+_LONGEST_ROUND: Final = 1.0
+_SHORTEST: Final = 3.0
+_NOTES_EVERY: Final = 1.0
+_NOTE_COMES: Final = 1.0
+_QUESTIONS_EVERY: Final = 15.0
+_LEADER_ASKED_EVERY: Final = 3.0
+_LINE_LOST: Final = 12.0
+_NOBODY_KNOWN: Final = 60.0
+_STUCK: Final = 15.0
+_LAST_WITHIN: Final = 1.0
 # Without the lock nothing is read, so no try may be far away.
 _LONGEST_WAIT: Final = 2.0
 
@@ -75,6 +89,11 @@ class ActiveRole:
         return _now() < self.until
 
 
+def claim_lasts(heartbeat: int) -> float:
+    """Return for how long one proof is good, in seconds: a quarter of `broker.heartbeat`."""
+    return max(_SHORTEST, heartbeat / 4)
+
+
 class Lease:
     """The claim of this process on the lock `ha.lock`; `run` is the body of its thread."""
 
@@ -91,12 +110,13 @@ class Lease:
         """Begin without the lock; `watermark` is called on the thread of the lease."""
         self._queue = config.ha.lock
         self._mode = config.broker.declare
-        self._heartbeat = max(1, config.broker.heartbeat // 2)
-        self._broker = replace(config.broker, heartbeat=self._heartbeat)
-        self._asks_every = min(_ASKS_EVERY, self._heartbeat / 4)
-        retry = config.retry
+        # RabbitMQ gives the lock of a pump that is cut off to the next one after two to three.
+        self._broker = replace(config.broker, heartbeat=max(1, config.broker.heartbeat // 2))
+        self._lasts = claim_lasts(config.broker.heartbeat)
         self._policy = replace(
-            retry, initial=min(retry.initial, _LONGEST_WAIT), max=min(retry.max, _LONGEST_WAIT)
+            config.retry,
+            initial=min(config.retry.initial, _LONGEST_WAIT),
+            max=min(config.retry.max, _LONGEST_WAIT),
         )
         self._metrics = metrics
         metrics.active = False
@@ -107,17 +127,35 @@ class Lease:
         self.lifecycle = lifecycle
         self._stop = lifecycle.stop
         self._host = f"{socket.gethostname()}:{os.getpid()}"
+        self._notes = LockNotes(config.broker, self._policy, self._queue)
         self._connection = BrokerConnection(LINK, self._broker, self)
         self._claim = self._new_claim()
+        self._clocks = OtherClocks()
         self._elected = False
-        self._responsible_since_ms: int | None = None
-        self._blocked_at: int | None = None
-        self._confirmed_at = 0.0
         self._releasing = False
+        self._known_others = False
+        self._responsible_since_ms: int | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        """Know nothing of a connection yet."""
+        now = _now()
+        self._given_at: float | None = None
+        self._may_act_since: float | None = None
+        self._noted_at = self._asked_at = self._questioned_at = -math.inf
+        self._in_line_at = self._answered_at = now
+        self._is_in_line = self._others_known = self._had_answer = False
+        self._question = b""
 
     def run(self) -> None:
         """Stand for election until a stop or a `release`."""
-        keep_trying(self._session, policy=self._policy, lifecycle=self.lifecycle)
+        notes = threading.Thread(target=self._notes.run, name="lock-notes", daemon=True)
+        notes.start()
+        try:
+            keep_trying(self._session, policy=self._policy, lifecycle=self.lifecycle)
+        finally:
+            self._notes.close()
+            notes.join(_LONGEST_WAIT)
 
     def release(self) -> None:
         """Hand the lock over at once, with our watermark, and stand for it no more.
@@ -130,7 +168,7 @@ class Lease:
     def _session(self) -> None:
         self.lifecycle.progress()
         self._claim = self._new_claim()
-        self._blocked_at = None
+        self._begin()
         self._connection = BrokerConnection(LINK, self._broker, self, self.lifecycle.progress)
         # After this line `release` reaches the new connection; what was set before is seen here.
         if self._stop.is_set():
@@ -143,127 +181,209 @@ class Lease:
             raise
         finally:
             self._depose(why)
+            self.lifecycle.go_on()
             self._metrics.link(LINK, False)
 
     def _new_claim(self) -> LockClaim:
-        return LockClaim(secrets.token_hex(16), self._host, 1.5 * self._heartbeat)
+        return LockClaim(secrets.token_hex(16), self._host, self._lasts)
 
     # What the connection calls.
 
     def ready(self) -> None:
         """Declare the lock queue, then consume."""
-        item = topology.lock(self._queue)
+        # RabbitMQ waits for a minute for a leader that is not there.
+        self._connection.later(_LINE_LOST, self._expect_line)
         if self._mode == "none":
-            self._declared()
+            self._consume()
         else:
             passive = self._mode == "passive"
-            self._connection.declare([item], passive=passive, done=self._declared)
+            items = [topology.lock(self._queue)]
+            self._connection.declare(items, passive=passive, done=self._consume)
 
     def settled(self, tag: int, multiple: bool, ok: bool) -> None:
-        """Note that RabbitMQ has a token of ours."""
-        if ok:
-            self._confirmed_at = _now()
+        """Do nothing: nothing is published here."""
 
     def returned(self, properties: Properties) -> None:
-        """End the connection: the queue is gone."""
-        self._connection.fail("not_found", f"the queue {self._queue} is not there", at_once=True)
+        """Do nothing: nothing is published here."""
 
     def delivered(self, delivery: Delivery) -> None:
         """Take in a token: RabbitMQ takes us for the active one."""
+        if self._releasing:
+            return
+        headers = delivery.properties.headers or {}
+        count = headers.get("x-delivery-count")
+        if delivery.redelivered and not isinstance(count, int):
+            self._refuse("it does not count deliveries, so it is no quorum queue")
+            return
+        # pika has a subclass of int for 64 bits.
+        deliveries = int(count) if isinstance(count, int) else 0
+        given = Given(delivery.body, delivery.tag, deliveries)
         now = _now()
-        for tag in self._claim.received(delivery.body, delivery.tag, now):
+        for tag in self._claim.received(given, now):
             self._connection.ack(tag)
-        is_held = self._is_held(now)
-        if not self._elected:
-            self._elect() if is_held else self._ask()
-        elif not is_held:
-            self._give_up()
+        if self._given_at is None:
+            self._given_at = now
+            self._join_line()
+            self._give_back(now)
+        self._decide(now)
 
     def blocked(self, is_blocked: bool) -> None:
-        """Publish no token while the broker reads nothing of us."""
-        self._blocked_at = self._connection.received if is_blocked else None
-        if not is_blocked:
-            self._confirmed_at = _now()
-            self._ask()
+        """Do nothing: nothing is published here."""
 
     # How it goes on.
 
-    def _declared(self) -> None:
-        self._confirmed_at = _now()
-        self._connection.consume(self._queue, _PREFETCH)
-        self._metrics.link(LINK, True)
-        self.lifecycle.listener.link_up(LINK, self._connection.node)
+    def _consume(self) -> None:
+        began = self._stand if self._mode == "active" else self._look_for_others
+        self._connection.consume(self._queue, _PREFETCH, began=began)
+
+    def _expect_line(self) -> None:
+        if not self._is_in_line:
+            self._lose_line()
+
+    def _lose_line(self) -> None:
+        detail = f"the leader of the queue {self._queue} does not answer; has it no majority?"
+        self._connection.fail("no_leader", detail)
+
+    def _look_for_others(self) -> None:
+        """Find out whether the queue, which we did not declare, has a single active consumer."""
+        self._connection.consume_beside(
+            self._queue,
+            given=lambda: self._refuse("it gives its messages to several consumers"),
+            began=self._stand,
+        )
+
+    def _refuse(self, why: str) -> None:
+        fix = "delete it, and make it with x-queue-type=quorum and x-single-active-consumer=true"
+        detail = f"the queue {self._queue} can't be the lock: {why}, and two pumps could be active"
+        self._connection.fail("precondition_failed", f"{detail}; {fix}")
+
+    def _stand(self) -> None:
+        self._in_line_at = self._answered_at = _now()
         self._tick()
+
+    def _join_line(self) -> None:
+        """Be connected from now on, as long as the leader answers."""
+        self._in_line_at = _now()
+        if not self._is_in_line:
+            self._is_in_line = True
+            self._metrics.link(LINK, True)
+            self.lifecycle.listener.link_up(LINK, self._connection.node)
 
     def _tick(self) -> None:
         self.lifecycle.progress()
         if self._releasing:
             return
         now = _now()
-        if self._blocked_at is not None:
-            self._watch_what_comes(now)
+        if self._given_at is not None:
+            self._give_back(now)
+            self._decide(now)
         else:
-            self._ask()
-        is_held = self._is_held(now)
-        if self._elected and not is_held:
-            self._give_up()
-        elif is_held and not self._elected:
-            self._elect()
-        elif self._blocked_at is None and now - self._confirmed_at > 3.0 * self._heartbeat:
-            self._connection.fail("confirm_timeout", "RabbitMQ takes no token for the lock")
-        self._connection.later(self._asks_every, self._tick)
+            self._stand_by(now)
+        self._connection.later(min(self._lasts / _ROUNDS, _LONGEST_ROUND), self._tick)
 
-    def _ask(self) -> None:
-        """Publish a token; if we are the active one it comes back."""
-        if self._blocked_at is not None:
-            return
-        body = self._claim.token(_now(), self._watermark_here())
-        # That of a standby has no news and must not pile up in a queue without a consumer.
-        expires = None if self._elected else str(round(3000 * self._heartbeat))
-        properties = Properties(
-            content_type="application/json",
-            delivery_mode=2,
-            app_id="rtmpump",
-            type="rtmpump.lock",
-            expiration=expires,
-        )
-        self._connection.publish("", self._queue, body, properties, True)
+    def _give_back(self, now: float) -> None:
+        tag = self._claim.give_back(now)
+        if tag is not None:
+            self._connection.put_back(tag)
 
-    def _watermark_here(self) -> int | None:
-        watermark_ms = self._watermark()
-        return self._responsible_since_ms if watermark_ms is None else watermark_ms
-
-    def _watch_what_comes(self, now: float) -> None:
-        received = self._connection.received
-        if received != self._blocked_at:
-            self._blocked_at = received
-            self._claim.extend(now)
-
-    def _is_held(self, now: float) -> bool:
-        """Return whether the lock is ours, and let the other threads know for how long."""
+    def _decide(self, now: float) -> None:
+        """Act, or act no more, as the claim is now."""
         until = self._claim.held_until(now)
         self._role.until = until if self._elected else 0.0
-        return bool(until)
+        if self._elected:
+            if not until:
+                self._connection.fail("lock_lost", "no token came back in time", at_once=True)
+            elif now - self._noted_at >= _NOTES_EVERY:
+                self._note(now)
+            return
+        if now - self._noted_at >= _NOTES_EVERY and not self._claim.keeps_own_note:
+            self._note(now)
+        if self._claim.may_act(now):
+            since = self._may_act_since = self._may_act_since or now
+            # Only what the next pump will learn may be read; an alarm must not hold us up.
+            if self._claim.keeps_own_note or now - since >= _NOTE_COMES:
+                self._elect(now)
+                return
+        else:
+            self._may_act_since = None
+        self._look_stuck(now)
 
-    def _elect(self) -> None:
+    def _look_stuck(self, now: float) -> None:
+        since = self._claim.awaited_since
+        if since is not None and now - since > _STUCK:
+            self._connection.fail("confirm_timeout", "RabbitMQ gives no token of the lock back")
+        elif self._given_at is not None and now - self._given_at > _NOBODY_KNOWN:
+            self.lifecycle.halt(NO_LOCK, "RabbitMQ gives the lock to this pump, and takes it again")
+
+    def _stand_by(self, now: float) -> None:
+        """Stay in line: ask the leader, and whether another pump is the active one."""
+        if now - self._in_line_at > _LINE_LOST:
+            detail = (
+                "RabbitMQ gives the lock to nobody, or does not know that this pump waits for it"
+            )
+            self._connection.fail("not_in_line", detail)
+            return
+        if now - self._asked_at >= _LEADER_ASKED_EVERY:
+            self._asked_at = now
+            self._connection.ask_depths((self._queue,), self._leader_told)
+        if now - self._questioned_at >= _QUESTIONS_EVERY:
+            self._questioned_at = now
+            self._question = self._claim.token(Kind.QUESTION, _now_ms())
+            self._notes.write(self._question)
+        has_answer = self._is_in_line and self._notes.has(self._question)
+        if has_answer and self._had_answer:
+            # It is in the queue for a whole round, and was not given to us: so to another one.
+            self._answered_at = now
+            self._others_known = self._known_others = True
+            self.lifecycle.go_on()
+        elif now - self._answered_at > _NOBODY_KNOWN and not self._is_excused:
+            self.lifecycle.halt(NO_LOCK, "no pump is known to hold the lock")
+        self._had_answer = has_answer
+
+    @property
+    def _is_excused(self) -> bool:
+        """Whether an alarm is why no question is answered, and another pump was known before."""
+        return self._notes.is_blocked and self._others_known
+
+    def _leader_told(self, queue: str, depth: Depth | None) -> None:
+        # Without its leader a quorum queue seems to have no consumer.
+        if depth is not None and depth.consumers > 0:
+            self._join_line()
+
+    def _note(self, now: float) -> None:
+        """Write what the next pump has to know."""
+        self._noted_at = now
+        self._notes.write(self._claim.token(Kind.NOTE, _now_ms(), self._watermark_told()))
+
+    def _watermark_told(self) -> int | None:
+        """Return our watermark by the clock of whoever may be the next."""
+        for token in self._claim.others:
+            if (differs := self._clocks.learn(token.by, token.written_ms, _now_ms())) is not None:
+                _log.warning("clock.differs", host=token.host, seconds=round(differs / 1000, 1))
+        self._claim.others.clear()
+        watermark_ms = later(self._watermark(), self._watermark_before())
+        if watermark_ms is None:
+            self._responsible_since_ms = self._responsible_since_ms or _now_ms()
+            watermark_ms = self._responsible_since_ms
+        return watermark_ms - self._clocks.behind_ms
+
+    def _watermark_before(self) -> int | None:
+        """Return until when those before us read; None if there was nobody, or we know it best."""
+        if (watermark_ms := self._claim.watermark_ms) is not None:
+            return by_another_clock(watermark_ms, _now_ms())
+        is_unknown = self._known_others and self._watermark() is None
+        return long_ago(_now_ms()) if is_unknown else None
+
+    def _elect(self, now: float) -> None:
         if self._stop.is_set():
             return
         self._elected = True
-        self._is_held(_now())
-        watermark_ms, now_ms = self._claim.watermark_ms, time.time_ns() // 1_000_000
-        if watermark_ms is None:
-            self._responsible_since_ms = now_ms
-        else:
-            watermark_ms = by_another_clock(watermark_ms, now_ms)
+        self._claim.act()
+        self._role.until = self._claim.held_until(now)
+        self.lifecycle.go_on()
         self._metrics.active = True
         _log.info("lock.taken", lock=self._queue, before=self._claim.before)
-        # The token that came back may have no watermark yet. This one has, and is on its way before
-        # anything is read.
-        self._ask()
-        self._listener.elected(watermark_ms)
-
-    def _give_up(self) -> None:
-        self._connection.fail("lock_lost", "no token came back in time", at_once=True)
+        self._listener.elected(self._watermark_before())
 
     def _depose(self, why: str) -> None:
         was_elected, self._elected = self._elected, False
@@ -279,12 +399,19 @@ class Lease:
         if self._releasing:
             return
         self._releasing = True
-        if self._connection.is_open and self._elected:
-            # The close comes behind it, and it need not come back to us.
-            self._ask()
-            self._depose("it was handed over")
+        was_elected = self._elected
+        self._depose("it was handed over")
+        if was_elected and self._connection.is_open:
+            last = self._claim.token(Kind.LAST, _now_ms(), self._watermark_told())
+            self._notes.write(last)
+            # What is not there in time costs the next pump a few seconds.
+            self._notes.wait_for(last, _LAST_WITHIN)
         self._connection.close()
 
 
 def _now() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

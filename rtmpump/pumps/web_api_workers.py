@@ -4,6 +4,7 @@ Laws:
 
 - A call that `submit` took is answered once, from a worker's thread. Only a stop before the call
   began leaves it without an answer: it was never made, and its command is still in RabbitMQ.
+- A call that waited is made only if it still may be: the lock can be lost meanwhile.
 - A call is made once. The caller decides whether to try again: it knows how often, how long, and
   whether the call may be made twice. The answer says all that this decision needs.
 - Messages have workers of their own, so they never wait for another method, however slow it is.
@@ -20,10 +21,11 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
-from rtmpump.core.outbound.api_calls import POSTS_AT_ONCE, SPARE_CALLS, CallAnswer
+from rtmpump.core.outbound.api_calls import POSTS_AT_ONCE, SPARE_CALLS, CallAnswer, Trouble
 from rtmpump.core.outbound.commands import POST
 from rtmpump.links.lifecycle import Lifecycle
 from rtmpump.links.slack.api_errors import CallFailed, CallRefused
+from rtmpump.links.slack.http import MAY_ASK
 from rtmpump.links.slack.web_api import SlackApi
 
 # More methods than these share their workers.
@@ -34,6 +36,9 @@ _CALLING: Final = 120.0
 
 
 Answered = Callable[[CallAnswer], None]
+_NOT_BEGUN: Final = CallAnswer(
+    None, "standby", "this pump is not the active one", again=True, trouble=Trouble.AWAY
+)
 
 
 class Crew(NamedTuple):
@@ -56,6 +61,7 @@ class _Call(NamedTuple):
     method: str
     arguments: Mapping[str, str]
     answered: Answered
+    may_begin: Callable[[], bool]
 
 
 class _Line:
@@ -75,17 +81,24 @@ class WebApiWorkers:
         lines = [self._posts] * crew.posting + [self._calls] * crew.calling
         self.workers = [Worker(api, line, stop) for line in lines]
 
-    def submit(self, method: str, arguments: Mapping[str, str], answered: Answered) -> None:
+    def submit(
+        self,
+        method: str,
+        arguments: Mapping[str, str],
+        answered: Answered,
+        may_begin: Callable[[], bool] = lambda: True,
+    ) -> None:
         """Have a call made.
 
         Args:
             method: like "reactions.add".
             arguments: as a form has them; lists and objects are written as JSON.
             answered: called with the answer, from a worker's thread.
+            may_begin: asked right before the call, which is not made if it says no.
         """
         line = self._posts if method == POST else self._calls
         with line.changed:
-            line.calls.append(_Call(method, arguments, answered))
+            line.calls.append(_Call(method, arguments, answered, may_begin))
             line.changed.notify()
 
     def wake(self) -> None:
@@ -121,6 +134,9 @@ class Worker:
         return None
 
     def _make(self, call: _Call) -> CallAnswer:
+        if not call.may_begin():
+            return _NOT_BEGUN
+        MAY_ASK.set(call.may_begin)
         try:
             return CallAnswer(self._api.call(call.method, call.arguments))
         except CallRefused as refused:

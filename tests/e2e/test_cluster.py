@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import random
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -23,8 +26,9 @@ from tests.e2e.test_crash import (
     numbers,
     stop_well,
 )
-from tests.support.broker_node import note_all
-from tests.support.cluster import SIZE, cluster
+from tests.pumps.test_lease import Host, held
+from tests.support.broker_node import memory_alarm, note_all
+from tests.support.cluster import SIZE, cluster, cut_off
 from tests.support.pump import SECONDS, Broker, PumpProcess, wait_until
 
 
@@ -109,3 +113,113 @@ def test_any_node_may_be_killed(
     assert numbers(once) == list(range(len(flood.at)))
     assert gaps(once) == []
     assert workspace.connections == 1
+
+
+class Watcher:
+    """Looks all the time which of the hosts acts; `both` says when two did, `nobody` for how long.
+
+    `longest` is that of the spans in which none did, in seconds.
+    """
+
+    def __init__(self, *hosts: Host) -> None:
+        self._hosts = hosts
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self.both: list[float] = []
+        self.longest = 0.0
+
+    def __enter__(self) -> Watcher:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        acted = time.monotonic()
+        while not self._over.wait(0.005):
+            # The one that loses it is asked last: else both may seem to act at a handover.
+            active = [host for host in self._hosts if host.role.is_held()]
+            now = time.monotonic()
+            if len(active) > 1 and all(host.role.is_held() for host in active):
+                self.both.append(now)
+            if active:
+                acted = now
+            self.longest = max(self.longest, now - acted)
+
+
+@pytest.fixture(scope="module")
+def hosts(nodes: list[RabbitNode]) -> Iterator[list[Host]]:
+    """Two that stand for the lock, on the second and the third node.
+
+    Once for all tests: nodes that had lost each other don't agree on the queues that are declared
+    afterwards, until they are restarted.
+    """
+    hosts = [Host(node.url, 1000) for node in nodes[1:]]
+    yield hosts
+    for host in hosts:
+        host.leave()
+
+
+def roles(hosts: list[Host]) -> tuple[Host, Host]:
+    """Wait until one is active and the other a standby; return them."""
+    wait_until(lambda: any(host.role.is_held() for host in hosts))
+    wait_until(lambda: all(host.connected for host in hosts))
+    active, standby = sorted(hosts, key=lambda host: not host.role.is_held())
+    wait_until(lambda: active.lease._claim.keeps_own_note)
+    return active, standby
+
+
+@pytest.mark.parametrize("has_alarm", [False, True])
+def test_a_node_that_is_cut_off_leaves_one_active_pump_and_no_second(
+    nodes: list[RabbitNode], hosts: list[Host], has_alarm: bool
+) -> None:
+    """The queue has a new consumer at once, and the pump on the lost node does not hear of it.
+
+    It stops by itself before the other begins, is no standby as long as it is cut off, and is one
+    afterwards.
+    """
+    first, second = roles(hosts)
+    ends, failures = len(first.ends), len(first.failures)
+    node = nodes[1 + hosts.index(first)]
+    with ExitStack() as stack:
+        if has_alarm:
+            stack.enter_context(memory_alarm(nodes[0]))
+        watcher = stack.enter_context(Watcher(first, second))
+        with cut_off(node, nodes):
+            held(second)
+            assert "no token came back" in first.ends[ends]
+            assert second.terms[-1] == 1000
+            wait_until(lambda: any(end.reason == "no_leader" for end in first.failures[failures:]))
+            assert not first.connected
+        wait_until(lambda: first.connected)
+        assert second.role.is_held()
+    assert watcher.both == []
+
+
+def test_nodes_that_lose_and_find_each_other_leave_at_most_one_active_pump(
+    nodes: list[RabbitNode], hosts: list[Host]
+) -> None:
+    """Whichever node it is, and for however long; then one is active, and one is a standby."""
+    play = random.Random(14)
+    roles(hosts)
+    with Watcher(*hosts) as watcher:
+        for _ in range(8):
+            with cut_off(play.choice(nodes), nodes):
+                time.sleep(play.choice([0.0, 0.2, 1.0, 3.0]))
+            time.sleep(play.choice([0.0, 0.5, 2.0]))
+        roles(hosts)
+    assert watcher.both == []
+
+
+def test_a_third_node_may_be_killed(nodes: list[RabbitNode], hosts: list[Host]) -> None:
+    """Whether the queue's leader is on it or not: somebody is active, and never two."""
+    roles(hosts)
+    note_all(nodes[0])
+    with Watcher(*hosts) as watcher:
+        nodes[0].kill()
+        roles(hosts)
+        nodes[0].start()
+        roles(hosts)
+    assert watcher.both == []

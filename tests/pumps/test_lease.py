@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,11 +15,16 @@ import pytest
 from rtmpump.config import Broker as BrokerConfig
 from rtmpump.config import Config, Ha, Secret
 from rtmpump.config import Retry as RetryPolicy
+from rtmpump.core.lock_claim import Kind
+from rtmpump.links import clock
 from rtmpump.links.lifecycle import Lifecycle, RetryDetails
 from rtmpump.links.rabbitmq import topology
 from rtmpump.metrics import Metrics
+from rtmpump.pumps import lease
 from rtmpump.pumps.lease import LINK, ActiveRole, Lease
 from rtmpump.sandbox.ports import free_port
+from rtmpump.sandbox.rabbitmq.node import RabbitNode
+from tests.support.broker_node import consumer_timeout, memory_alarm
 from tests.support.links import LinkLog
 from tests.support.pump import Broker, wait_until
 
@@ -181,6 +187,161 @@ def test_what_others_put_into_the_queue_disturbs_nobody(
     time.sleep(1.5)
     assert host.role.is_held()
     assert host.ends == []
+
+
+def is_given(host: Host) -> bool:
+    """Whether RabbitMQ takes it for the active one."""
+    return host.lease._claim.is_given
+
+
+def crash(host: Host) -> None:
+    """End its connections, as a kill does; it does not come back."""
+    host.lease._stop.set()
+    host.lease._notes.close()
+    connection = host.lease._connection
+    connection.call(partial(connection.fail, "killed", "by the test"))
+    host.thread.join(100)
+
+
+def test_who_is_given_the_lock_acts_only_when_older_claims_have_run_out(
+    start: Callable[..., Host],
+) -> None:
+    """The one before may live on, on a node that RabbitMQ has lost; only its word helps."""
+    first = held(start(heartbeat=4))
+    patient = start(heartbeat=4000)
+    wait_until(lambda: patient.lease._others_known)
+    crash(first)
+    wait_until(lambda: is_given(patient))
+    for _ in range(3):
+        proved = patient.lease._claim.held_until(clock.elapsed())
+        wait_until(lambda: patient.lease._claim.held_until(clock.elapsed()) > proved)  # noqa: B023
+    assert patient.terms == []
+    assert not patient.role.is_held()
+
+
+def test_who_is_handed_the_lock_acts_at_once(start: Callable[..., Host]) -> None:
+    """The one before says that it is done; else this one would wait for a quarter of an hour."""
+    first = held(start(1000, heartbeat=4))
+    second = start(heartbeat=4000)
+    wait_until(lambda: second.lease._others_known)
+    first.leave()
+    held(second)
+    assert second.terms == [1000]
+
+
+def test_an_alarm_changes_nothing(
+    start: Callable[..., Host], node: RabbitNode, broker: Broker
+) -> None:
+    """It is held on, passed on, and taken up again by one that starts, though nothing is published.
+
+    What the tokens say is as old as the alarm then.
+    """
+    first = held(start(1000))
+    second = start()
+    wait_until(lambda: second.connected)
+    wait_until(lambda: first.lease._claim.keeps_own_note)
+    with memory_alarm(node):
+        proved = first.role.until
+        wait_until(lambda: first.role.until > proved + first.lease._lasts)
+        first.watermark = 2000
+        crash(first)
+        held(second)
+        crash(second)
+        third = held(start())
+    assert first.ends == ["broker_lock: killed (by the test)"]
+    assert second.terms == third.terms == [1000]
+
+
+def test_without_a_token_an_alarm_leaves_nobody_active_and_that_is_said(
+    start: Callable[..., Host], node: RabbitNode, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A queue that is new can't get one; no pump is a good standby then, and it ends by itself."""
+    monkeypatch.setattr(lease, "_NOBODY_KNOWN", 0.5)
+    with memory_alarm(node):
+        hosts = start(), start()
+        for host in hosts:
+            wait_until(lambda host=host: host.lease.lifecycle.halts)
+            assert host.lease.lifecycle.halts[0].reason == lease.NO_LOCK
+            assert host.terms == []
+    wait_until(lambda: any(host.role.is_held() for host in hosts))
+    for host in hosts:
+        wait_until(lambda host=host: not host.lease.lifecycle.halts)
+
+
+def test_a_lock_is_not_taken_away_for_being_held_for_long(
+    start: Callable[..., Host], node: RabbitNode
+) -> None:
+    """No token is in our hands for longer than a moment, also in an alarm (`consumer_timeout`)."""
+    with consumer_timeout(node, 1_000):
+        host = held(start())
+        with memory_alarm(node):
+            since = clock.elapsed()
+            wait_until(lambda: clock.elapsed() > since + 6)
+            assert host.role.is_held()
+    assert host.ends == []
+
+
+def test_where_it_is_unknown_until_when_others_read_that_is_long_ago(
+    start: Callable[..., Host], broker: Broker
+) -> None:
+    """The queue was deleted with all tokens; a standby that knew of another pump is careful."""
+    first = held(start(7))
+    second = start()
+    wait_until(lambda: second.lease._others_known)
+    first.lease._stop.set()
+    before = now_ms()
+    broker.channel.queue_delete(LOCK)
+    held(second)
+    (watermark,) = second.terms
+    assert watermark is not None
+    assert before - DAY_MS <= watermark <= now_ms() - DAY_MS
+
+
+def test_the_clock_of_another_pump_is_compared(
+    start: Callable[..., Host], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told, and the watermark is told by the slower clock: the gap must not be too small."""
+    monkeypatch.setattr(lease, "_QUESTIONS_EVERY", 0.1)
+    first = held(start(1_000_000))
+    second = start()
+    wait_until(lambda: second.connected)
+    second.lease._claim.token = partial(_slow, second.lease._claim.token)  # type: ignore[method-assign]
+    wait_until(lambda: first.lease._clocks.behind_ms >= 300_000)
+    noted = first.lease._noted_at
+    wait_until(lambda: first.lease._noted_at > noted + 2)
+    first.leave()
+    held(second)
+    assert second.terms[0] is not None
+    assert 600_000 < second.terms[0] <= 700_000
+
+
+def _slow(token: Callable[..., bytes], kind: Kind, now_ms: int, *more: Any) -> bytes:
+    """Make a token as a pump does whose clock is five minutes slow."""
+    return token(kind, now_ms - 300_000, *more)
+
+
+@pytest.mark.parametrize("declare", ["passive", "none"])
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        ({"x_queue_type": "quorum"}, "several consumers"),
+        ({}, "several consumers"),
+        ({"x_single_active_consumer": True}, "no quorum queue"),
+    ],
+)
+def test_a_queue_that_can_be_no_lock_is_found_out(
+    start: Callable[..., Host], broker: Broker, declare: str, kind: dict[str, Any], why: str
+) -> None:
+    """Whoever declared it: two pumps could be active, so none is, and the line says what to do."""
+    broker.queue(name=LOCK, **kind)
+    hosts = [start(declare=declare) for _ in range(2)]
+    told = partial(_told, hosts, why)
+    wait_until(told)
+    assert all(host.terms == [] for host in hosts)
+
+
+def _told(hosts: list[Host], why: str) -> bool:
+    return any(why in failure.detail for host in hosts for failure in host.failures)
 
 
 def test_a_queue_of_another_kind_is_refused(start: Callable[..., Host], broker: Broker) -> None:

@@ -40,14 +40,20 @@ class Calls:
         for thread in self.threads:
             thread.start()
 
-    def submit(self, name: str, method: str = ADD, **arguments: str) -> None:
+    def submit(
+        self,
+        name: str,
+        method: str = ADD,
+        may_begin: Callable[[], bool] = lambda: True,
+        **arguments: str,
+    ) -> None:
         """Asks for a call; the answer will be in `answers`."""
 
         def answered(answer: CallAnswer) -> None:
             self.order.append(name)
             self.answers[name] = answer
 
-        self.calls.submit(method, {"name": name, **arguments}, answered)
+        self.calls.submit(method, {"name": name, **arguments}, answered, may_begin)
 
     def ask(self, name: str = "one", method: str = ADD) -> CallAnswer:
         """Makes one call and waits for its answer."""
@@ -99,6 +105,29 @@ def test_the_answer_is_brought_back_whole(workspace: Workspace, start: Start) ->
     answer = start().ask()
     assert answer == CallAnswer(FINE | {"message": {"text": "ö"}})
     assert [(call.method, call.args) for call in workspace.calls] == [(ADD, {"name": "one"})]
+
+
+def test_a_call_that_may_not_be_made_any_more_is_not_made(
+    workspace: Workspace, start: Start
+) -> None:
+    """The lock was lost while it stood in line, or while it connected; it costs no attempt."""
+    calls = start()
+    asked: list[bool] = []
+
+    def until_it_connects() -> bool:
+        asked.append(not asked)
+        return asked[-1]
+
+    calls.submit("waited", may_begin=lambda: False)
+    calls.submit("connected", may_begin=until_it_connects)
+    wait_until(lambda: len(calls.answers) == 2)
+    assert workspace.calls == []
+    assert asked == [True, False]
+    for answer in calls.answers.values():
+        assert (answer.response, answer.again, answer.certain) == (None, True, True)
+        assert answer.trouble is not None
+    answers(workspace, FINE)
+    assert calls.ask("next").response == FINE
 
 
 def test_slack_s_no_is_certain_and_final(workspace: Workspace, start: Start) -> None:

@@ -115,6 +115,20 @@ def memory_alarm(node: RabbitNode) -> Iterator[None]:
 
 
 @contextmanager
+def consumer_timeout(node: RabbitNode, milliseconds: int) -> Iterator[None]:
+    """Have channels that are opened from now on look each second for what is not acknowledged."""
+    keys = {"consumer_timeout": milliseconds, "channel_tick_interval": 1_000}
+    before = {key: node.evaluate(f"application:get_env(rabbit, {key})") for key in keys}
+    try:
+        for key, value in keys.items():
+            node.evaluate(f"application:set_env(rabbit, {key}, {value})")
+        yield
+    finally:
+        for key, value in before.items():
+            node.evaluate(f"application:set_env(rabbit, {key}, element(2, {value}))")
+
+
+@contextmanager
 def max_message_size(node: RabbitNode, size: int) -> Iterator[None]:
     """Have the node take no message over `size` bytes, on channels that are opened from now on."""
     key = "max_message_size"

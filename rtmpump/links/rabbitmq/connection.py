@@ -42,16 +42,15 @@ from rtmpump.links.rabbitmq.declaring import (
     open_channel,
 )
 from rtmpump.links.rabbitmq.errors import cancelled, closed_by_broker, translated
+from rtmpump.links.rabbitmq.failover import GivenUp, serve_first_of
 from rtmpump.links.rabbitmq.large_bodies import drop_large_bodies
 from rtmpump.links.rabbitmq.listener import ConnectionListener, delivery
-from rtmpump.links.rabbitmq.nodes import parameters
 from rtmpump.links.rabbitmq.opening import Answer, HandshakeFailed, Opening, close_socket
-from rtmpump.links.rabbitmq.queue_depths import QueueDepths
+from rtmpump.links.rabbitmq.queue_depths import DepthListener, QueueDepths
 from rtmpump.links.rabbitmq.signs_of_life import SignsOfLife
 from rtmpump.links.rabbitmq.tolerant_reading import TolerantConnection
 from rtmpump.links.rabbitmq.topology import Binding, Item
 from rtmpump.links.rabbitmq.urls import read_again, urls_of
-from rtmpump.links.scarcity import scarce
 
 Properties = pika.BasicProperties
 
@@ -127,23 +126,7 @@ class BrokerConnection:
             raise self._end
 
     def _serve_first_of(self, urls: Iterable[Secret]) -> LinkError | None:
-        """Serve on the first node that opens a connection; if none does, return why."""
-        nodes = [parameters(url, self._broker, self._link) for url in urls]
-        refusals: list[tuple[words.BrokerAddress, LinkError]] = []
-        for node in nodes:
-            peer = words.peer_of(node)
-            try:
-                with scarce(self._link):
-                    self._try(node)
-            except _GivenUp:
-                return None
-            except HandshakeFailed as failed:
-                refusals.append((peer, words.not_opened(self._link, peer, *failed.args)))
-            except OSError as error:
-                refusals.append((peer, words.not_reached(self._link, error)))
-            else:
-                return None
-        return words.none_opened(refusals)
+        return serve_first_of(urls, self._broker, self._link, self._try)
 
     def _try(self, node: pika.URLParameters) -> None:
         """Connect to one node, and serve until the connection ends.
@@ -151,7 +134,7 @@ class BrokerConnection:
         Raises:
             OSError: it was not reached.
             HandshakeFailed: it was reached, and no connection was opened.
-            _GivenUp: a close came before.
+            GivenUp: a close came before.
         """
         self._open_by = deadline = Deadline.after(CONNECT_TIMEOUT)
         sock = dial(node.host, node.port, deadline, self._tick)
@@ -185,14 +168,14 @@ class BrokerConnection:
                 close_socket(self._connection)
 
     def _tick(self) -> None:
-        """Take in what happened while no loop runs yet; raise _GivenUp if that is the end."""
+        """Take in what happened while no loop runs yet; raise GivenUp if that is the end."""
         self._progress()
         with self._lock:
             early, self._early = self._early, []
         for function in early:
             self._guarded(function)()
         if self._closing or self._end is not None or self._crash is not None:
-            raise _GivenUp
+            raise GivenUp
 
     def _tick_in_loop(self) -> None:
         """Report progress until the channel is open; a deadline holds that it ends."""
@@ -295,10 +278,17 @@ class BrokerConnection:
             end=self._finish,
         ).begin()
 
-    def consume(self, queue: str, prefetch: int, body_max: int | None = None) -> None:
+    def consume(
+        self,
+        queue: str,
+        prefetch: int,
+        body_max: int | None = None,
+        began: Callable[[], None] = lambda: None,
+    ) -> None:
         """Consume with manual acks; a cancel by the broker ends the run.
 
-        A body of more than `body_max` bytes is dropped while it arrives.
+        A body of more than `body_max` bytes is dropped while it arrives. `began` is called when the
+        queue has us as a consumer.
         """
         channel = self._open_channel()
         if body_max is not None:
@@ -307,8 +297,22 @@ class BrokerConnection:
             self._guarded(lambda _frame: self._finish(cancelled(self._link, queue)))
         )
         channel.basic_qos(prefetch_count=prefetch, global_qos=False)
-        channel.basic_consume(
-            queue, self._guarded(self._delivered), consumer_tag=f"rtmpump.{queue}"
+        self._consume_as(queue, "", self._delivered, began)
+
+    def consume_beside(
+        self, queue: str, given: Callable[[], None], began: Callable[[], None]
+    ) -> None:
+        """Be a second consumer of a queue; `given` is called for each message that it gets."""
+        self._consume_as(queue, ".second", lambda *_: given(), began)
+
+    def _consume_as(
+        self, queue: str, suffix: str, given: Callable[..., None], began: Callable[[], None]
+    ) -> None:
+        self._open_channel().basic_consume(
+            queue,
+            self._guarded(given),
+            consumer_tag=f"rtmpump.{queue}{suffix}",
+            callback=self._guarded(lambda _frame: began()),
         )
 
     def put_back(self, tag: int) -> None:
@@ -319,7 +323,7 @@ class BrokerConnection:
         """Have RabbitMQ dead-letter one delivery."""
         self._open_channel().basic_reject(tag, requeue=False)
 
-    def ask_depths(self, queues: Sequence[str], told: Callable[[str, int | None], None]) -> None:
+    def ask_depths(self, queues: Sequence[str], told: DepthListener) -> None:
         """Ask how full queues are, and call `told` for each; this disturbs nothing else."""
         if self._depths is None and self._connection is not None:
             self._depths = QueueDepths(self._connection, self._guarded, told)
@@ -441,7 +445,3 @@ class BrokerConnection:
 
     def _connection_closed(self, _connection: Any, error: BaseException) -> None:
         self._finish(translated(self._link, error))
-
-
-class _GivenUp(Exception):
-    """A close came while a connection was being made."""

@@ -11,7 +11,7 @@ Laws:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from pika.channel import Channel
 from pika.connection import Connection
@@ -19,17 +19,30 @@ from pika.connection import Connection
 _Guard: TypeAlias = Callable[[Callable[..., None]], Callable[..., None]]
 
 
+class Depth(NamedTuple):
+    """How many messages in a queue no consumer has, and how many consumers it has.
+
+    A quorum queue whose leader does not answer seems to have neither (RabbitMQ 3.10 and 4.0).
+    """
+
+    messages: int
+    consumers: int
+
+
+DepthListener: TypeAlias = Callable[[str, Depth | None], None]
+
+
 class QueueDepths:
     """Questions on one connection; all on its thread.
 
-    `told` gets a queue and how many messages in it no consumer has; None where no queue is.
+    `told` gets a queue and its depth; None where no queue is.
     """
 
     def __init__(
         self,
         connection: Connection,
         guarded: _Guard,
-        told: Callable[[str, int | None], None],
+        told: DepthListener,
     ) -> None:
         self._connection = connection
         self._guarded = guarded
@@ -61,7 +74,8 @@ class QueueDepths:
             self._channel.queue_declare(self._left[0], passive=True, callback=answered)
 
     def _answered(self, frame: Any) -> None:
-        self._told(self._left.pop(0), frame.method.message_count)
+        method = frame.method
+        self._told(self._left.pop(0), Depth(method.message_count, method.consumer_count))
         self._ask_next()
 
     def _closed(self, _channel: Channel, _error: BaseException) -> None:

@@ -6,6 +6,7 @@ Laws:
   redirect is an answer like any other.
 - An answer is read whole, up to 16 MiB, and within `WHOLE` seconds, however slowly it comes.
 - A name with many silent addresses takes no longer than one with a single one.
+- To connect can take seconds. `MAY_ASK` is asked once more before a request is written.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from __future__ import annotations
 import io
 import socket
 import ssl
+from collections.abc import Callable
+from contextvars import ContextVar
 from http.client import HTTPConnection, HTTPResponse, HTTPSConnection, IncompleteRead
 from typing import Any, Final
 from urllib.error import HTTPError
@@ -32,6 +35,8 @@ from rtmpump.links.dial import Deadline, dial
 
 WHOLE: Final = 30.0
 """For how long an answer may take from its first byte to its last (seconds)."""
+MAY_ASK: Final[ContextVar[Callable[[], bool]]] = ContextVar("may_ask", default=lambda: True)
+"""Says for the calls of this thread whether a request may still be written."""
 _LARGEST: Final = 16 << 20
 
 
@@ -100,6 +105,9 @@ def _dial(
 ) -> socket.socket:
     """Connect as `socket.create_connection` does; `timeout` is for all addresses together."""
     sock = dial(*address, Deadline.after(WHOLE if timeout is None else timeout))
+    if not MAY_ASK.get()():
+        sock.close()
+        raise ConnectionAbortedError("this pump is not the active one any more")
     sock.settimeout(timeout)
     return sock
 

@@ -47,6 +47,7 @@ from rtmpump.links.rabbitmq import topology
 from rtmpump.links.rabbitmq.connection import BrokerConnection, Properties
 from rtmpump.links.rabbitmq.listener import Delivery
 from rtmpump.links.rabbitmq.one_by_one import OneByOne, Parcel
+from rtmpump.links.rabbitmq.queue_depths import Depth
 from rtmpump.links.rabbitmq.results import Results
 from rtmpump.links.retry import keep_trying
 from rtmpump.metrics import Metrics
@@ -219,9 +220,9 @@ class Sender:
         now = time.clock_gettime(time.CLOCK_BOOTTIME)
         return self._silence.lasts(self._connection.received, now)
 
-    def _depth_told(self, queue: str, depth: int | None) -> None:
+    def _depth_told(self, queue: str, depth: Depth | None) -> None:
         """Take in how many dead letters there are, or that there is no such queue."""
-        self._metrics.dead_letters_waiting = depth
+        self._metrics.dead_letters_waiting = None if depth is None else depth.messages
 
     def settled(self, tag: int, multiple: bool, ok: bool) -> None:
         """Take the broker's word on results and dead letters."""

@@ -1,0 +1,146 @@
+"""Writes tokens into the lock queue, on a connection and a thread of its own.
+
+RabbitMQ reads nothing more of a connection that publishes while there is an alarm. So who holds the
+lock must not publish on the connection that consumes it.
+
+Laws:
+
+- One token is under way at a time, with confirm. Of those that wait the newest is enough.
+- What was not confirmed when a connection ended is written again, if nothing newer waits.
+
+Any thread may call any method of `LockNotes` but `run`, and those of a listener.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Final
+
+from rtmpump import log
+from rtmpump.config import Broker, Retry
+from rtmpump.links.lifecycle import Lifecycle, RetryDetails
+from rtmpump.links.rabbitmq.connection import BrokerConnection, Properties
+from rtmpump.links.rabbitmq.listener import Delivery
+from rtmpump.links.retry import keep_trying
+
+LINK: Final = "broker_lock_notes"
+_ALIVE_EVERY: Final = 5.0
+_CONFIRM_WITHIN: Final = 10.0
+
+_log = log.get("lease")
+
+
+class LockNotes:
+    """The newest token that is to be in the queue; `run` is the body of a thread."""
+
+    def __init__(self, broker: Broker, policy: Retry, queue: str) -> None:
+        self._broker = broker
+        self._policy = policy
+        self._queue = queue
+        self.lifecycle = Lifecycle()
+        self._changed = threading.Condition()
+        self._waiting: bytes | None = None
+        self._under_way: bytes | None = None
+        self._written_at = 0.0
+        self._confirmed: bytes | None = None
+        self._is_open = False
+        self.is_blocked = False
+        """Whether RabbitMQ takes nothing now, because of an alarm. Any thread may read it."""
+        self._connection = BrokerConnection(LINK, broker, self)
+
+    def run(self) -> None:
+        """Write until `close`."""
+        keep_trying(
+            self._session, policy=self._policy, lifecycle=self.lifecycle, report=_report_end
+        )
+
+    def write(self, token: bytes) -> None:
+        """Have a token written as soon as that is possible."""
+        with self._changed:
+            self._waiting = token
+            connection = self._connection
+        connection.call(self._next)
+
+    def has(self, token: bytes) -> bool:
+        """Return whether this one was the last that RabbitMQ confirmed."""
+        with self._changed:
+            return self._confirmed == token
+
+    def wait_for(self, token: bytes, within: float) -> bool:
+        """Wait until RabbitMQ has this token; return False if it has not in so many seconds."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._confirmed == token, within)
+
+    def close(self) -> None:
+        """Write no more."""
+        self.lifecycle.stop.set()
+        with self._changed:
+            connection = self._connection
+        connection.call(connection.close)
+
+    def _session(self) -> None:
+        with self._changed:
+            self._connection = BrokerConnection(LINK, self._broker, self, self.lifecycle.progress)
+            if self._under_way is not None and self._waiting is None:
+                self._waiting = self._under_way
+            self._under_way = None
+            self._is_open = self.is_blocked = False
+        # After this line `close` reaches the new connection; what was set before is seen here.
+        if not self.lifecycle.stop.is_set():
+            self._connection.run()
+
+    # What the connection calls.
+
+    def ready(self) -> None:
+        """Write what waits."""
+        self._is_open = True
+        self._tick()
+        self._next()
+
+    def settled(self, tag: int, multiple: bool, ok: bool) -> None:
+        """Note that RabbitMQ has the token; what it refuses is written again with the next."""
+        with self._changed:
+            if ok:
+                self._confirmed = self._under_way
+            self._under_way = None
+            self._changed.notify_all()
+        self._next()
+
+    def returned(self, properties: Properties) -> None:
+        """Begin anew: the queue is gone, and the lease will make it again."""
+        self._connection.fail("not_found", f"the queue {self._queue} is not there")
+
+    def delivered(self, delivery: Delivery) -> None:
+        """Do nothing: nothing is consumed here."""
+
+    def blocked(self, is_blocked: bool) -> None:
+        """Be patient while the broker takes nothing."""
+        self.is_blocked = is_blocked
+        self._written_at = time.monotonic()
+
+    def _tick(self) -> None:
+        self.lifecycle.progress()
+        late = time.monotonic() - self._written_at > _CONFIRM_WITHIN
+        if self._under_way is not None and late and not self.is_blocked:
+            self._connection.fail("confirm_timeout", "RabbitMQ does not confirm a lock token")
+            return
+        self._connection.later(_ALIVE_EVERY, self._tick)
+
+    def _next(self) -> None:
+        with self._changed:
+            if not self._is_open or self._under_way is not None or self._waiting is None:
+                return
+            self._under_way, self._waiting = self._waiting, None
+            self._written_at = time.monotonic()
+            token = self._under_way
+        properties = Properties(
+            content_type="application/json", delivery_mode=2, app_id="rtmpump", type="rtmpump.lock"
+        )
+        self._connection.publish("", self._queue, token, properties, True)
+
+
+def _report_end(retry: RetryDetails) -> None:
+    _log.warning(
+        "lock.unwritten", reason=retry.reason, detail=retry.detail, retry_in=round(retry.wait, 1)
+    )
