@@ -98,7 +98,9 @@ class Supervisor:
         """Return where the port gets its answers."""
         parts = self._parts
         spool, reader, publisher = parts.spool, parts.reader, parts.publisher
-        watch = Watch(Watched(parts.status.states, spool, reader, publisher, parts.current))
+        watch = Watch(
+            Watched(parts.status.states, spool, reader, publisher, parts.current, parts.lease)
+        )
         parts.metrics.stopped = watch.stopped
         overview = Overview(parts)
         return server.Sources(

@@ -30,6 +30,7 @@ from rtmpump.daemon.election import CurrentTerm
 from rtmpump.daemon.link_states import LinkStates
 from rtmpump.pumps import publisher as publishing
 from rtmpump.pumps import reader as reading
+from rtmpump.pumps.lease import Lease
 from rtmpump.pumps.outbound import sender as sending
 from rtmpump.pumps.publisher import Publisher
 from rtmpump.pumps.reader import Reader
@@ -48,6 +49,7 @@ class Watched(NamedTuple):
     reader: Reader
     publisher: Publisher
     current: CurrentTerm
+    lease: Lease | None = None
 
 
 class Watch:
@@ -109,7 +111,8 @@ class Watch:
 
     def _reading(self, now: float) -> list[Halt]:
         if self._is_standby:
-            return []
+            lease = self._watched.lease
+            return [] if lease is None else list(lease.lifecycle.halts)
         lifecycle = self._watched.reader.lifecycle
         if not self._watched.states.is_up(reading.LINK):
             return [Halt(NOT_CONNECTED, now if self._away_since is None else self._away_since)]

@@ -58,6 +58,11 @@ WORDS: Final[dict[tuple[str, str], Words]] = {
         "Events may be late; if it lasts, rtmpump connects again by itself (slack.ping_timeout).",
         "Do nothing at first; if it comes again, look at the network to Slack",
     ),
+    (READING, "no_lock"): Words(
+        "No pump reads: {detail}",
+        "RabbitMQ elects the active pump by the queue of ha.lock, and this one is no good standby.",
+        "End RabbitMQ's alarm, or give the queue its majority back; then it takes seconds",
+    ),
     (READING, HANGS): Words(
         "Nothing is read from Slack: the reading thread hangs for {for_}", _UNREAD, _RESTART
     ),
@@ -170,6 +175,7 @@ FIXES: Final = {
     "precondition_failed": "Delete what was declared in another way, or use another name{next}",
     "nacked": "Make room in the queue that refuses, or see whether it has a leader{next}",
     "confirm_timeout": "See whether each bound quorum queue has a leader{next}",
+    "no_leader": "Give the queue of ha.lock its majority back: start the other nodes{next}",
     "ack_timeout": "Set a smaller outbound.prefetch, or a longer consumer_timeout{next}",
     "ratelimited": "Do nothing: rtmpump waits as long as Slack asked{next}",
     "silent": "Do nothing: it connects again; look at the network if it comes often{next}",
