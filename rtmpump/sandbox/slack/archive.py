@@ -30,13 +30,15 @@ class Archive:
     """The messages of each channel in order, at most 20,000 of each channel.
 
     `left` holds the ids of channels that the bot is not in. `scopes_missing` holds the kinds of
-    conversations ("im" …) for which the token has no scope. `page_max` is the most messages of one
-    page: some apps get only 15 from Slack.
+    conversations ("im" …) for which the token has no scope. `refused` says with which code Slack
+    refuses to read a channel. `page_max` is the most messages of one page: some apps get only 15
+    from Slack.
     """
 
     said: dict[str, deque[Json]] = field(default_factory=dict)
     left: set[str] = field(default_factory=set)
     scopes_missing: set[str] = field(default_factory=set)
+    refused: dict[str, str] = field(default_factory=dict)
     page_max: int = _TOP_LIMIT
 
     def keep(self, event: Mapping[str, Any]) -> None:
@@ -114,6 +116,8 @@ def _problem(
         return _error("channel_not_found")
     if kind in archive.scopes_missing:
         return missing_scope(kind, "history")
+    if arguments["channel"] in archive.refused:
+        return _error(archive.refused[arguments["channel"]])
     if arguments["channel"] in archive.left:
         return _error("not_in_channel")
     for name in ("oldest", "latest"):
