@@ -3,162 +3,34 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rtmpump import config
 from rtmpump.core.missed_messages import OpenGap
-from rtmpump.links.lifecycle import Lifecycle
-from rtmpump.links.slack.history import History
-from rtmpump.links.slack.web_api import SlackApi
-from rtmpump.metrics import Metrics
 from rtmpump.pumps.backfill import pump as backfill
 from rtmpump.pumps.backfill.gap_file import GapFile
-from rtmpump.pumps.backfill.pump import Backfill
 from rtmpump.sandbox.slack.faults import ApiFault, Hang, HttpAnswer
 from rtmpump.sandbox.slack.workspace import Workspace
-from rtmpump.spool import Spool
+from tests.support.filling import (
+    GENERAL,
+    HISTORY,
+    REPLIES,
+    Fill,
+    Filling,
+    age,
+    around,
+    calls,
+    missed,
+)
 from tests.support.pump import SECONDS, wait_until
-from tests.support.spool import MIB, Reports, opened, rows
+from tests.support.spool import MIB, Reports, rows
 
-GENERAL = "C0GENERAL"
-HISTORY = "conversations.history"
 HOUR_MS = 3_600_000
-
-
-class Filling:
-    """A running pump; `spool` holds what it fetched."""
-
-    def __init__(self, workspace: Workspace, folder: Path, **keys: Any) -> None:
-        spool_keys = {key: keys.pop(key) for key in ("max_bytes",) if key in keys}
-        self.path = folder / "spool.db"
-        self.spool: Spool = opened(self.path, **spool_keys)
-        self.told = Reports()
-        self.gaps = GapFile(self.path, self.told)
-        self.metrics = Metrics()
-        self.stop = threading.Event()
-        settings = config.Config(
-            slack=config.Slack(token=config.Secret(workspace.token), api_url=workspace.api_url),
-            retry=config.Retry(initial=0.01, max=0.05),
-            events=config.Events(backfill=True, **keys),
-        )
-        history = History(
-            SlackApi(settings.slack), policy=settings.retry, lifecycle=Lifecycle(stop=self.stop)
-        )
-        self.pump = Backfill(
-            settings,
-            self.spool,
-            self.gaps,
-            self.metrics,
-            history,
-            lambda: None,
-        )
-        self.error: BaseException | None = None
-        self.thread = threading.Thread(target=self._run)
-        self.thread.start()
-
-    def rest(self) -> None:
-        """Ends the run."""
-        self.stop.set()
-        self.pump.wake()
-        self.thread.join(SECONDS)
-        assert not self.thread.is_alive()
-
-    def begin(self, *, stopped: bool = False) -> None:
-        """Begins another, or one that was ended already."""
-        self.stop = threading.Event()
-        if stopped:
-            self.stop.set()
-        self.pump.begin(Lifecycle(stop=self.stop))
-        self.thread = threading.Thread(target=self._run)
-        self.thread.start()
-
-    def bodies(self) -> list[dict[str, Any]]:
-        """All that is in the spool."""
-        return [json.loads(row.body) for row in rows(self.spool)]
-
-    def texts(self) -> list[str]:
-        """What was said, in its order."""
-        return [body["text"] for body in self.bodies() if body["type"] == "message"]
-
-    def closed(self, count: int = 1) -> list[dict[str, Any]]:
-        """The events that close gaps, once there are so many."""
-
-        def events() -> list[dict[str, Any]]:
-            return [body for body in self.bodies() if body.get("subtype") == "backfilled"]
-
-        wait_until(lambda: self.error or len(events()) >= count)
-        assert self.error is None
-        wait_until(lambda: len(self.gaps) == 0 or len(events()) > count)
-        return events()
-
-    def close(self) -> None:
-        """Ends it."""
-        self.rest()
-        self.spool.close()
-        assert self.error is None
-
-    def _run(self) -> None:
-        try:
-            self.pump.run()
-        except BaseException as error:
-            self.error = error
-
-
-Fill = Callable[..., Filling]
-
-
-@pytest.fixture
-def workspace() -> Iterator[Workspace]:
-    """One workspace with one channel."""
-    with Workspace(channels={"general": GENERAL}) as workspace:
-        yield workspace
-
-
-@pytest.fixture
-def fill(workspace: Workspace, tmp_path: Path) -> Iterator[Fill]:
-    """Starts a pump for the workspace; keywords are of [events], and max_bytes of the spool."""
-    running: list[Filling] = []
-
-    def start(**keys: Any) -> Filling:
-        running.append(Filling(workspace, tmp_path, **keys))
-        return running[-1]
-
-    yield start
-    for filling in running:
-        filling.close()
-
-
-def around(*ts: str) -> tuple[int, int]:
-    """The times of a gap in which these messages lie, in milliseconds."""
-    times = [int(float(one) * 1000) for one in ts]
-    return min(times), max(times) + 1
-
-
-def missed(filling: Filling, span: tuple[int, int]) -> None:
-    """Slack said hello, and this is the gap before."""
-    filling.pump.missed(*span, "T1", "U1")
-
-
-def age(workspace: Workspace, seconds: int) -> None:
-    """All that was said so far was said so much earlier."""
-    for message in workspace.archive.said[GENERAL]:
-        for key in ("ts", "thread_ts", "latest_reply"):
-            if key in message:
-                whole, _, micros = message[key].partition(".")
-                message[key] = f"{int(whole) - seconds}.{micros}"
-
-
-def calls(workspace: Workspace, method: str = HISTORY) -> list[dict[str, str]]:
-    """The arguments of the calls of a method."""
-    return [call.args for call in list(workspace.calls) if call.method == method]
 
 
 def test_only_what_lies_in_the_gap_is_fetched(workspace: Workspace, fill: Fill) -> None:
@@ -273,7 +145,7 @@ def test_threads_from_long_before_are_found_as_far_as_the_config_says(
     missed(filling, around(*ts))
     filling.closed()
     assert filling.texts() == ["now", "reply"]
-    assert [one["ts"] for one in calls(workspace, "conversations.replies")] == [parent]
+    assert [one["ts"] for one in calls(workspace, REPLIES)] == [parent]
 
 
 def test_threads_past_the_limit_are_told(
@@ -295,7 +167,7 @@ def test_a_thread_that_is_gone_hurts_nobody(workspace: Workspace, fill: Fill) ->
     parents = [workspace.say("general", f"parent {n}") for n in range(2)]
     replies = [workspace.say("general", "reply", thread_ts=one) for one in parents]
     faults: deque[ApiFault] = deque(["thread_not_found", "no_access"])
-    workspace.faults.api_errors["conversations.replies"] = faults
+    workspace.faults.api_errors[REPLIES] = faults
     filling = fill()
     missed(filling, around(*parents, *replies))
     (closed,) = filling.closed()
@@ -320,25 +192,6 @@ def test_a_spool_that_is_half_full_is_left_to_live_events(workspace: Workspace, 
     filling.spool.flush()
     filling.closed()
     assert filling.texts() == ["0", "1", "2"]
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        {"ok": True, "messages": "none"},
-        {"ok": True},
-        {"ok": True, "messages": [], "response_metadata": {"next_cursor": "for ever"}},
-    ],
-)
-def test_an_answer_that_is_none_is_a_failure_of_that_channel(
-    workspace: Workspace, fill: Fill, answer: dict[str, Any]
-) -> None:
-    """Never trust the peer: no list, a list without an end."""
-    workspace.faults.api_errors[HISTORY] = deque([answer] * 2)
-    filling = fill()
-    missed(filling, (1, 2))
-    (closed,) = filling.closed()
-    assert closed["failed"] == [{"conversations": GENERAL, "reason": "bad_answer"}]
 
 
 def test_odd_messages_hurt_no_other(workspace: Workspace, fill: Fill) -> None:
