@@ -72,6 +72,12 @@ def after(at: Moment) -> Moment:
     return Moment(following // 1_000_000, following % 1_000_000)
 
 
+def just_before(at: Moment) -> Moment:
+    """Return the moment before, but not before 1970."""
+    preceding = max(0, at.seconds * 1_000_000 + at.micros - 1)
+    return Moment(preceding // 1_000_000, preceding % 1_000_000)
+
+
 def moment(ts: object) -> Moment | None:
     """Read a `ts`; None for all else."""
     parts = _TS.fullmatch(ts) if isinstance(ts, str) else None

@@ -111,6 +111,17 @@ _TRANSIENT: Final = (
 # What answers so did nothing; 407 is that of a proxy.
 _AWAY: Final = (*_MIGRATIONS, "service_unavailable")
 _AWAY_STATUS: Final = (407, 503)
+# Refusals of the app, its token or where it calls from: an admin, another token or time end them,
+# and they say nothing of what was asked for.
+_PASSING: Final = (
+    *_TOKEN_FIXES,
+    "ekm_access_denied",
+    "org_login_required",
+    "team_access_not_granted",
+    "two_factor_setup_required",
+    "enterprise_is_restricted",
+    "accesslimited",
+)
 # "It's possible some aspect of the operation succeeded before the error was raised"
 # (https://docs.slack.dev/reference/methods/chat.postMessage#errors, and each other method).
 _HALF_DONE: Final = ("fatal_error", "internal_error")
@@ -307,6 +318,11 @@ def _is_code(answer: ApiAnswer) -> bool:
     """Return whether there is a code of Slack, not slack_sdk's sentence about a bad body."""
     word = answer.data.get("error")
     return isinstance(word, str) and bool(word) and not re.search(r"\s", word)
+
+
+def passes(code: str) -> bool:
+    """Return whether a refusal says nothing of what was asked for, and ends one day."""
+    return code in _PASSING
 
 
 def retry_after(headers: dict[str, str]) -> float | None:

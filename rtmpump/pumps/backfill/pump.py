@@ -10,6 +10,9 @@ Laws:
   the newest first, so a channel is read to its end before its first message is published. Of what
   is too much for the memory only the times are kept; it is read again when its turn comes.
 - Progress is kept with the gap. One gap after the other. What can't be read is logged once.
+- A gap is given up never, a kind of conversations only if the token may not read it, and one
+  conversation only if Slack refuses it or is in trouble with it alone. What is in trouble is put
+  off until the others were read.
 - A stop ends the work after the call that is under way; the next `run` goes on in the same gap.
 
 One thread. Other threads may call `missed` and `wake`.
@@ -19,8 +22,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import chain
 from typing import Final, NamedTuple
 
@@ -29,10 +33,10 @@ from rtmpump.config import Config
 from rtmpump.core import missed_messages, pump_events
 from rtmpump.core.missed_messages import OpenGap, Said, Span
 from rtmpump.core.routes import BACKFILL
-from rtmpump.errors import SpoolFailed, SpoolFull
+from rtmpump.errors import LinkError, SpoolFailed, SpoolFull
 from rtmpump.links.lifecycle import Lifecycle, RetryDetails
 from rtmpump.links.slack.api_errors import CallRefused
-from rtmpump.links.slack.history import KINDS, PAGE, History, Stopped
+from rtmpump.links.slack.history import KINDS, PAGE, History, InTrouble, Stopped
 from rtmpump.metrics import Metrics
 from rtmpump.pumps.backfill.gap_file import GapFile
 from rtmpump.spool import Spool
@@ -46,8 +50,12 @@ _REPLIES_KEPT: Final = 4000
 _REPLIES_LEAST: Final = 15
 _ROOM_ASKED: Final = 1.0
 _STOP_NOTICED: Final = 1.0
-# Refusals that hold for all conversations of a kind if they hold for one.
-_OF_THE_KIND: Final = ("missing_scope", "not_allowed_token_type", "no_permission")
+# Refusals that hold for all conversations of a kind if they hold for the first one.
+_OF_THE_KIND: Final = ("missing_scope", "not_allowed_token_type")
+# How often a conversation is put off before it may be given up, and how many others are asked for
+# then.
+_ROUNDS: Final = 3
+_OTHERS_ASKED: Final = 3
 _FIXES: Final = {
     "missing_scope": "add the scope to the app, and install it again",
     "not_allowed_token_type": "Slack lets the bot of a classic app read direct messages only",
@@ -94,6 +102,8 @@ class Backfill:
         self._said: dict[str, set[str]] = defaultdict(set)
         self._changed = threading.Condition()
         self._is_known_whose = False
+        self._open: set[str] = set()
+        self._put_off: Counter[str] = Counter()
         self.waits_for = ""
         """What the present call or message waits for; "" if for nothing. Any thread may read it."""
 
@@ -157,11 +167,9 @@ class Backfill:
     def _fill(self, gap: OpenGap) -> None:
         times = {"from": pump_events.rfc3339(gap.from_ms), "to": pump_events.rfc3339(gap.to_ms)}
         _log.info("backfill.began", **times)
-        for kind in KINDS:
-            try:
-                self._fill_kind(gap, kind)
-            except CallRefused as refused:
-                self._give_up(gap, kind, refused)
+        self._open.clear()
+        self._put_off.clear()
+        self._history.keep_trying(partial(self._go_round, gap))
         closing = pump_events.backfilled(
             from_ms=gap.from_ms,
             to_ms=gap.to_ms,
@@ -175,36 +183,97 @@ class Backfill:
         counts = {"channels": gap.channels, "messages": gap.messages, "failed": len(gap.failed)}
         _log.info("backfill.done", **times, **counts)
 
+    def _go_round(self, gap: OpenGap) -> None:
+        """Fill all of a gap that can be read now.
+
+        Raises:
+            LinkError: something is left for another round.
+        """
+        left: InTrouble | None = None
+        for kind in KINDS:
+            try:
+                self._fill_kind(gap, kind)
+            except CallRefused as refused:
+                self._give_up(gap, kind, refused.code, refused.detail)
+            except InTrouble as trouble:
+                left = trouble
+        if left is not None:
+            raise LinkError("slack", left.reason, left.detail)
+
     def _fill_kind(self, gap: OpenGap, kind: str) -> None:
         """Fill all conversations of a kind.
 
         Raises:
             CallRefused: none of the kind can be read.
+            InTrouble: the list of them, or one of them, has to be read later.
         """
         if kind in gap.done:
             return
-        for channel in chain.from_iterable(self._history.conversations(kind)):
-            if channel in gap.done:
-                continue
+        channels = self._history.conversations(kind, gap.team)
+        self.waits_for = ""
+        left: InTrouble | None = None
+        to_fill = [one for one in channels if one not in gap.done]
+        self._open.update(to_fill)
+        for channel in to_fill:
             try:
-                self._fill_channel(gap, channel)
-            except CallRefused as refused:
-                if refused.code in _OF_THE_KIND:
-                    raise
-                self._give_up(gap, channel, refused)
-            else:
-                gap.channels += 1
-            self._done(gap, channel)
+                self._fill_or_give_up(gap, channel, channels)
+            except InTrouble as trouble:
+                left = trouble
+        if left is not None:
+            raise left
         self._done(gap, kind)
 
-    def _give_up(self, gap: OpenGap, what: str, refused: CallRefused) -> None:
-        _log.debug("backfill.given_up", conversations=what, reason=refused.code)
-        self._said[refused.code].add(refused.detail)
-        gap.failed.append((what, refused.code))
+    def _fill_or_give_up(self, gap: OpenGap, channel: str, channels: list[str]) -> None:
+        """Fill one of the conversations of a kind, or note that it can't be read.
+
+        Raises:
+            CallRefused: none of the kind can be read.
+            InTrouble: this one has to be read later.
+        """
+        try:
+            self._fill_channel(gap, channel)
+        except CallRefused as refused:
+            if refused.code in _OF_THE_KIND and not _read(gap, channels):
+                raise
+            self._give_up(gap, channel, refused.code, refused.detail)
+        except InTrouble as trouble:
+            self._put_off_or_give_up(gap, channel, trouble)
+        else:
+            gap.channels += 1
+            self._done(gap, channel)
+
+    def _put_off_or_give_up(self, gap: OpenGap, channel: str, trouble: InTrouble) -> None:
+        """Give a conversation up if Slack is long in trouble with it alone.
+
+        Raises:
+            InTrouble: it has to be read later.
+        """
+        _log.debug("backfill.put_off", conversations=channel, reason=trouble.reason)
+        if not self._is_alone_in_trouble(gap, channel):
+            self._history.wait_until_slack_answers()
+            raise trouble
+        self._put_off[channel] += 1
+        if self._put_off[channel] < _ROUNDS:
+            raise trouble
+        self._give_up(gap, channel, trouble.reason, trouble.detail)
+
+    def _is_alone_in_trouble(self, gap: OpenGap, channel: str) -> bool:
+        """Return whether Slack answers for other conversations at this moment."""
+        others = _read(gap, [one for one in reversed(gap.done) if one not in KINDS])
+        if others:
+            return any(map(self._history.answers_for, others[:_OTHERS_ASKED]))
+        # Nothing can be compared with the only one.
+        return self._open == {channel} and self._history.answers()
+
+    def _give_up(self, gap: OpenGap, what: str, reason: str, detail: str) -> None:
+        _log.debug("backfill.given_up", conversations=what, reason=reason)
+        self._said[reason].add(detail)
+        self._note_failure(gap, what, reason)
         self._done(gap, what)
 
     def _done(self, gap: OpenGap, what: str) -> None:
         self.waits_for = ""
+        self._open.discard(what)
         gap.done.append(what)
         gap.channel = gap.upto = ""
         self._gaps.save()
@@ -271,6 +340,11 @@ class Backfill:
         except CallRefused as refused:
             if refused.code != "thread_not_found":
                 self._note_failure(gap, channel, refused.code)
+        except InTrouble as trouble:
+            # Its conversation was read just now. It need not be given up for one thread.
+            if self._put_off[channel] + 1 < _ROUNDS or not self._history.answers_for(channel):
+                raise
+            self._note_failure(gap, channel, trouble.reason)
 
     def _note_too_many(self, gap: OpenGap, channel: str, threads: list[str]) -> None:
         if len(threads) > _THREADS_MAX:
@@ -328,6 +402,12 @@ class Backfill:
                 fix=fix,
             )
         self._said.clear()
+
+
+def _read(gap: OpenGap, channels: list[str]) -> list[str]:
+    """Return those of the conversations that were read to their end."""
+    read = set(gap.done) - {what for what, _ in gap.failed}
+    return [one for one in channels if one in read]
 
 
 def _goes_on(gap: OpenGap) -> bool:
