@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -13,60 +12,13 @@ from rtmpump.sandbox.slack import rtm
 from rtmpump.sandbox.slack.faults import ApiFault, Hang, HttpAnswer
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
-from tests.support.pump import Broker, Message, PumpProcess, wait_until
+from tests.support.gaps import all_events, away, closing, filled, once, texts, until_closed
+from tests.support.pump import Broker, PumpProcess, wait_until
 from tests.support.socket_mode import StartSocketPump
 
 FILL: dict[str, Any] = {"backfill": True}
 HISTORY = "conversations.history"
 GENERAL, RANDOM, SECRET, ALICE = "C0GENERAL", "C0RANDOM", "G0SECRET", "D0ALICE"
-
-While = Callable[[], object]
-
-
-def all_events(broker: Broker) -> str:
-    """A queue that gets all events from the very first."""
-    broker.channel.exchange_declare("rtm.events", "topic", durable=True)
-    return broker.queue(("rtm.events", "#"), name="all")
-
-
-def away(pump: PumpProcess, workspace: Workspace, meanwhile: While) -> None:
-    """Something happens while the pump is stopped."""
-    pump.terminate()
-    assert pump.wait() == 0
-    meanwhile()
-    pump.start()
-
-
-def is_closing(message: Message) -> bool:
-    """Whether this event closes a gap."""
-    return message.key == "rtmpump.backfilled"
-
-
-def until_closed(broker: Broker, count: int = 1) -> list[Message]:
-    """All events until so many gaps were closed, and what else is there then."""
-    got = broker.take_until("all", lambda got: sum(map(is_closing, got)) >= count, 60)
-    return got + broker.drain("all")
-
-
-def once(got: Sequence[Message]) -> list[Message]:
-    """The first of each message id."""
-    return list({one.properties.message_id: one for one in reversed(got)}.values())[::-1]
-
-
-def filled(got: Sequence[Message], channel: str = "") -> list[Message]:
-    """What came from the history, of one channel or of all."""
-    found = [one for one in got if one.headers.get("backfill") is True]
-    return [one for one in found if channel in ("", one.headers["channel"])]
-
-
-def texts(got: Sequence[Message]) -> list[str]:
-    """What was said."""
-    return [one.json["text"] for one in got]
-
-
-def closing(got: Sequence[Message]) -> list[dict[str, Any]]:
-    """The events that close gaps."""
-    return [one.json for one in got if is_closing(one)]
 
 
 def id_of_the_live_event(workspace: Workspace, channel: str, text: str, ts: str) -> str:
@@ -302,21 +254,6 @@ def test_a_scope_that_only_the_history_needs_is_asked_for_once(
     assert closed["failed"] == [{"conversations": "public_channel", "reason": "missing_scope"}]
     asked = [call.args["channel"] for call in workspace.calls if call.method == HISTORY]
     assert asked == [GENERAL, SECRET, ALICE]
-
-
-def test_a_method_that_always_fails_is_given_up(
-    pump: PumpProcess, broker: Broker, workspace: Workspace
-) -> None:
-    """After ten tries, so that one conversation does not hold up the others."""
-
-    def say() -> None:
-        workspace.say("random", "missed")
-        workspace.faults.api_errors[HISTORY] = deque(["internal_error"] * 10)
-
-    away(pump, workspace, say)
-    got = until_closed(broker)
-    assert texts(filled(got)) == ["missed"]
-    assert closing(got)[0]["failed"] == [{"conversations": GENERAL, "reason": "internal_error"}]
 
 
 def test_a_pump_that_is_killed_in_the_middle_goes_on(
