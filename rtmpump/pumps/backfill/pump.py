@@ -31,7 +31,7 @@ from typing import Final, NamedTuple
 from rtmpump import log
 from rtmpump.config import Config
 from rtmpump.core import missed_messages, pump_events
-from rtmpump.core.missed_messages import OpenGap, Said, Span
+from rtmpump.core.missed_messages import Moment, OpenGap, Said, Span
 from rtmpump.core.routes import BACKFILL
 from rtmpump.errors import LinkError, SpoolFailed, SpoolFull
 from rtmpump.links.lifecycle import Lifecycle, RetryDetails
@@ -280,10 +280,12 @@ class Backfill:
 
     def _fill_channel(self, gap: OpenGap, channel: str) -> None:
         within = missed_messages.span(gap.from_ms, gap.to_ms)
+        # Also where a part is in the spool: a thread of that part may go on.
+        since = missed_messages.before(within.first, self._threads_before)
         reached = missed_messages.moment(gap.upto) if gap.channel == channel else None
         if reached is not None:
             within = Span(missed_messages.after(reached), within.last)
-        pages, threads = self._survey(channel, within)
+        pages, threads = self._survey(channel, since, within)
         self._note_too_many(gap, channel, threads)
         threads = threads[:_THREADS_MAX]
         limit = max(_REPLIES_LEAST, min(PAGE, _REPLIES_KEPT // max(1, len(threads))))
@@ -296,12 +298,11 @@ class Backfill:
             self._metrics.received(BACKFILL, len(batch))
             self._gaps.save()
 
-    def _survey(self, channel: str, within: Span) -> tuple[list[_Page], list[str]]:
+    def _survey(self, channel: str, since: Moment, within: Span) -> tuple[list[_Page], list[str]]:
         """Read a channel to its end; return its pages, oldest first, and its live threads."""
         pages: list[_Page] = []
         threads: set[str] = set()
         first_kept = kept = 0
-        since = missed_messages.before(within.first, self._threads_before)
         for messages in self._history.messages(channel, since, within.last):
             threads |= missed_messages.threads(messages, within)
             said = missed_messages.said(messages, channel, within, self._ignore)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from rtmpump.core.missed_messages import OpenGap
 from rtmpump.core.pump_events import rfc3339
 from rtmpump.pumps.backfill.gap_file import GapFile
 from rtmpump.sandbox.slack.workspace import Workspace
@@ -26,7 +27,7 @@ from tests.support.filling import (
     missed,
 )
 from tests.support.pump import wait_until
-from tests.support.spool import MIB, rows
+from tests.support.spool import MIB, Reports, rows
 
 RANDOM = "C0RANDOM"
 DAY = 86_400
@@ -176,6 +177,25 @@ def test_a_gap_of_a_week_in_small_pages(workspace: Workspace, fill: Fill) -> Non
     assert filling.texts() == sorted(filling.texts())
     assert len(filling.texts()) == closed["messages"] == 7 * 21
     assert len(calls(workspace, HISTORY)) == 10
+
+
+def test_a_thread_of_the_first_day_goes_on_after_a_kill_on_the_last(
+    workspace: Workspace, fill: Fill, tmp_path: Path
+) -> None:
+    """What was told in the gap is searched for threads again, however far the fill had come."""
+    parent = workspace.say("general", "parent")
+    reached = workspace.say("general", "day 6")
+    reply = workspace.say("general", "day 7 reply", thread_ts=parent)
+    first, second, third = workspace.archive.said[GENERAL]
+    first["ts"] = first["thread_ts"] = third["thread_ts"] = f"{float(parent) - 6 * DAY:.6f}"
+    assert second["ts"] == reached
+    from_ms, to_ms = around(first["ts"], reply)
+    begun = OpenGap(from_ms, to_ms, "T1", "U1", channel=GENERAL, upto=reached, messages=2)
+    GapFile(tmp_path / "spool.db", Reports()).add(begun)
+    filling = fill()
+    missed(filling, (1, 2))
+    filling.closed(2)
+    assert filling.texts() == ["day 7 reply"]
 
 
 def test_a_spool_that_fills_in_the_middle_of_a_channel_is_waited_for(
