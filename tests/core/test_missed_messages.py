@@ -16,6 +16,7 @@ from rtmpump.core.missed_messages import (
     after,
     before,
     in_order,
+    just_before,
     moment,
     said,
     span,
@@ -49,6 +50,8 @@ def test_a_moment_is_written_as_it_was_read() -> None:
     assert str(after(Moment(9, 999_999))) == "10.000000"
     assert before(Moment(100, 5), 60.0) == Moment(40, 5)
     assert before(Moment(10, 5), 60.0) == Moment(0, 5)
+    assert just_before(Moment(10, 0)) == Moment(9, 999_999)
+    assert just_before(Moment(0, 0)) == Moment(0, 0)
 
 
 def test_a_span_is_the_gap_and_a_margin() -> None:

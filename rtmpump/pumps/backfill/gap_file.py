@@ -38,6 +38,7 @@ class GapFile:
         self._path = beside(Path(os.path.realpath(spool)), "-gaps")
         self._report = report
         self._lock = threading.Lock()
+        self._under_way: OpenGap | None = None
         self._gaps = self._read()
 
     def add(self, gap: OpenGap) -> None:
@@ -49,7 +50,7 @@ class GapFile:
             ours = [one for one in self._gaps if one.team == gap.team]
             if len(ours) < len(self._gaps):
                 self._report("gaps.of_another_team", {"count": len(self._gaps) - len(ours)})
-            self._gaps = [one for one in ours if one.is_begun or not gap.covers(one)]
+            self._gaps = [one for one in ours if self._is_begun(one) or not gap.covers(one)]
             self._gaps.append(gap)
             if len(self._gaps) > GAPS_MAX:
                 self._join_oldest()
@@ -59,6 +60,11 @@ class GapFile:
         """Return the oldest gap."""
         with self._lock:
             return self._gaps[0] if self._gaps else None
+
+    def begin(self, gap: OpenGap) -> None:
+        """Note that a gap is being filled: from now on no other replaces it."""
+        with self._lock:
+            self._under_way = gap
 
     def save(self) -> None:
         """Write to disk how far the gaps are filled."""
@@ -83,6 +89,10 @@ class GapFile:
 
     def __len__(self) -> int:
         return len(self._gaps)
+
+    def _is_begun(self, gap: OpenGap) -> bool:
+        # Slack may not have answered yet, for hours.
+        return gap.is_begun or gap is self._under_way
 
     def _join_oldest(self) -> None:
         # The very first may be under way.

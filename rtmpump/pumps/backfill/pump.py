@@ -167,6 +167,7 @@ class Backfill:
     def _fill(self, gap: OpenGap) -> None:
         times = {"from": pump_events.rfc3339(gap.from_ms), "to": pump_events.rfc3339(gap.to_ms)}
         _log.info("backfill.began", **times)
+        self._gaps.begin(gap)
         self._open.clear()
         self._put_off.clear()
         self._history.keep_trying(partial(self._go_round, gap))

@@ -52,6 +52,20 @@ def test_a_gap_that_covers_another_replaces_it(path: Path) -> None:
     assert len(gaps) == 2
 
 
+def test_a_gap_that_is_being_filled_is_replaced_by_none(path: Path) -> None:
+    """Also if Slack has answered nothing yet: how far it comes has a place in the file."""
+    gaps = again(path)
+    gaps.add(gap(10, 20))
+    first = gaps.first()
+    assert first is not None
+    gaps.begin(first)
+    gaps.add(gap(5, 50))
+    assert (len(gaps), gaps.first()) == (2, gap(10, 20))
+    first.done.append("im")
+    gaps.save()
+    assert again(path).first() == first
+
+
 def test_what_waits_is_bounded_and_covers_all(path: Path) -> None:
     """Past the limit two become one; the first, which may be under way, stays."""
     gaps = again(path)
