@@ -25,9 +25,9 @@ class OtherClocks:
         self.behind_ms = 0
         """By how much the slowest of them is behind ours, if that is more than they may differ."""
 
-    def learn(self, by: str, written_ms: int, now_ms: int) -> int | None:
+    def learn(self, host: str, written_ms: int, now_ms: int) -> int | None:
         """Take in one token; return by how much its clock is ahead (negative: behind), once."""
-        ages = self._ages.setdefault(by, [])
+        ages = self._ages.setdefault(host, [])
         ages.append(now_ms - written_ms)
         if len(self._ages) > _PUMPS_MOST:
             del self._ages[next(iter(self._ages))]
@@ -37,7 +37,7 @@ class OtherClocks:
             return None
         sure = [min(one) for one in self._ages.values() if len(one) == _TOKENS]
         self.behind_ms = max((one for one in sure if one > _DIFFERS_MS), default=0)
-        if abs(least) <= _DIFFERS_MS or by in self._told:
+        if abs(least) <= _DIFFERS_MS or host in self._told:
             return None
-        self._told.add(by)
+        self._told.add(host)
         return -least

@@ -26,13 +26,14 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Final, Protocol
 
 from msgspec.structs import replace
 
 from rtmpump import log
 from rtmpump.config import Config
-from rtmpump.core.lock_claim import Given, Kind, LockClaim
+from rtmpump.core.lock_claim import LockClaim, TokenDelivery, TokenKind
 from rtmpump.core.other_clocks import OtherClocks
 from rtmpump.core.watermark import by_another_clock, later, long_ago
 from rtmpump.links.lifecycle import Lifecycle
@@ -143,9 +144,13 @@ class Lease:
         self._given_at: float | None = None
         self._may_act_since: float | None = None
         self._noted_at = self._asked_at = self._questioned_at = -math.inf
-        self._in_line_at = self._answered_at = now
-        self._is_in_line = self._others_known = self._had_answer = False
+        self._in_line_at = self._answered_at = self._proved_at = now
+        self._is_in_line = self._others_known = self._had_answer = self._is_asking = False
         self._question = b""
+        self._told_ms: int | None = None
+        self._left_ms: int | None = None
+        self._proofs = 0
+        self._end_second: Callable[[], None] | None = None
 
     def run(self) -> None:
         """Stand for election until a stop or a `release`."""
@@ -217,14 +222,15 @@ class Lease:
             return
         # pika has a subclass of int for 64 bits.
         deliveries = int(count) if isinstance(count, int) else 0
-        given = Given(delivery.body, delivery.tag, deliveries)
+        given = TokenDelivery(delivery.body, delivery.tag, deliveries)
         now = _now()
         for tag in self._claim.received(given, now):
             self._connection.ack(tag)
-        if self._given_at is None:
-            self._given_at = now
+        self._take_in_watermark()
+        if self._given_at is None and self._claim.is_given:
+            self._given_at = self._proved_at = now
             self._join_line()
-            self._give_back(now)
+            self._ask_for_proof(now)
         self._decide(now)
 
     def blocked(self, is_blocked: bool) -> None:
@@ -246,7 +252,7 @@ class Lease:
 
     def _look_for_others(self) -> None:
         """Find out whether the queue, which we did not declare, has a single active consumer."""
-        self._connection.consume_beside(
+        self._end_second = self._connection.consume_beside(
             self._queue,
             given=lambda: self._refuse("it gives its messages to several consumers"),
             began=self._stand,
@@ -274,17 +280,26 @@ class Lease:
         if self._releasing:
             return
         now = _now()
-        if self._given_at is not None:
-            self._give_back(now)
+        if self._claim.is_given:
+            self._ask_for_proof(now)
             self._decide(now)
         else:
             self._stand_by(now)
         self._connection.later(min(self._lasts / _ROUNDS, _LONGEST_ROUND), self._tick)
 
-    def _give_back(self, now: float) -> None:
-        tag = self._claim.give_back(now)
-        if tag is not None:
-            self._connection.put_back(tag)
+    def _ask_for_proof(self, now: float) -> None:
+        """Give a token back, once all that lies in our socket has been taken in."""
+        if not self._is_asking:
+            self._is_asking = True
+            give_back = partial(self._give_back, now)
+            self._connection.after_deliveries(_PREFETCH, give_back)
+
+    def _give_back(self, since: float) -> None:
+        self._is_asking = False
+        tag = self._claim.give_back(since)
+        if tag is not None and not self._releasing:
+            # From RabbitMQ 4.3 on `basic.nack` is not counted, and `basic.reject` is.
+            self._connection.refuse(tag, requeue=True)
 
     def _decide(self, now: float) -> None:
         """Act, or act no more, as the claim is now."""
@@ -296,8 +311,11 @@ class Lease:
             elif now - self._noted_at >= _NOTES_EVERY:
                 self._note(now)
             return
-        if now - self._noted_at >= _NOTES_EVERY and not self._claim.keeps_own_note:
-            self._note(now)
+        if until:
+            # Before that we may not know all that the one before us left.
+            self._proved(now)
+            if now - self._noted_at >= _NOTES_EVERY and not self._claim.keeps_own_note:
+                self._note(now)
         if self._claim.may_act(now):
             since = self._may_act_since = self._may_act_since or now
             # Only what the next pump will learn may be read; an alarm must not hold us up.
@@ -308,9 +326,16 @@ class Lease:
             self._may_act_since = None
         self._look_stuck(now)
 
+    def _proved(self, now: float) -> None:
+        """Note that tokens come again, and so that no second consumer gets them."""
+        self._proved_at = now
+        self._proofs += 1
+        if self._end_second is not None and self._proofs > _ROUNDS:
+            self._end_second()
+            self._end_second = None
+
     def _look_stuck(self, now: float) -> None:
-        since = self._claim.awaited_since
-        if since is not None and now - since > _STUCK:
+        if now - self._proved_at > _STUCK:
             self._connection.fail("confirm_timeout", "RabbitMQ gives no token of the lock back")
         elif self._given_at is not None and now - self._given_at > _NOBODY_KNOWN:
             self.lifecycle.halt(NO_LOCK, "RabbitMQ gives the lock to this pump, and takes it again")
@@ -328,7 +353,7 @@ class Lease:
             self._connection.ask_depths((self._queue,), self._leader_told)
         if now - self._questioned_at >= _QUESTIONS_EVERY:
             self._questioned_at = now
-            self._question = self._claim.token(Kind.QUESTION, _now_ms())
+            self._question = self._claim.token(TokenKind.QUESTION, _now_ms())
             self._notes.write(self._question)
         has_answer = self._is_in_line and self._notes.has(self._question)
         if has_answer and self._had_answer:
@@ -353,12 +378,12 @@ class Lease:
     def _note(self, now: float) -> None:
         """Write what the next pump has to know."""
         self._noted_at = now
-        self._notes.write(self._claim.token(Kind.NOTE, _now_ms(), self._watermark_told()))
+        self._notes.write(self._claim.token(TokenKind.NOTE, _now_ms(), self._watermark_told()))
 
     def _watermark_told(self) -> int | None:
         """Return our watermark by the clock of whoever may be the next."""
         for token in self._claim.others:
-            if (differs := self._clocks.learn(token.by, token.written_ms, _now_ms())) is not None:
+            if (differs := self._clocks.learn(token.host, token.written_ms, _now_ms())) is not None:
                 _log.warning("clock.differs", host=token.host, seconds=round(differs / 1000, 1))
         self._claim.others.clear()
         watermark_ms = later(self._watermark(), self._watermark_before())
@@ -367,10 +392,17 @@ class Lease:
             watermark_ms = self._responsible_since_ms
         return watermark_ms - self._clocks.behind_ms
 
+    def _take_in_watermark(self) -> None:
+        """Look at once whether it can be right: later its time has come."""
+        if self._claim.watermark_ms != self._told_ms:
+            self._told_ms = self._claim.watermark_ms
+            if self._told_ms is not None:
+                self._left_ms = by_another_clock(self._told_ms, _now_ms())
+
     def _watermark_before(self) -> int | None:
         """Return until when those before us read; None if there was nobody, or we know it best."""
-        if (watermark_ms := self._claim.watermark_ms) is not None:
-            return by_another_clock(watermark_ms, _now_ms())
+        if self._left_ms is not None:
+            return self._left_ms
         is_unknown = self._known_others and self._watermark() is None
         return long_ago(_now_ms()) if is_unknown else None
 
@@ -402,7 +434,7 @@ class Lease:
         was_elected = self._elected
         self._depose("it was handed over")
         if was_elected and self._connection.is_open:
-            last = self._claim.token(Kind.LAST, _now_ms(), self._watermark_told())
+            last = self._claim.token(TokenKind.LAST, _now_ms(), self._watermark_told())
             self._notes.write(last)
             # What is not there in time costs the next pump a few seconds.
             self._notes.wait_for(last, _LAST_WITHIN)

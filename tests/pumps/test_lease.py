@@ -15,7 +15,7 @@ import pytest
 from rtmpump.config import Broker as BrokerConfig
 from rtmpump.config import Config, Ha, Secret
 from rtmpump.config import Retry as RetryPolicy
-from rtmpump.core.lock_claim import Kind
+from rtmpump.core.lock_claim import TokenKind
 from rtmpump.links import clock
 from rtmpump.links.lifecycle import Lifecycle, RetryDetails
 from rtmpump.links.rabbitmq import topology
@@ -260,12 +260,16 @@ def test_without_a_token_an_alarm_leaves_nobody_active_and_that_is_said(
     with memory_alarm(node):
         hosts = start(), start()
         for host in hosts:
-            wait_until(lambda host=host: host.lease.lifecycle.halts)
+            wait_until(partial(_stands_still, host))
             assert host.lease.lifecycle.halts[0].reason == lease.NO_LOCK
             assert host.terms == []
     wait_until(lambda: any(host.role.is_held() for host in hosts))
     for host in hosts:
-        wait_until(lambda host=host: not host.lease.lifecycle.halts)
+        wait_until(lambda: not _stands_still(host))  # noqa: B023
+
+
+def _stands_still(host: Host) -> bool:
+    return bool(host.lease.lifecycle.halts)
 
 
 def test_a_lock_is_not_taken_away_for_being_held_for_long(
@@ -315,7 +319,7 @@ def test_the_clock_of_another_pump_is_compared(
     assert 600_000 < second.terms[0] <= 700_000
 
 
-def _slow(token: Callable[..., bytes], kind: Kind, now_ms: int, *more: Any) -> bytes:
+def _slow(token: Callable[..., bytes], kind: TokenKind, now_ms: int, *more: Any) -> bytes:
     """Make a token as a pump does whose clock is five minutes slow."""
     return token(kind, now_ms - 300_000, *more)
 

@@ -124,8 +124,8 @@ def consumer_timeout(node: RabbitNode, milliseconds: int) -> Iterator[None]:
             node.evaluate(f"application:set_env(rabbit, {key}, {value})")
         yield
     finally:
-        for key, value in before.items():
-            node.evaluate(f"application:set_env(rabbit, {key}, element(2, {value}))")
+        for key, old in before.items():
+            node.evaluate(f"application:set_env(rabbit, {key}, element(2, {old}))")
 
 
 @contextmanager

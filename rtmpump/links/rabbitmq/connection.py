@@ -197,8 +197,7 @@ class BrokerConnection:
 
     def later(self, delay: float, function: Callable[[], None]) -> Callable[[], None]:
         """Call `function` in `delay` seconds; return a function that cancels this."""
-        loop = self._running()
-        handle = loop.call_later(delay, self._guarded(function))
+        handle = (loop := self._running()).call_later(delay, self._guarded(function))
         return lambda: loop.remove_timeout(handle)
 
     def close(self) -> None:
@@ -296,32 +295,34 @@ class BrokerConnection:
         channel.add_on_cancel_callback(
             self._guarded(lambda _frame: self._finish(cancelled(self._link, queue)))
         )
-        channel.basic_qos(prefetch_count=prefetch, global_qos=False)
+        channel.basic_qos(prefetch_count=prefetch)
         self._consume_as(queue, "", self._delivered, began)
 
     def consume_beside(
         self, queue: str, given: Callable[[], None], began: Callable[[], None]
-    ) -> None:
-        """Be a second consumer of a queue; `given` is called for each message that it gets."""
-        self._consume_as(queue, ".second", lambda *_: given(), began)
+    ) -> Callable[[], None]:
+        """Be a second consumer, with `given` for each message; return a function that ends it."""
+        tag = self._consume_as(queue, ".second", lambda *_: given(), began)
+        return lambda: self._open_channel().basic_cancel(tag)
+
+    def after_deliveries(self, prefetch: int, done: Callable[[], None]) -> None:
+        """Call `done` when all that was on its way to our consumers has been delivered."""
+        self._open_channel().basic_qos(0, prefetch, callback=self._guarded(lambda _frame: done()))
 
     def _consume_as(
         self, queue: str, suffix: str, given: Callable[..., None], began: Callable[[], None]
-    ) -> None:
-        self._open_channel().basic_consume(
-            queue,
-            self._guarded(given),
-            consumer_tag=f"rtmpump.{queue}{suffix}",
-            callback=self._guarded(lambda _frame: began()),
-        )
+    ) -> str:
+        tag, began_at = f"rtmpump.{queue}{suffix}", self._guarded(lambda _frame: began())
+        channel, given_to = self._open_channel(), self._guarded(given)
+        return channel.basic_consume(queue, given_to, consumer_tag=tag, callback=began_at)
 
     def put_back(self, tag: int) -> None:
         """Give one delivery back to its queue, behind those that were given back before."""
         self._open_channel().basic_nack(tag, requeue=True)
 
-    def refuse(self, tag: int) -> None:
-        """Have RabbitMQ dead-letter one delivery."""
-        self._open_channel().basic_reject(tag, requeue=False)
+    def refuse(self, tag: int, *, requeue: bool = False) -> None:
+        """Have RabbitMQ dead-letter one delivery, or deliver it again and count that."""
+        self._open_channel().basic_reject(tag, requeue)
 
     def ask_depths(self, queues: Sequence[str], told: DepthListener) -> None:
         """Ask how full queues are, and call `told` for each; this disturbs nothing else."""

@@ -34,6 +34,11 @@ _WITHOUT_TURNS: Final = (
     'with broker.declare = "passive" empty it, then delete it, and it is made anew'
 )
 
+_NO_LOCK: Final = (
+    "; delete it, it holds nothing of worth, and is made anew: only a quorum queue with a single "
+    "active consumer can be the lock"
+)
+
 
 def closed_by_broker(link: str, code: int, text: str) -> LinkError:
     """Return the error for a reply code, with a fix; after some the next try is at once."""
@@ -41,6 +46,8 @@ def closed_by_broker(link: str, code: int, text: str) -> LinkError:
     hint = ""
     if code == 406:
         reason, hint = _precondition_failed(text)
+        if link == "broker_lock" and reason != ACK_TIMEOUT:
+            hint = _NO_LOCK
     elif code == 404:
         hint = '; it is made by broker.declare = "active"'
     elif code == 403:

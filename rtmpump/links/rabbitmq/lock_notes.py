@@ -6,7 +6,8 @@ lock must not publish on the connection that consumes it.
 Laws:
 
 - One token is under way at a time, with confirm. Of those that wait the newest is enough.
-- What was not confirmed when a connection ended is written again, if nothing newer waits.
+- No token is written twice. What was not confirmed when a connection ended is left to its writer,
+  who makes a new one soon.
 
 Any thread may call any method of `LockNotes` but `run`, and those of a listener.
 """
@@ -82,8 +83,6 @@ class LockNotes:
     def _session(self) -> None:
         with self._changed:
             self._connection = BrokerConnection(LINK, self._broker, self, self.lifecycle.progress)
-            if self._under_way is not None and self._waiting is None:
-                self._waiting = self._under_way
             self._under_way = None
             self._is_open = self.is_blocked = False
         # After this line `close` reaches the new connection; what was set before is seen here.
