@@ -31,12 +31,14 @@ class Seen:
         lifecycle = SimpleNamespace(halts=(), last_progress=0.0)
         self.sender = SimpleNamespace(lifecycle=lifecycle, waiting=0, let_go=0)
         current = SimpleNamespace(term=SimpleNamespace(sender=self.sender))
+        self.lease = SimpleNamespace(halts=())
         watched = Watched(
             self.states,
             cast(Any, self.spool),
             cast(Any, self.reader),
             cast(Any, self.publisher),
             cast(Any, current),
+            cast(Any, SimpleNamespace(lifecycle=self.lease)),
         )
         self.watch = Watch(watched, lambda: self.now)
 
@@ -139,3 +141,13 @@ def test_a_slack_that_is_away() -> None:
     seen.down("slack")
     assert seen.passes(5) == {}
     assert seen.passes(1) == {READING: ["not_connected"]}
+
+
+def test_a_standby_that_can_not_take_over_stands_still() -> None:
+    """It reads nothing, which is no failure as long as another pump is known to read."""
+    seen = Seen()
+    seen.states.role = "standby"
+    seen.down("slack")
+    assert seen.passes(60) == {}
+    seen.lease.halts = (Halt("no_lock", seen.now, "no pump is known to hold the lock"),)
+    assert seen.passes(6) == {READING: ["no_lock"]}
