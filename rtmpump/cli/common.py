@@ -32,8 +32,17 @@ def config_option(function: _Function) -> _Function:
         "--config",
         "config_file",
         metavar="FILE",
+        callback=_or_before_the_command,
         help="The configuration; else $RTMPUMP_CONFIG, ./config.toml, /etc/rtmpump/config.toml.",
     )(function)
+
+
+def _or_before_the_command(
+    ctx: click.Context, _parameter: click.Parameter, value: str | None
+) -> str | None:
+    """Take `rtmpump -c FILE status` for `rtmpump status -c FILE`."""
+    before: str | None = ctx.find_root().params.get("config_file")
+    return before if value is None else value
 
 
 def load(config_file: str | None, *, need_token: bool) -> Loaded:

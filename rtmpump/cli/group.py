@@ -43,6 +43,8 @@ _COMMANDS: Final = {
     "topology": _Row("rtmpump.cli.topology", "What is declared in RabbitMQ."),
 }
 
+_LIST: Final = ", ".join(_COMMANDS)
+
 
 class LazyGroup(click.Group):
     """A group that imports a command only when it is used."""
@@ -60,6 +62,18 @@ class LazyGroup(click.Group):
         if not isinstance(command, click.Command):
             raise TypeError(f"{row.module}.{cmd_name} is no click command")
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; name the nearest one if there is none of that name."""
+        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
+            import difflib
+
+            near = difflib.get_close_matches(args[0], _COMMANDS, 1)
+            hint = f"Did you mean `rtmpump {near[0]}`?" if near else f"There are {_LIST}."
+            ctx.fail(f"No such command {one_line(args[0])!r}. {hint}")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands without importing them."""
@@ -105,7 +119,8 @@ def _print_error(error: RtmpumpError) -> None:
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="rtmpump", message="%(prog)s %(version)s")
-def main() -> None:
+@click.option("-c", "--config", "config_file", metavar="FILE", hidden=True)
+def main(config_file: str | None) -> None:
     """Pump Slack's events into RabbitMQ, and messages from RabbitMQ into Slack; lose none.
 
     Start with `rtmpump demo`, which needs no account; then try `rtmpump check --connect`.

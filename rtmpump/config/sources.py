@@ -141,11 +141,15 @@ def _is_service_link(name: str, value: str) -> bool:
 
 
 def _check_variable(name: str, known: Mapping[str, tuple[str, str]], names: Names) -> None:
-    """Refuse a variable that begins with a section or is nearly one of ours; allow all others."""
+    """Refuse a variable that is nearly one of ours, by its section or its key; allow all others."""
     section = name.partition("_")[0].lower()
     near = nearest(name, known, cutoff=0.85)
     if section in names:
         near = near or nearest(name, (n for n in known if n.startswith(f"{section}_".upper())))
+    else:
+        # RabbitMQ's section is called [broker], and others are guessed wrong too.
+        key = name.partition("_")[2].lower()
+        near = near or next((n for n, (_, own) in known.items() if own == key), "")
     if near or section in names:
         fix = f"did you mean {_PREFIX}{near}?" if near else f"[{section}] has no such key"
         raise ConfigError("unknown variable", where=_PREFIX + name, fix=fix)

@@ -47,6 +47,33 @@ def test_help_tells_each_command_without_importing_what_is_heavy(tmp_path: Path)
     assert not heavy & set(modules.split())
 
 
+@pytest.mark.parametrize(
+    ("typed", "hint"),
+    [
+        ("stauts", "Did you mean `rtmpump status`?"),
+        ("chek", "Did you mean `rtmpump check`?"),
+        ("xyzzy", "There are run, check, demo, tail, send, status, spool, dead, topology."),
+    ],
+)
+def test_a_command_that_does_not_exist_is_told_the_nearest_one(
+    tmp_path: Path, typed: str, hint: str
+) -> None:
+    """Or all of them."""
+    done = rtmpump(tmp_path, typed)
+    assert done.returncode == 2
+    assert done.stderr.endswith(f"No such command '{typed}'. {hint}\n")
+
+
+@pytest.mark.parametrize("after", [[], ["-c", "/of/the/command"]])
+def test_the_configuration_may_be_named_before_the_command(
+    tmp_path: Path, after: list[str]
+) -> None:
+    """That after it counts, if both are there."""
+    done = rtmpump(tmp_path, "-c", "/before/it", "check", *after)
+    named = after[-1] if after else "/before/it"
+    assert (done.returncode, done.stderr) == (78, f"rtmpump: --config: no such file: {named}\n")
+
+
 @pytest.mark.parametrize("name", ["run", "check", "tail", "send", "status", "topology"])
 def test_each_command_has_help_and_a_config_option(tmp_path: Path, name: str) -> None:
     """`rtmpump NAME --help` exits with 0 and shows --config."""
