@@ -121,7 +121,7 @@ class RabbitNode:
         """What the node wrote to its console since its last start, and to its log."""
         return _text(self._console) + _text(self.folder / "log" / "rabbit.log")
 
-    def start(self, timeout: float = 60.0) -> RabbitNode:
+    def start(self, timeout: float = 120.0) -> RabbitNode:
         """Start the node, and return it when it answers a handshake and all its ports are open.
 
         Raises:
@@ -160,7 +160,7 @@ class RabbitNode:
             self._await_end(_STOP_SECONDS)
             self._end_epmd()
 
-    def restart(self, timeout: float = 60.0) -> None:
+    def restart(self, timeout: float = 120.0) -> None:
         """Stop the node, then start it with the same data on the same ports."""
         with self._lock:
             self.stop()
