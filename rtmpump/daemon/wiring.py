@@ -42,11 +42,12 @@ from rtmpump.links.slack.web_api import SlackApi
 from rtmpump.links.systemd import Notifier
 from rtmpump.metrics import Metrics
 from rtmpump.pumps import reader as reading
+from rtmpump.pumps.active_role import ActiveRole
 from rtmpump.pumps.backfill.gap_file import GapFile
 from rtmpump.pumps.backfill.pump import Backfill
 from rtmpump.pumps.dialer import Dialer
 from rtmpump.pumps.directory import Directory
-from rtmpump.pumps.lease import ActiveRole, Lease
+from rtmpump.pumps.lease import Lease
 from rtmpump.pumps.outbound import sender as sending
 from rtmpump.pumps.publisher import Publisher
 from rtmpump.pumps.reader import Reader

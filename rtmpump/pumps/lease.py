@@ -36,14 +36,17 @@ from rtmpump.config import Config
 from rtmpump.core.lock_claim import LockClaim, TokenDelivery, TokenKind
 from rtmpump.core.other_clocks import OtherClocks
 from rtmpump.core.watermark import by_another_clock, later, long_ago
+from rtmpump.errors import LinkError
 from rtmpump.links.lifecycle import Lifecycle
 from rtmpump.links.rabbitmq import topology
 from rtmpump.links.rabbitmq.connection import BrokerConnection, Properties
+from rtmpump.links.rabbitmq.errors import CANCELLED
 from rtmpump.links.rabbitmq.listener import Delivery
 from rtmpump.links.rabbitmq.lock_notes import LockNotes
 from rtmpump.links.rabbitmq.queue_depths import Depth
 from rtmpump.links.retry import keep_trying
 from rtmpump.metrics import Metrics
+from rtmpump.pumps.active_role import ActiveRole, claim_lasts
 
 LINK: Final = "broker_lock"
 NO_LOCK: Final = "no_lock"
@@ -51,13 +54,13 @@ NO_LOCK: Final = "no_lock"
 _PREFETCH: Final = 100
 _ROUNDS: Final = 6
 _LONGEST_ROUND: Final = 1.0
-_SHORTEST: Final = 3.0
 _NOTES_EVERY: Final = 1.0
 _NOTE_COMES: Final = 1.0
 _QUESTIONS_EVERY: Final = 15.0
 _LEADER_ASKED_EVERY: Final = 3.0
 _LINE_LOST: Final = 12.0
 _NOBODY_KNOWN: Final = 60.0
+_DEAF: Final = 30.0
 _STUCK: Final = 15.0
 _LAST_WITHIN: Final = 1.0
 # Without the lock nothing is read, so no try may be far away.
@@ -74,25 +77,6 @@ class LeaseListener(Protocol):
 
     def deposed(self, why: str) -> None:
         """End the work: we are not the active one any more."""
-
-
-class ActiveRole:
-    """Until when this pump may act as the active one, in seconds of `CLOCK_BOOTTIME`.
-
-    The lease sets `until`, any thread may ask. Without a lease it is for ever.
-    """
-
-    def __init__(self) -> None:
-        self.until = math.inf
-
-    def is_held(self) -> bool:
-        """Return whether this pump is the active one at this moment."""
-        return _now() < self.until
-
-
-def claim_lasts(heartbeat: int) -> float:
-    """Return for how long one proof is good, in seconds: a quarter of `broker.heartbeat`."""
-    return max(_SHORTEST, heartbeat / 4)
 
 
 class Lease:
@@ -133,6 +117,7 @@ class Lease:
         self._claim = self._new_claim()
         self._clocks = OtherClocks()
         self._elected = False
+        self._answered_at = _now()
         self._releasing = False
         self._known_others = False
         self._responsible_since_ms: int | None = None
@@ -144,8 +129,8 @@ class Lease:
         self._given_at: float | None = None
         self._may_act_since: float | None = None
         self._noted_at = self._asked_at = self._questioned_at = -math.inf
-        self._in_line_at = self._answered_at = self._proved_at = now
-        self._is_in_line = self._others_known = self._had_answer = self._is_asking = False
+        self._heard_at = self._in_line_at = self._proved_at = now
+        self._is_in_line = self._others_known = self._is_asking = False
         self._question = b""
         self._told_ms: int | None = None
         self._left_ms: int | None = None
@@ -181,12 +166,13 @@ class Lease:
         why = ""
         try:
             self._connection.run()
-        except Exception as error:
+        except LinkError as error:
             why = str(error)
+            # Two that declare a quorum queue in the same moment can break it (RabbitMQ 3.10).
+            error.at_once = error.at_once and error.reason != CANCELLED
             raise
         finally:
             self._depose(why)
-            self.lifecycle.go_on()
             self._metrics.link(LINK, False)
 
     def _new_claim(self) -> LockClaim:
@@ -224,8 +210,11 @@ class Lease:
         deliveries = int(count) if isinstance(count, int) else 0
         given = TokenDelivery(delivery.body, delivery.tag, deliveries)
         now = _now()
+        asked = len(self._claim.others)
         for tag in self._claim.received(given, now):
             self._connection.ack(tag)
+        if self._elected and len(self._claim.others) > asked:
+            self._notes.answer(str(delivery.properties.reply_to), delivery.body)
         self._take_in_watermark()
         if self._given_at is None and self._claim.is_given:
             self._given_at = self._proved_at = now
@@ -264,7 +253,7 @@ class Lease:
         self._connection.fail("precondition_failed", f"{detail}; {fix}")
 
     def _stand(self) -> None:
-        self._in_line_at = self._answered_at = _now()
+        self._in_line_at = _now()
         self._tick()
 
     def _join_line(self) -> None:
@@ -355,20 +344,18 @@ class Lease:
             self._questioned_at = now
             self._question = self._claim.token(TokenKind.QUESTION, _now_ms())
             self._notes.write(self._question)
-        has_answer = self._is_in_line and self._notes.has(self._question)
-        if has_answer and self._had_answer:
-            # It is in the queue for a whole round, and was not given to us: so to another one.
-            self._answered_at = now
+        if self._notes.is_answered(self._question):
+            self._answered_at = self._heard_at = now
             self._others_known = self._known_others = True
             self.lifecycle.go_on()
-        elif now - self._answered_at > _NOBODY_KNOWN and not self._is_excused:
+        elif not self._notes.is_blocked and now - self._heard_at > _DEAF:
+            # After a deletion RabbitMQ can take us for a consumer and deliver nothing (3.10).
+            self._connection.fail("no_answer", "nobody who holds the lock answers; is it us?")
+        elif now - self._answered_at > _NOBODY_KNOWN and not (
+            # During an alarm nobody can answer.
+            self._notes.is_blocked and self._others_known
+        ):
             self.lifecycle.halt(NO_LOCK, "no pump is known to hold the lock")
-        self._had_answer = has_answer
-
-    @property
-    def _is_excused(self) -> bool:
-        """Whether an alarm is why no question is answered, and another pump was known before."""
-        return self._notes.is_blocked and self._others_known
 
     def _leader_told(self, queue: str, depth: Depth | None) -> None:
         # Without its leader a quorum queue seems to have no consumer.
@@ -421,6 +408,7 @@ class Lease:
         was_elected, self._elected = self._elected, False
         self._role.until = 0.0
         if was_elected:
+            self._answered_at = _now()
             self._metrics.active = False
             write = _log.info if self._releasing else _log.warning
             write("lock.left" if self._releasing else "lock.lost", lock=self._queue, why=why)

@@ -21,7 +21,8 @@ from rtmpump.links.lifecycle import Lifecycle, RetryDetails
 from rtmpump.links.rabbitmq import topology
 from rtmpump.metrics import Metrics
 from rtmpump.pumps import lease
-from rtmpump.pumps.lease import LINK, ActiveRole, Lease
+from rtmpump.pumps.active_role import ActiveRole
+from rtmpump.pumps.lease import LINK, Lease
 from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from tests.support.broker_node import consumer_timeout, memory_alarm
@@ -266,6 +267,25 @@ def test_without_a_token_an_alarm_leaves_nobody_active_and_that_is_said(
     wait_until(lambda: any(host.role.is_held() for host in hosts))
     for host in hosts:
         wait_until(lambda: not _stands_still(host))  # noqa: B023
+
+
+def test_a_standby_whose_questions_nobody_answers_is_none(
+    start: Callable[..., Host], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The queue takes them and somebody is given them, who does not act, for whatever reason."""
+    monkeypatch.setattr(lease, "_NOBODY_KNOWN", 0.5)
+    monkeypatch.setattr(lease, "_QUESTIONS_EVERY", 1.0)
+    first = start(heartbeat=4000)
+    wait_until(lambda: is_given(first))
+    second = start()
+    wait_until(lambda: second.connected)
+    wait_until(partial(_stands_still, second))
+    assert second.lease.lifecycle.halts[0].reason == lease.NO_LOCK
+    first.leave()
+    held(second)
+    third = start()
+    wait_until(lambda: third.lease._others_known)
+    wait_until(lambda: not _stands_still(third))
 
 
 def _stands_still(host: Host) -> bool:

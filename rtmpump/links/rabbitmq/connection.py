@@ -58,6 +58,8 @@ CONNECT_TIMEOUT: Final = 15.0
 """For how long one node may take until its channel is open (seconds), whatever it does."""
 FRAME_MAX: Final = 131_072
 """The largest frame where neither side was configured otherwise, in bytes."""
+REPLIES: Final = "amq.rabbitmq.reply-to"
+"""The `reply_to` of a publish whose answers `consume_replies` gets."""
 _CLOSE_TIMEOUT: Final = 2.0
 _TICK: Final = 0.5
 # RabbitMQ takes 32 acks for a quorum queue at once and keeps the next ones until the queue has
@@ -129,13 +131,7 @@ class BrokerConnection:
         return serve_first_of(urls, self._broker, self._link, self._try)
 
     def _try(self, node: pika.URLParameters) -> None:
-        """Connect to one node, and serve until the connection ends.
-
-        Raises:
-            OSError: it was not reached.
-            HandshakeFailed: it was reached, and no connection was opened.
-            GivenUp: a close came before.
-        """
+        """Connect to one node, and serve until the connection ends; raise as `failover` says."""
         self._open_by = deadline = Deadline.after(CONNECT_TIMEOUT)
         sock = dial(node.host, node.port, deadline, self._tick)
         with ExitStack() as undo:
@@ -304,6 +300,10 @@ class BrokerConnection:
         """Be a second consumer, with `given` for each message; return a function that ends it."""
         tag = self._consume_as(queue, ".second", lambda *_: given(), began)
         return lambda: self._open_channel().basic_cancel(tag)
+
+    def consume_replies(self) -> None:
+        """Have delivered, without acks, what comes to the direct reply address of our publishes."""
+        self._open_channel().basic_consume(REPLIES, self._guarded(self._delivered), auto_ack=True)
 
     def after_deliveries(self, prefetch: int, done: Callable[[], None]) -> None:
         """Call `done` when all that was on its way to our consumers has been delivered."""

@@ -12,6 +12,8 @@ from rtmpump.errors import LinkError
 
 TOO_LARGE: Final = "content_too_large"
 """The reason for a message that is larger than the broker's `max_message_size`."""
+CANCELLED: Final = "cancelled"
+"""The reason where the broker ended our consumer: its queue is gone."""
 ACK_TIMEOUT: Final = "ack_timeout"
 """The reason where a delivery was not acknowledged within the broker's `consumer_timeout`."""
 
@@ -76,7 +78,7 @@ def cancelled(link: str, queue: str) -> LinkError:
     """Return the error for a consumer that the broker cancelled."""
     # RabbitMQ 4 cancels the consumer of a quorum queue where 3 closed the channel.
     late = "or a message waited longer than RabbitMQ's consumer_timeout"
-    return LinkError(link, "cancelled", f"the queue {queue} went away, {late}", at_once=True)
+    return LinkError(link, CANCELLED, f"the queue {queue} went away, {late}", at_once=True)
 
 
 def translated(link: str, error: BaseException) -> LinkError:

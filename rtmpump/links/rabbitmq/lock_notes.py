@@ -1,4 +1,4 @@
-"""Writes tokens into the lock queue, on a connection and a thread of its own.
+"""Writes tokens into the lock queue, and answers questions, on a connection of its own.
 
 RabbitMQ reads nothing more of a connection that publishes while there is an alarm. So who holds the
 lock must not publish on the connection that consumes it.
@@ -8,6 +8,7 @@ Laws:
 - One token is under way at a time, with confirm. Of those that wait the newest is enough.
 - No token is written twice. What was not confirmed when a connection ended is left to its writer,
   who makes a new one soon.
+- A token carries a direct reply address. Who acts answers a question there with the question.
 
 Any thread may call any method of `LockNotes` but `run`, and those of a listener.
 """
@@ -16,20 +17,27 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Final
+from collections import deque
+from typing import Final, NamedTuple
 
 from rtmpump import log
 from rtmpump.config import Broker, Retry
 from rtmpump.links.lifecycle import Lifecycle, RetryDetails
-from rtmpump.links.rabbitmq.connection import BrokerConnection, Properties
+from rtmpump.links.rabbitmq.connection import REPLIES, BrokerConnection, Properties
 from rtmpump.links.rabbitmq.listener import Delivery
 from rtmpump.links.retry import keep_trying
 
 LINK: Final = "broker_lock_notes"
 _ALIVE_EVERY: Final = 5.0
 _CONFIRM_WITHIN: Final = 10.0
+_ANSWERS_MOST: Final = 32
 
 _log = log.get("lease")
+
+
+class _Message(NamedTuple):
+    key: str
+    body: bytes
 
 
 class LockNotes:
@@ -42,7 +50,9 @@ class LockNotes:
         self.lifecycle = Lifecycle()
         self._changed = threading.Condition()
         self._waiting: bytes | None = None
-        self._under_way: bytes | None = None
+        self._answers: deque[_Message] = deque(maxlen=_ANSWERS_MOST)
+        self._under_way: _Message | None = None
+        self._answered: bytes | None = None
         self._written_at = 0.0
         self._confirmed: bytes | None = None
         self._is_open = False
@@ -63,10 +73,17 @@ class LockNotes:
             connection = self._connection
         connection.call(self._next)
 
-    def has(self, token: bytes) -> bool:
-        """Return whether this one was the last that RabbitMQ confirmed."""
+    def answer(self, reply_to: str, question: bytes) -> None:
+        """Tell who asked that we act."""
         with self._changed:
-            return self._confirmed == token
+            self._answers.append(_Message(reply_to, question))
+            connection = self._connection
+        connection.call(self._next)
+
+    def is_answered(self, question: bytes) -> bool:
+        """Return whether this one was the last that was answered."""
+        with self._changed:
+            return self._answered == question
 
     def wait_for(self, token: bytes, within: float) -> bool:
         """Wait until RabbitMQ has this token; return False if it has not in so many seconds."""
@@ -84,6 +101,7 @@ class LockNotes:
         with self._changed:
             self._connection = BrokerConnection(LINK, self._broker, self, self.lifecycle.progress)
             self._under_way = None
+            self._answers.clear()
             self._is_open = self.is_blocked = False
         # After this line `close` reaches the new connection; what was set before is seen here.
         if not self.lifecycle.stop.is_set():
@@ -93,6 +111,7 @@ class LockNotes:
 
     def ready(self) -> None:
         """Write what waits."""
+        self._connection.consume_replies()
         self._is_open = True
         self._tick()
         self._next()
@@ -100,8 +119,8 @@ class LockNotes:
     def settled(self, tag: int, multiple: bool, ok: bool) -> None:
         """Note that RabbitMQ has the token; what it refuses is written again with the next."""
         with self._changed:
-            if ok:
-                self._confirmed = self._under_way
+            if ok and self._under_way is not None and self._under_way.key == self._queue:
+                self._confirmed = self._under_way.body
             self._under_way = None
             self._changed.notify_all()
         self._next()
@@ -111,7 +130,9 @@ class LockNotes:
         self._connection.fail("not_found", f"the queue {self._queue} is not there")
 
     def delivered(self, delivery: Delivery) -> None:
-        """Do nothing: nothing is consumed here."""
+        """Take in an answer."""
+        with self._changed:
+            self._answered = delivery.body
 
     def blocked(self, is_blocked: bool) -> None:
         """Be patient while the broker takes nothing."""
@@ -128,15 +149,25 @@ class LockNotes:
 
     def _next(self) -> None:
         with self._changed:
-            if not self._is_open or self._under_way is not None or self._waiting is None:
+            if not self._is_open or self._under_way is not None:
                 return
-            self._under_way, self._waiting = self._waiting, None
-            self._written_at = time.monotonic()
-            token = self._under_way
+            if self._answers:
+                message = self._answers.popleft()
+            elif self._waiting is not None:
+                message, self._waiting = _Message(self._queue, self._waiting), None
+            else:
+                return
+            self._under_way, self._written_at = message, time.monotonic()
         properties = Properties(
-            content_type="application/json", delivery_mode=2, app_id="rtmpump", type="rtmpump.lock"
+            content_type="application/json",
+            delivery_mode=2,
+            app_id="rtmpump",
+            type="rtmpump.lock",
+            reply_to=REPLIES,
         )
-        self._connection.publish("", self._queue, token, properties, True)
+        # RabbitMQ returns all that is mandatory and goes to a direct reply address.
+        is_token = message.key == self._queue
+        self._connection.publish("", message.key, message.body, properties, is_token)
 
 
 def _report_end(retry: RetryDetails) -> None:

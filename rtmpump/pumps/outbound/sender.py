@@ -121,7 +121,9 @@ class Sender:
             _log.debug("reply.unmatched", reply_to=note.reply_to)
             return
         is_end = isinstance(note, Finish | Close)
-        self._finishing = self._finishing or is_end
+        if is_end:
+            # Never the other way: several threads come here, and none may undo this.
+            self._finishing = True
         with self._mailbox_lock:
             self._mailbox.put(note)
             # One wake-up is enough until all are read; an end also stops an attempt to connect.
@@ -182,6 +184,10 @@ class Sender:
             self._connection.declare(items, passive=mode == "passive", done=self._declared)
 
     def _declared(self) -> None:
+        if self.lifecycle.stop.is_set():
+            # It came while the connection was being made.
+            self._connection.close()
+            return
         self._connection.consume(self._outbound.queue, self._outbound.prefetch, BODY_MAX)
         self._consuming_since = now = time.monotonic()
         if self._redelivery.begun(now) is not None:
@@ -195,6 +201,8 @@ class Sender:
 
     def _tick(self) -> None:
         self.lifecycle.progress()
+        if self.lifecycle.stop.is_set():
+            self._connection.close()
         if self._end_if_cut_off():
             return
         self._one_by_one.check()

@@ -410,3 +410,23 @@ def test_nothing_is_left_of_commands_that_passed(
     assert len(dispatcher._deadlines._heap) + len(dispatcher._queues._plan) < 1_000
     assert len(rig.sender._orphans._acked) <= 100
     assert len(workspace.sent) == count - count // 3
+
+
+def test_a_stop_that_comes_while_it_connects_ends_it(
+    node: RabbitNode, start: StartRig, broker: Broker, broker_url: str, workspace: Workspace
+) -> None:
+    """It must never consume after that: another pump may have the turn for good."""
+    rig = start()
+    ready = rig.sender.ready
+
+    def stopped_meanwhile() -> None:
+        rig.sender.lifecycle.stop.set()
+        ready()
+
+    rig.sender.ready = stopped_meanwhile  # type: ignore[method-assign]
+    end_connections(node, broker_url)
+    wait_until(lambda: rig.has_ended, what="for the end")
+    broker.publish(message("late"))
+    assert rig.ups == 1
+    assert broker.count("rtm.outbound") == 1
+    assert workspace.sent == []
