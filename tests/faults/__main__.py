@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from tests.faults import (
     damage,
+    pair,
     strikes,
     strikes_commands,
     strikes_lasting,
@@ -83,6 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     # SIGTERM, too, takes down all that was started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    if options.pair:
+        return pair.main(options.short, options.seconds, options.seed, options.only)
     form = (SHORT if options.short else LONG)[options.mode]
     seconds = "" if options.seconds is None else f"--seconds {options.seconds:.0f} "
     if options.seconds is not None:
@@ -255,6 +258,7 @@ def _say(line: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="make faults", description=__doc__)
     parser.add_argument("--mode", choices=MODES, default=RTM.name, help="default: %(default)s")
+    parser.add_argument("--pair", action="store_true", help="two pumps with [ha], three nodes")
     parser.add_argument("--short", action="store_true", help="a minute or two")
     parser.add_argument("--seconds", type=float, help="how long it strikes, instead")
     parser.add_argument("--seed", type=int, default=None, help="of the choice of faults")
