@@ -13,18 +13,18 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.workspace import Workspace
-from tests.e2e.test_cluster import our_node, wait_for_members
+from tests.e2e.test_cluster import our_node
 from tests.e2e.test_standby import ask, has_nothing_left
 from tests.faults import traffic
 from tests.faults.ledger import Ledger
 from tests.faults.two_pumps import Readers, Span, Write, Writers
 from tests.support.broker_node import note_all
-from tests.support.cluster import cluster, cut_off
+from tests.support.cluster import SIZE, cluster, cut_off
 from tests.support.pump import PumpProcess, wait_until
 
 HEARTBEAT: Final = 12
@@ -75,7 +75,7 @@ class Watch:
         self.frozen: set[str] = set()
         self.owners: dict[int, str] = {}
         self.latest = 0.0
-        self._hub: Any = workspace._hub
+        self._hub = cast(Any, workspace._hub)
         self._port = workspace.port
         self._mine = threading.local()
         self._add, self._note = self._hub.add, self._hub.note
@@ -209,12 +209,9 @@ class PairRig:
 
     def rejoin(self) -> None:
         """Restart the nodes that were alone: until then they may know other queues."""
-        while self.divided:
-            node = self.divided.pop()
-            with self.trouble():
-                note_all(node)
-                node.restart()
-                self._wait_for_members()
+        for node in list(self.divided):
+            # A stop in good order takes half a minute then.
+            self.kill_node(node, 0)
 
     def kill_node(self, node: RabbitNode, away: float) -> None:
         """Kill a node, and start it after so many seconds."""
@@ -222,10 +219,21 @@ class PairRig:
             note_all(node)
             node.kill()
             time.sleep(away)
-            node.start()
-            if node in self.divided:
-                self.divided.remove(node)
-            self._wait_for_members()
+            self._start(node)
+
+    def stop_node(self, node: RabbitNode, away: float) -> None:
+        """Stop a node in good order, and start it after so many seconds."""
+        with self.trouble():
+            node.stop()
+            time.sleep(away)
+            self._start(node)
+
+    def _start(self, node: RabbitNode) -> None:
+        node.start()
+        self.divided = [one for one in self.divided if one is not node]
+        for one in self.nodes:
+            if one not in self.divided:
+                wait_until(partial(_has_all_members, one), what="for all members")
 
     def stop_pump(self, pump: PumpProcess) -> None:
         """Stop a pump in order."""
@@ -297,11 +305,6 @@ class PairRig:
         answered = self.commands.count - self.ledger.unanswered
         return self.ledger.highest >= event and answered >= commands
 
-    def _wait_for_members(self) -> None:
-        for node in self.nodes:
-            if node not in self.divided:
-                wait_for_members(node)
-
     def _pump(self, name: str, urls: list[str]) -> PumpProcess:
         folder = self.folder / name
         folder.mkdir()
@@ -315,6 +318,14 @@ class PairRig:
     def _remove_folder(self) -> None:
         if not self.keeps_folder:
             shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _has_all_members(node: RabbitNode) -> bool:
+    """Whether all members of all queues are online, as this node sees it."""
+    time.sleep(_ASKED_EVERY)
+    online = "length(proplists:get_value(online, rabbit_amqqueue:info(Q, [online])))"
+    counts = f"[{online} || Q <- rabbit_amqqueue:list()]"
+    return node.evaluate(f"lists:usort({counts})") == f"[{SIZE}]"
 
 
 def _inode(local: int, remote: int) -> str:

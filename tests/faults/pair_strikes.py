@@ -141,6 +141,11 @@ def _kill_node(rig: PairRig) -> None:
     rig.kill_node(rig.some_node(), rig.dice.uniform(0, 5))
 
 
+@_enter("node: stop and start", SILENT)
+def _stop_node(rig: PairRig) -> None:
+    rig.stop_node(rig.some_node(), rig.dice.uniform(0, 3))
+
+
 @_enter("memory alarm", NEVER)
 def _alarm(rig: PairRig) -> None:
     with memory_alarm(rig.dice.choice(rig.nodes)):
