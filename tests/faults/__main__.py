@@ -3,6 +3,8 @@
 A flood of numbered events and a stream of commands go through the real pump while faults strike at
 random; at the end nothing may be lost, out of order, unanswered or leaked. `--seed` repeats the
 choice of the faults (their moments depend on the machine). Exit code 1 if a promise was broken.
+
+`--pair` does so with two pumps, one of which is active, and three nodes: `pair` has that form.
 """
 
 from __future__ import annotations

@@ -108,10 +108,17 @@ def _strike(rig: PairRig, name: str, kind: PairStrike, course: Course) -> None:
     active = rig.name(rig.active)
     kind.do(rig)
     struck = time.time()
-    well = rig.recover()
+    try:
+        well = rig.recover()
+    except AssertionError as error:
+        _blame(course, f"after {name} at {began:.3f}: {error}")
+        unread = _judge(rig, name, kind, began, course)
+        rig.restart_pumps()
+        well = rig.recover()
+    else:
+        unread = _judge(rig, name, kind, began, course)
     rig.ledger.struck(began * 1000, well * 1000)
     took = max(0.0, well - struck)
-    unread = _judge(rig, name, kind, began, course)
     course.kinds[name] += 1
     course.recoveries[name] = max(took, course.recoveries.get(name, 0.0))
     course.without_reader[name] = max(unread, course.without_reader.get(name, 0.0))
@@ -132,8 +139,7 @@ def _judge(rig: PairRig, name: str, kind: PairStrike, began: float, course: Cour
         course.outside = max(course.outside, counted)
         course.within = max(course.within, span.seconds - counted)
         if counted > kind.bound + span.late:
-            course.problems.append(_unread(name, kind, span, counted))
-            _say(f"BROKEN: {course.problems[-1]}")
+            _blame(course, _unread(name, kind, span, counted))
     return longest
 
 
@@ -146,12 +152,15 @@ def _unread(name: str, kind: PairStrike, span: Span, counted: float) -> str:
 
 
 def _blame_writers(rig: PairRig, course: Course) -> None:
-    """Each moment with two writers is told once."""
     for overlap in rig.watch.commands.overlaps[:_SHOWN]:
-        problem = f"two wrote: {overlap}"
-        if problem not in course.problems:
-            course.problems.append(problem)
-            _say(f"BROKEN: {problem}")
+        _blame(course, f"two wrote: {overlap}")
+
+
+def _blame(course: Course, problem: str) -> None:
+    """Tell a problem once, at once."""
+    if problem not in course.problems:
+        course.problems.append(problem)
+        _say(f"BROKEN: {problem}")
 
 
 def _end(rig: PairRig, course: Course) -> None:
