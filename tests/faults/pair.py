@@ -108,15 +108,10 @@ def _strike(rig: PairRig, name: str, kind: PairStrike, course: Course) -> None:
     active = rig.name(rig.active)
     kind.do(rig)
     struck = time.time()
-    try:
-        well = rig.recover()
-    except AssertionError as error:
-        _blame(course, f"after {name} at {began:.3f}: {error}")
-        unread = _judge(rig, name, kind, began, course)
-        rig.restart_pumps()
-        well = rig.recover()
-    else:
-        unread = _judge(rig, name, kind, began, course)
+    well = _recovered(rig, course, f"after {name} at {began:.3f}")
+    unread = _judge(rig, name, kind, began, course)
+    if well is None:
+        well = _begun_anew(rig, course)
     rig.ledger.struck(began * 1000, well * 1000)
     took = max(0.0, well - struck)
     course.kinds[name] += 1
@@ -128,6 +123,25 @@ def _strike(rig: PairRig, name: str, kind: PairStrike, course: Course) -> None:
         f"{sum(course.kinds.values()):>4} {name}, {struck - began:.1f} s, well after {took:.1f} s, "
         f"nobody read for {unread:.1f} s, {active if now == active else f'{active} -> {now}'}"
     )
+
+
+def _recovered(rig: PairRig, course: Course, when: str) -> float | None:
+    """Wait until all is well; None if it does not become so, which is a problem."""
+    try:
+        return rig.recover()
+    except AssertionError as error:
+        _blame(course, f"{when}: {error}")
+        return None
+
+
+def _begun_anew(rig: PairRig, course: Course) -> float:
+    """Get both pumps to work again, so that the rest of the run tells something."""
+    rig.restart_pumps()
+    well = _recovered(rig, course, "after a restart of both pumps")
+    if well is None:
+        rig.restart_pumps(anew=True)
+        well = rig.recover()
+    return well
 
 
 def _judge(rig: PairRig, name: str, kind: PairStrike, began: float, course: Course) -> float:

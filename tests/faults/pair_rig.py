@@ -19,13 +19,13 @@ from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.e2e.test_cluster import our_node
-from tests.e2e.test_standby import ask, has_nothing_left
+from tests.e2e.test_standby import LOCK, ask, has_nothing_left
 from tests.faults import traffic
 from tests.faults.ledger import Ledger
 from tests.faults.two_pumps import Readers, Span, Write, Writers
 from tests.support.broker_node import note_all
 from tests.support.cluster import SIZE, cluster, cut_off
-from tests.support.pump import PumpProcess, wait_until
+from tests.support.pump import Broker, PumpProcess, wait_until
 
 HEARTBEAT: Final = 12
 RECOVERS_IN: Final = 60.0
@@ -34,6 +34,14 @@ _WELL_FOR: Final = 4.5
 _ASKED_EVERY: Final = 0.1
 _STOPS_IN: Final = 25.0
 _WITH_IDENTITY: Final = 4
+_LOCK_ITEMS: Final = (
+    "leader,members,online,consumers,single_active_consumer_pid,messages_ready,"
+    "messages_unacknowledged"
+)
+_LOCK_INFO: Final = (
+    f"[{{amqqueue:get_pid(Q), rabbit_amqqueue:info(Q, [{_LOCK_ITEMS}])}} || {{ok, Q}} <- "
+    '[rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, <<"rtmpump.lock">>))]]'
+)
 _SETTINGS: Final[dict[str, dict[str, object]]] = {
     "ha": {"enabled": True},
     "slack": {"ping_interval": 2, "ping_timeout": 5, "hello_timeout": 4},
@@ -168,7 +176,17 @@ class PairRig:
 
     def close(self) -> None:
         """End all; the folder with the logs stays if `keeps_folder` was set."""
+        if self.keeps_folder:
+            for number, node in enumerate(self.nodes):
+                (self.folder / f"node-{number}.log").write_text(node.logs)
         self._stack.close()
+
+    def lock_queue(self) -> list[str]:
+        """What each node says of the lock queue."""
+        return [
+            f"{number} at {node.port}: {node.evaluate(_LOCK_INFO)}"
+            for number, node in enumerate(self.nodes)
+        ]
 
     @property
     def pumps(self) -> list[PumpProcess]:
@@ -276,10 +294,14 @@ class PairRig:
             assert time.monotonic() < deadline, f"all was well for a moment only: {self._told()}"
         return well_since
 
-    def restart_pumps(self) -> None:
-        """Have both pumps begin anew."""
+    def restart_pumps(self, *, anew: bool = False) -> None:
+        """Kill and start both pumps; `anew`: with a lock queue that they make anew."""
         for pump in self.pumps:
             pump.kill()
+        if anew:
+            with Broker(self.nodes[0].url) as broker:
+                broker.channel.queue_delete(LOCK)
+        for pump in self.pumps:
             pump.start()
 
     def settle(self) -> None:
@@ -309,7 +331,7 @@ class PairRig:
         told = {self.name(pump): ask(pump, "/readyz") for pump in self.pumps}
         return (
             f"{told}, {self.workspace.live} live connections, {self.ledger.unanswered} commands "
-            f"without an answer; now {time.time():.3f}"
+            f"without an answer; now {time.time():.3f}; the lock queue: {self.lock_queue()}"
         )
 
     def _has_passed(self, event: int, commands: int) -> bool:
