@@ -308,10 +308,17 @@ class PairRig:
         """Wait until all came that is still to come; what is missing then is for the verdict."""
         for pump in self.pumps:
             wait_until(partial(has_nothing_left, pump), what="for an empty spool")
-        # As after a timeout of a producer: RabbitMQ may have lost a message, or its confirm.
-        line = self.commands._line
-        line._connection.call(lambda: line._connection.fail("lost", "to publish once more"))
-        deadline = time.monotonic() + 30
+        self._await_all(10)
+        if self.ledger.unanswered:
+            # As a producer does after a while: RabbitMQ may have lost a message, or its confirm.
+            now = time.time() * 1000
+            self.ledger.struck(now, now + 1000)
+            line = self.commands._line
+            line._connection.call(lambda: line._connection.fail("lost", "to publish once more"))
+        self._await_all(30)
+
+    def _await_all(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and (self.ledger.unanswered or self.ledger.lost()):
             time.sleep(0.2)
 
