@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from rtmpump.errors import NotConnected
+from rtmpump.links.active_role import ActiveRole
 from rtmpump.links.slack.rtm import RtmSource
-from rtmpump.pumps.active_role import ActiveRole
 from rtmpump.pumps.web_api_workers import Answered, WebApiWorkers
 
 # When a command that may not go out now is worth another try; a new term begins with a new sender.

@@ -31,6 +31,7 @@ from rtmpump.daemon.reload import Reload
 from rtmpump.daemon.service_status import ServiceStatus
 from rtmpump.daemon.slack_gate import SlackGate
 from rtmpump.http.server import Port
+from rtmpump.links.active_role import ActiveRole
 from rtmpump.links.lifecycle import Lifecycle, Pump
 from rtmpump.links.slack.bot_token import BotToken
 from rtmpump.links.slack.connection_orders import ConnectionOrders
@@ -42,7 +43,6 @@ from rtmpump.links.slack.web_api import SlackApi
 from rtmpump.links.systemd import Notifier
 from rtmpump.metrics import Metrics
 from rtmpump.pumps import reader as reading
-from rtmpump.pumps.active_role import ActiveRole
 from rtmpump.pumps.backfill.gap_file import GapFile
 from rtmpump.pumps.backfill.pump import Backfill
 from rtmpump.pumps.dialer import Dialer

@@ -37,6 +37,7 @@ from rtmpump.core.lock_claim import LockClaim, TokenDelivery, TokenKind
 from rtmpump.core.other_clocks import OtherClocks
 from rtmpump.core.watermark import by_another_clock, later, long_ago
 from rtmpump.errors import LinkError
+from rtmpump.links.active_role import ActiveRole, claim_lasts
 from rtmpump.links.lifecycle import Lifecycle
 from rtmpump.links.rabbitmq import topology
 from rtmpump.links.rabbitmq.connection import BrokerConnection, Properties
@@ -46,7 +47,6 @@ from rtmpump.links.rabbitmq.lock_notes import LockNotes
 from rtmpump.links.rabbitmq.queue_depths import Depth
 from rtmpump.links.retry import keep_trying
 from rtmpump.metrics import Metrics
-from rtmpump.pumps.active_role import ActiveRole, claim_lasts
 
 LINK: Final = "broker_lock"
 NO_LOCK: Final = "no_lock"

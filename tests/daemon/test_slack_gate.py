@@ -10,8 +10,8 @@ from rtmpump.config import Slack
 from rtmpump.core.outbound.api_calls import CallAnswer
 from rtmpump.daemon.slack_gate import SlackGate
 from rtmpump.errors import NotConnected
+from rtmpump.links.active_role import ActiveRole
 from rtmpump.links.slack.web_api import SlackApi
-from rtmpump.pumps.active_role import ActiveRole
 from rtmpump.pumps.web_api_workers import Crew, WebApiWorkers
 from tests.support.rtm import rtm_source
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from rtmpump.pumps.active_role import claim_lasts
+from rtmpump.links.active_role import claim_lasts
 from tests.e2e.test_standby import LOCK
 from tests.faults.pair_rig import HEARTBEAT, PairRig
 from tests.support.broker_node import memory_alarm

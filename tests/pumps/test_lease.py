@@ -17,11 +17,11 @@ from rtmpump.config import Config, Ha, Secret
 from rtmpump.config import Retry as RetryPolicy
 from rtmpump.core.lock_claim import TokenKind
 from rtmpump.links import clock
+from rtmpump.links.active_role import ActiveRole
 from rtmpump.links.lifecycle import Lifecycle, RetryDetails
 from rtmpump.links.rabbitmq import topology
 from rtmpump.metrics import Metrics
 from rtmpump.pumps import lease
-from rtmpump.pumps.active_role import ActiveRole
 from rtmpump.pumps.lease import LINK, Lease
 from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
