@@ -10,6 +10,8 @@ Laws:
 - What was not confirmed when a connection ended goes alone from then on (`one_by_one`): it may have
   been the cause. A result for a direct reply address goes that way too, until this address took one
   since the connection began.
+- What is not confirmed in time is tried alone on another connection: a confirm can get lost where
+  RabbitMQ's nodes lose each other for a moment.
 - What is refused for long is tried on a new connection, less often each time: a channel that met a
   quorum queue without a leader can refuse for ever (RabbitMQ 3.10).
 - A command whose body was too large to be kept has no dead letter of ours: after its result it is
@@ -27,7 +29,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from rtmpump import log
 from rtmpump.config import Outbound
@@ -47,8 +49,15 @@ _AGAIN: Final = 1.0
 _PATIENCE: Final = 30.0
 _RENEW_AFTER: Final = 3.0
 _PROVED_MAX: Final = 4096
+_CONFIRM_WITHIN: Final = 20.0
 
 _log = log.get("sender")
+
+
+class _Published(NamedTuple):
+    job: Job
+    part: Part
+    at: float
 
 
 class AckListener(Protocol):
@@ -77,7 +86,8 @@ class Results:
         self._one_by_one = one_by_one
         self._now = now
         self._connection: BrokerConnection
-        self._confirms: dict[int, tuple[Job, Part]] = {}
+        self._confirms: dict[int, _Published] = {}
+        self._patient_until = 0.0
         self._next = 1
         self._letter_returned = False
         self._results_returned: Counter[str] = Counter()
@@ -91,7 +101,7 @@ class Results:
     def begin(self, connection: BrokerConnection) -> None:
         """Use a new connection; what was published on the old one and not confirmed goes alone."""
         self._connection = connection
-        for job, part in self._confirms.values():
+        for job, part, _ in self._confirms.values():
             job.report.alone = True
             job.report.under_way.discard(part)
         self._confirms.clear()
@@ -127,9 +137,23 @@ class Results:
         for one in self._upto(tag) if multiple else [tag]:
             confirm = self._confirms.pop(one, None)
             if confirm is not None:
-                job, part = confirm
+                job, part, _ = confirm
                 job.report.under_way.discard(part)
                 self._part_settled(job, part, self._answer_to(job, part, ok))
+
+    def look_for_late_ones(self) -> None:
+        """End the connection if the broker has said nothing for long of what was published."""
+        oldest = next(iter(self._confirms.values()), None)
+        if oldest is None:
+            return
+        lasts = self._now() - max(oldest.at, self._patient_until)
+        if lasts > _CONFIRM_WITHIN:
+            detail = f"RabbitMQ has not confirmed a result or dead letter for {lasts:.0f} s"
+            self._connection.fail("confirm_timeout", detail, at_once=True)
+
+    def be_patient(self) -> None:
+        """Wait anew: the broker takes nothing now."""
+        self._patient_until = self._now()
 
     def settled_alone(self, note: PublishedAlone) -> None:
         """Take the word of the other connection on what went out alone."""
@@ -149,7 +173,7 @@ class Results:
         id = properties.message_id
         if properties.type == RESULT_TYPE and any(
             part is Part.RESULT and job.report.result_id == id
-            for job, part in self._confirms.values()
+            for job, part, _ in self._confirms.values()
         ):
             self._results_returned[str(id)] += 1
         else:
@@ -287,7 +311,7 @@ class Results:
             note_left_out(job, left_out)
         # RabbitMQ returns all that is mandatory and goes to a direct reply address.
         self._connection.publish("", queue, body, properties, mandatory=not is_direct(queue))
-        self._confirms[self._next] = job, part
+        self._confirms[self._next] = _Published(job, part, self._now())
         self._next += 1
 
     def _count_refusals(self, job: Job, ok: bool) -> None:

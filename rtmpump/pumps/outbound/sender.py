@@ -103,6 +103,7 @@ class Sender:
         self._consuming_since: float | None = None
         self._timer: tuple[float, Callable[[], None]] | None = None
         self._was_given = False
+        self._is_blocked = False
         self._silence = Silence()
         self._depths_at = -math.inf
         self.let_go = 0
@@ -156,7 +157,7 @@ class Sender:
 
     def _session(self) -> None:
         self.lifecycle.progress()
-        self._timer, self._was_given = None, False
+        self._timer, self._was_given, self._is_blocked = None, False, False
         self._connection = BrokerConnection(
             LINK, self._config.broker, self, self.lifecycle.progress
         )
@@ -206,6 +207,9 @@ class Sender:
         if self._end_if_cut_off():
             return
         self._one_by_one.check()
+        if self._is_blocked:
+            self._results.be_patient()
+        self._results.look_for_late_ones()
         self._limit.second_passed()
         self._put_back()
         now = time.monotonic()
@@ -243,7 +247,8 @@ class Sender:
         self._results.returned(properties)
 
     def blocked(self, is_blocked: bool) -> None:
-        """Do nothing: results are small, and pika keeps the few that are due until it is over."""
+        """Be patient: results are small, and pika keeps the few that are due until it is over."""
+        self._is_blocked = is_blocked
 
     def delivered(self, delivery: Delivery) -> None:
         """Take a command on, or hold it back until those that were here before came again."""

@@ -10,7 +10,7 @@ import pika
 import pytest
 
 from rtmpump.config import Outbound
-from rtmpump.links.rabbitmq import topology
+from rtmpump.links.rabbitmq import results, topology
 from rtmpump.links.rabbitmq.one_by_one import Parcel
 from rtmpump.pumps.outbound.sender import Finish
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
@@ -158,6 +158,32 @@ def test_an_address_that_took_one_result_is_trusted(
         assert len(alone) == ends
         end_connections(node, broker_url)
         wait_until(partial(_ups_above, rig, ends), what="for the next connection")
+    assert undeliverable(rig) == 0
+
+
+def test_a_result_whose_confirm_is_lost_is_tried_alone(
+    start: StartRig, broker: Broker, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RabbitMQ can lose one while all others come; the command is carried out once, and let go."""
+    rig = start()
+    settled = rig.sender.settled
+    lost: list[int] = []
+
+    def all_but_the_first(tag: int, multiple: bool, ok: bool) -> None:
+        if not lost and not multiple:
+            lost.append(tag)
+            return
+        settled(tag, multiple, ok)
+
+    rig.sender.settled = all_but_the_first  # type: ignore[method-assign]
+    command = broker.command(message("one"))
+    assert broker.result(command).json["ok"]
+    wait_until(lambda: lost, what="for the confirm")
+    assert broker.result(broker.command(message("two"))).json["ok"]
+    monkeypatch.setattr(results, "_CONFIRM_WITHIN", 0.0)
+    wait_until(lambda: is_empty(rig, broker), what="for the ack")
+    assert rig.ended[0] == "confirm_timeout"
+    assert sorted(texts(workspace)) == ["one", "two"]
     assert undeliverable(rig) == 0
 
 
