@@ -332,10 +332,7 @@ class Lease:
     def _stand_by(self, now: float) -> None:
         """Stay in line: ask the leader, and whether another pump is the active one."""
         if now - self._in_line_at > _LINE_LOST:
-            detail = (
-                "RabbitMQ gives the lock to nobody, or does not know that this pump waits for it"
-            )
-            self._connection.fail("not_in_line", detail)
+            self._lose_line()
             return
         if now - self._asked_at >= _LEADER_ASKED_EVERY:
             self._asked_at = now
@@ -350,7 +347,8 @@ class Lease:
             self.lifecycle.go_on()
         elif not self._notes.is_blocked and now - self._heard_at > _DEAF:
             # After a deletion RabbitMQ can take us for a consumer and deliver nothing (3.10).
-            self._connection.fail("no_answer", "nobody who holds the lock answers; is it us?")
+            detail = "no pump says that it holds the lock; this one stands for it anew"
+            self._connection.fail("no_answer", detail)
         elif now - self._answered_at > _NOBODY_KNOWN and not (
             # During an alarm nobody can answer.
             self._notes.is_blocked and self._others_known
