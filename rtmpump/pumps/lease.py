@@ -37,6 +37,7 @@ from rtmpump.core.lock_claim import LockClaim, TokenDelivery, TokenKind
 from rtmpump.core.other_clocks import OtherClocks
 from rtmpump.core.watermark import by_another_clock, later, long_ago
 from rtmpump.errors import LinkError
+from rtmpump.links import clock
 from rtmpump.links.active_role import ActiveRole, claim_lasts
 from rtmpump.links.lifecycle import Lifecycle
 from rtmpump.links.rabbitmq import topology
@@ -117,7 +118,7 @@ class Lease:
         self._claim = self._new_claim()
         self._clocks = OtherClocks()
         self._elected = False
-        self._answered_at = _now()
+        self._answered_at = clock.elapsed()
         self._releasing = False
         self._known_others = False
         self._responsible_since_ms: int | None = None
@@ -125,7 +126,7 @@ class Lease:
 
     def _begin(self) -> None:
         """Know nothing of a connection yet."""
-        now = _now()
+        now = clock.elapsed()
         self._given_at: float | None = None
         self._may_act_since: float | None = None
         self._noted_at = self._asked_at = self._questioned_at = -math.inf
@@ -209,7 +210,7 @@ class Lease:
         # pika has a subclass of int for 64 bits.
         deliveries = int(count) if isinstance(count, int) else 0
         given = TokenDelivery(delivery.body, delivery.tag, deliveries)
-        now = _now()
+        now = clock.elapsed()
         asked = len(self._claim.others)
         for tag in self._claim.received(given, now):
             self._connection.ack(tag)
@@ -253,12 +254,12 @@ class Lease:
         self._connection.fail("precondition_failed", f"{detail}; {fix}")
 
     def _stand(self) -> None:
-        self._in_line_at = _now()
+        self._in_line_at = clock.elapsed()
         self._tick()
 
     def _join_line(self) -> None:
         """Be connected from now on, as long as the leader answers."""
-        self._in_line_at = _now()
+        self._in_line_at = clock.elapsed()
         if not self._is_in_line:
             self._is_in_line = True
             self._metrics.link(LINK, True)
@@ -268,7 +269,7 @@ class Lease:
         self.lifecycle.progress()
         if self._releasing:
             return
-        now = _now()
+        now = clock.elapsed()
         if self._claim.is_given:
             self._ask_for_proof(now)
             self._decide(now)
@@ -406,7 +407,7 @@ class Lease:
         was_elected, self._elected = self._elected, False
         self._role.until = 0.0
         if was_elected:
-            self._answered_at = _now()
+            self._answered_at = clock.elapsed()
             self._metrics.active = False
             write = _log.info if self._releasing else _log.warning
             write("lock.left" if self._releasing else "lock.lost", lock=self._queue, why=why)
@@ -425,10 +426,6 @@ class Lease:
             # What is not there in time costs the next pump a few seconds.
             self._notes.wait_for(last, _LAST_WITHIN)
         self._connection.close()
-
-
-def _now() -> float:
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _now_ms() -> int:

@@ -21,14 +21,14 @@ from typing import Any, Final, Literal, NamedTuple, NoReturn, TypeAlias, TypeVar
 
 from rtmpump.config import Broker
 from rtmpump.errors import LinkError
-from rtmpump.links.rabbitmq.connection import BrokerConnection, Properties
+from rtmpump.links.rabbitmq.connection import REPLIES, BrokerConnection, Properties
 from rtmpump.links.rabbitmq.listener import Delivery
+from rtmpump.links.rabbitmq.queue_depths import Depth
 from rtmpump.links.rabbitmq.topology import Item
 
 _PREFETCH: Final = 200
 _KEPT_FOR_US: Final = 10_000
 _JOIN: Final = 5.0
-_REPLY_TO: Final = "amq.rabbitmq.reply-to"
 
 
 class Received(NamedTuple):
@@ -38,13 +38,6 @@ class Received(NamedTuple):
     routing_key: str
     properties: Properties
     body: bytes
-
-
-class Count(NamedTuple):
-    """What a queue says of itself: how many messages are ready, and how many consumers it has."""
-
-    messages: int
-    consumers: int
 
 
 class Unanswered(Exception):
@@ -70,8 +63,8 @@ class _Settled(NamedTuple):
     ok: bool
 
 
-_Answer: TypeAlias = Count | _Done | _Settled
-_Kind = TypeVar("_Kind", Count, _Done, _Settled)
+_Answer: TypeAlias = Depth | _Done | _Settled
+_Kind = TypeVar("_Kind", Depth, _Done, _Settled)
 
 
 class BrokerClient:
@@ -160,7 +153,7 @@ class BrokerClient:
             delivery_mode=2,
             correlation_id=correlation_id,
             message_id=uuid.uuid4().hex,
-            reply_to=_REPLY_TO if reply else None,
+            reply_to=REPLIES if reply else None,
             timestamp=int(time.time()),
             app_id="rtmpump",
         )
@@ -195,14 +188,14 @@ class BrokerClient:
                 outcomes[tag - first] = "taken" if settled.ok else "refused"
         return ["unroutable"] * len(messages) if self._was_returned else outcomes
 
-    def count(self, queue: str) -> Count:
+    def count(self, queue: str) -> Depth:
         """Ask a queue how much is in it.
 
         Raises:
             LinkError: with the reason `not_found`, it does not exist. The client has ended.
         """
         self._connection.call(lambda: self._connection.count(queue, self._answers.put))
-        return self._answer(Count)
+        return self._answer(Depth)
 
     def take(self, queue: str, limit: int, quiet: float) -> list[Received]:
         """Return up to `limit` messages from the head of a queue.
@@ -331,7 +324,7 @@ class _ClientConnection(BrokerConnection):
         )
 
     def expect_replies(self, done: Callable[[], None]) -> None:
-        self._consume(_REPLY_TO, True, done)
+        self._consume(REPLIES, True, done)
 
     def ack_upto(self, tag: int) -> None:
         self._open_channel().basic_ack(tag, multiple=True)
@@ -340,9 +333,9 @@ class _ClientConnection(BrokerConnection):
         for properties, body in messages:
             self.publish("", queue, body, properties, True)
 
-    def count(self, queue: str, answered: Callable[[Count], None]) -> None:
+    def count(self, queue: str, answered: Callable[[Depth], None]) -> None:
         def counted(frame: Any) -> None:
-            answered(Count(frame.method.message_count, frame.method.consumer_count))
+            answered(Depth(frame.method.message_count, frame.method.consumer_count))
 
         self._open_channel().queue_declare(queue, passive=True, callback=self._guarded(counted))
 

@@ -19,6 +19,7 @@ from tests.support.filling import (
     LIST,
     REPLIES,
     Fill,
+    Filling,
     around,
     calls,
     missed,
@@ -86,17 +87,25 @@ def test_it_is_waited_for_in_a_conversation_too(
     assert (sorted(set(filling.texts())), closed["failed"]) == (["general", "random"], [])
 
 
-@pytest.mark.parametrize("code", ["unknown_method", "invalid_arguments", "access_denied", "new"])
-def test_any_other_refusal_of_a_list_leaves_the_gap_open(
+def filled_after_a_refused_list(
     workspace: Workspace, fill: Fill, code: str
-) -> None:
-    """The other kinds are filled at once, and the refused one when Slack lists it."""
+) -> tuple[Filling, dict[str, Any]]:
+    """Fill a gap in two channels of two kinds, and refuse the first list of conversations."""
     workspace.channels["secret"] = SECRET
     ts = [workspace.say(name, name) for name in ("general", "secret")]
     workspace.faults.api_errors[LIST] = deque([code])
     filling = fill()
     missed(filling, around(*ts))
     (closed,) = filling.closed()
+    return filling, closed
+
+
+@pytest.mark.parametrize("code", ["unknown_method", "invalid_arguments", "access_denied", "new"])
+def test_any_other_refusal_of_a_list_leaves_the_gap_open(
+    workspace: Workspace, fill: Fill, code: str
+) -> None:
+    """The other kinds are filled at once, and the refused one when Slack lists it."""
+    filling, closed = filled_after_a_refused_list(workspace, fill, code)
     assert filling.texts() == ["secret", "general"]
     assert (closed["channels"], closed["failed"]) == (2, [])
 
@@ -106,12 +115,7 @@ def test_a_kind_that_the_token_may_not_list_is_given_up(
     workspace: Workspace, fill: Fill, code: str
 ) -> None:
     """That does not pass; the other kinds are filled."""
-    workspace.channels["secret"] = SECRET
-    ts = [workspace.say(name, name) for name in ("general", "secret")]
-    workspace.faults.api_errors[LIST] = deque([code])
-    filling = fill()
-    missed(filling, around(*ts))
-    (closed,) = filling.closed()
+    filling, closed = filled_after_a_refused_list(workspace, fill, code)
     assert filling.texts() == ["secret"]
     assert failed(closed) == {"public_channel": code}
     assert len(calls(workspace, LIST)) == len(KINDS)
