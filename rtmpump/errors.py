@@ -33,9 +33,13 @@ class RtmpumpError(Exception):
 
 
 class ConfigError(RtmpumpError):
-    """The configuration is wrong: `key` as `section.key`, `where` a file or variable."""
+    """The configuration is wrong: `key` as `section.key`, `where` a file or variable.
+
+    `more` holds the other mistakes that were found with this one.
+    """
 
     exit_code = EXIT_CONFIG
+    more: tuple[ConfigError, ...] = ()
 
     def __init__(self, problem: str, *, key: str = "", where: str = "", fix: str = "") -> None:
         super().__init__(problem, key, where, fix)

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import click
-import msgspec
 
 from rtmpump.cli.common import Loaded, config_option, load, one_line, print_json, risks, start_log
-from rtmpump.config import Broker, Config, Slack
-from rtmpump.config.sources import from_env, from_file
+from rtmpump.cli.preflight import look
+from rtmpump.config import Broker, Config, origins
 from rtmpump.errors import (
     EXIT_CONFIG,
     EXIT_DONE,
     EXIT_FAILED,
     EXIT_UNREACHABLE,
+    ConfigError,
     LinkError,
     RtmpumpError,
     TokenRefused,
@@ -27,10 +25,6 @@ from rtmpump.links.rabbitmq.client import BrokerClient
 from rtmpump.links.rabbitmq.topology import Exchange, Queue, lock, outbound
 from rtmpump.links.slack.web_api import SlackApi
 
-_TOKENS: Final = (
-    ("slack.token", "SLACK_API_TOKEN", "slack-token"),
-    ("slack.app_token", "SLACK_APP_TOKEN", "slack-app-token"),
-)
 _WORST_FIRST: Final = (EXIT_CONFIG, EXIT_UNREACHABLE, EXIT_FAILED)
 
 
@@ -39,43 +33,56 @@ _WORST_FIRST: Final = (EXIT_CONFIG, EXIT_UNREACHABLE, EXIT_FAILED)
 @click.option("--connect", is_flag=True, help="Ask Slack and RabbitMQ as well.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for machines.")
 def check(config_file: str | None, connect: bool, as_json: bool) -> None:
-    """Validate the configuration; with --connect ask Slack and RabbitMQ too.
+    """Find all that `run` would stumble over; with --connect ask Slack and RabbitMQ too.
+
+    It reads the configuration and the files that it names, and looks at the spool and the port. It
+    shows what differs from the defaults.
 
     For Slack it calls rtm.connect once (Slack allows about one call a minute), in Socket Mode
     apps.connections.open; it opens no WebSocket. In RabbitMQ it declares nothing.
-    """
+
+    \b
+    rtmpump check --connect -c /etc/rtmpump/config.toml
+    rtmpump check --unit rtmpump && systemctl restart rtmpump
+    """  # noqa: D301 - click wants this control character
     try:
         loaded = load(config_file, need_token=True)
     except RtmpumpError as error:
         if as_json:
-            print_json({"ok": False, "problem": one_line(str(error))})
+            mistakes = [error, *error.more] if isinstance(error, ConfigError) else [error]
+            print_json({"ok": False, "problems": [one_line(str(one)) for one in mistakes]})
         raise
     start_log(loaded.config)
     report = _report(loaded)
     if not as_json:
         _print_config(report)
-        for risk in report["risks"]:
-            click.echo(one_line(f"rtmpump: warning: {_in_words(risk)}"), err=True)
     if connect:
         for service, ask in _SERVICES.items():
             report[service] = _asked(ask, loaded.config)
             if not as_json:
                 _print_service(service, report[service])
-    report["ok"] = all(report[service]["ok"] for service in _SERVICES if service in report)
+    good = [report[service]["ok"] for service in _SERVICES if service in report]
+    report["ok"] = all(good) and not report["problems"]
     if as_json:
         print_json({key: value for key, value in report.items() if key != "exit"})
     sys.exit(_exit_code(report))
 
 
 def _report(loaded: Loaded) -> dict[str, Any]:
+    findings = list(look(loaded))
+    errors = [finding.error for finding in findings if finding.error is not None]
     return {
         "ok": True,
         "file": str(loaded.file) if loaded.file else None,
+        "unit": loaded.unit.name if loaded.unit else None,
         "risks": risks(loaded),
         "values": {
-            name: {"value": _shown(_value(loaded.config, name)), "from": where}
-            for name, where in _sources(loaded, os.environ).items()
+            name: {"value": origin.value, "from": origin.where}
+            for name, origin in origins(loaded.config, loaded.file, loaded.env).items()
         },
+        "said": [finding.said for finding in findings if finding.error is None],
+        "problems": [str(error) for error in errors],
+        "exit": errors[0].exit_code if errors else EXIT_DONE,
     }
 
 
@@ -84,47 +91,6 @@ def _in_words(risk: Mapping[str, str]) -> str:
     return (
         ": ".join(part for part in (where, risk["key"], risk["risk"]) if part) + f"; {risk['fix']}"
     )
-
-
-def _sources(loaded: Loaded, env: Mapping[str, str]) -> dict[str, str]:
-    """Return for each key that is set where its value comes from; later sources win."""
-    names = {
-        section.name: tuple(field.name for field in msgspec.structs.fields(section.type))
-        for section in msgspec.structs.fields(Config)
-    }
-    given = [*(from_file(loaded.file, names) if loaded.file else []), *from_env(env, names)]
-    sources = {one.name: one.where for one in given}
-    slack = loaded.config.slack
-    for token, variable, credential in _TOKENS[: 2 if slack.mode == "socket" else 1]:
-        by_key = [one.where for one in given if one.name == token and one.value]
-        others = _token_source(slack, env, token, variable, credential)
-        sources[token] = by_key[-1] if by_key else others
-    return sources
-
-
-def _token_source(
-    slack: Slack, env: Mapping[str, str], token: str, variable: str, credential: str
-) -> str:
-    """Return which source other than its key gave a token, in the order of `load`."""
-    if env.get(variable, "").strip():
-        return variable
-    file = f"{token}_file"
-    if getattr(slack, file.partition(".")[2]):
-        return file
-    return str(Path(env.get("CREDENTIALS_DIRECTORY", ""), credential))
-
-
-def _value(config: Config, name: str) -> Any:
-    section, _, key = name.partition(".")
-    return getattr(getattr(config, section), key)
-
-
-def _shown(value: Any) -> Any:
-    if isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, tuple | frozenset):
-        return sorted(str(item) for item in value)
-    return str(value)
 
 
 def _asked(ask: Callable[[Config], dict[str, Any]], config: Config) -> dict[str, Any]:
@@ -218,10 +184,20 @@ _NAMES: Final = {"slack": "Slack", "rabbitmq": "RabbitMQ"}
 
 
 def _print_config(report: dict[str, Any]) -> None:
-    click.echo(one_line(f"file: {report['file'] or 'none, defaults and environment alone'}"))
+    where = report["file"] or "no configuration file, only the environment"
+    unit = f", as {report['unit']} runs it" if report["unit"] else ""
+    click.echo(one_line(f"{where}{unit}; what differs from the defaults:"))
+    width = max(map(len, report["values"]))
     for name, entry in report["values"].items():
-        click.echo(one_line(f"  {name} = {entry['value']}  (from {entry['from']})"))
-    click.echo("config is fine")
+        click.echo(one_line(f"  {name:<{width}} = {entry['value']}  ({entry['from']})"))
+    for said in report["said"]:
+        click.echo(one_line(said))
+    for risk in report["risks"]:
+        click.echo(one_line(f"rtmpump: warning: {_in_words(risk)}"), err=True)
+    for problem in report["problems"]:
+        click.echo(one_line(f"rtmpump: {problem}"), err=True)
+    if not report["problems"]:
+        click.echo("the configuration is fine")
 
 
 def _print_service(service: str, result: dict[str, Any]) -> None:
@@ -232,5 +208,6 @@ def _print_service(service: str, result: dict[str, Any]) -> None:
 
 
 def _exit_code(report: dict[str, Any]) -> int:
-    codes = [report[service]["exit"] for service in _SERVICES if service in report]
+    codes = [report["exit"]]
+    codes += [report[service]["exit"] for service in _SERVICES if service in report]
     return next((code for code in _WORST_FIRST if code in codes), EXIT_DONE)

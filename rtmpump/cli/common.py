@@ -3,29 +3,45 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import click
 
 from rtmpump.errors import LinkError, RtmpumpError, ServiceUnreachable
 
 if TYPE_CHECKING:
+    from rtmpump.cli.unit import UnitRun
     from rtmpump.config import Config, SlowRate
 
+_UNIT: Final = "rtmpump.unit"
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 class Loaded(NamedTuple):
-    """A configuration and the file that it comes from; None is defaults and environment."""
+    """A configuration, its file (None: defaults and environment), its environment and its unit."""
 
     config: Config
     file: Path | None
+    env: Mapping[str, str]
+    unit: UnitRun | None
 
 
 def config_option(function: _Function) -> _Function:
+    """Give a command `-c/--config`, as its argument `config_file`, and `--unit` for `load`."""
+    unit = click.option(
+        "--unit",
+        metavar="NAME",
+        expose_value=False,
+        callback=_keep_unit,
+        help="As this systemd unit runs it: its configuration, credentials and user.",
+    )
+    return unit(file_option(function))
+
+
+def file_option(function: _Function) -> _Function:
     """Give a command the option `-c/--config`, as its argument `config_file`."""
     return click.option(
         "-c",
@@ -45,16 +61,33 @@ def _or_before_the_command(
     return before if value is None else value
 
 
+def _keep_unit(ctx: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+    ctx.meta[_UNIT] = value
+
+
 def load(config_file: str | None, *, need_token: bool) -> Loaded:
-    """Find and load the configuration.
+    """Find and load the configuration, with `--unit` as that systemd unit would.
 
     Raises:
         ConfigError: it is wrong, or a file that was named does not exist.
+        RtmpumpError: the unit can't be read.
     """
     from rtmpump import config
 
-    file = config.find(config_file, os.environ)
-    return Loaded(config.load(file, os.environ, need_token=need_token), file)
+    ctx = click.get_current_context()
+    env: Mapping[str, str] = os.environ
+    unit: UnitRun | None = None
+    if name := ctx.meta.get(_UNIT):
+        from rtmpump.cli.unit import run_of
+
+        # Its credentials are there until the command ends.
+        unit = ctx.with_resource(run_of(name, os.environ))
+        env, config_file = unit.env, config_file or unit.config_file
+    file = config.find(config_file, env)
+    loaded = config.load(file, env, need_token=need_token)
+    if unit is not None:
+        unit.require_readable(config.files(loaded, file))
+    return Loaded(loaded, file, env, unit)
 
 
 def start_log(config: Config) -> None:
@@ -68,15 +101,11 @@ def risks(loaded: Loaded) -> list[dict[str, str]]:
     """Return what is allowed but unwise: each has a `risk`, its place, and a `fix`."""
     from rtmpump import config
 
+    with loaded.unit.as_user() if loaded.unit else nullcontext():
+        exposed = config.exposed(loaded.config, loaded.file, loaded.env)
     found = [
-        {
-            "risk": "all users may read it",
-            "key": key,
-            "file": file,
-            "mode": mode,
-            "fix": f"chmod o= {file}",
-        }
-        for key, file, mode in config.exposed(loaded.config, loaded.file, os.environ)
+        {"risk": "all users may read it", "key": key, "file": file, "mode": mode, "fix": fix}
+        for key, file, mode, fix in exposed
     ]
     if loaded.config.slack.insecure:
         risk = "token and messages may go over the network unprotected"

@@ -19,7 +19,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from rtmpump.cli.common import one_line
-from rtmpump.errors import RtmpumpError
+from rtmpump.errors import ConfigError, RtmpumpError
 
 _INTERRUPTED: Final = 130
 
@@ -114,7 +114,9 @@ def _print_error(error: RtmpumpError) -> None:
         import traceback
 
         click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
-    click.echo(f"rtmpump: {one_line(str(error))}", err=True)
+    others = error.more if isinstance(error, ConfigError) else ()
+    for one in (error, *others):
+        click.echo(f"rtmpump: {one_line(str(one))}", err=True)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -8,11 +8,11 @@ from typing import NoReturn
 
 import click
 
-from rtmpump.cli.common import config_option, load, risks, start_log
+from rtmpump.cli.common import file_option, load, risks, start_log
 
 
 @click.command()
-@config_option
+@file_option
 def run(config_file: str | None) -> None:
     """Run the daemon in the foreground until SIGTERM or Ctrl-C, then drain and exit 0.
 

@@ -48,14 +48,14 @@ def status(config_file: str | None, as_json: bool) -> None:
     """
     config = load(config_file, need_token=False).config
     start_log(config)
-    document, report = _ask(config.http)
+    document, report = ask(config.http)
     if as_json:
         print_json(document)
     else:
         click.echo("\n".join(_in_words(report)))
 
 
-def _ask(listen: Http) -> tuple[object, Status]:
+def ask(listen: Http) -> tuple[object, Status]:
     """Return `/status` as it came and as it was understood.
 
     Raises:

@@ -4,13 +4,15 @@
 without Slack and RabbitMQ is a ConfigError here, before anything starts.
 
 - `sections` holds the structs; `values` and `secrets` say how one value is read.
-- `sources` reads the file and the environment; `loading` puts all together.
+- `sources` reads the file and the environment; `loading` puts all together, and `mistakes` keeps
+  what is wrong so that all of it is reported; `origins` says where each value comes from.
 - `contradictions` finds values that can't go together, `exposure` files that all users may read,
   `slow_rates` rates by which RabbitMQ would have to wait too long.
 """
 
-from rtmpump.config.exposure import Exposed, exposed
+from rtmpump.config.exposure import Exposed, exposed, files
 from rtmpump.config.loading import find, load
+from rtmpump.config.origins import origins
 from rtmpump.config.secrets import Secret
 from rtmpump.config.sections import (
     Broker,
@@ -41,7 +43,9 @@ __all__ = [
     "SlowRate",
     "SpoolConfig",
     "exposed",
+    "files",
     "find",
     "load",
+    "origins",
     "slow_rates",
 ]

@@ -1,14 +1,32 @@
-"""Files with secrets that all users of this machine may read or write."""
+"""Files with secrets that all users of this machine may read or write, and how to close them."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from rtmpump.config import secrets
+from rtmpump.config.mistakes import Mistakes
 from rtmpump.config.sections import DEFAULT_URL, URL_KEYS, Config, kinds
 from rtmpump.config.sources import Given, from_file
+
+_TOKENS: Final = ("slack.token", "slack.app_token")
+# The credentials that the units hand over, by the key whose value they hold.
+_CREDENTIALS: Final = {
+    "slack.token": "slack-token",
+    "slack.app_token": "slack-app-token",
+    **dict.fromkeys(URL_KEYS, "broker-url"),
+}
+_SECRET_FILES: Final = (
+    "slack.token_file",
+    "slack.app_token_file",
+    "broker.url_file",
+    "broker.client_key",
+)
+# Where container engines mount secrets. They decide the mode, and nobody else is in there.
+_MOUNTED: Final = Path("/run/secrets")
 
 
 class Exposed(NamedTuple):
@@ -17,33 +35,53 @@ class Exposed(NamedTuple):
     key: str
     file: str
     mode: str
+    fix: str
+
+
+def files(loaded: Config, path: Path | None) -> dict[str, str]:
+    """Return the files that the daemon reads, by their keys; `path`, the loaded file, by ""."""
+    slack, broker = loaded.slack, loaded.broker
+    named = {
+        "": str(path or ""),
+        "slack.token_file": slack.token_file,
+        "slack.app_token_file": slack.app_token_file if slack.mode == "socket" else "",
+        "slack.ca_file": slack.ca_file,
+        "broker.url_file": broker.url_file,
+        "broker.ca_file": broker.ca_file,
+        "broker.client_cert": broker.client_cert,
+        "broker.client_key": broker.client_key,
+    }
+    return {key: file for key, file in named.items() if file}
 
 
 def exposed(loaded: Config, path: Path | None, env: Mapping[str, str]) -> list[Exposed]:
     """Return the files with secrets whose mode lets all users in; `path` is the loaded file.
 
-    Credentials of systemd are left out: systemd protects their folder.
+    The fix is for the user of this process, and for a systemd unit if `env` is that of one.
+    Credentials of systemd are left out, for systemd protects their folder, and so are the secrets
+    that a container engine mounts.
     """
-    files = {
-        "slack.token_file": loaded.slack.token_file,
-        "broker.url_file": loaded.broker.url_file,
-        "broker.client_key": loaded.broker.client_key or loaded.broker.client_cert,
-    }
-    in_file = from_file(path, {s: tuple(keys) for s, keys in kinds().items()}) if path else []
+    named = files(loaded, None)
+    held: dict[str, str] = {key: named[key] for key in _SECRET_FILES if key in named}
+    if "broker.client_key" not in named and "broker.client_cert" in named:
+        held["broker.client_key"] = named["broker.client_cert"]
+    names = {section: tuple(keys) for section, keys in kinds().items()}
+    in_file = from_file(path, names, Mistakes()) if path else []
     holders = [one.name for one in in_file if _holds_secret(one)]
     if path and holders:
-        files[holders[0]] = str(path)
-    credentials = env.get("CREDENTIALS_DIRECTORY", "")
+        held[holders[0]] = str(path)
+    protected = (env.get("CREDENTIALS_DIRECTORY") or _MOUNTED, _MOUNTED)
+    is_unit = "INVOCATION_ID" in env
     return [
-        Exposed(key, file, mode)
-        for key, file in files.items()
-        if file and not (credentials and Path(file).is_relative_to(credentials))
+        Exposed(key, file, mode, _fix(key, Path(file), is_unit=is_unit))
+        for key, file in held.items()
+        if not any(Path(file).is_relative_to(folder) for folder in protected)
         if (mode := secrets.mode_for_all(Path(file)))
     ]
 
 
 def _holds_secret(one: Given) -> bool:
-    if one.name == "slack.token":
+    if one.name in _TOKENS:
         return bool(one.value)
     is_default = one.value == DEFAULT_URL.reveal()
     return (
@@ -51,3 +89,27 @@ def _holds_secret(one: Given) -> bool:
         and not is_default
         and secrets.holds_secret(one.value)
     )
+
+
+def _fix(key: str, file: Path, *, is_unit: bool) -> str:
+    """Say how to close a file without closing it for the daemon: a service's user is no owner."""
+    close = f"chmod o= {file}"
+    if os.geteuid() == 0:
+        return f"{close}, if the user that runs rtmpump is its owner or in its group"
+    if _stays_readable(file.stat()):
+        return close
+    credential = _CREDENTIALS.get(key.removesuffix("_file")) if is_unit else None
+    if credential and key.endswith("_file"):
+        return f"take {key} out, and give the unit LoadCredential={credential}:{file}; then {close}"
+    if credential:
+        prefix = "" if file.stem == "config" else f"{file.stem}."
+        place = file.with_name(f"{prefix}{credential}")
+        return f"move it to {place} (mode 0600, owner root), which the unit hands over"
+    return f"give it to the group of the user that runs rtmpump: chgrp GROUP {file} && {close}"
+
+
+def _stays_readable(file: os.stat_result) -> bool:
+    """Return whether this user may read it as its owner or as one of its group."""
+    if file.st_uid == os.geteuid():
+        return bool(file.st_mode & 0o400)
+    return file.st_gid in (os.getegid(), *os.getgroups()) and bool(file.st_mode & 0o040)

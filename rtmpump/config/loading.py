@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from rtmpump.config import secrets, values
 from rtmpump.config.contradictions import contradictions
+from rtmpump.config.mistakes import Mistakes
 from rtmpump.config.secrets import Secret
 from rtmpump.config.sections import (
     DEFAULT_SPOOL,
@@ -17,6 +18,7 @@ from rtmpump.config.sections import (
     URL_KEYS,
     Broker,
     Config,
+    Slack,
     SpoolConfig,
     kinds,
     sections,
@@ -26,24 +28,48 @@ from rtmpump.errors import ConfigError
 
 _T = TypeVar("_T")
 _PLACES: Final = (Path("config.toml"), Path("/etc/rtmpump/config.toml"))
+_LOOKED_FOR: Final = " and ".join(map(str, _PLACES))
 _TLS: Final = "http is for this machine only, unless slack.insecure = true"
 
 
+class _Read(NamedTuple):
+    """What was read: the file, if there is one, the environment, and each value that is set."""
+
+    path: Path | None
+    env: Mapping[str, str]
+    given: Mapping[str, Given]
+
+    def place(self, name: str) -> Given:
+        """Return a value; one that is not set has no place."""
+        section, _, key = name.partition(".")
+        return self.given.get(name) or Given(section, key, None, "")
+
+
 class _TokenSources(NamedTuple):
-    """Where one token comes from beside its own key."""
+    """Where one token comes from beside its own key; `foreign` is how the other token begins."""
 
     key: str
     variable: str
     credential: str
+    foreign: str
 
-    @property
-    def fix(self) -> str:
+    def missing(self, env: Mapping[str, str], *, has_file: bool) -> ConfigError:
+        """Return the error for a token that no source has."""
+        problem = f"there is no Slack {'app-level ' * (self.key == 'app_token')}token"
+        if Path(env.get("CREDENTIALS_DIRECTORY", "/"), self.credential).exists():
+            file = "the unit's file for it is missing or empty"
+            problem += f", the credential {self.credential} is blank ({file})"
         key = f"slack.{self.key}"
-        return f"set {self.variable}, {key}, {key}_file or the systemd credential {self.credential}"
+        fix = f"set {self.variable}, {key}, {key}_file or the systemd credential {self.credential}"
+        if not has_file:
+            problem += f" and no configuration file ({_LOOKED_FOR} were looked for)"
+            fix = f"write one with `rtmpump init`, or {fix}"
+        return ConfigError(problem, fix=fix)
 
 
-_BOT_TOKEN: Final = _TokenSources("token", "SLACK_API_TOKEN", "slack-token")
-_APP_TOKEN: Final = _TokenSources("app_token", "SLACK_APP_TOKEN", "slack-app-token")
+_BOT_TOKEN: Final = _TokenSources("token", "SLACK_API_TOKEN", "slack-token", "xapp-")
+_APP_TOKEN: Final = _TokenSources("app_token", "SLACK_APP_TOKEN", "slack-app-token", "xox")
+_BROKER_URL: Final = "broker-url"
 
 
 def find(
@@ -69,27 +95,33 @@ def load(path: Path | None, env: Mapping[str, str], *, need_token: bool = True) 
 
     With `need_token` the token is searched in this order: slack.token, SLACK_API_TOKEN,
     slack.token_file, $CREDENTIALS_DIRECTORY/slack-token. In Socket Mode the app-level token is
-    searched in the same way. Without `need_token` only the keys count, and they may be empty.
+    searched in the same way. Without `need_token` only the keys count, and they may be empty. A
+    credential that is blank counts as none.
 
     Raises:
-        ConfigError: something is wrong; it names the first mistake.
+        ConfigError: something is wrong; the first mistake, and the others as its `more`.
     """
-    given = _given(path, env)
-    config = Config(**{name: cls(**_values(name, given)) for name, cls in sections().items()})
-    broker = _with_urls(config.broker, given)
-    slack = config.slack
+    mistakes = Mistakes()
+    read = _Read(path, env, given := _given(path, env, mistakes))
+    config = Config(
+        **{name: cls(**_values(name, given, mistakes)) for name, cls in sections().items()}
+    )
+    slack, broker = config.slack, config.broker
+    with mistakes.collected():
+        broker = _with_urls(config.broker, read)
     if not (slack.insecure or secrets.is_protected(slack.api_url)):
-        raise _place(given, "slack.api_url").wrong(
-            ConfigError("must begin with https://", fix=_TLS)
-        )
+        problem = ConfigError("must begin with https://", fix=_TLS)
+        mistakes.add(read.place("slack.api_url").wrong(problem))
     if need_token:
-        slack = replace(slack, token=_token(_BOT_TOKEN, given, env))
-    if need_token and slack.mode == "socket":
-        slack = replace(slack, app_token=_token(_APP_TOKEN, given, env))
+        slack = _with_tokens(slack, read, mistakes)
     config = replace(config, slack=slack, broker=broker, spool=_with_path(config.spool, env))
-    for problem, names in contradictions(config):
-        where = next((given[name].where for name in names if name in given), "")
-        raise ConfigError(problem, where=where)
+    for contradiction in contradictions(config):
+        # A value that could not be read stands there as its default, which contradicts nothing.
+        if not mistakes.keys.intersection(contradiction.names):
+            names = (name for name in contradiction.names if name in given)
+            where = next((given[name].where for name in names), "")
+            mistakes.add(ConfigError(contradiction.problem, where=where))
+    mistakes.raise_all()
     return config
 
 
@@ -104,22 +136,25 @@ def _exists(path: Path) -> bool:
     return True
 
 
-def _given(path: Path | None, env: Mapping[str, str]) -> dict[str, Given]:
+def _given(path: Path | None, env: Mapping[str, str], mistakes: Mistakes) -> dict[str, Given]:
     """Return each value that is set, by its whole name; the environment wins."""
     names = {section: tuple(keys) for section, keys in kinds().items()}
-    in_env = from_env(env, names)
-    in_file = from_file(path, names) if path else []
+    in_file = from_file(path, names, mistakes) if path else []
+    in_env = from_env(env, names, mistakes)
     if any(one.name in URL_KEYS for one in in_env):
         # These keys are three ways to say one thing, so one in the environment replaces them all.
         in_file = [one for one in in_file if one.name not in URL_KEYS]
     return {one.name: one for one in in_file + in_env}
 
 
-def _values(section: str, given: Mapping[str, Given]) -> dict[str, Any]:
+def _values(section: str, given: Mapping[str, Given], mistakes: Mistakes) -> dict[str, Any]:
     kind_of = kinds()[section]
-    return {
-        one.key: _value(one, kind_of[one.key]) for one in given.values() if one.section == section
-    }
+    good: dict[str, Any] = {}
+    for one in given.values():
+        if one.section == section:
+            with mistakes.collected():
+                good[one.key] = _value(one, kind_of[one.key])
+    return good
 
 
 def _value(one: Given, kind: values.Kind[_T]) -> _T:
@@ -127,11 +162,6 @@ def _value(one: Given, kind: values.Kind[_T]) -> _T:
         return kind.read_text(one.value) if one.text else kind.read(one.value)
     except ConfigError as error:
         raise one.wrong(error) from None
-
-
-def _place(given: Mapping[str, Given], name: str) -> Given:
-    section, _, key = name.partition(".")
-    return given.get(name) or Given(section, key, None, "")
 
 
 def _with_path(spool: SpoolConfig, env: Mapping[str, str]) -> SpoolConfig:
@@ -142,32 +172,62 @@ def _with_path(spool: SpoolConfig, env: Mapping[str, str]) -> SpoolConfig:
     return replace(spool, path=Path(folder) / "spool.db")
 
 
-def _with_urls(broker: Broker, given: Mapping[str, Given]) -> Broker:
+def _with_urls(broker: Broker, read: _Read) -> Broker:
     """Decide which nodes to use; a `url` equal to the default counts as not set."""
     is_set = (broker.url != DEFAULT_URL, bool(broker.urls), bool(broker.url_file))
     sources = [name for name, one in zip(URL_KEYS, is_set, strict=True) if one]
     if len(sources) > 1:
         problem = ConfigError(f"stands beside {sources[0]}", fix="keep one of them")
-        raise given[sources[1]].wrong(problem)
+        raise read.place(sources[1]).wrong(problem)
     urls = broker.urls or (broker.url,)
     if broker.url_file:
-        urls = _value(_place(given, "broker.url_file"), secrets.UrlFile())
+        urls = _value(read.place("broker.url_file"), secrets.UrlFile())
+    elif not sources and (credential := _credential(_BROKER_URL, read.env)):
+        one = Given("broker", "url_file", str(credential), "CREDENTIALS_DIRECTORY")
+        urls = _value(one, secrets.UrlFile())
+        broker = replace(broker, url_file=str(credential))
     return replace(broker, url=urls[0], urls=urls)
 
 
-def _token(sources: _TokenSources, given: Mapping[str, Given], env: Mapping[str, str]) -> Secret:
+def _with_tokens(slack: Slack, read: _Read, mistakes: Mistakes) -> Slack:
+    """Fill in the tokens that the mode needs, each from the first source that has one."""
+    for sources in (_BOT_TOKEN, _APP_TOKEN)[: 2 if slack.mode == "socket" else 1]:
+        if f"slack.{sources.key}" not in mistakes.keys:
+            with mistakes.collected():
+                slack = replace(slack, **{sources.key: _right_token(sources, read)})
+    return slack
+
+
+def _right_token(sources: _TokenSources, read: _Read) -> Secret:
+    token = _token(sources, read)
+    if token.reveal().startswith(sources.foreign):
+        problem = f"begins with {sources.foreign}, so it is the other token of the app"
+        fix = "the bot token begins with xoxb-, the app-level token with xapp-"
+        raise read.place(f"slack.{sources.key}").wrong(ConfigError(problem, fix=fix))
+    return token
+
+
+def _credential(name: str, env: Mapping[str, str]) -> Path | None:
+    """Return a credential that systemd hands over (systemd.exec(5)); None if there is none.
+
+    The units give one that is missing a blank default, for a missing file would keep them down.
+    """
+    credential = Path(env.get("CREDENTIALS_DIRECTORY", ""), name)
+    if not env.get("CREDENTIALS_DIRECTORY") or not _exists(credential):
+        return None
+    return None if secrets.is_blank(credential) else credential
+
+
+def _token(sources: _TokenSources, read: _Read) -> Secret:
     """Return the token of the first source that has one."""
-    key, file = f"slack.{sources.key}", f"slack.{sources.key}_file"
-    if key in given and (token := _value(given[key], secrets.Token())):
+    key, file = read.place(f"slack.{sources.key}"), read.place(f"slack.{sources.key}_file")
+    if key.value is not None and (token := _value(key, secrets.Token())):
         return token
-    if variable := env.get(sources.variable, "").strip():
-        one = Given("slack", sources.key, variable, sources.variable)
-        return _value(one, secrets.Token())
-    if file in given and _value(given[file], values.Text()):
-        return _value(given[file], secrets.TokenFile())
-    credential = Path(env.get("CREDENTIALS_DIRECTORY", ""), sources.credential)
-    if env.get("CREDENTIALS_DIRECTORY") and _exists(credential):
+    if variable := read.env.get(sources.variable, "").strip():
+        return _value(Given("slack", sources.key, variable, sources.variable), secrets.Token())
+    if file.value is not None and _value(file, values.Text()):
+        return _value(file, secrets.TokenFile())
+    if credential := _credential(sources.credential, read.env):
         one = Given("slack", sources.key, str(credential), "CREDENTIALS_DIRECTORY")
         return _value(one, secrets.TokenFile())
-    problem = f"there is no Slack {'app-level ' * (sources is _APP_TOKEN)}token"
-    raise _place(given, key).wrong(ConfigError(problem, fix=sources.fix))
+    raise key.wrong(sources.missing(read.env, has_file=read.path is not None))

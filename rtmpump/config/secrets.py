@@ -111,6 +111,15 @@ def is_protected(url: str) -> bool:
     return parts.scheme == "https" or bool(_LOOPBACK.fullmatch(parts.hostname or ""))
 
 
+def shown_url(url: Secret) -> str:
+    """Return a good URL without its password, such as `amqp://user:***@host/vhost`."""
+    parts = urlsplit(url.reveal())
+    user, password = parts.username, parts.password
+    who = "" if user is None else f"{user}{'' if password is None else f':{MASK}'}@"
+    place = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{who}{place}{parts.path}" + ("?…" if parts.query else "")
+
+
 class AmqpUrl(Kind[Secret]):
     """The URL of a RabbitMQ node (https://www.rabbitmq.com/docs/uri-spec); hidden."""
 
@@ -178,6 +187,15 @@ class TokenFile(Kind[Secret]):
         if len(lines) != 1:
             raise ConfigError(f"the file must hold one line, the token; it has {len(lines)}")
         return Secret(Token().read(lines[0]).reveal(), str(value))
+
+
+def is_blank(path: Path) -> bool:
+    """Return whether a file holds white space alone; one that can't be read does not count."""
+    try:
+        with path.open("rb") as file:
+            return not file.read(_LONGEST).strip()
+    except OSError:
+        return False
 
 
 def mode_for_all(path: Path) -> str:

@@ -1,7 +1,8 @@
 """The sources of the configuration: a TOML file and the environment, each value with its place.
 
-Laws: only the names are checked here; no value is checked or converted. A place is for people:
-`file:line`, or the name of the variable.
+Laws: only the names are checked here; no value is checked or converted. A wrong name is added to
+the mistakes, and the reading goes on. A place is for people: `file:line`, or the name of the
+variable.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rtmpump.config.mistakes import Mistakes
 from rtmpump.config.values import found, masked, nearest, reason
 from rtmpump.errors import ConfigError
 
@@ -40,12 +42,18 @@ class Given(NamedTuple):
         return ConfigError(error.problem, key=masked(self.name), where=self.where, fix=error.fix)
 
 
-def from_file(path: Path, names: Names) -> list[Given]:
-    """Read a TOML file; `names` are the keys of each section.
+def from_file(path: Path, names: Names, mistakes: Mistakes) -> list[Given]:
+    """Return the values of a TOML file; `names` are the keys of each section.
 
-    Raises:
-        ConfigError: it can't be read, it is no TOML, a name is unknown, or a section is no table.
+    A mistake is that the file can't be read or is no TOML (then it has no values), that a name is
+    unknown, or that a section is no table.
     """
+    with mistakes.collected():
+        return list(_in_file(path, names, mistakes))
+    return []
+
+
+def _in_file(path: Path, names: Names, mistakes: Mistakes) -> Iterator[Given]:
     text = _text_of(path)
     try:
         data = tomllib.loads(text)
@@ -55,22 +63,17 @@ def from_file(path: Path, names: Names) -> list[Given]:
     except (ValueError, RecursionError):
         # A number of thousands of digits, or lists nested thousands deep.
         raise ConfigError("holds a value too large to be read", where=str(path)) from None
-    given = [
-        Given(section, key, value, f"{path}:{lines[section, key]}")
-        for section, table in data.items()
-        for key, value in _keys(section, table, names, f"{path}:{lines[section, '']}")
-    ]
-    for one in given:
-        _check_name(one, names)
-    return given
+    for section, table in data.items():
+        with mistakes.collected():
+            for key, value in _keys(section, table, names, f"{path}:{lines[section, '']}"):
+                one = Given(section, key, value, f"{path}:{lines[section, key]}")
+                with mistakes.collected():
+                    _check_name(one, names)
+                    yield one
 
 
-def from_env(env: Mapping[str, str], names: Names) -> list[Given]:
-    """Return every `RTMPUMP_<SECTION>_<KEY>`.
-
-    Raises:
-        ConfigError: a variable is nearly the name of a key.
-    """
+def from_env(env: Mapping[str, str], names: Names, mistakes: Mistakes) -> list[Given]:
+    """Return every `RTMPUMP_<SECTION>_<KEY>`; a mistake is one that is nearly the name of a key."""
     known = {f"{s}_{k}".upper(): (s, k) for s, keys in names.items() for k in keys}
     given = []
     for variable in sorted(name for name in env if name.startswith(_PREFIX)):
@@ -78,7 +81,8 @@ def from_env(env: Mapping[str, str], names: Names) -> list[Given]:
         if name in known:
             given.append(Given(*known[name], env[variable], variable, text=True))
         elif not _is_service_link(name, env[variable]):
-            _check_variable(name, known, names)
+            with mistakes.collected():
+                _check_variable(name, known, names)
     return given
 
 

@@ -6,6 +6,7 @@
 - `file` knows the file: its tables, its checksums, and what SQLite's errors mean.
 - `lock` is the lock beside the file: one daemon, or several readers.
 - `repair` exchanges a damaged file for a new one; `read_only` reads without changing anything.
+- `preflight` says before a start whether it can be used.
 """
 
 from rtmpump.spool.cursor import Cursor

@@ -38,9 +38,9 @@ def test_token_order(token_env: dict[str, str]) -> None:
         assert config.load(None, token_env).slack.token.reveal() == f"xoxb-{wanted}"
         token_env.pop(next(iter(token_env)))
     with pytest.raises(ConfigError) as caught:
-        config.load(None, token_env)
+        config.load(EXAMPLE, token_env)
     assert str(caught.value) == (
-        "slack.token: there is no Slack token; "
+        f"{EXAMPLE}:9: slack.token: there is no Slack token; "
         "set SLACK_API_TOKEN, slack.token, slack.token_file or the systemd credential slack-token"
     )
 
@@ -63,8 +63,8 @@ def test_app_token_order(tmp_path: Path) -> None:
         assert loaded.slack.token.reveal() == TOKEN
         sources.pop(next(iter(sources)))
     with pytest.raises(ConfigError) as caught:
-        config.load(None, env)
-    assert str(caught.value) == (
+        config.load(EXAMPLE, env)
+    assert str(caught.value).partition(": ")[2] == (
         "slack.app_token: there is no Slack app-level token; set SLACK_APP_TOKEN, slack.app_token, "
         "slack.app_token_file or the systemd credential slack-app-token"
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rtmpump.daemon.supervisor import STOP_DEADLINE
-from rtmpump.errors import EXIT_CONFIG
+from rtmpump.errors import EXIT_CONFIG, EXIT_USAGE
 from tests.support.paths import ROOT
 
 FOLDER = ROOT / "systemd"
@@ -91,7 +91,7 @@ def test_when_it_starts_again(unit: str) -> None:
     assert values(unit, "Restart") == ["on-failure"]
     assert int(values(unit, "RestartSec")[0]) >= 1
     assert values(unit, "StartLimitIntervalSec") == ["0"]
-    assert values(unit, "RestartPreventExitStatus") == [str(EXIT_CONFIG)]
+    assert values(unit, "RestartPreventExitStatus") == [f"{EXIT_USAGE} {EXIT_CONFIG} 243"]
 
 
 @each_unit
@@ -114,6 +114,9 @@ def test_the_template_differs_only_in_its_places() -> None:
         "Description=rtmpump: Slack to RabbitMQ and back (%i)",
         f"ExecStart={PROGRAM} run -c /etc/rtmpump/%i.toml",
         "LoadCredential=slack-token:/etc/rtmpump/%i.slack-token",
+        "LoadCredential=slack-app-token:/etc/rtmpump/%i.slack-app-token",
+        "LoadCredential=broker-url:/etc/rtmpump/%i.broker-url",
+        "User=rtmpump-%i",
         "StateDirectory=rtmpump-%i",
         "WorkingDirectory=%S/rtmpump-%i",
     ]
