@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 import click
 
 from rtmpump.cli.common import Loaded, config_option, load, one_line, print_json, risks, start_log
-from rtmpump.cli.preflight import look
+from rtmpump.cli.preflight import Finding, look
 from rtmpump.config import Broker, Config, origins
 from rtmpump.errors import (
     EXIT_CONFIG,
@@ -53,7 +53,17 @@ def check(config_file: str | None, connect: bool, as_json: bool) -> None:
             print_json({"ok": False, "problems": [one_line(str(one)) for one in mistakes]})
         raise
     start_log(loaded.config)
-    report = _report(loaded)
+    sys.exit(report_on(loaded, connect=connect, as_json=as_json))
+
+
+def report_on(
+    loaded: Loaded, *, connect: bool, as_json: bool = False, on_this_machine: bool = True
+) -> int:
+    """Check and print; return the exit code.
+
+    `on_this_machine`: the daemon runs here as this user, so spool and port are looked at too.
+    """
+    report = _report(loaded, list(look(loaded)) if on_this_machine else [])
     if not as_json:
         _print_config(report)
     if connect:
@@ -65,11 +75,10 @@ def check(config_file: str | None, connect: bool, as_json: bool) -> None:
     report["ok"] = all(good) and not report["problems"]
     if as_json:
         print_json({key: value for key, value in report.items() if key != "exit"})
-    sys.exit(_exit_code(report))
+    return _exit_code(report)
 
 
-def _report(loaded: Loaded) -> dict[str, Any]:
-    findings = list(look(loaded))
+def _report(loaded: Loaded, findings: list[Finding]) -> dict[str, Any]:
     errors = [finding.error for finding in findings if finding.error is not None]
     return {
         "ok": True,

@@ -33,6 +33,8 @@ class _Row(NamedTuple):
 
 _COMMANDS: Final = {
     "run": _Row("rtmpump.cli.run", "The daemon, in the foreground, until SIGTERM or Ctrl-C."),
+    "init": _Row("rtmpump.cli.init", "Make the configuration: ask, write, check."),
+    "manifest": _Row("rtmpump.cli.manifest", "A Slack app for Socket Mode, to paste or to open."),
     "check": _Row("rtmpump.cli.check", "Validate the configuration; ask Slack and RabbitMQ."),
     "demo": _Row("rtmpump.cli.demo", "The whole thing, with no account and no setup."),
     "tail": _Row("rtmpump.cli.queue", "Print events live from RabbitMQ."),

@@ -57,7 +57,7 @@ def _in_file(path: Path, names: Names, mistakes: Mistakes) -> Iterator[Given]:
     text = _text_of(path)
     try:
         data = tomllib.loads(text)
-        lines = _lines(text)
+        lines = lines_of(text)
     except tomllib.TOMLDecodeError as error:
         raise _not_toml(path, text, error) from None
     except (ValueError, RecursionError):
@@ -159,7 +159,7 @@ def _check_variable(name: str, known: Mapping[str, tuple[str, str]], names: Name
         raise ConfigError("unknown variable", where=_PREFIX + name, fix=fix)
 
 
-def _lines(text: str) -> dict[tuple[str, str], int]:
+def lines_of(text: str) -> dict[tuple[str, str], int]:
     """Return the line at which each section, as `(section, "")`, and each key begins.
 
     tomllib gives no positions. So the text is cut into statements: each has the fewest lines that

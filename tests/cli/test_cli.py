@@ -51,7 +51,11 @@ def test_help_tells_each_command_without_importing_what_is_heavy(tmp_path: Path)
     [
         ("stauts", "Did you mean `rtmpump status`?"),
         ("chek", "Did you mean `rtmpump check`?"),
-        ("xyzzy", "There are run, check, demo, tail, send, status, spool, dead, topology."),
+        (
+            "xyzzy",
+            "There are run, init, manifest, check, demo, tail, send, status, spool, dead,"
+            " topology.",
+        ),
     ],
 )
 def test_a_command_that_does_not_exist_is_told_the_nearest_one(
