@@ -19,14 +19,14 @@ _TOKENS: Final = (
 _DEFAULT: Final = "default"
 
 
-class Origin(NamedTuple):
+class ShownValue(NamedTuple):
     """A value as people may see it, and the place that it comes from."""
 
     value: object
     where: str
 
 
-def origins(loaded: Config, path: Path | None, env: Mapping[str, str]) -> dict[str, Origin]:
+def origins(loaded: Config, path: Path | None, env: Mapping[str, str]) -> dict[str, ShownValue]:
     """Return the values that differ from their defaults, and always the tokens and the broker.
 
     `path` and `env` are what the configuration was loaded from. Tokens show as `***`, URLs without
@@ -35,17 +35,17 @@ def origins(loaded: Config, path: Path | None, env: Mapping[str, str]) -> dict[s
     places = _places(path, env)
     default = Config()
     shown = {
-        name: Origin(_shown(value), places[name].where)
+        name: ShownValue(_shown(value), places[name].where)
         for name, value in _values(loaded).items()
         if name in places and name not in URL_KEYS and value != _values(default)[name]
     }
     for token, variable, credential in _TOKENS[: 2 if loaded.slack.mode == "socket" else 1]:
         key = places.get(token)
         others = _token_place(loaded.slack, env, token, variable, credential)
-        shown[token] = Origin(MASK, key.where if key and key.value else others)
+        shown[token] = ShownValue(MASK, key.where if key and key.value else others)
     urls = [shown_url(url) for url in loaded.broker.urls]
     where = _url_place(loaded, places, env)
-    shown["broker.url"] = Origin(urls[0] if len(urls) == 1 else urls, where)
+    shown["broker.url"] = ShownValue(urls[0] if len(urls) == 1 else urls, where)
     return {name: shown[name] for name in _values(loaded) if name in shown}
 
 

@@ -49,7 +49,9 @@ def urls(node: RabbitNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     for user in USERS:
         add_user(node, user, PASSWORD)
         urls[user] = f"amqp://{user}:{PASSWORD}@127.0.0.1:{node.port}/{vhost}"
-    for call in permissions(vhost, tmp_path_factory.mktemp("ctl")):
+    calls, complaints = permissions(node, vhost, tmp_path_factory.mktemp("ctl"))
+    assert complaints == ""
+    for call in calls:
         node.ctl(*call)
     yield urls
     delete_vhost(node, vhost)
@@ -75,18 +77,42 @@ def pump(
         yield pump
 
 
-def permissions(vhost: str, folder: Path) -> list[list[str]]:
-    """What permissions.sh asks of rabbitmqctl, word for word."""
-    told, program = folder / "told", folder / "rabbitmqctl"
-    program.write_text(f"#!/bin/sh\nprintf '%s\\n' \"$@\" >> '{told}'\necho >> '{told}'\n")
+def permissions(node: RabbitNode, vhost: str, folder: Path) -> tuple[list[list[str]], str]:
+    """What permissions.sh asks of rabbitmqctl, word for word, and what it complains of."""
+    told, program, users = folder / "told", folder / "rabbitmqctl", folder / "users"
+    users.write_text(node.ctl("list_users"))
+    program.write_text(
+        f"#!/bin/sh\n[ \"$*\" = '--silent list_users' ] && exec cat '{users}'\n"
+        f"printf '%s\\n' \"$@\" >> '{told}'\necho >> '{told}'\n"
+    )
     program.chmod(0o700)
-    subprocess.run(
+    done = subprocess.run(
         [RABBITMQ / "permissions.sh", vhost],
         env=os.environ | {"RABBITMQCTL": str(program)},
+        stderr=subprocess.PIPE,
+        text=True,
         check=True,
         timeout=100,
     )
-    return [call.splitlines() for call in told.read_text().strip().split("\n\n")]
+    calls = told.read_text() if told.exists() else ""
+    return [call.splitlines() for call in calls.strip().split("\n\n") if call], done.stderr
+
+
+def test_users_that_do_not_exist_are_left_out(node: RabbitNode, tmp_path: Path, urls: Urls) -> None:
+    """A pump with one producer needs no others, and each one that is missing is named."""
+    (again := tmp_path / "again").mkdir()
+    delete_user(node, "rtm-operator")
+    try:
+        calls, complaints = permissions(node, "/", tmp_path)
+    finally:
+        add_user(node, "rtm-operator", PASSWORD)
+        for call in permissions(node, urls["guest"].rpartition("/")[2], again)[0]:
+            node.ctl(*call)
+    assert [call[3] for call in calls] == ["rtm-pump", "rtm-consumer", "rtm-producer"]
+    assert complaints == (
+        "there is no user rtm-operator, so it got nothing; "
+        "to have it: rabbitmqctl add_user rtm-operator\n"
+    )
 
 
 @contextmanager
@@ -176,7 +202,7 @@ def test_with_the_definitions_the_pump_needs_no_configure(
         entry["vhost"] = vhost
     (tmp_path / "definitions.json").write_text(json.dumps(imported))
     node.ctl("import_definitions", str(tmp_path / "definitions.json"))
-    call = next(call for call in permissions(vhost, tmp_path) if "rtm-pump" in call)
+    call = next(call for call in permissions(node, vhost, tmp_path)[0] if "rtm-pump" in call)
     write, read = call[-2:]
     set_permissions(node, vhost, "rtm-pump", "^$", write, read)
     url = urls["rtm-pump"].rpartition("/")[0] + f"/{vhost}"
