@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -91,8 +92,9 @@ def panels() -> list[dict[str, Any]]:
 
 
 def dashboard_exprs() -> list[str]:
-    """All that its panels ask for."""
-    return [target["expr"] for panel in panels() for target in panel["targets"]]
+    """All that its panels and its marks ask for."""
+    marks = [mark["expr"] for mark in dashboard()["annotations"]["list"]]
+    return [target["expr"] for panel in panels() for target in panel["targets"]] + marks
 
 
 def named(exprs: list[str]) -> set[str]:
@@ -176,6 +178,21 @@ def test_each_alert_has_a_test_in_which_it_fires() -> None:
 def test_the_rules_do_what_their_tests_say() -> None:
     """`promtool test rules`: each fires on its fault, and none on a day on which all is well."""
     done = promtool("test", "rules", "alerts_test.yml")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@needs_promtool
+def test_prometheus_understands_the_dashboard(tmp_path: Path) -> None:
+    """Each of its expressions parses, with values in the place of Grafana's variables."""
+    values = {"$__rate_interval": "5m", "$instance": ".*"}
+    rules = []
+    for place, expr in enumerate(dashboard_exprs()):
+        for name, value in values.items():
+            expr = expr.replace(name, value)
+        rules.append({"record": f"panel:{place}", "expr": expr})
+    file = tmp_path / "rules.yml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))
+    done = promtool("check", "rules", str(file))
     assert done.returncode == 0, done.stdout + done.stderr
 
 
