@@ -42,6 +42,7 @@ LINKS: Final = ("slack", "broker_events", "broker_commands", API)
 STANDBY_LINKS: Final = ("broker_events", "broker_lock")
 """The links of a standby; its other links are down on purpose."""
 TYPES_MAX: Final = 512
+GAPS_KEPT: Final = 20
 FULL: Final = "spool_full"
 
 _T = TypeVar("_T")
@@ -190,7 +191,7 @@ class Metrics:
         stopped: As `spool`; returns what stands still, with the reasons.
         backfill_pending: As `spool`; returns how many gaps are still to be filled.
         dead_letters_waiting: How many dead letters are in their queue; None if unknown.
-        last_gap: The newest gap; None before the first.
+        last_gaps: The newest gaps, the oldest of them first; at most GAPS_KEPT.
     """
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
@@ -203,7 +204,7 @@ class Metrics:
         self.stopped: Callable[[], dict[str, list[str]]] | None = None
         self.backfill_pending: Callable[[], int] | None = None
         self.dead_letters_waiting: int | None = None
-        self.last_gap: Gap | None = None
+        self.last_gaps: tuple[Gap, ...] = ()
         self._spool_refuses = ""
         self._gaps = Counts(LABELS_MAX)
         self._received = Counts(TYPES_MAX)
@@ -297,7 +298,7 @@ class Metrics:
     def gap(self, reason: str, from_ms: int, to_ms: int) -> None:
         """Count a gap that was announced (milliseconds since 1970)."""
         self._gaps.add(reason)
-        self.last_gap = Gap(reason, from_ms, to_ms)
+        self.last_gaps = (*self.last_gaps, Gap(reason, from_ms, to_ms))[-GAPS_KEPT:]
 
     @property
     def gaps_counted(self) -> int:

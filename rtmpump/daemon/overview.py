@@ -74,10 +74,11 @@ class Overview:
 
     def _gaps(self) -> Gaps:
         metrics = self._parts.metrics
-        last = metrics.last_gap
-        return Gaps(number=metrics.gaps_counted, last=None if last is None else self._last(last))
+        recent = [self._gap(gap) for gap in metrics.last_gaps]
+        last = recent[-1] if recent else None
+        return Gaps(number=metrics.gaps_counted, last=last, recent=recent)
 
-    def _last(self, gap: Gap) -> LastGap:
+    def _gap(self, gap: Gap) -> LastGap:
         backfill = self._parts.backfill
         note = _LOST if gap.reason == "spool_full" else _OFF if backfill is None else ""
         is_pending = backfill is not None and backfill.is_pending(gap.from_ms, gap.to_ms)

@@ -42,7 +42,8 @@ function duration(seconds) {
   if (whole < 60) return `${whole} s`;
   if (whole < 3600) return `${Math.floor(whole / 60)} min`;
   const hours = Math.floor(whole / 3600);
-  if (hours < 24) return `${hours} h ${Math.floor(whole % 3600 / 60)} min`;
+  const minutes = Math.floor(whole % 3600 / 60);
+  if (hours < 24) return minutes ? `${hours} h ${minutes} min` : `${hours} h`;
   return `${fixed(Math.floor(hours / 24), 0)} d ${hours % 24} h`;
 }
 
@@ -122,13 +123,29 @@ function minutesOf(history) {
 }
 
 // The chart in words, for people who do not see it.
-function describe(chart) {
+// The gaps that end inside the chart, with the places where they begin and end. The chart ends with
+// its newest bucket, so a gap may be newer than that.
+function gapsOf({slack, history, now}) {
+  const end = Date.parse(history.at.at(-1) ?? now);
+  const place = at => Math.min(SPAN, Math.max(0, SPAN - (end - Date.parse(at)) / 1000));
+  return slack.gaps.recent.filter(gap => place(gap.to) > 0)
+    .map(gap => ({...gap, begins: place(gap.from), ends: place(gap.to)}));
+}
+
+const clock = at => at.slice(11, 19);
+const gapTimes = gap =>
+  `${clock(gap.from)} to ${clock(gap.to)} UTC (${since(gap.from, gap.to)}), ${gap.reason}`;
+const toneOf = gap => gap.filled ? 'idle' : 'bad';
+const gapEnd = gap => gap.filled ? 'filled' : `not filled: ${gap.note}`;
+
+function describe(chart, gaps = []) {
   if (!chart.minutes.length) {
     return 'Events per second over the last 15 minutes: nothing is counted yet.';
   }
   const byType = chart.bands.map(band => ` ${band.type}: ${rate(band.now)} now.`).join('');
+  const missing = gaps.map(gap => ` Gap: ${gapTimes(gap)}.`).join('');
   return `Events per second over the last 15 minutes: ${rate(chart.now)} now, ` +
-    `${rate(chart.most)} at most.${byType}`;
+    `${rate(chart.most)} at most.${byType}${missing}`;
 }
 
 // Elements.
@@ -163,9 +180,14 @@ function states(status) {
 }
 
 const LEVELS = {bad: 'Also wrong', warn: 'Watch out', note: 'Note'};
-const problem = ({level, what, means, fix}) => el('li', {'data-tone': level === 'note' ? 'idle' : level},
-  el('b', {}, `${LEVELS[level] ?? 'Note'}: ${what}.`), [means, fix && `${fix}.`].filter(Boolean)
-    .map(text => ` ${text}`).join(''));
+// What stands between backticks is to be typed.
+const words = text => text.split('`').map((part, place) => place % 2 ? el('code', {}, part) : part);
+const entry = name => name
+  ? ['Runbook: ', el('a', {href: `runbook#${name.toLowerCase()}`}, name)] : [];
+const problem = ({level, what, means, fix, runbook}) =>
+  el('li', {'data-tone': level === 'note' ? 'idle' : level},
+    el('b', {}, `${LEVELS[level] ?? 'Note'}: ${what}.`), means && ` ${means}`,
+    ...words(fix && ` ${fix}.`), runbook && ' ', ...entry(runbook));
 
 function link(name, state, now, isWanted) {
   const [tone, word] = state.up ? ['ok', 'Up'] : !isWanted ? ['idle', 'Resting']
@@ -194,7 +216,7 @@ function spoolTile(spool, fullIn) {
     return tile('Events in the spool', [UNKNOWN], 'the spool cannot be measured now');
   }
   const oldest = spool.events ? `; the oldest has waited ${duration(spool.oldest_seconds)}` : '';
-  const room = fullIn === null ? '' : `; full in ${duration(fullIn)} at the present rate`;
+  const room = fullIn === null ? '' : `; room for ${duration(fullIn)} at the present rate`;
   const share = el('small', {}, `${trimmed(spool.percent)} % full`);
   return tile('Events in the spool', [fixed(spool.events, 0), ' ', share],
     `${size(spool.bytes)} of ${size(spool.max_bytes)}${oldest}${room}`);
@@ -202,9 +224,8 @@ function spoolTile(spool, fullIn) {
 
 function gapTile({gaps: {number, last}}) {
   if (last === null) return tile('Gaps since the start', [fixed(number, 0)], 'none was announced');
-  const filled = last.filled ? 'filled' : `not filled: ${last.note}`;
   return tile('Gaps since the start', [fixed(number, 0)],
-    `the last from ${moment(last.from)} to ${moment(last.to)} (${last.reason}), ${filled}`);
+    `the last from ${moment(last.from)} to ${moment(last.to)} (${last.reason}), ${gapEnd(last)}`);
 }
 
 function backfillTile({backfill}) {
@@ -258,12 +279,34 @@ function totals({metrics: {events}, recent: {returned, confirm_latency: confirms
   return ['Since the start: ', ...words.flatMap((one, place) => place ? [', ', one] : [one]), '.'];
 }
 
-const drawing = chart => [
+const drawing = (chart, gaps) => [
   ...['M0 0H900', 'M0 100H900', 'M300 0V200', 'M600 0V200'].map(
     d => svg('path', {class: 'grid', d})),
   ...chart.bands.map(band =>
     svg('path', {class: `k${band.colour}`, d: band.path}, svg('title', {}, band.type))),
+  ...gaps.map(gap => {
+    const [left, right] = [gap.begins, gap.ends].map(digit);
+    return svg('g', {'data-tone': toneOf(gap)},
+      svg('rect', {class: 'gap', x: left, y: 0, height: HEIGHT, width: digit(right - left)}),
+      svg('path', {class: 'gap', d: `M${right} 0V${HEIGHT}`}));
+  }),
 ];
+
+// Above the chart, where nothing stretches them.
+function flag(gap) {
+  const made = el('span', {'data-tone': toneOf(gap), title: `Gap: ${gapTimes(gap)}; ${gapEnd(gap)}`}, '▼');
+  made.style.left = `${digit(100 * gap.ends / SPAN)}%`;
+  return made;
+}
+
+const gapRow = gap => el('li', {}, el('b', {'data-tone': toneOf(gap)}, '▼ Gap: '),
+  `${gapTimes(gap)}; ${gapEnd(gap)}`);
+
+function deadNow({metrics: {dead_letters_waiting: count}, queues: {dead_queue: queue}}) {
+  const place = [' in ', el('code', {}, queue), ' now'];
+  if (count === null) return ['It is not known how many are', ...place];
+  return [el('b', {'data-tone': count ? 'warn' : 'ok'}, fixed(count, 0)), ...place];
+}
 
 const typeRows = chart => rows(
   chart.bands.map(band => row([el('i', {class: `k${band.colour}`}), band.type],
@@ -306,17 +349,19 @@ const PARTS = {
   rate: (_, chart) => [rate(chart.now)],
   totals: status => totals(status),
   ticks: (_, {top}) => [top, top / 2, 0].map(value => el('span', {}, trimmed(value))),
-  chart: (_, chart) => drawing(chart),
+  chart: (_, chart, gaps) => drawing(chart, gaps),
+  flags: (_, chart, gaps) => gaps.map(flag),
+  gaps: (_, chart, gaps) => [...gaps].reverse().map(gapRow),
   types: (_, chart) => typeRows(chart),
   minutes_head: (_, chart) => minuteHead(chart),
   minutes: (_, chart) => minuteRows(chart),
   tiles: status => tiles(status),
   commands: status => commandRows(status.metrics),
   slack: status => slackTiles(status),
-  dead_waiting: ({metrics, queues}) => metrics.dead_letters_waiting === null ? ['']
-    : [`; ${fixed(metrics.dead_letters_waiting, 0)} in ${queues.dead_queue} now`],
+  dead_now: status => deadNow(status),
   means: ({verdict}) => [verdict.means],
-  fix: ({verdict}) => [verdict.fix && `What to do: ${verdict.fix}.`],
+  fix: ({verdict}) => words(verdict.fix && `What to do: ${verdict.fix}.`),
+  runbook: ({verdict}) => entry(verdict.runbook),
   more: ({verdict}) => verdict.more.map(problem),
   dead_letters: status => deadLetterRows(status.metrics.dead_letters),
   changes: status => changeRows(status.changes),
@@ -338,10 +383,10 @@ function announce(tone, sentence) {
 }
 
 function show(status) {
-  const chart = chartOf(status.history);
+  const chart = chartOf(status.history), gaps = gapsOf(status);
   announce(status.verdict.tone, status.verdict.what);
-  for (const [id, part] of Object.entries(PARTS)) put(id, part(status, chart));
-  byId('chart').setAttribute('aria-label', describe(chart));
+  for (const [id, part] of Object.entries(PARTS)) put(id, part(status, chart, gaps));
+  byId('chart').setAttribute('aria-label', describe(chart, gaps));
   byId('live').hidden = byId('content').hidden = false;
 }
 
@@ -357,7 +402,7 @@ function lost() {
   if (document.body.dataset.live === 'lost') return;
   document.body.dataset.live = 'lost';
   const last = byId('as_of').textContent;
-  for (const id of ['means', 'fix', 'more']) put(id, []);
+  for (const id of ['means', 'fix', 'runbook', 'more']) put(id, []);
   announce('bad', `rtmpump does not answer${last && `; this is how it was at ${last}`}`);
 }
 

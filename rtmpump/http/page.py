@@ -1,4 +1,4 @@
-"""The page to look at: one file, which page.js draws from `/status` in the browser.
+"""The pages to look at: one that page.js draws from `/status` in the browser, and the runbook.
 
 Laws:
 
@@ -16,6 +16,7 @@ from pathlib import Path
 from string import Template
 from typing import Final
 
+from rtmpump.http import runbook as runbook_text
 from rtmpump.http.status import LinkState, Status, link_name
 
 _HERE: Final = Path(__file__).parent
@@ -27,13 +28,18 @@ def _hash(text: str) -> str:
 
 
 _TEMPLATE: Final = Template((_HERE / "page.html").read_text("utf-8"))
+_RUNBOOK: Final = Template((_HERE / "runbook.html").read_text("utf-8"))
 _STYLE: Final = (_HERE / "page.css").read_text("utf-8")
 _SCRIPT: Final = (_HERE / "page.js").read_text("utf-8")
+STYLE_POLICY: Final = f"style-src {_hash(_STYLE)}"
 POLICY: Final = (
-    f"connect-src 'self'; script-src {_hash(_SCRIPT)}; style-src {_hash(_STYLE)}; "
+    f"connect-src 'self'; script-src {_hash(_SCRIPT)}; {STYLE_POLICY}; "
     "require-trusted-types-for 'script'; trusted-types 'none'"
 )
-"""What the page needs beyond `default-src 'none'`, as directives of a Content-Security-Policy."""
+"""What the page needs beyond `default-src 'none'`, as directives of a Content-Security-Policy.
+
+`STYLE_POLICY` is what the runbook needs, which has no script.
+"""
 
 
 def render(status: Status) -> bytes:
@@ -47,9 +53,23 @@ def render(status: Status) -> bytes:
         verdict=escape(verdict.what),
         means=escape(verdict.means),
         fix=escape(verdict.fix),
+        runbook=_entry(verdict.runbook),
         as_of=_moment(status.now),
         links="".join(_link(status, link) for link in dict.fromkeys(_all_links(status))),
     ).encode("utf-8", "replace")
+
+
+def runbook() -> bytes:
+    """Return the runbook as a page."""
+    return _RUNBOOK.substitute(style=_STYLE, text=runbook_text.body()).encode()
+
+
+def _entry(name: str) -> str:
+    """Return the link to an entry of the runbook; "" without one."""
+    if not name:
+        return ""
+    at = escape(runbook_text.anchor(name))
+    return f'<p>Runbook: <a href="runbook#{at}">{escape(name)}</a></p>'
 
 
 def _all_links(status: Status) -> list[str]:

@@ -117,6 +117,7 @@ class Pages:
             "/readyz": self._readyz,
             "/status": self._status,
             "/metrics": self._metrics,
+            "/runbook": self._runbook,
         }
 
     def at(self, path: str) -> Page:
@@ -131,13 +132,10 @@ class Pages:
         self._forecast.tick()
 
     def _index(self) -> Page:
-        policy = f"{_POLICY}; {page.POLICY}"
-        return Page(
-            HTTPStatus.OK,
-            _HTML,
-            page.render(self._document()),
-            {"Content-Security-Policy": policy},
-        )
+        return _html(page.render(self._document()), page.POLICY)
+
+    def _runbook(self) -> Page:
+        return _html(page.runbook(), page.STYLE_POLICY)
 
     def _livez(self) -> Page:
         stalled = self._sources.stalled()
@@ -173,6 +171,7 @@ class Pages:
             slack=sources.slack(),
             queues=sources.queues(),
             is_blocked=sources.metrics.is_blocked,
+            dead_letters=sources.metrics.dead_letters_waiting,
         )
 
     def _document(self) -> Status:
@@ -397,6 +396,11 @@ def _lower(sentence: str) -> str:
 
 def _text(line: str, status: int = HTTPStatus.OK) -> Page:
     return Page(status, _TEXT, f"{line}\n".encode())
+
+
+def _html(body: bytes, policy: str) -> Page:
+    headers = {"Content-Security-Policy": f"{_POLICY}; {policy}"}
+    return Page(HTTPStatus.OK, _HTML, body, headers)
 
 
 def _host(field: str) -> str:

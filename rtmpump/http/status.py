@@ -70,6 +70,7 @@ class Problem(Struct, frozen=True, kw_only=True):
     what: Annotated[str, Meta(description="What is wrong.")]
     means: Annotated[str, Meta(description="What it means.")]
     fix: Annotated[str, Meta(description="What to do.")]
+    runbook: Annotated[str, Meta(description='Its entry in /runbook; "" if it has none.')]
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
@@ -81,6 +82,9 @@ class Verdict(Struct, frozen=True, kw_only=True):
     means: Annotated[str, Meta(description='What it means; "" while all is well.')]
     fix: Annotated[str, Meta(description='What to do; "" for nothing.')]
     more: Annotated[list[Problem], Meta(description="What else is wrong, or worth knowing.")]
+    runbook: Annotated[
+        str, Meta(description='Entry in /runbook, such as RtmpumpBrokerDown; "" if there is none.')
+    ]
 
 
 class RecentLatency(Struct, frozen=True, kw_only=True):
@@ -126,7 +130,7 @@ class WorkspaceNames(Struct, frozen=True, kw_only=True):
 
 
 class LastGap(Struct, frozen=True, kw_only=True, rename={"since": "from", "until": "to"}):
-    """The newest gap."""
+    """One of the newest gaps."""
 
     since: Annotated[str, Meta(description="From when on events may be missing, RFC 3339.")]
     until: Annotated[str, Meta(description="Until when, RFC 3339.")]
@@ -140,6 +144,7 @@ class Gaps(Struct, frozen=True, kw_only=True):
 
     number: Annotated[int, Meta(description="How many there were.")]
     last: Annotated[LastGap | None, Meta(description="null if there was none.")]
+    recent: Annotated[list[LastGap], Meta(description="The last 20, the oldest first.")]
 
 
 class BackfillProgress(Struct, frozen=True, kw_only=True):
@@ -216,7 +221,13 @@ BLANK: Final = Status(
     ),
     history=EventHistory(at=[], seconds=[], received={}),
     verdict=Verdict(
-        ready=False, tone="warn", what="This daemon gives no verdict", means="", fix="", more=[]
+        ready=False,
+        tone="warn",
+        what="This daemon gives no verdict",
+        means="",
+        fix="",
+        more=[],
+        runbook="",
     ),
     full_in_seconds=None,
     slack=SlackSide(
@@ -224,7 +235,7 @@ BLANK: Final = Status(
         workspace=WorkspaceNames(),
         websockets=0,
         websockets_wanted=0,
-        gaps=Gaps(number=0, last=None),
+        gaps=Gaps(number=0, last=None, recent=[]),
         backfill=BackfillProgress(),
     ),
     queues=CommandQueues(queue="", dead_queue="", waits_for_turn=False),

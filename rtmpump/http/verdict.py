@@ -18,6 +18,7 @@ from rtmpump.core.standstill import COMMANDS, NOT_CONNECTED, PUBLISHING, READING
 from rtmpump.http import wording
 from rtmpump.http.status import (
     CommandQueues,
+    LastGap,
     Links,
     LinkState,
     Problem,
@@ -35,6 +36,7 @@ NOTE: Final = "note"
 NO_TURN: Final = "no_turn"
 _NEARLY_FULL: Final = 80.0
 _LONGEST: Final = 300
+_NEWS: Final = 900.0
 # Of the events that were confirmed, such a part that no queue took is as good as all of them.
 _ALL_RETURNED: Final = 0.95
 # With these a pump begins, and few queues are bound to them.
@@ -62,6 +64,7 @@ class Evidence(NamedTuple):
     returned: int = 0
     confirmed: int = 0
     spool_dropped: int = 0
+    dead_letters: int | None = None
 
 
 def judge(seen: Evidence) -> Verdict:
@@ -72,12 +75,18 @@ def judge(seen: Evidence) -> Verdict:
         first, *more = problems
         tone = BAD if bad else WARN
         return Verdict(
-            ready=not bad, tone=tone, what=first.what, means=first.means, fix=first.fix, more=more
+            ready=not bad,
+            tone=tone,
+            what=first.what,
+            means=first.means,
+            fix=first.fix,
+            more=more,
+            runbook=first.runbook,
         )
     what = "All is well: Slack and RabbitMQ are connected"
     if seen.links.role == "standby":
         what = "Standby: ready to take over from the active pump"
-    return Verdict(ready=True, tone="ok", what=what, means="", fix="", more=problems)
+    return Verdict(ready=True, tone="ok", what=what, means="", fix="", more=problems, runbook="")
 
 
 def _failures(seen: Evidence) -> Iterator[Problem]:
@@ -109,7 +118,9 @@ def _halted(level: str, seen: Evidence, trip: str, halt: Halt) -> Problem:
         "named": halt.reason,
         "spool": _how_full(seen),
     }
-    return _problem(level, halt.reason, words, **fields)
+    entry = f"{trip}.{halt.reason}"
+    entry = entry if entry in wording.ENTRIES else trip
+    return _problem(level, halt.reason, words, entry, **fields)
 
 
 def _links_down(seen: Evidence, down: list[str]) -> Iterator[Problem]:
@@ -143,15 +154,14 @@ def _away(seen: Evidence, group: str, links: list[str], names: str) -> Problem:
         "next": _next_try(seen, state),
         "spool": _how_full(seen),
     }
-    return _problem(BAD, reason or NOT_CONNECTED, words._replace(fix=fix), **fields)
+    entry = group if group in wording.ENTRIES else "broker"
+    return _problem(BAD, reason or NOT_CONNECTED, words._replace(fix=fix), entry, **fields)
 
 
 def _warnings(seen: Evidence) -> Iterator[Problem]:
     is_publishing = not any(halt.has_failed(seen.now) for halt in seen.halts.get(PUBLISHING, []))
     if seen.is_blocked and is_publishing:
-        yield _problem(
-            WARN, "broker_blocked", wording.WORDS[PUBLISHING, "broker_blocked"], spool=""
-        )
+        yield _halted(WARN, seen, PUBLISHING, Halt("broker_blocked", seen.now))
     is_said = any(halt.reason == FULL for halt in seen.halts.get(READING, []))
     if seen.spool is not None and seen.spool.percent >= _NEARLY_FULL and not is_said:
         yield _nearly_full(seen, seen.spool)
@@ -183,11 +193,16 @@ def _notes(seen: Evidence) -> Iterator[Problem]:
         means = f"RabbitMQ gives those of {queues.queue} to it; this one is ready for its turn."
         yield _problem(NOTE, NO_TURN, Words(what, means, ""))
     if 0 < slack.websockets < slack.websockets_wanted:
-        what = f"{slack.websockets} of {slack.websockets_wanted} WebSockets are open"
-        means = "Events come by the others; a further one is being opened."
+        verb = "is" if slack.websockets == 1 else "are"
+        what = f"{slack.websockets} of {slack.websockets_wanted} WebSockets {verb} open"
+        means = "Events come all the same; another one is being opened."
         yield _problem(NOTE, "websockets", Words(what, means, ""))
     if slack.backfill.pending:
         yield _backfill(slack)
+    elif slack.gaps.last is not None and _is_recent(seen, slack.gaps.last):
+        yield _gap(slack.gaps.last)
+    if seen.dead_letters:
+        yield _dead_letters(seen.dead_letters, queues.dead_queue)
 
 
 def _backfill(slack: SlackSide) -> Problem:
@@ -198,17 +213,53 @@ def _backfill(slack: SlackSide) -> Problem:
     return _problem(NOTE, "backfill", Words(f"{what} so far", means, ""))
 
 
-def _problem(level: str, reason: str, words: Words, **fields: str) -> Problem:
-    """Fill in the fields, which may have braces of their own; without any nothing is filled in."""
+def _is_recent(seen: Evidence, gap: LastGap) -> bool:
+    """Return whether a gap that is not filled is in the chart of the page."""
+    try:
+        ago = datetime.fromisoformat(seen.at) - datetime.fromisoformat(gap.until)
+    except ValueError:
+        return False
+    return not gap.filled and ago.total_seconds() < _NEWS
+
+
+def _gap(gap: LastGap) -> Problem:
+    what = f"Events may be missing from {_clock(gap.since)} to {_clock(gap.until)} ({gap.reason})"
+    fix = "Read that time in Slack's history, or set events.backfill for the next gap"
+    if gap.reason == FULL:
+        fix = "Make spool.max_bytes larger, so that the next outage fits"
+    means = f"Consumers have the rtmpump.gap event; the gap is not filled: {gap.note}."
+    return _problem(NOTE, "gap", Words(what, means, fix))
+
+
+def _dead_letters(count: int, queue: str) -> Problem:
+    what = f"{count:,} dead letter{' is' if count == 1 else 's are'} in {queue}"
+    means = "These commands were not carried out; each has its reason."
+    fix = "Look at them with `rtmpump dead list`, then `rtmpump dead retry` or `drop`"
+    return _problem(NOTE, "dead_letters", Words(what, means, fix))
+
+
+def _problem(
+    level: str, reason: str, words: Words, entry: str | None = None, **fields: str
+) -> Problem:
+    """Fill in the fields, which may have braces of their own; without any nothing is filled in.
+
+    `entry` is the key of the runbook's entry, where that is not the reason.
+    """
     what, means, fix = (text.format(**fields) if fields else text for text in words)
-    return Problem(level=level, reason=reason, what=what, means=means, fix=fix)
+    runbook = wording.ENTRIES.get(reason if entry is None else entry, "")
+    return Problem(level=level, reason=reason, what=what, means=means, fix=fix, runbook=runbook)
 
 
 def _how_full(seen: Evidence) -> str:
     if seen.spool is None:
         return ""
-    room = "" if seen.full_in is None else f", room for {lasting(seen.full_in)} at this rate"
-    return f" ({seen.spool.percent:.0f} % now{room})"
+    room = "" if seen.full_in is None else f", room for {lasting(seen.full_in)} at the present rate"
+    return f" ({seen.spool.percent:.0f} % of the spool{room})"
+
+
+def _clock(at: str) -> str:
+    """Return an RFC 3339 time (UTC) without its day."""
+    return f"{at[11:19]} UTC"
 
 
 def _next_try(seen: Evidence, state: LinkState) -> str:
@@ -226,5 +277,7 @@ def lasting(seconds: float) -> str:
         return f"{whole} s"
     if whole < 3600:
         return f"{whole // 60} min"
-    hours, rest = divmod(whole, 3600)
-    return f"{hours} h {rest // 60} min" if hours < 48 else f"{hours // 24} d"
+    hours, minutes = divmod(whole // 60, 60)
+    if hours >= 48:
+        return f"{hours // 24} d"
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"

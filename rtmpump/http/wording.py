@@ -1,7 +1,8 @@
 """The words for what can be wrong: what it is, what it means, what to do; one entry a reason.
 
 In the texts `{n} {wait}` is how many commands wait, `{for_}` how long, `{detail}` more words,
-`{spool}` how full the spool is. A reason without an entry gets `OTHER` of its trip.
+`{spool}` how full the spool is. A reason without an entry gets `OTHER` of its trip. `ENTRIES` has
+where the runbook says more.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ _UNREAD: Final = (
     "What happens in Slack waits there unread, and is missed when Slack ends the connection; what "
     "is in the spool is safe, and commands wait."
 )
-_IN_SPOOL: Final = "Events wait in the spool, and none is lost before it is full{spool}."
+_KEPT: Final = "Events are kept on disk{spool}, and none is lost before the spool is full"
+_IN_SPOOL: Final = f"{_KEPT}."
 _WAIT: Final = "These commands wait; none is lost, but for those whose own expiration passes."
 _DONE: Final = "Slack has carried them out; they come again if the connection ends now."
 _RESTART: Final = "Restart rtmpump, and look at the disk of the spool and at the log"
@@ -147,7 +149,6 @@ WORDS: Final[dict[tuple[str, str], Words]] = {
     ),
 }
 
-_EVENTS: Final = "Events wait in the spool, and none is lost before it is full{spool}"
 AWAY: Final = {
     "slack": Words(
         "Not connected: {links}{why}",
@@ -161,7 +162,7 @@ AWAY: Final = {
     ),
     "broker": Words(
         "Not connected: {links}{why}",
-        _EVENTS + "; no command is taken.",
+        f"{_KEPT}; no command is taken.",
         "Start RabbitMQ, or correct broker.url{next}",
     ),
 }
@@ -182,3 +183,25 @@ FIXES: Final = {
 }
 """What to do about a link, by the reason of its last failure."""
 NEW_ONE: Final = "Put a new token into slack.token_file, or set it elsewhere and restart{next}"
+
+ENTRIES: Final[dict[str, str]] = {
+    "stalled": "RtmpumpDown",
+    "slack": "RtmpumpSlackDown",
+    "web_api": "RtmpumpWebApiDown",
+    "broker": "RtmpumpBrokerDown",
+    READING: "RtmpumpReadingStopped",
+    f"{READING}.spool_full": "RtmpumpSpoolRefusing",
+    f"{READING}.disk": "RtmpumpSpoolRefusing",
+    f"{READING}.no_lock": "RtmpumpNoneActive",
+    PUBLISHING: "RtmpumpPublishingStopped",
+    f"{PUBLISHING}.broker_blocked": "RtmpumpBrokerBlocked",
+    f"{PUBLISHING}.nacked": "RtmpumpEventsNacked",
+    COMMANDS: "RtmpumpCommandsStopped",
+    f"{COMMANDS}.web_api": "RtmpumpWebApiDown",
+    "spool_fills": "RtmpumpSpoolNearlyFull",
+    "unrouted": "RtmpumpUnrouted",
+    "gap": "RtmpumpGapUnfilled",
+    "backfill": "RtmpumpGapUnfilled",
+    "dead_letters": "RtmpumpDeadLetters",
+}
+"""The entries of the runbook: of links, of trips, of their reasons where one has its own."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import re
 from collections.abc import Iterator
 from itertools import pairwise
@@ -15,48 +14,12 @@ from rtmpump.http.status import LinkChange
 from rtmpump.metrics import LINKS
 from tests.support.chromium import MISSING, Chromium, Tab
 from tests.support.http import AT, Service
+from tests.support.page import CONTRASTS, TOO_WIDE, history, shown, status_of
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING or "it is there")
 
 EVIL = "<script>document.title='evil'</script><b>\"&amp;"
 LONG = "x" * 200 + " and words " * 40
-CONTRASTS = """(() => {
-  const parse = text => text.match(/[\\d.]+/g).map(Number);
-  const light = ([r, g, b]) => [r, g, b].map(part => part / 255)
-    .map(part => part <= .04045 ? part / 12.92 : ((part + .055) / 1.055) ** 2.4)
-    .reduce((sum, part, i) => sum + part * [.2126, .7152, .0722][i], 0);
-  const ratio = (one, other) => {
-    const [low, high] = [light(one), light(other)].sort((a, b) => a - b);
-    return (high + .05) / (low + .05);
-  };
-  const ground = element => {
-    for (let at = element; at; at = at.parentElement) {
-      const colour = parse(getComputedStyle(at).backgroundColor);
-      if (colour.length === 3 || colour[3] > 0) return colour;
-    }
-  };
-  const words = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = [];
-  while (words.nextNode()) {
-    const element = words.currentNode.parentElement;
-    if (!words.currentNode.data.trim() || !element.checkVisibility()) continue;
-    if (element.closest('script, noscript, svg')) continue;
-    const colour = parse(getComputedStyle(element).color);
-    found.push(['text', words.currentNode.data.trim(), ratio(colour, ground(element))]);
-  }
-  const panel = ground(document.querySelector('svg').parentElement);
-  for (const band of document.querySelectorAll('svg path:not(.grid)')) {
-    const colour = parse(getComputedStyle(band).fill);
-    found.push(['drawing', band.textContent, ratio(colour, panel)]);
-  }
-  return found;
-})()"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Chromium]:
-    """One browser for all tests of this file."""
-    with Chromium() as browser:
-        yield browser
 
 
 @pytest.fixture
@@ -72,22 +35,6 @@ def service() -> Iterator[Service]:
     service.changes = [LinkChange(at=AT, link="slack", up=True, why="team T1")]
     yield service
     service.port.stop()
-
-
-def status_of(service: Service) -> dict[str, Any]:
-    """Give the document of `/status`."""
-    status: dict[str, Any] = json.loads(service.ask("/status").body)
-    return status
-
-
-def history(rows: int, seconds: float, *types: str) -> dict[str, Any]:
-    """Give a history with events of each type."""
-    dice = random.Random(len(types))
-    return {
-        "at": [f"2026-11-24T12:{place // 6:02}:{place % 6}0Z" for place in range(rows)],
-        "seconds": [seconds] * rows,
-        "received": {type: [dice.randrange(60) for _ in range(rows)] for type in types},
-    }
 
 
 def crowded(service: Service) -> dict[str, Any]:
@@ -106,19 +53,18 @@ def crowded(service: Service) -> dict[str, Any]:
     metrics["spool"] = sizes | {"percent": 99.9}
     gap = {"from": AT, "to": AT, "reason": EVIL, "filled": False, "note": LONG}
     names = {"id": EVIL, "name": LONG[:99], "bot": EVIL}
-    status["slack"] |= {"gaps": {"number": 10**6, "last": gap}, "workspace": names}
+    status["slack"] |= {
+        "gaps": {"number": 10**6, "last": gap, "recent": [gap] * 9},
+        "workspace": names,
+    }
     metrics["dead_letters_waiting"] = 10**9
-    problem = {"level": "bad", "reason": "x", "what": LONG + EVIL, "means": LONG, "fix": EVIL}
-    status["verdict"] |= {"tone": "bad", "what": EVIL, "means": LONG, "more": [problem] * 3}
+    said = {"means": LONG, "fix": EVIL, "runbook": LONG[:99]}
+    problem = said | {"level": "bad", "reason": "x", "what": LONG + EVIL}
+    status["verdict"] |= said | {"tone": "bad", "what": EVIL, "more": [problem] * 3}
     metrics["events"] |= {"returned": 3, "nacked": 10**6, "dropped": {"spool_full": 2, "a": 10**9}}
     types = ("message", "a" * 100, EVIL, "d", "e", "f", "g", "h", "other")
     status["history"] = history(90, 10.1, *types)
     return status
-
-
-def shown(tab: Tab, status: dict[str, Any], expression: str) -> Any:
-    """Give what an expression is while the page shows this status."""
-    return tab.value(f"show({json.dumps(status)}); {expression}")
 
 
 def test_without_javascript(browser: Chromium, service: Service) -> None:
@@ -230,7 +176,8 @@ def test_the_policy_holds(browser: Chromium, service: Service) -> None:
 def test_verdict(browser: Chromium, service: Service) -> None:
     """What is wrong, what it means and what to do stand at the top, in the title the first."""
     calm = status_of(service)
-    more = {"level": "warn", "reason": "x", "what": "Half", "means": "A part.", "fix": "Wait"}
+    said = {"what": "Half", "means": "A part.", "fix": "Type `x`"}
+    more = said | {"level": "warn", "reason": "x", "runbook": ""}
     bad = {"tone": "bad", "what": "All", "means": "No more.", "fix": "Mend it", "more": [more]}
     tab = browser.tab()
     tab.open(service.url)
@@ -241,7 +188,7 @@ def test_verdict(browser: Chromium, service: Service) -> None:
     assert shown(tab, calm, made) == ["ok", well, "", f"rtmpump: {well}"]
     tone, said, also, title = shown(tab, calm | {"verdict": calm["verdict"] | bad}, made)
     assert (tone, said.split("\n")) == ("bad", ["All", "", "No more.", "", "What to do: Mend it."])
-    assert (also, title) == ("Watch out: Half. A part. Wait.", "rtmpump: All")
+    assert (also, title) == ("Watch out: Half. A part. Type x.", "rtmpump: All")
     tab.close()
 
 
@@ -348,6 +295,7 @@ def test_words(browser: Chromium, service: Service) -> None:
         "duration(59.9)": "59 s",
         "duration(3599)": "59 min",
         "duration(7260)": "2 h 1 min",
+        "duration(7200)": "2 h",
         "duration(90000)": "1 d 1 h",
         "latency(null)": "\N{EN DASH}",
         "latency(0.0042)": "4.2 ms",
@@ -371,9 +319,7 @@ def test_it_fits(browser: Chromium, service: Service, width: int) -> None:
     tab.open(service.url)
     show = f"show({json.dumps(crowded(service))}); document.querySelector('details').open = true;"
     assert tab.value(f"{show} document.documentElement.scrollWidth") <= width
-    inner = "[...document.querySelectorAll('.panel, li, dl div')]"
-    wide = f"{inner}.filter(one => one.scrollWidth > one.clientWidth).map(one => one.innerText)"
-    assert tab.value(f"{show} {wide}") == []
+    assert tab.value(f"{show} {TOO_WIDE}") == []
     tab.close()
 
 
@@ -390,7 +336,8 @@ def test_contrast(browser: Chromium, service: Service, dark: bool) -> None:
         kinds += [kind for kind, _, _ in found]
         least = {"text": 4.5, "drawing": 3.0}
         assert [one for one in found if one[2] < least[one[0]]] == []
-    assert kinds.count("drawing") == 9
+    # Nine bands, and nine gaps.
+    assert kinds.count("drawing") == 18
     assert kinds.count("text") > 200
     tab.close()
 

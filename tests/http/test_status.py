@@ -29,6 +29,7 @@ pytestmark = pytest.mark.quick
 
 STATE = ["up", "since", "last_error", "last_error_at", "next_try_at"]
 SPOOL = ["events", "bytes", "max_bytes", "percent", "oldest_seconds"]
+GAP = ["from", "to", "reason", "filled", "note"]
 LATENCY = ["count", "sum", "p50", "p99", "buckets"]
 LINKS = ["slack", "broker_events", "broker_commands", "web_api"]
 OUTLINE = [
@@ -70,13 +71,15 @@ OUTLINE = [
     "history.received.message",
     *("verdict", "verdict.ready", "verdict.tone"),
     *("verdict.what", "verdict.means", "verdict.fix", "verdict.more"),
-    *(f"verdict.more[].{key}" for key in ("level", "reason", "what", "means", "fix")),
+    *(f"verdict.more[].{key}" for key in ("level", "reason", "what", "means", "fix", "runbook")),
+    "verdict.runbook",
     "full_in_seconds",
     *("slack", "slack.mode", "slack.workspace"),
     *(f"slack.workspace.{key}" for key in ("id", "name", "bot")),
     *("slack.websockets", "slack.websockets_wanted", "slack.gaps", "slack.gaps.number"),
     "slack.gaps.last",
-    *(f"slack.gaps.last.{key}" for key in ("from", "to", "reason", "filled", "note")),
+    *(f"slack.gaps.last.{key}" for key in GAP),
+    *("slack.gaps.recent", *(f"slack.gaps.recent[].{key}" for key in GAP)),
     "slack.backfill",
     *(f"slack.backfill.{key}" for key in ("on", "pending", "conversations", "messages")),
     "slack.backfill.waits_for",
@@ -122,7 +125,9 @@ def test_the_keys_and_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
     full, hangs = Halt("spool_full", 0.0), Halt("hangs", 0.0)
     service.halts = {"reading": [full], "commands": [hangs]}
     last = LastGap(since=AT, until=AT, reason="goodbye", filled=True, note="")
-    service.slack = msgspec.structs.replace(service.slack, gaps=Gaps(number=1, last=last))
+    service.slack = msgspec.structs.replace(
+        service.slack, gaps=Gaps(number=1, last=last, recent=[last])
+    )
     service.changes = [LinkChange(at=AT, link="slack", up=True, why="team T1")]
     try:
         wait_until(lambda: json.loads(service.ask("/status").body)["history"]["received"])

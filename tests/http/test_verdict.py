@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from rtmpump.core.standstill import COMMANDS, PUBLISHING, READING, Halt
 from rtmpump.http import wording
-from rtmpump.http.status import BLANK, Links, LinkState, Verdict
+from rtmpump.http.status import BLANK, Gaps, LastGap, Links, LinkState, Verdict
 from rtmpump.http.verdict import Evidence, judge
 from rtmpump.metrics import LINKS, STANDBY_LINKS, SpoolStatus
 from tests.support.http import AT
@@ -104,7 +104,7 @@ def test_what_is_not_read_comes_before_a_broker_that_is_away() -> None:
     (away,) = found.more
     assert away.what == "Not connected: RabbitMQ (events), RabbitMQ (commands) (refused: x)"
     assert away.fix == "Start RabbitMQ, or correct broker.url"
-    assert "(100 % now)" in away.means
+    assert "(100 % of the spool)" in away.means
 
 
 def test_links_of_several_places() -> None:
@@ -158,6 +158,37 @@ def test_texts_from_outside_are_no_templates() -> None:
     assert "{x} {" in found.what
     assert "{links} {0} {" in found.more[0].what
     assert not verdict(stalled=["{x}"]).ready
+
+
+def test_the_runbook_is_named() -> None:
+    """By trip, by reason where it has an entry of its own, and by the link that is down."""
+    assert verdict().runbook == ""
+    assert verdict(halts=halted(READING, "hangs", 6)).runbook == "RtmpumpReadingStopped"
+    assert verdict(halts=halted(READING, "disk", 6)).runbook == "RtmpumpSpoolRefusing"
+    assert verdict(links=links(broker_commands="refused: x")).runbook == "RtmpumpBrokerDown"
+    assert verdict(links=links(web_api="http_500: x")).runbook == "RtmpumpWebApiDown"
+    assert verdict(spool=spool(85)).runbook == "RtmpumpSpoolNearlyFull"
+
+
+def test_dead_letters_are_a_note() -> None:
+    """With their number, their queue and the command to look at them."""
+    found = verdict(dead_letters=3, queues=replace(BLANK.queues, dead_queue="q"))
+    (note,) = found.more
+    assert (found.tone, note.level, note.what) == ("ok", "note", "3 dead letters are in q")
+    assert "`rtmpump dead list`" in note.fix
+    assert verdict(dead_letters=0).more == verdict(dead_letters=None).more == []
+
+
+@pytest.mark.parametrize(
+    ("minutes", "filled", "is_said"), [(14, False, True), (16, False, False), (14, True, False)]
+)
+def test_a_gap_is_said_while_it_is_news(minutes: int, filled: bool, is_said: bool) -> None:
+    """For as long as the chart shows it; one that was filled needs no word."""
+    until = f"2026-11-24T12:{60 - minutes}:00.000Z"
+    gap = LastGap(since=until, until=until, reason="silent", filled=filled, note="it is off")
+    found = verdict(slack=replace(BLANK.slack, gaps=Gaps(number=1, last=gap, recent=[gap])))
+    assert [one.reason for one in found.more] == ["gap"] * is_said
+    assert found.tone == "ok"
 
 
 def test_a_gap_that_is_filled() -> None:

@@ -99,5 +99,5 @@ def _files(folder: Path) -> Iterator[Path]:
             continue
         if path.is_dir():
             yield from _files(path)
-        elif path.suffix == ".md":
+        elif path.suffix == ".md" and not path.is_symlink():
             yield path
