@@ -7,7 +7,7 @@
 'use strict';
 
 const EVERY = 2000, PATIENCE = 5000;
-const SPAN = 900, HEIGHT = 200, GROUP = 6, OTHER_COLOUR = 8, ERROR_LENGTH = 300, UNKNOWN = '–';
+const SPAN = 900, HEIGHT = 200, GAPS_LISTED = 6, GROUP = 6, OTHER_COLOUR = 8, ERROR_LENGTH = 300, UNKNOWN = '–';
 const NAMES = {
   slack: 'Slack', broker_events: 'RabbitMQ (events)', broker_commands: 'RabbitMQ (commands)',
   broker_lock: 'RabbitMQ (lock)', web_api: 'Slack (Web API)', channel_list: 'Slack (list of channels)',
@@ -302,6 +302,12 @@ function flag(gap) {
 const gapRow = gap => el('li', {}, el('b', {'data-tone': toneOf(gap)}, '▼ Gap: '),
   `${gapTimes(gap)}; ${gapEnd(gap)}`);
 
+function gapRows(gaps) {
+  const newest = [...gaps].reverse(), more = newest.length - GAPS_LISTED;
+  const rest = more > 0 ? [el('li', {class: 'faint'}, `and ${more} before`)] : [];
+  return [...newest.slice(0, GAPS_LISTED).map(gapRow), ...rest];
+}
+
 function deadNow({metrics: {dead_letters_waiting: count}, queues: {dead_queue: queue}}) {
   const place = [' in ', el('code', {}, queue), ' now'];
   if (count === null) return ['It is not known how many are', ...place];
@@ -351,7 +357,7 @@ const PARTS = {
   ticks: (_, {top}) => [top, top / 2, 0].map(value => el('span', {}, trimmed(value))),
   chart: (_, chart, gaps) => drawing(chart, gaps),
   flags: (_, chart, gaps) => gaps.map(flag),
-  gaps: (_, chart, gaps) => [...gaps].reverse().map(gapRow),
+  gaps: (_, chart, gaps) => gapRows(gaps),
   types: (_, chart) => typeRows(chart),
   minutes_head: (_, chart) => minuteHead(chart),
   minutes: (_, chart) => minuteRows(chart),

@@ -254,7 +254,8 @@ def _how_full(seen: Evidence) -> str:
     if seen.spool is None:
         return ""
     room = "" if seen.full_in is None else f", room for {lasting(seen.full_in)} at the present rate"
-    return f" ({seen.spool.percent:.0f} % of the spool{room})"
+    full = "under 1" if 0 < seen.spool.percent < 1 else f"{seen.spool.percent:.0f}"
+    return f" ({full} % of the spool{room})"
 
 
 def _clock(at: str) -> str:
@@ -267,7 +268,8 @@ def _next_try(seen: Evidence, state: LinkState) -> str:
         left = datetime.fromisoformat(state.next_try_at) - datetime.fromisoformat(seen.at)
     except ValueError:
         return ""
-    return f"; the next try is in {lasting(max(left.total_seconds(), 0.0))}"
+    seconds = left.total_seconds()
+    return f"; the next try is {f'in {lasting(seconds)}' if seconds >= 1 else 'now'}"
 
 
 def lasting(seconds: float) -> str:

@@ -70,7 +70,7 @@ def test_status_says_what_is_away_and_why(tmp_path: Path, workspace: Workspace) 
         ": not ready: Not connected: RabbitMQ (events), RabbitMQ (commands) (refused: 127.0.0.1:1"
     )
     assert away in first
-    assert "; start RabbitMQ, or correct broker.url; the next try is in " in first
+    assert "; start RabbitMQ, or correct broker.url; the next try is " in first
     assert "last error: refused: 127.0.0.1:1: connection refused" in done.stdout
     assert "pass-word" not in done.stdout
 

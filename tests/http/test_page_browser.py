@@ -75,6 +75,7 @@ def test_without_javascript(browser: Chromium, service: Service) -> None:
     text = tab.text()
     for fact in (
         "Not connected: Slack",
+        "Runbook: RtmpumpSlackDown",
         "Slack: down since 2026-11-24 13:00:00 UTC; last error: refused: 192.0.2.1:5672",
         "RabbitMQ (events): up",
         "reload",

@@ -121,6 +121,7 @@ def test_the_next_try() -> None:
     away = links(slack="closed: bye")
     away.states["slack"] = replace(away.states["slack"], next_try_at="2026-11-24T13:00:12.000Z")
     assert verdict(links=away).fix.endswith("; the next try is in 12 s")
+    assert verdict(links=away, at="2026-11-24T13:00:13.000Z").fix.endswith("; the next try is now")
 
 
 def test_a_refused_token() -> None:
@@ -189,6 +190,13 @@ def test_a_gap_is_said_while_it_is_news(minutes: int, filled: bool, is_said: boo
     found = verdict(slack=replace(BLANK.slack, gaps=Gaps(number=1, last=gap, recent=[gap])))
     assert [one.reason for one in found.more] == ["gap"] * is_said
     assert found.tone == "ok"
+
+
+@pytest.mark.parametrize(("percent", "words"), [(0.0, "0 %"), (0.4, "under 1 %"), (12.4, "12 %")])
+def test_room_on_disk(percent: float, words: str) -> None:
+    """While RabbitMQ is away it is said how full the spool is, and how long there is room."""
+    found = verdict(links=links(broker_events="x"), spool=spool(percent), full_in=21_600.0)
+    assert f"({words} of the spool, room for 6 h at the present rate)" in found.means
 
 
 def test_a_gap_that_is_filled() -> None:
