@@ -9,40 +9,40 @@ from typing import Any
 import pytest
 import yaml
 
+from rtmpump.core import app_manifest
 from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.quick
 
 PAGE = (ROOT / "docs" / "slack-app.md").read_text()
-# As the page of each event names it (https://docs.slack.dev/reference/events).
-SCOPE_OF = {
-    "channel_created": "channels:read",
-    "channel_rename": "channels:read",
-    "group_rename": "groups:read",
-    "member_joined_channel": "channels:read",
-    "message.channels": "channels:history",
-    "message.groups": "groups:history",
-    "message.im": "im:history",
-    "reaction_added": "reactions:read",
-    "reaction_removed": "reactions:read",
-}
 
 
 @pytest.fixture
-def manifest() -> Any:
-    """Return the first YAML of that page that sets Socket Mode."""
-    for block in re.findall(r"^ *```yaml\n(.*?)^ *```$", PAGE, re.MULTILINE | re.DOTALL):
-        found = yaml.safe_load(textwrap.dedent(block))
-        if "settings" in found:
-            return found
-    raise AssertionError("there is no manifest")
+def text() -> str:
+    """Return the first YAML of that page."""
+    found = re.search(r"^ *```yaml\n(.*?)^ *```$", PAGE, re.MULTILINE | re.DOTALL)
+    assert found
+    return textwrap.dedent(found[1])
+
+
+@pytest.fixture
+def manifest(text: str) -> Any:
+    """Return what it means."""
+    return yaml.safe_load(text)
+
+
+def test_the_page_shows_what_the_program_prints(text: str) -> None:
+    """`rtmpump manifest`, without options."""
+    events = app_manifest.events_of(app_manifest.DEFAULT_EVENTS)
+    assert text == app_manifest.manifest("rtmpump", events, ())
 
 
 def test_each_event_has_its_scope_and_none_is_for_nothing(manifest: Any) -> None:
-    """The least: what the events need, and to send."""
+    """The least: what the events need, to find channels, and to send."""
     scopes = set(manifest["oauth_config"]["scopes"]["bot"])
     events = manifest["settings"]["event_subscriptions"]["bot_events"]
-    assert {SCOPE_OF[event] for event in events} | {"chat:write"} == scopes
+    needed = {app_manifest.SCOPES[event] for event in events}
+    assert needed | {"chat:write", "channels:read", "groups:read"} == scopes
 
 
 def test_it_is_of_socket_mode_without_token_rotation(manifest: Any) -> None:

@@ -159,6 +159,8 @@ class World:
                 text=True,
                 timeout=seconds,
                 check=False,
+                # So a password is asked for at this terminal, not at that of who runs tests.
+                start_new_session=True,
             )
         finally:
             os.close(terminal)

@@ -9,6 +9,9 @@ Laws:
 - No token is written twice. What was not confirmed when a connection ended is left to its writer,
   who makes a new one soon.
 - A token carries a direct reply address. Who acts answers a question there with the question.
+- RabbitMQ closes the connection (541) of who answers to an address on a node that it holds for gone.
+  So an address at which a connection ended gets no second answer: the asker makes a new one when
+  it connects anew, as it does when nobody answers.
 
 Any thread may call any method of `LockNotes` but `run`, and those of a listener.
 """
@@ -31,6 +34,7 @@ LINK: Final = "broker_lock_notes"
 _ALIVE_EVERY: Final = 5.0
 _CONFIRM_WITHIN: Final = 10.0
 _ANSWERS_MOST: Final = 32
+_BAD_MOST: Final = 64
 
 _log = log.get("lease")
 
@@ -52,6 +56,7 @@ class LockNotes:
         self._waiting: bytes | None = None
         self._answers: deque[_Message] = deque(maxlen=_ANSWERS_MOST)
         self._under_way: _Message | None = None
+        self._bad_addresses: deque[str] = deque(maxlen=_BAD_MOST)
         self._answered: bytes | None = None
         self._written_at = 0.0
         self._confirmed: bytes | None = None
@@ -76,6 +81,8 @@ class LockNotes:
     def answer(self, reply_to: str, question: bytes) -> None:
         """Tell who asked that we act."""
         with self._changed:
+            if reply_to in self._bad_addresses:
+                return
             self._answers.append(_Message(reply_to, question))
             connection = self._connection
         connection.call(self._next)
@@ -100,6 +107,8 @@ class LockNotes:
     def _session(self) -> None:
         with self._changed:
             self._connection = BrokerConnection(LINK, self._broker, self, self.lifecycle.progress)
+            if self._under_way is not None and self._under_way.key != self._queue:
+                self._bad_addresses.append(self._under_way.key)
             self._under_way = None
             self._answers.clear()
             self._is_open = self.is_blocked = False
