@@ -7,6 +7,7 @@
 # make lint     style, types and the arrows between the rooms
 # make bench    the pump against the obvious script and others; ARGS=quick for a short one
 # make schema   writes the JSON Schema of /status into docs/
+# make dist     sdist, wheel and Debian package of the last commit, with checksums, in dist/
 # make format   puts the code into the one form
 # make clean    removes all that these made
 #
@@ -23,6 +24,8 @@ tools := chromium=chromium amqp-consume=amqp-tools curl=curl jq=jq
 ifdef CI
 # Its package starts a server, so on a person's machine it is not for us to install.
 tools += promtool=prometheus
+# Only root can use it.
+tools += debootstrap=debootstrap
 endif
 
 bin := .venv/bin
@@ -37,7 +40,7 @@ other_python := other-python
 endif
 endif
 
-.PHONY: demo quick test bench faults fuzz lint schema format clean rabbitmq tools other-python
+.PHONY: demo quick test bench faults fuzz lint schema dist format clean rabbitmq tools other-python
 .DELETE_ON_ERROR:
 
 demo: $(ready) rabbitmq
@@ -78,6 +81,10 @@ lint: $(ready)
 
 schema: $(ready)
 	@$(bin)/python -m rtmpump.http.status >docs/status.schema.json
+
+dist: $(ready)
+	@rm -rf dist
+	@$(bin)/python deploy/debian/build.py dist
 
 format: $(ready)
 	$(bin)/ruff check --fix-only --quiet .

@@ -1,0 +1,270 @@
+"""Builds all packages of one version: `python deploy/debian/build.py dist`.
+
+In the folder named there are then the sdist, the wheel, the Debian package for the Debian that this
+runs on, and SHA256SUMS. Run it with a Python that has pip and hatchling: `make dist` does.
+
+Laws:
+
+- One commit, one Debian, one set of bytes. In a git clone the last commit is built, whatever lies
+  beside it; elsewhere the folder as it is, and then SOURCE_DATE_EPOCH must say of when it is. No
+  time, no path, no umask and no user of this machine gets into a package.
+- What is compiled is for /usr/bin/python3, whichever Python runs this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final, NamedTuple
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+PYTHON: Final = "/usr/bin/python3"
+PROGRAM: Final = "usr/lib/rtmpump"
+# Where the units have it, and where the package has it.
+PLACES: Final = ("/opt/rtmpump/bin/rtmpump", "/usr/bin/rtmpump")
+COMPLETIONS: Final = {
+    "bash": "usr/share/bash-completion/completions/rtmpump",
+    "zsh": "usr/share/zsh/vendor-completions/_rtmpump",
+    "fish": "usr/share/fish/vendor_completions.d/rtmpump.fish",
+}
+SCRIPTS: Final = ("postinst", "prerm", "postrm")
+# Modes that differ from 0644 for a file and 0755 for a folder.
+MODES: Final = {
+    "etc/rtmpump": 0o750,
+    "etc/rtmpump/config.toml": 0o640,
+    "usr/bin/rtmpump": 0o755,
+    **{f"DEBIAN/{script}": 0o755 for script in SCRIPTS},
+}
+CONTROL: Final = """\
+Package: rtmpump
+Version: {version}
+Architecture: {architecture}
+Maintainer: rtmpump contributors <contributors@rtmpump.invalid>
+Installed-Size: {kibibytes}
+Depends: python3 (>= {python}), python3 (<< {next_python}), libc6, adduser, ca-certificates
+Suggests: rabbitmq-server
+Section: net
+Priority: optional
+Description: bridge between Slack and RabbitMQ that loses no event
+ rtmpump is a daemon that turns a Slack workspace into RabbitMQ exchanges,
+ and a RabbitMQ queue into Slack messages. It stores each event on disk
+ before it counts as received, and publishes it until RabbitMQ confirms.
+ .
+ The Python libraries that it needs are in the package.
+"""
+
+
+class CannotBuildError(Exception):
+    """Something that the packages need is not there; the text says what, and what to do."""
+
+
+class Target(NamedTuple):
+    """The Debian that a package is for: `release` such as deb12, `python` such as (3, 11)."""
+
+    release: str
+    architecture: str
+    python: tuple[int, int]
+
+
+def run(*command: str | Path, cwd: Path = ROOT, env: Mapping[str, str] | None = None) -> str:
+    """Run a program and return what it prints; its errors go where ours go.
+
+    Raises:
+        CannotBuildError: it failed.
+    """
+    done = subprocess.run(command, cwd=cwd, env=env, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        print(done.stdout, file=sys.stderr)
+        raise CannotBuildError(f"this failed: {' '.join(map(str, command))}")
+    return done.stdout
+
+
+def the_source(scratch: Path) -> Path:
+    """Return the folder to build: the last commit in a folder of its own, or ours without git.
+
+    Raises:
+        CannotBuildError: there is neither a commit nor SOURCE_DATE_EPOCH.
+    """
+    if not (ROOT / ".git").exists():
+        if "SOURCE_DATE_EPOCH" not in os.environ:
+            raise CannotBuildError("there is no git clone here: set SOURCE_DATE_EPOCH")
+        return ROOT
+    if run("git", "status", "--porcelain"):
+        print("note: the last commit is built, without what was changed since", file=sys.stderr)
+    os.environ["SOURCE_DATE_EPOCH"] = run("git", "log", "-1", "--format=%ct").strip()
+    source = scratch / "source"
+    source.mkdir()
+    run("git", "archive", "--output", scratch / "source.tar", "HEAD")
+    run("tar", "-xf", scratch / "source.tar", cwd=source)
+    return source
+
+
+def the_target() -> Target:
+    """Return the Debian that we are on.
+
+    Raises:
+        CannotBuildError: this is no Debian that is released, or it has no Python.
+    """
+    system = platform.freedesktop_os_release()
+    release = system.get("VERSION_ID", "")
+    if system["ID"] != "debian" or not release or not shutil.which("dpkg-deb"):
+        raise CannotBuildError(
+            f"this is {system['PRETTY_NAME']}: the Debian package is built on Debian 12 or later"
+        )
+    if not Path(PYTHON).exists():
+        raise CannotBuildError(f"there is no {PYTHON}: apt-get install python3")
+    asked = run(PYTHON, "-Ic", "import sys; print(*sys.version_info[:2])")
+    major, minor = map(int, asked.split())
+    return Target(f"deb{release}", run("dpkg", "--print-architecture").strip(), (major, minor))
+
+
+def version_of(source: Path) -> str:
+    """Return the version that pyproject.toml has."""
+    project = tomllib.loads((source / "pyproject.toml").read_text())["project"]
+    return str(project["version"])
+
+
+def add(tree: Path, name: str, text: str) -> None:
+    """Write a file of the package; one whose name ends with .gz is compressed."""
+    path = tree / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = text.encode()
+    path.write_bytes(gzip.compress(content, 9, mtime=0) if path.suffix == ".gz" else content)
+
+
+def add_program(tree: Path, source: Path, wheel: Path) -> None:
+    """Put the program with its libraries into the tree, in the versions of the constraints."""
+    place = tree / PROGRAM
+    pip = (sys.executable, "-m", "pip", "--python", PYTHON, "install", "--quiet", "--no-compile")
+    versions = ("-c", source / "constraints.txt", "--only-binary", ":all:")
+    run(*pip, *versions, "--no-warn-script-location", "--target", place, wheel)
+    # Scripts of the libraries, and notes of pip: dpkg is the one that knows what is installed.
+    shutil.rmtree(place / "bin")
+    for notes in place.glob("*.dist-info"):
+        for note in ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json"):
+            (notes / note).unlink(missing_ok=True)
+
+
+def add_what_the_program_says(tree: Path, source: Path, version: str) -> None:
+    """Put completions and man page into the tree: the program in it writes them itself."""
+    start = f"import sys; sys.path.insert(0, {str(tree / PROGRAM)!r}); sys.argv[0] = 'rtmpump'; "
+    env = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
+    for shell, name in COMPLETIONS.items():
+        code = start + "from rtmpump.cli import main; main(prog_name='rtmpump')"
+        asked = env | {"_RTMPUMP_COMPLETE": f"{shell}_source"}
+        add(tree, name, run(PYTHON, "-ISBc", code, env=asked))
+    day = datetime.fromtimestamp(int(os.environ["SOURCE_DATE_EPOCH"]), UTC).date().isoformat()
+    script = str(source / "deploy/debian/man_page.py")
+    code = start + f"import runpy; runpy.run_path({script!r}, run_name='__main__')"
+    page = run(PYTHON, "-ISBc", code, day, version, env=env)
+    add(tree, "usr/share/man/man1/rtmpump.1.gz", page)
+
+
+def add_files(tree: Path, source: Path) -> None:
+    """Put launcher, units, configuration and documents into the tree."""
+    ours = source / "deploy/debian"
+    add(tree, "usr/bin/rtmpump", (ours / "rtmpump").read_text())
+    for unit in ("rtmpump.service", "rtmpump@.service"):
+        text = (source / "systemd" / unit).read_text()
+        add(tree, f"usr/lib/systemd/system/{unit}", text.replace(*PLACES))
+    example = (source / "config.example.toml").read_text()
+    add(tree, "etc/rtmpump/config.toml", example)
+    documents = "usr/share/doc/rtmpump"
+    add(tree, f"{documents}/examples/config.toml", example)
+    add(tree, f"{documents}/changelog.gz", (source / "CHANGELOG.md").read_text())
+    licence = "\n ".join(
+        line or "." for line in (source / "LICENSE").read_text().strip().splitlines()
+    )
+    copying = (ours / "copyright").read_text().replace("@LICENSE@", licence)
+    add(tree, f"{documents}/copyright", copying)
+
+
+def add_control(tree: Path, source: Path, version: str, target: Target) -> None:
+    """Put what dpkg needs to know into the tree, as the last part."""
+    files = sorted(path for path in tree.rglob("*") if path.is_file())
+    sums = [f"{hashlib.md5(one.read_bytes()).hexdigest()}  {one.relative_to(tree)}" for one in files]
+    major, minor = target.python
+    control = CONTROL.format(
+        version=f"{version}~{target.release}",
+        architecture=target.architecture,
+        kibibytes=sum(-(-one.stat().st_size // 1024) for one in files),
+        python=f"{major}.{minor}",
+        next_python=f"{major}.{minor + 1}",
+    )
+    add(tree, "DEBIAN/control", control)
+    add(tree, "DEBIAN/md5sums", "\n".join(sums) + "\n")
+    add(tree, "DEBIAN/conffiles", "/etc/rtmpump/config.toml\n")
+    for script in SCRIPTS:
+        add(tree, f"DEBIAN/{script}", (source / "deploy/debian" / script).read_text())
+
+
+def make_equal(tree: Path) -> None:
+    """Give all files and folders their modes and the time of the commit."""
+    epoch = int(os.environ["SOURCE_DATE_EPOCH"])
+    for path in (tree, *tree.rglob("*")):
+        usual = 0o755 if path.is_dir() else 0o644
+        path.chmod(MODES.get(str(path.relative_to(tree)), usual))
+        os.utime(path, (epoch, epoch))
+
+
+def build_deb(source: Path, wheel: Path, tree: Path, out: Path) -> Path:
+    """Build the Debian package from a tree that is made for it, and return it.
+
+    Raises:
+        CannotBuildError: this is no Debian, or a library was not to be had.
+    """
+    target, version = the_target(), version_of(source)
+    add_program(tree, source, wheel)
+    add_what_the_program_says(tree, source, version)
+    add_files(tree, source)
+    add_control(tree, source, version, target)
+    make_equal(tree)
+    deb = out / f"rtmpump_{version}~{target.release}_{target.architecture}.deb"
+    # With several threads the bytes depend on how many there are.
+    run("dpkg-deb", "--root-owner-group", "-Zxz", "--threads-max=1", "--build", tree, deb)
+    return deb
+
+
+def build(out: Path) -> list[Path]:
+    """Build all packages into a folder, and return them.
+
+    Raises:
+        CannotBuildError: something that they need is not there.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix="rtmpump-dist-") as folder:
+        scratch = Path(folder)
+        source = the_source(scratch)
+        version = version_of(source)
+        run(sys.executable, "-m", "hatchling", "build", "-d", out.resolve(), cwd=source)
+        sdist, wheel = (out / f"rtmpump-{version}{end}" for end in (".tar.gz", "-py3-none-any.whl"))
+        packages = [sdist, wheel, build_deb(source, wheel.resolve(), scratch / "tree", out)]
+    sums = [f"{hashlib.sha256(one.read_bytes()).hexdigest()}  {one.name}\n" for one in packages]
+    (out / "SHA256SUMS").write_text("".join(sums))
+    return packages
+
+
+def main() -> None:
+    """Build them, and say what there is."""
+    parser = argparse.ArgumentParser(description="Build all packages of one version.")
+    parser.add_argument("out", type=Path, help="the folder for them")
+    try:
+        packages = build(parser.parse_args().out)
+    except CannotBuildError as error:
+        sys.exit(f"rtmpump's packages: {error}")
+    print("\n".join(map(str, packages)))
+
+
+if __name__ == "__main__":
+    main()
