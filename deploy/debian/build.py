@@ -148,7 +148,8 @@ def add_program(tree: Path, source: Path, wheel: Path) -> None:
     place = tree / PROGRAM
     pip = (sys.executable, "-m", "pip", "--python", PYTHON, "install", "--quiet", "--no-compile")
     versions = ("-c", source / "constraints.txt", "--only-binary", ":all:")
-    run(*pip, *versions, "--no-warn-script-location", "--target", place, wheel)
+    quiet = ("--no-warn-script-location", "--root-user-action", "ignore")
+    run(*pip, *versions, *quiet, "--target", place, wheel)
     # Scripts of the libraries, and notes of pip: dpkg is the one that knows what is installed.
     shutil.rmtree(place / "bin")
     for notes in place.glob("*.dist-info"):
@@ -193,7 +194,7 @@ def add_files(tree: Path, source: Path) -> None:
 def add_control(tree: Path, source: Path, version: str, target: Target) -> None:
     """Put what dpkg needs to know into the tree, as the last part."""
     files = sorted(path for path in tree.rglob("*") if path.is_file())
-    sums = [f"{hashlib.md5(one.read_bytes()).hexdigest()}  {one.relative_to(tree)}" for one in files]
+    sums = ((hashlib.md5(one.read_bytes()).hexdigest(), one.relative_to(tree)) for one in files)
     major, minor = target.python
     control = CONTROL.format(
         version=f"{version}~{target.release}",
@@ -203,7 +204,7 @@ def add_control(tree: Path, source: Path, version: str, target: Target) -> None:
         next_python=f"{major}.{minor + 1}",
     )
     add(tree, "DEBIAN/control", control)
-    add(tree, "DEBIAN/md5sums", "\n".join(sums) + "\n")
+    add(tree, "DEBIAN/md5sums", "".join(f"{number}  {name}\n" for number, name in sums))
     add(tree, "DEBIAN/conffiles", "/etc/rtmpump/config.toml\n")
     for script in SCRIPTS:
         add(tree, f"DEBIAN/{script}", (source / "deploy/debian" / script).read_text())

@@ -38,7 +38,7 @@ def entries(pairs: Iterator[tuple[str, str]]) -> Iterator[str]:
 
 
 def prose(help_text: str) -> Iterator[str]:
-    """Yield the paragraphs of a help text; one that begins with click's \\b keeps its lines."""
+    """Yield the paragraphs of a help text; one that click's mark begins keeps its lines."""
     for paragraph in cleandoc(help_text).split("\n\n"):
         if paragraph.startswith("\b\n"):
             yield f".PP\n.nf\n{escaped(paragraph[2:])}\n.fi"
