@@ -24,6 +24,7 @@ import sys
 import tomllib
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from email.utils import format_datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
@@ -31,6 +32,7 @@ from typing import Final, NamedTuple
 ROOT: Final = Path(__file__).resolve().parents[2]
 PYTHON: Final = "/usr/bin/python3"
 PROGRAM: Final = "usr/lib/rtmpump"
+CONFIG: Final = "etc/rtmpump/config.toml"
 # Where the units have it, and where the package has it.
 PLACES: Final = ("/opt/rtmpump/bin/rtmpump", "/usr/bin/rtmpump")
 COMPLETIONS: Final = {
@@ -42,15 +44,16 @@ SCRIPTS: Final = ("postinst", "prerm", "postrm")
 # Modes that differ from 0644 for a file and 0755 for a folder.
 MODES: Final = {
     "etc/rtmpump": 0o750,
-    "etc/rtmpump/config.toml": 0o640,
+    CONFIG: 0o640,
     "usr/bin/rtmpump": 0o755,
     **{f"DEBIAN/{script}": 0o755 for script in SCRIPTS},
 }
+MAINTAINER: Final = "rtmpump contributors <contributors@rtmpump.invalid>"
 CONTROL: Final = """\
 Package: rtmpump
 Version: {version}
 Architecture: {architecture}
-Maintainer: rtmpump contributors <contributors@rtmpump.invalid>
+Maintainer: {maintainer}
 Installed-Size: {kibibytes}
 Depends: python3 (>= {python}), python3 (<< {next_python}), libc6, adduser, ca-certificates
 Suggests: rabbitmq-server
@@ -65,14 +68,23 @@ Description: bridge between Slack and RabbitMQ that loses no event
 """
 
 
+DEBIANS_CHANGELOG: Final = """\
+rtmpump ({version}) stable; urgency=medium
+
+  * CHANGELOG.md.gz beside this file says what changed.
+
+ -- {maintainer}  {time}
+"""
+
+
 class CannotBuildError(Exception):
     """Something that the packages need is not there; the text says what, and what to do."""
 
 
 class Target(NamedTuple):
-    """The Debian that a package is for: `release` such as deb12, `python` such as (3, 11)."""
+    """What the Debian package is for: `version` such as 0.1.0~deb12, `python` such as (3, 11)."""
 
-    release: str
+    version: str
     architecture: str
     python: tuple[int, int]
 
@@ -110,8 +122,8 @@ def the_source(scratch: Path) -> Path:
     return source
 
 
-def the_target() -> Target:
-    """Return the Debian that we are on.
+def the_target(version: str) -> Target:
+    """Return the Debian that we are on, for a version of the program.
 
     Raises:
         CannotBuildError: this is no Debian that is released, or it has no Python.
@@ -126,7 +138,13 @@ def the_target() -> Target:
         raise CannotBuildError(f"there is no {PYTHON}: apt-get install python3")
     asked = run(PYTHON, "-Ic", "import sys; print(*sys.version_info[:2])")
     major, minor = map(int, asked.split())
-    return Target(f"deb{release}", run("dpkg", "--print-architecture").strip(), (major, minor))
+    architecture = run("dpkg", "--print-architecture").strip()
+    return Target(f"{version}~deb{release}", architecture, (major, minor))
+
+
+def commit_time() -> datetime:
+    """Return SOURCE_DATE_EPOCH."""
+    return datetime.fromtimestamp(int(os.environ["SOURCE_DATE_EPOCH"]), UTC)
 
 
 def version_of(source: Path) -> str:
@@ -165,7 +183,7 @@ def add_what_the_program_says(tree: Path, source: Path, version: str) -> None:
         code = start + "from rtmpump.cli import main; main(prog_name='rtmpump')"
         asked = env | {"_RTMPUMP_COMPLETE": f"{shell}_source"}
         add(tree, name, run(PYTHON, "-ISBc", code, env=asked))
-    day = datetime.fromtimestamp(int(os.environ["SOURCE_DATE_EPOCH"]), UTC).date().isoformat()
+    day = commit_time().date().isoformat()
     script = str(source / "deploy/debian/man_page.py")
     code = start + f"import runpy; runpy.run_path({script!r}, run_name='__main__')"
     page = run(PYTHON, "-ISBc", code, day, version, env=env)
@@ -173,39 +191,46 @@ def add_what_the_program_says(tree: Path, source: Path, version: str) -> None:
 
 
 def add_files(tree: Path, source: Path) -> None:
-    """Put launcher, units, configuration and documents into the tree."""
-    ours = source / "deploy/debian"
-    add(tree, "usr/bin/rtmpump", (ours / "rtmpump").read_text())
+    """Put launcher, units and configuration into the tree."""
+    add(tree, "usr/bin/rtmpump", (source / "deploy/debian/rtmpump").read_text())
     for unit in ("rtmpump.service", "rtmpump@.service"):
         text = (source / "systemd" / unit).read_text()
         add(tree, f"usr/lib/systemd/system/{unit}", text.replace(*PLACES))
-    example = (source / "config.example.toml").read_text()
-    add(tree, "etc/rtmpump/config.toml", example)
-    documents = "usr/share/doc/rtmpump"
-    add(tree, f"{documents}/examples/config.toml", example)
-    add(tree, f"{documents}/changelog.gz", (source / "CHANGELOG.md").read_text())
-    licence = "\n ".join(
-        line or "." for line in (source / "LICENSE").read_text().strip().splitlines()
+    add(tree, CONFIG, (source / "config.example.toml").read_text())
+
+
+def add_documents(tree: Path, source: Path, version: str) -> None:
+    """Put into the tree what Debian wants of each package, and the example of the configuration."""
+    folder = "usr/share/doc/rtmpump"
+    lines = (source / "LICENSE").read_text().strip().splitlines()
+    licence = "\n ".join(line or "." for line in lines)
+    copying = (source / "deploy/debian/copyright").read_text().replace("@LICENSE@", licence)
+    add(tree, f"{folder}/copyright", copying)
+    changes = DEBIANS_CHANGELOG.format(
+        version=version, maintainer=MAINTAINER, time=format_datetime(commit_time())
     )
-    copying = (ours / "copyright").read_text().replace("@LICENSE@", licence)
-    add(tree, f"{documents}/copyright", copying)
+    add(tree, f"{folder}/changelog.gz", changes)
+    add(tree, f"{folder}/CHANGELOG.md.gz", (source / "CHANGELOG.md").read_text())
+    example = (source / "config.example.toml").read_text()
+    add(tree, f"{folder}/examples/config.toml", example)
 
 
-def add_control(tree: Path, source: Path, version: str, target: Target) -> None:
+def add_control(tree: Path, source: Path, target: Target) -> None:
     """Put what dpkg needs to know into the tree, as the last part."""
     files = sorted(path for path in tree.rglob("*") if path.is_file())
     sums = ((hashlib.md5(one.read_bytes()).hexdigest(), one.relative_to(tree)) for one in files)
     major, minor = target.python
     control = CONTROL.format(
-        version=f"{version}~{target.release}",
+        version=target.version,
         architecture=target.architecture,
+        maintainer=MAINTAINER,
         kibibytes=sum(-(-one.stat().st_size // 1024) for one in files),
         python=f"{major}.{minor}",
         next_python=f"{major}.{minor + 1}",
     )
     add(tree, "DEBIAN/control", control)
     add(tree, "DEBIAN/md5sums", "".join(f"{number}  {name}\n" for number, name in sums))
-    add(tree, "DEBIAN/conffiles", "/etc/rtmpump/config.toml\n")
+    add(tree, "DEBIAN/conffiles", f"/{CONFIG}\n")
     for script in SCRIPTS:
         add(tree, f"DEBIAN/{script}", (source / "deploy/debian" / script).read_text())
 
@@ -225,13 +250,15 @@ def build_deb(source: Path, wheel: Path, tree: Path, out: Path) -> Path:
     Raises:
         CannotBuildError: this is no Debian, or a library was not to be had.
     """
-    target, version = the_target(), version_of(source)
+    version = version_of(source)
+    target = the_target(version)
     add_program(tree, source, wheel)
     add_what_the_program_says(tree, source, version)
     add_files(tree, source)
-    add_control(tree, source, version, target)
+    add_documents(tree, source, target.version)
+    add_control(tree, source, target)
     make_equal(tree)
-    deb = out / f"rtmpump_{version}~{target.release}_{target.architecture}.deb"
+    deb = out / f"rtmpump_{target.version}_{target.architecture}.deb"
     # With several threads the bytes depend on how many there are.
     run("dpkg-deb", "--root-owner-group", "-Zxz", "--threads-max=1", "--build", tree, deb)
     return deb
