@@ -275,9 +275,9 @@ def build(out: Path) -> list[Path]:
         scratch = Path(folder)
         source = the_source(scratch)
         version = version_of(source)
-        run(sys.executable, "-m", "hatchling", "build", "-d", out.resolve(), cwd=source)
+        run(sys.executable, "-m", "hatchling", "build", "-d", out, cwd=source)
         sdist, wheel = (out / f"rtmpump-{version}{end}" for end in (".tar.gz", "-py3-none-any.whl"))
-        packages = [sdist, wheel, build_deb(source, wheel.resolve(), scratch / "tree", out)]
+        packages = [sdist, wheel, build_deb(source, wheel, scratch / "tree", out)]
     sums = [f"{hashlib.sha256(one.read_bytes()).hexdigest()}  {one.name}\n" for one in packages]
     (out / "SHA256SUMS").write_text("".join(sums))
     return packages
@@ -288,10 +288,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Build all packages of one version.")
     parser.add_argument("out", type=Path, help="the folder for them")
     try:
-        packages = build(parser.parse_args().out)
+        packages = build(parser.parse_args().out.resolve())
     except CannotBuildError as error:
         sys.exit(f"rtmpump's packages: {error}")
-    print("\n".join(map(str, packages)))
+    print("\n".join(os.path.relpath(one) for one in packages))
 
 
 if __name__ == "__main__":
