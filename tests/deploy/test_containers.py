@@ -7,6 +7,7 @@ daemon takes the settings they give it, and that the health check does what it s
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -152,6 +153,40 @@ def test_the_image_is_slim_and_not_roots() -> None:
     assert words["COPY"] == "--from=build /opt/rtmpump /opt/rtmpump"
     assert json.loads(words["ENTRYPOINT"]) == ["rtmpump"]
     assert words["STOPSIGNAL"] == "SIGTERM"
+
+
+def made_by_hand(root: Path) -> list[str]:
+    """Run what the last stage runs, with its paths and its /etc in a folder."""
+    (root / "etc").mkdir()
+    for file in ("passwd", "group", "shadow", "gshadow"):
+        (root / "etc" / file).touch()
+    (run,) = (rest for word, rest in last_stage() if word == "RUN")
+    for program in ("groupadd", "useradd"):
+        run = run.replace(f"{program} ", f"{program} --prefix {root} ", 1)
+    run = re.sub(r"(install .*)/var", rf"\1{root}/var", run)
+    subprocess.run(["sh", "-ec", run], check=True, capture_output=True, timeout=100)
+    return [(root / "etc" / file).read_text().strip() for file in ("passwd", "group")]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make users")
+def test_the_image_has_the_user_and_an_empty_folder_for_the_spool(tmp_path: Path) -> None:
+    """User and group have the numbers of USER; no dotfile of a home lies in the spool's folder."""
+    passwd, group = made_by_hand(tmp_path)
+    user, group_number = dict(last_stage())["USER"].split(":")
+    assert passwd.split(":")[2:4] == [user, group_number]
+    assert group.split(":")[2] == group_number
+    folder = tmp_path / "var/lib/rtmpump"
+    assert list(folder.iterdir()) == []
+    found = folder.stat()
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (10001, 10001, 0o700)
+
+
+def test_each_line_that_builds_the_image_keeps_its_health_check() -> None:
+    """Podman's own format of images has none, so Podman is told to take Docker's."""
+    lines = re.findall(r"^#   (\w+ build .*)$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+    assert [line.split()[0] for line in lines] == ["docker", "podman"]
+    assert "--format docker" in lines[1]
+    assert "BUILDAH_FORMAT=docker" in (DEPLOY / "compose.yaml").read_text()
 
 
 def test_the_image_has_the_versions_of_the_constraints() -> None:
@@ -324,7 +359,11 @@ def test_the_pod_has_no_rights_that_it_does_not_need() -> None:
     assert pod()["volumes"][1]["secret"]["defaultMode"] == 0o440
 
 
-def test_the_image_in_kubernetes_is_of_this_version() -> None:
-    """A tag that moves could change under a running daemon."""
+def test_all_name_the_image_of_this_version() -> None:
+    """What is built, what compose starts and what Kubernetes wants; no tag that moves."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert container()["image"] == f"rtmpump:{project['version']}"
+    image = f"rtmpump:{project['version']}"
+    assert container()["image"] == image
+    assert compose()["services"]["rtmpump"]["image"] == image
+    built = re.findall(r" -t (\S+) \.$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+    assert set(built) == {image}
