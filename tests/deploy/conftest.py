@@ -1,13 +1,15 @@
-"""What the tests of programs in other languages share."""
+"""What the tests of programs in other languages share, and those of the packages."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.support.packages import Packages, skip_where_none_can_be_built
 from tests.support.paths import ROOT
 
 EXAMPLES = ROOT / "deploy" / "examples"
@@ -28,3 +30,11 @@ def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("the npm registry is not reachable from here")
     assert done.returncode == 0, done.stderr
     return folder
+
+
+@pytest.fixture(scope="session")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Packages:
+    """All packages, built once for all workers of pytest."""
+    skip_where_none_can_be_built()
+    base = tmp_path_factory.getbasetemp()
+    return Packages(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
