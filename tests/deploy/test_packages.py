@@ -38,7 +38,7 @@ def test_what_is_built_has_the_names_and_the_checksums_that_it_should(packages: 
 
 
 def test_one_commit_gives_the_same_bytes_everywhere(packages: Packages, tmp_path: Path) -> None:
-    """Another folder, time zone, language and umask change nothing."""
+    """Another folder, time zone, language and umask change nothing, nor what is not committed."""
     sources = copy_of_the_sources(tmp_path / "in/another/place")
     out, old = tmp_path / "out", os.umask(0o077)
     try:

@@ -41,6 +41,15 @@ def copy_of_the_sources(folder: Path) -> Path:
     return folder
 
 
+def _commit(sources: Path) -> None:
+    """Make a git clone of a folder, with one commit that is of TIME."""
+    date = {f"GIT_{who}_DATE": f"{TIME} +0000" for who in ("AUTHOR", "COMMITTER")}
+    person = ("-c", "user.name=test", "-c", "user.email=test@test.invalid")
+    for words in (("init", "--quiet"), ("add", "."), ("commit", "--quiet", "--message=all")):
+        command = ["git", *person, *words]
+        subprocess.run(command, cwd=sources, env=os.environ | date, check=True, timeout=SECONDS)
+
+
 def build(sources: Path, out: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Build all packages; `environment` is added to ours."""
     return subprocess.run(
@@ -77,7 +86,9 @@ class Packages:
         with _alone(base / "packages.lock"):
             if not (self.folder / "SHA256SUMS").exists():
                 sources = copy_of_the_sources(base / "sources")
-                done = build(sources, self.folder, SOURCE_DATE_EPOCH=TIME)
+                _commit(sources)
+                (sources / "rtmpump/not_committed.py").touch()
+                done = build(sources, self.folder)
                 assert done.returncode == 0, done.stderr
         (self.deb,) = self.folder.glob("*.deb")
         (self.wheel,) = self.folder.glob("*.whl")
