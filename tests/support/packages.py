@@ -44,9 +44,10 @@ def copy_of_the_sources(folder: Path) -> Path:
 def _commit(sources: Path) -> None:
     """Make a git clone of a folder, with one commit that is of TIME."""
     date = {f"GIT_{who}_DATE": f"{TIME} +0000" for who in ("AUTHOR", "COMMITTER")}
-    person = ("-c", "user.name=test", "-c", "user.email=test@test.invalid")
+    settings = ("user.name=test", "user.email=test@test.invalid", "commit.gpgsign=false")
+    given = [word for setting in settings for word in ("-c", setting)]
     for words in (("init", "--quiet"), ("add", "."), ("commit", "--quiet", "--message=all")):
-        command = ["git", *person, *words]
+        command = ["git", *given, *words]
         subprocess.run(command, cwd=sources, env=os.environ | date, check=True, timeout=SECONDS)
 
 
