@@ -74,7 +74,7 @@ class DebianRoot:
 
     def run(self, script: str, **environment: str) -> str:
         """Run a script of bash in it, which must succeed; return what it prints."""
-        path = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LC_ALL": "C.UTF-8"}
+        path = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
         done = subprocess.run(
             ["chroot", self.folder, "bash", "-ec", script],
             env=path | {"DEBIAN_FRONTEND": "noninteractive"} | environment,
