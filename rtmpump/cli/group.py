@@ -4,6 +4,8 @@ Laws:
 
 - A command's module is imported when the command is used. So `--help` answers at once; no heavy
   module may be imported at the top of this file.
+- Ctrl-C ends the program with 130 and no traceback, also during the imports, unless the command has
+  an end of its own.
 - A RtmpumpError ends the program with one line on standard error and its own exit code. A traceback
   appears only with RTMPUMP_LOG_LEVEL=debug.
 """
@@ -12,16 +14,16 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from importlib import import_module
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import click
 from click.shell_completion import CompletionItem
 
+from rtmpump.cli import interrupts
 from rtmpump.cli.common import one_line
 from rtmpump.errors import ConfigError, RtmpumpError
-
-_INTERRUPTED: Final = 130
 
 
 class _Row(NamedTuple):
@@ -60,7 +62,8 @@ class LazyGroup(click.Group):
         row = _COMMANDS.get(cmd_name)
         if row is None:
             return None
-        command = getattr(import_module(row.module), cmd_name)
+        with interrupts.ending_at_once():
+            command = getattr(import_module(row.module), cmd_name)
         if not isinstance(command, click.Command):
             raise TypeError(f"{row.module}.{cmd_name} is no click command")
         return command
@@ -91,16 +94,23 @@ class LazyGroup(click.Group):
         ]
         return names + click.Command.shell_complete(self, ctx, incomplete)
 
+    def main(self, args: Sequence[str] | None = None, *more: Any, **extra: Any) -> Any:
+        """Do as click does; as the program itself (no `args`), Ctrl-C ends it at once."""
+        if args is None:
+            interrupts.end_at_once()
+        return super().main(args, *more, **extra)
+
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; turn one of our errors into one line and an exit code."""
         _write_anything()
         try:
-            return super().invoke(ctx)
+            with interrupts.raising():
+                return super().invoke(ctx)
         except RtmpumpError as error:
             _print_error(error)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
-            ctx.exit(_INTERRUPTED)
+            ctx.exit(interrupts.INTERRUPTED)
 
 
 def _write_anything() -> None:
