@@ -29,7 +29,11 @@ tools += debootstrap=debootstrap
 endif
 
 bin := .venv/bin
+# What is in .venv: rtmpump with what it needs; then also what tests and lint need.
+runtime := .venv/.runtime
 ready := .venv/.ready
+# Runs a command, with one line that shows it is alive: $(live) TEXT COMMAND…
+live := -m rtmpump.sandbox.live_line
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # Whose Python it is: version and place.
@@ -42,8 +46,11 @@ endif
 
 .PHONY: demo quick test bench faults fuzz lint schema dist format clean rabbitmq tools other-python
 .DELETE_ON_ERROR:
+# Two targets may install into the same .venv.
+.NOTPARALLEL:
 
-demo: $(ready) rabbitmq
+# The demo finds or installs RabbitMQ itself, if it needs one of its own.
+demo: $(runtime)
 	@$(bin)/rtmpump demo $(ARGS)
 
 quick: $(ready)
@@ -113,11 +120,18 @@ tools:
 
 # hatchling goes in first, so that it has the version of constraints.txt: pip builds an isolated
 # package without them.
-$(ready): $(bin)/python pyproject.toml constraints.txt $(other_python)
-	@echo "installing packages into .venv"
-	@$(bin)/python -m pip install --quiet -c constraints.txt hatchling
-	@$(bin)/python -m pip install --quiet -c constraints.txt --no-build-isolation -e '.[dev]'
+pip := $(bin)/python -m pip install --quiet -c constraints.txt
+install = $(bin)/python $(live) "installing $(1) into .venv" \
+  sh -ec '$(pip) hatchling; $(pip) --no-build-isolation -e "$(2)"'
+sources := $(bin)/python pyproject.toml constraints.txt $(other_python)
+
+$(runtime): $(sources)
+	@$(call install,packages,.)
 	@touch $@
+
+$(ready): $(sources)
+	@$(call install,packages and those of the tests,.[dev])
+	@touch $(runtime) $@
 
 # Debian has the module venv in a package of its own.
 $(bin)/python: $(other_python)
@@ -137,5 +151,4 @@ $(bin)/python: $(other_python)
 	    exit 1; \
 	  fi; \
 	fi; \
-	echo "making .venv with $$($$python --version)"; \
-	$$python -m venv --clear .venv
+	$$python $(live) "making .venv with $$($$python --version)" $$python -m venv --clear .venv

@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 import secrets
 import tempfile
+from typing import Final
 
 import click
 
 from rtmpump.config import Secret
+from rtmpump.demo.interrupt import Interrupt
 from rtmpump.demo.screen import Screen
-from rtmpump.demo.show import DemoOptions, Interrupt, Show
+from rtmpump.demo.show import DemoOptions, Show
 from rtmpump.demo.stage import PumpEnded
 from rtmpump.demo.summary import Summary
 from rtmpump.errors import EXIT_DONE, EXIT_FAILED, ConfigError, RtmpumpError, TokenRefused
+
+# What a shell makes of a program that a signal ended: 130 for Ctrl-C.
+_SIGNALLED: Final = 128
 
 
 @click.command()
@@ -55,6 +60,11 @@ from rtmpump.errors import EXIT_DONE, EXIT_FAILED, ConfigError, RtmpumpError, To
     help="While it runs, cut the WebSocket, kill the pump (-9), restart the private RabbitMQ.",
 )
 @click.option(
+    "--backfill",
+    is_flag=True,
+    help="Let the pump fetch what it missed from the history (events.backfill): try with --chaos.",
+)
+@click.option(
     "--http",
     metavar="ADDR",
     default="",
@@ -68,6 +78,7 @@ def demo(
     broker_url: str,
     live: bool,
     chaos: bool,
+    backfill: bool,
     http: str,
     seed: int | None,
 ) -> None:
@@ -77,7 +88,8 @@ def demo(
     sender. It shows events and messages as they pass, and at the end counts what was sent,
     received, lost and repeated.
 
-    Exit codes: 0 nothing was lost, 1 something was, 69 there is no RabbitMQ, 78 no usable token.
+    Exit codes: 0 nothing was lost, 1 something was, 69 there is no RabbitMQ, 78 no usable token,
+    130 Ctrl-C before it began.
     """
     if live and chaos:
         raise click.UsageError("--chaos needs the simulated workspace; leave out --live")
@@ -86,16 +98,15 @@ def demo(
         if not os.environ.get(variable, "").strip():
             raise ConfigError("there is no Slack token", where=variable, fix="set it")
     seed = secrets.randbelow(10**6) if seed is None else seed
-    options = DemoOptions(
-        seconds, rate, Secret(broker_url) if broker_url else None, live, chaos, http, seed, mode
-    )
+    url = Secret(broker_url) if broker_url else None
+    options = DemoOptions(seconds, rate, url, live, chaos, http, seed, mode, backfill)
     raise SystemExit(_play(options))
 
 
 def _play(options: DemoOptions) -> int:
     interrupt = Interrupt()
     screen = Screen(gone=interrupt.stop.set)
-    screen.say(_title(options), bold=True)
+    screen.paragraph(_title(options), bold=True)
     show = Show(options, screen, interrupt)
     # The first call tests the folder with a file, which a signal at that moment would leave behind.
     tempfile.gettempdir()
@@ -103,12 +114,14 @@ def _play(options: DemoOptions) -> int:
         try:
             summary = show.run()
         except KeyboardInterrupt:
-            screen.say("interrupted before it began; all that was started has been ended")
-            return EXIT_FAILED
+            screen.paragraph("interrupted before it began; all that was started has been ended")
+            return _SIGNALLED + interrupt.number
         except RtmpumpError as error:
             if not isinstance(error, TokenRefused | ConfigError):
                 _show_log(error.words if isinstance(error, PumpEnded) else show.last_words)
             raise _as_options(error) from error
+        finally:
+            screen.live.close()
     return _end(summary, show, screen)
 
 
@@ -127,6 +140,7 @@ def _title(options: DemoOptions) -> str:
     if options.live:
         return f"rtmpump demo: {length}, with the real Slack"
     chaos = ", with chaos" if options.chaos else ""
+    chaos += ", with backfill" if options.backfill else ""
     return f"rtmpump demo: {length}, {options.rate:g} events a second{chaos} (seed {options.seed})"
 
 

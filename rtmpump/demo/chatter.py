@@ -23,7 +23,10 @@ CHANNELS: Final = {
 UNKNOWN_TYPE: Final = "canvas_sparkled"
 """The one emitted type that Slack never documented."""
 
-_USERS: Final = ("U0ALICE", "U0BORIS", "U0CHLOE", "U0DEEPA")
+PEOPLE: Final = {"U0ALICE": "Alice", "U0BORIS": "Boris", "U0CHLOE": "Chloe", "U0DEEPA": "Deepa"}
+"""Ids and names of the simulated workspace's people."""
+
+_USERS: Final = tuple(PEOPLE)
 _TEXTS: Final = (
     "Who has seen the coffee filters?",
     "The build is green again 🎉",
@@ -45,6 +48,7 @@ _ANSWERS: Final = (
     "Certificate renewed until May.",
 )
 _RECENT: Final = 20
+_THREADS: Final = 2
 
 
 class Request(NamedTuple):
@@ -65,6 +69,7 @@ class Chatter:
         self._micros = 0
         self._asked = 0
         self._recent: list[tuple[str, str, str]] = []
+        self._threads: list[tuple[str, str, str]] = []
 
     def event(self) -> dict[str, Any]:
         """Return the next event of the workspace."""
@@ -82,9 +87,9 @@ class Chatter:
 
     def _good_command(self, text: str) -> dict[str, Any]:
         turn = self._asked % 5
-        recent = self._recent[-_RECENT:]
-        if turn in (2, 4) and recent:
-            channel, ts, _ = self._commands.choice(recent)
+        threads = list(self._threads)
+        if turn in (2, 4) and threads:
+            channel, ts, _ = self._commands.choice(threads)
             thread: dict[str, Any] = {"channel": channel, "text": text, "thread_ts": ts}
             return thread | ({"reply_broadcast": True} if turn == 4 else {})
         names = [name for name in CHANNELS if not name.startswith("U")]
@@ -95,12 +100,14 @@ class Chatter:
     def _message(self) -> dict[str, Any]:
         channel, user, ts = self._channel(), self._user(), self._ts()
         self._recent = [*self._recent[-_RECENT:], (channel, ts, user)]
+        # A few long threads, as people have them; backfill asks Slack once for each.
+        self._threads = [*self._threads, (channel, ts, user)][:_THREADS]
         return self._said(channel, user, ts) | {"text": self._events.choice(_TEXTS)}
 
     def _thread_reply(self) -> dict[str, Any]:
-        if not self._recent:
+        if not self._threads:
             return self._message()
-        channel, parent, author = self._events.choice(self._recent)
+        channel, parent, author = self._events.choice(self._threads)
         reply = self._said(channel, self._user(), self._ts())
         thread = {"thread_ts": parent, "parent_user_id": author}
         return reply | thread | {"text": self._events.choice(_TEXTS)}

@@ -8,12 +8,14 @@ import time
 from datetime import datetime
 from typing import Any
 
-from rtmpump.demo.chatter import CHANNELS
+from rtmpump.demo.chatter import CHANNELS, PEOPLE
 from rtmpump.demo.screen import Screen
-from rtmpump.demo.tally import Tally
+from rtmpump.demo.tally import Tally, history_key
 from rtmpump.links.rabbitmq.listener import Delivery
 
-_NAMES = {id: f"#{name}" for name, id in CHANNELS.items() if not name.startswith("U")}
+_PLACES = {
+    id: f"@{PEOPLE[name]}" if name in PEOPLE else f"#{name}" for name, id in CHANNELS.items()
+}
 
 
 class Consumer:
@@ -24,21 +26,34 @@ class Consumer:
         self._screen = screen
         self.greeted = threading.Event()
         self.gaps = 0
+        self.backfilled = 0
 
     def seen(self, delivery: Delivery) -> None:
         """Take an event from RabbitMQ."""
         properties = delivery.properties
         key = str(properties.type or "")
         now_ms = time.time() * 1000
-        is_new = self._tally.received(str(properties.message_id), delivery.body, now_ms)
-        event = _parsed(delivery.body)
+        event, id = _parsed(delivery.body), str(properties.message_id)
+        is_filled = bool((properties.headers or {}).get("backfill"))
+        if is_filled:
+            is_new = self._tally.fetched(id, history_key(event))
+        else:
+            is_new = self._tally.received(id, delivery.body, now_ms)
         if key == "rtmpump.connected":
             self.greeted.set()
         if key == "rtmpump.gap" and is_new:
             self.gaps += 1
             self._tally.gap(_ms(event.get("from")), _ms(event.get("to")))
-        is_own = key.startswith("rtmpump.")
-        self._screen.event(key if is_new else f"{key} (again)", _in_words(event), always=is_own)
+        if key == "rtmpump.backfilled" and is_new:
+            self.backfilled += 1
+        self._show(f"{key} (again)" if not is_new else key, event, is_filled=is_filled)
+
+    def _show(self, key: str, event: dict[str, Any], *, is_filled: bool) -> None:
+        if event.get("type") == "rtmpump":
+            self._screen.event(key, _own_in_words(event), always=True)
+            return
+        text = f"(from the history) {_in_words(event)}" if is_filled else _in_words(event)
+        self._screen.event(key, text, place=_place(event))
 
 
 def _parsed(body: bytes) -> dict[str, Any]:
@@ -49,20 +64,41 @@ def _parsed(body: bytes) -> dict[str, Any]:
     return event if isinstance(event, dict) else {}
 
 
+def _own_in_words(event: dict[str, Any]) -> str:
+    """Return an event of the pump's own in a few words."""
+    match event.get("subtype"):
+        case "gap":
+            seconds = (_ms(event.get("to")) - _ms(event.get("from"))) / 1000
+            return f"{seconds:.1f} s in which events may be missing: {event.get('reason')}"
+        case "backfilled":
+            number, channels = event.get("messages"), event.get("channels")
+            return f"gap filled: {number} messages of {channels} channels fetched"
+        case "disconnected":
+            return f"{event.get('reason')}: {event.get('detail')}"
+    rest = {key: value for key, value in event.items() if key not in ("type", "subtype")}
+    return ", ".join(f"{key} {value}" for key, value in rest.items())
+
+
 def _in_words(event: dict[str, Any]) -> str:
     """Return an event in a few words."""
-    if event.get("type") == "rtmpump":
-        rest = {key: value for key, value in event.items() if key not in ("type", "subtype")}
-        return ", ".join(f"{key} {value}" for key, value in rest.items())
-    item, message = event.get("item"), event.get("message")
-    inner = message if isinstance(message, dict) else item if isinstance(item, dict) else {}
-    channel = event.get("channel") or inner.get("channel") or ""
-    user = event.get("user") or inner.get("user") or ""
-    text = event.get("text") or inner.get("text") or _what(event)
-    thread = "in a thread: " if event.get("thread_ts") else ""
-    place = _NAMES.get(str(channel), str(channel))
-    speaker = f"{user}: " if user and text else str(user)
-    return f"{place:<10} {speaker}{thread}{text}" if place else f"{speaker}{text}"
+    user = event.get("user") or _inner(event).get("user") or ""
+    text = event.get("text") or _inner(event).get("text") or _what(event)
+    thread = "(in a thread) " if event.get("thread_ts") else ""
+    speaker = PEOPLE.get(str(user), str(user))
+    return f"{speaker}: {thread}{text}" if speaker and text else f"{speaker}{thread}{text}"
+
+
+def _place(event: dict[str, Any]) -> str:
+    channel = event.get("channel") or _inner(event).get("channel") or ""
+    return _PLACES.get(str(channel), str(channel))
+
+
+def _inner(event: dict[str, Any]) -> dict[str, Any]:
+    """Return the message or item that the event is about."""
+    for inner in (event.get("message"), event.get("item")):
+        if isinstance(inner, dict):
+            return inner
+    return {}
 
 
 def _what(event: dict[str, Any]) -> str:

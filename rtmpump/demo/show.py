@@ -9,25 +9,22 @@ Laws:
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
-from types import FrameType
 from typing import Final
 from urllib.parse import urlsplit
 
 from rtmpump.config.secrets import Secret
 from rtmpump.demo.chatter import CHANNELS, Chatter
 from rtmpump.demo.consumer import Consumer
+from rtmpump.demo.interrupt import Interrupt
 from rtmpump.demo.line import Line, remove
 from rtmpump.demo.screen import Screen
 from rtmpump.demo.speakers import People, Service, Speaker
 from rtmpump.demo.stage import Names, PumpProcess
 from rtmpump.demo.strikes import Strikes
-from rtmpump.demo.summary import Summary
+from rtmpump.demo.summary import Played, Summary
 from rtmpump.demo.tally import Tally
 from rtmpump.errors import ServiceUnreachable
 from rtmpump.sandbox.rabbitmq import install
@@ -38,8 +35,8 @@ _LIVE_SECONDS: Final = 60.0
 _PATIENCE: Final = 25.0
 _HEAL_SECONDS: Final = 120.0
 _TURN: Final = 0.1
+_ASK_EVERY: Final = 0.4
 _COMMAND_EVERY: Final = 1.0
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
@@ -54,6 +51,7 @@ class DemoOptions:
     http: str = ""
     seed: int = 1
     mode: str = "rtm"
+    backfill: bool = False
 
 
 class Show:
@@ -63,12 +61,15 @@ class Show:
         self._options = options
         self._screen = screen
         self._interrupt = interrupt
-        self._tally = Tally()
+        self._tally = Tally(backfill=options.backfill)
         self._names = Names(own=bool(options.broker_url))
         self._consumer = Consumer(self._tally, screen)
         self._lines: list[Line] = []
         self._speakers: list[Speaker] = []
         self._problems: list[str] = []
+        self._until = self._asked_at = 0.0
+        self._spooled: int | None = None
+        self._left = 0
         self.last_words: list[str] = []
 
     def run(self) -> Summary:
@@ -84,38 +85,44 @@ class Show:
                 stage.callback(workspace.stop)
             node = self._node(stage)
             pump = self._pump(stage, workspace, node)
-            mode, team = self._options.mode, workspace.team if workspace else ""
-            chatter = Chatter(self._options.seed, team, mode)
+            options = self._options
+            chatter = Chatter(options.seed, workspace.team if workspace else "", options.mode)
             if workspace is not None:
                 # This Slack tries again soon; the real one waits for minutes.
                 workspace.faults.ack_seconds, workspace.faults.retry_after = 2.0, (0.5, 2.0, 4.0)
-            self._connect(stage, pump, chatter)
+            with self._screen.waiting(f"connecting to {_whose(node)}"):
+                self._connect(stage, pump, chatter)
             pump.start()
             stage.callback(self._end_pump, pump)
             self._header(workspace, node, pump)
-            self._await_live(pump)
+            with self._screen.waiting("starting the pump, until it is connected to Slack"):
+                self._await_live(pump)
             self._interrupt.raises = False
             self._play(workspace, node, pump, chatter)
-            self._screen.say()
-            self._screen.say("stopping…", dim=True)
         sent = workspace.sent if workspace else ()
-        return Summary(self._tally, sent, live=self._options.live, problems=self._problems)
+        played = Played(options.mode, options.live, options.backfill)
+        return Summary(self._tally, sent, played, self._problems)
 
     # Set up.
 
     def _node(self, stage: ExitStack) -> RabbitNode | None:
         if self._options.broker_url:
             return None
-        node = RabbitNode(server=install.find_or_install(self._screen.say))
-        self._screen.say("starting RabbitMQ…", dim=True)
-        return stage.enter_context(node)
+        node = RabbitNode(server=install.find_or_install(self._screen.live))
+        stage.callback(self._end_node, node)
+        with self._screen.waiting("starting RabbitMQ"):
+            node.start()
+        return node
 
     def _pump(
         self, stage: ExitStack, workspace: Workspace | None, node: RabbitNode | None
     ) -> PumpProcess:
         given = self._options.broker_url
         url = given.reveal() if given else node.url if node else ""
-        pump = PumpProcess(workspace, url, self._names, self._options.http, self._options.mode)
+        options = self._options
+        pump = PumpProcess(
+            workspace, url, self._names, options.http, options.mode, options.backfill
+        )
         stage.callback(pump.close)
         return pump
 
@@ -178,6 +185,9 @@ class Show:
             if self._options.chaos:
                 strikes = Strikes(workspace, node, pump, self._screen, self._options.mode)
         self._screen.begin()
+        self._screen.live.note = lambda: self._progress(pump)
+        self._screen.live.begin()
+        self._until = time.monotonic() + self._options.seconds
         try:
             for speaker in self._speakers:
                 speaker.start()
@@ -185,7 +195,8 @@ class Show:
                 strikes.begin(self._options.seed, self._options.seconds)
             self._watch(pump, strikes)
         finally:
-            quiet = [speaker.stop() for speaker in self._speakers]
+            with self._screen.waiting("the people and the service stop"):
+                quiet = [speaker.stop() for speaker in self._speakers]
             healed = strikes is None or strikes.wait(_HEAL_SECONDS)
         if not all(quiet):
             self._problems.append("The pump does not read the events of Slack.")
@@ -194,16 +205,22 @@ class Show:
         self._settle(pump, strikes)
 
     def _watch(self, pump: PumpProcess, strikes: Strikes | None) -> None:
-        until = time.monotonic() + self._options.seconds
-        while time.monotonic() < until and not self._interrupt.stop.wait(_TURN):
+        while time.monotonic() < self._until and not self._interrupt.stop.wait(_TURN):
             self._check(pump, strikes)
 
     def _settle(self, pump: PumpProcess, strikes: Strikes | None) -> None:
         """Wait for what is under way, as long as there is progress."""
-        if self._tally.open():
-            self._screen.say("waiting for what is under way…", dim=True)
+        if not self._tally.open():
+            return
+        if self._interrupt.stop.is_set():
+            self._screen.say("ending early; Ctrl-C again: without what is under way", dim=True)
+        with self._screen.waiting("waiting for the rest"):
+            self._wait_for_the_rest(pump, strikes)
+
+    def _wait_for_the_rest(self, pump: PumpProcess, strikes: Strikes | None) -> None:
         seen, until = -1, 0.0
-        while self._tally.open() and not self._interrupt.hurry.wait(_TURN):
+        while (left := self._tally.open()) and not self._interrupt.hurry.wait(_TURN):
+            self._left = left
             self._check(pump, strikes)
             if (progress := self._tally.progress()) != seen:
                 seen, until = progress, time.monotonic() + _PATIENCE
@@ -220,17 +237,36 @@ class Show:
             if error is not None:
                 raise error
 
+    def _progress(self, pump: PumpProcess) -> str:
+        """Return what the live line says while events flow, and until they have all come."""
+        if time.monotonic() > self._asked_at + _ASK_EVERY:
+            self._spooled, self._asked_at = pump.spooled(), time.monotonic()
+        spool = "the pump is starting"
+        if self._spooled is not None:
+            spool = f"{self._spooled:,} wait in the spool"
+        left = max(0.0, self._until - time.monotonic())
+        ahead = f"{left:.0f} s to go" if not self._left else f"{self._left:,} still to come"
+        return f"{spool}; {ahead}; {self._tally.arrived:,} arrived"
+
     # Take down.
 
+    def _end_node(self, node: RabbitNode) -> None:
+        with self._screen.waiting("ending RabbitMQ"):
+            node.close()
+
     def _end_pump(self, pump: PumpProcess) -> None:
-        if not pump.stop():
+        self._screen.live.note = lambda: ""
+        with self._screen.waiting("the pump ends: it publishes what its spool still holds"):
+            is_stopped = pump.stop()
+        if not is_stopped:
             self._problems.append("The pump did not stop in time and was killed.")
         self.last_words = pump.last_lines(20)
 
     def _clean_up(self, pump: PumpProcess) -> None:
-        problem = remove(pump.config.broker, self._names.all_items(pump.config))
+        with self._screen.waiting(f"deleting {self._names.stem}.* on {_whose(None)}"):
+            problem = remove(pump.config.broker, self._names.all_items(pump.config))
         if problem:
-            self._screen.say(f"not all of {self._names.stem}.* could be deleted: {problem}")
+            self._screen.paragraph(f"not all of {self._names.stem}.* could be deleted: {problem}")
 
     def _header(
         self, workspace: Workspace | None, node: RabbitNode | None, pump: PumpProcess
@@ -239,47 +275,26 @@ class Show:
         slack = "the real workspace of SLACK_API_TOKEN; nothing is sent to it"
         if workspace is not None:
             slack = f"simulated workspace {workspace.team} at {workspace.host}:{workspace.port}"
-        whose = "private node" if node else "your broker"
         rows = [
             ("Slack", slack),
-            ("RabbitMQ", f"{whose} at {_place(settings.broker.urls[0])}"),
+            ("RabbitMQ", f"{_whose(node)} at {_place(settings.broker.urls[0])}"),
             ("pump", f"process {pump.pid}; its log: {pump.log}"),
             ("consumer", f'queue {names.seen}, bound to {settings.events.exchange} with "#"'),
         ]
         if workspace is not None:
-            rows.append(("sender", f"queue {settings.outbound.queue}, a command each second"))
+            commands = f"queue {settings.outbound.queue}, a command each second, the third one bad"
+            rows.append(("sender", commands))
         if self._options.http:
             rows.append(("status", f"http://{self._options.http}/"))
         for name, what in rows:
-            self._screen.say(f"  {self._screen.styled(f'{name:<10}', bold=True)}{what}")
+            self._screen.entry(name, "", what)
         self._screen.say()
+        if self._screen.legend:
+            self._screen.say(self._screen.legend, dim=True)
 
 
-class Interrupt:
-    """What a signal does: raise KeyboardInterrupt while `raises` is set, else set a flag."""
-
-    def __init__(self) -> None:
-        self.raises = True
-        self.stop = threading.Event()
-        self.hurry = threading.Event()
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Handle the signals here; only on the main thread."""
-        before = {number: signal.signal(number, self._came) for number in _SIGNALS}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _came(self, _number: int, _frame: FrameType | None) -> None:
-        if self.raises:
-            self.raises = False
-            raise KeyboardInterrupt
-        if self.stop.is_set():
-            self.hurry.set()
-        self.stop.set()
+def _whose(node: RabbitNode | None) -> str:
+    return "a private RabbitMQ" if node else "your RabbitMQ"
 
 
 def _place(url: Secret) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from rtmpump.demo.chatter import Chatter, Request
 from rtmpump.demo.line import Line
 from rtmpump.demo.screen import Screen
-from rtmpump.demo.tally import Tally
+from rtmpump.demo.tally import Tally, history_key
 from rtmpump.links.rabbitmq.connection import Properties
 from rtmpump.links.rabbitmq.listener import Delivery
 from rtmpump.sandbox.slack.workspace import Workspace
@@ -63,9 +63,12 @@ class People:
         """Emit one event and count it."""
         event = self._chatter.event()
         body = json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
-        self._tally.emits(body, time.time() * 1000)
-        delivered = self._workspace.emit(body) > 0
-        self._tally.emitted(body, time.time() * 1000, delivered=delivered)
+        key = history_key(event)
+        if key:
+            self._workspace.keep(event)
+        self._tally.emits(body, time.time() * 1000, key)
+        self._workspace.emit(body)
+        self._tally.emitted(body, time.time() * 1000)
 
 
 class Service:
@@ -101,7 +104,8 @@ class Service:
         if request is None or not self._tally.answered(id, ok=result["ok"]):
             return
         what, detail = _in_words(request, result)
-        self._screen.command(what, detail, ok=result["ok"])
+        place = str(request.body["channel"]) if result["ok"] else ""
+        self._screen.command(what, detail, place=place, ok=result["ok"])
 
 
 def _in_words(request: Request, result: dict[str, Any]) -> tuple[str, str]:
@@ -109,10 +113,10 @@ def _in_words(request: Request, result: dict[str, Any]) -> tuple[str, str]:
     body = request.body
     if not result["ok"]:
         error = result["error"]
-        what = "rejected, as expected" if request.bad else "failed"
+        what = "rejected (bad)" if request.bad else "failed"
         return what, f"{error['code']}: {error['message']}"
     what = "message"
     if body.get("thread_ts"):
         what = "broadcast reply" if body.get("reply_broadcast") else "reply"
     again = f", attempt {result['attempts']}" if result["attempts"] > 1 else ""
-    return what, f"{body['channel']:<10} {body['text']}  → ts {result['ts']}{again}"
+    return what, f"{body['text']}  → ts {result['ts']}{again}"

@@ -15,6 +15,7 @@ import json
 import os
 import secrets
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -34,6 +35,7 @@ from rtmpump.sandbox.slack.workspace import Workspace
 _NAME: Final = "pump"
 _STOP_SECONDS: Final = 25.0
 _POLL: Final = 0.05
+_ASK_SECONDS: Final = 0.3
 _SETTINGS: Final = ("RTMPUMP_", "SLACK_API_TOKEN", "STATE_DIRECTORY", "CREDENTIALS_DIRECTORY")
 _TOKENS: Final = ("SLACK_API_TOKEN", "SLACK_APP_TOKEN")
 _SERVICE: Final = ("NOTIFY_SOCKET", "WATCHDOG_", "LISTEN_")
@@ -102,6 +104,7 @@ class PumpProcess:
         names: Names,
         http: str,
         mode: str = "rtm",
+        backfill: bool = False,
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="rtmpump-demo-")).resolve()
         self._keeper = Keeper(str(self.folder))
@@ -119,7 +122,9 @@ class PumpProcess:
             "log": {"format": "json"},
         }
         self._file.touch(mode=0o600)
-        self._file.write_text(_toml({**sections, **names.settings()}))
+        named = names.settings()
+        events = {**named["events"], "backfill": backfill}
+        self._file.write_text(_toml({**sections, **named, "events": events}))
         try:
             self.config = config.load(self._file, {}, need_token=False)
         except BaseException:
@@ -165,6 +170,18 @@ class PumpProcess:
             if line.get("event") == "token.refused":
                 raise TokenRefused(str(line.get("code")), str(line.get("fix")))
         raise PumpEnded(self.last_lines(20))
+
+    def spooled(self) -> int | None:
+        """Return how many events wait in the spool; None while the pump does not answer."""
+        try:
+            with socket.socket(socket.AF_UNIX) as asking:
+                asking.settimeout(_ASK_SECONDS)
+                asking.connect(str(self.folder / "spool.db.sock"))
+                asking.sendall(b"info\n")
+                events = _parsed(asking.makefile().readline()).get("events")
+        except OSError:
+            return None
+        return events if isinstance(events, int) else None
 
     def last_lines(self, count: int) -> list[str]:
         """Return the last lines of its log."""

@@ -122,8 +122,9 @@ class Strikes:
             return
         try:
             self._screen.strike("RabbitMQ is stopped")
-            self._node.stop()
-            self._node.start()
+            with self._screen.waiting("RabbitMQ is away"):
+                self._node.stop()
+                self._node.start()
             self._screen.heal("RabbitMQ is up again")
         finally:
             self._busy.release()

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from statistics import median
 from typing import NamedTuple
 
 from rtmpump.demo.screen import Screen
 from rtmpump.demo.tally import Tally
 from rtmpump.sandbox.slack.hub import Sent
+
+_WHY_MISSED = {
+    "rtm": "RTM was disconnected and never replays; each gap was announced",
+    "socket": "Socket Mode was disconnected until Slack gave up; each gap was announced",
+}
+
+
+class Played(NamedTuple):
+    """What kind of show it was."""
+
+    mode: str = "rtm"
+    live: bool = False
+    backfill: bool = False
 
 
 class _Row(NamedTuple):
@@ -23,11 +36,11 @@ class Summary:
     """The counts of one show, read once at its end."""
 
     def __init__(
-        self, tally: Tally, sent: Sequence[Sent], *, live: bool, problems: Sequence[str] = ()
+        self, tally: Tally, sent: Sequence[Sent], played: Played, problems: Sequence[str] = ()
     ) -> None:
         self.events = tally.events()
         self.commands = tally.commands()
-        self._live = live
+        self._played = played
         self._problems = list(problems)
         times = Counter(one.text for one in sent)
         self.sent = len(times)
@@ -50,29 +63,31 @@ class Summary:
     def show(self, screen: Screen) -> None:
         """Print the tables."""
         screen.say()
-        self._table(screen, "Events, Slack → RabbitMQ", self._event_rows())
-        if not self._live:
-            self._table(screen, "Commands, RabbitMQ → Slack", self._command_rows())
+        self._table(screen, "Events, from Slack to RabbitMQ", self._event_rows())
+        if not self._played.live:
+            self._table(screen, "Commands, from RabbitMQ to Slack", self._command_rows())
+        screen.say()
         for problem in self._problems:
-            screen.say(problem, fg="red")
-        verdict = self._verdict()
-        screen.say(verdict, fg="green" if self.ok else "red", bold=True)
+            screen.paragraph(problem, fg="red")
+        screen.paragraph(self._verdict(), fg="green" if self.ok else "red", bold=True)
+        for remark in self._remarks():
+            screen.paragraph(remark, fg="yellow")
 
     def _event_rows(self) -> list[_Row]:
         events = self.events
-        if self._live:
-            return [
-                _Row("received", events.received + events.others),
-                _Row("repeated", events.repeated, "the same message_id came again"),
-            ]
-        delay = f"half of them within {median(self._delays):.0f} ms" if self._delays else ""
-        alone = f"{events.undelivered} while no client was connected" if events.undelivered else ""
+        repeated = _Row("repeated", events.repeated, self._why_repeated())
+        if self._played.live:
+            return [_Row("received", events.received + events.others), repeated]
         rows = [
-            _Row("emitted", events.emitted, alone),
-            _Row("received", events.received, delay),
-            _Row("missed", events.missed, "while disconnected; rtmpump.gap events announced them"),
-            _Row("lost", events.lost, "neither received nor announced", bad=events.lost > 0),
-            _Row("repeated", events.repeated, "the same message_id came again"),
+            _Row("emitted", events.emitted, "by the people of the workspace"),
+            _Row("received", events.received, self._delay()),
+        ]
+        if self._played.backfill:
+            rows.append(_Row("fetched", events.fetched, "later, from the history (backfill)"))
+        rows += [
+            _Row("not delivered", events.missed, self._why_missed() if events.missed else ""),
+            _Row("lost", events.lost, _why_lost(events.lost), bad=events.lost > 0),
+            repeated,
             _Row("others", events.others, "hello, the pump's own events, its own messages"),
         ]
         if events.clashes:
@@ -82,14 +97,11 @@ class Summary:
     def _command_rows(self) -> list[_Row]:
         commands = self.commands
         again = f"{self.sent_again} of them more than once" if self.sent_again else ""
+        bad = "the third one, bad on purpose" if commands.rejected else ""
         rows = [
             _Row("enqueued", commands.enqueued),
             _Row("sent", commands.ok, "answered with Slack's ts"),
-            _Row(
-                "rejected",
-                commands.rejected,
-                "as expected of the bad one" if commands.rejected else "",
-            ),
+            _Row("rejected", commands.rejected, bad),
             _Row("failed", commands.failed, bad=commands.failed > 0),
             _Row("unanswered", commands.unanswered, bad=commands.unanswered > 0),
             _Row("at Slack", self.sent, again),
@@ -100,17 +112,50 @@ class Summary:
 
     def _verdict(self) -> str:
         if not self.ok:
-            return "Something was lost or went wrong."
-        if self._live:
+            return "Something was lost or went wrong: see the red lines."
+        if self._played.live:
             return "Done."
-        gaps = " (gaps announced all missed events)" if self.events.missed else ""
-        return f"Nothing was lost{gaps}."
+        events = self.events
+        arrived = f"{events.received + events.fetched:,} events arrived"
+        if events.fetched:
+            arrived += f" ({events.fetched:,} of them from the history)"
+        answered = f"all {self.commands.enqueued:,} commands were answered"
+        if events.missed:
+            return f"Of what Slack delivered nothing was lost: {arrived}, {answered}."
+        return f"Nothing was lost: all {arrived}, {answered}."
+
+    def _remarks(self) -> Iterator[str]:
+        """Say what the consumer did not get although nothing went wrong, and what helps."""
+        events = self.events
+        if not events.missed:
+            return
+        yield f"{events.missed:,} not delivered: {self._why_missed()}."
+        if self._played.backfill:
+            yield "None of them is in Slack's history: that holds no reactions, edits and the like."
+        else:
+            yield (
+                f"With --backfill, {events.fetchable:,} of them would have come from Slack's "
+                "history: that holds messages, but no reactions, edits and the like."
+            )
+
+    def _why_missed(self) -> str:
+        return _WHY_MISSED[self._played.mode]
+
+    def _why_repeated(self) -> str:
+        same = "the same message_id again, to be dropped"
+        if self._played.backfill and self.events.repeated:
+            return f"{same}; most by backfill, which fetches 5 s more on both sides of a gap"
+        return same
+
+    def _delay(self) -> str:
+        return f"half of them within {median(self._delays):,.0f} ms" if self._delays else ""
 
     def _table(self, screen: Screen, title: str, rows: Sequence[_Row]) -> None:
         screen.say(title, bold=True)
         for row in rows:
-            line = f"  {row.name:<12}{row.number:>9,}  {row.note}".rstrip()
-            if row.bad:
-                screen.say(line, fg="red", bold=True)
-            else:
-                screen.say(line)
+            style = {"fg": "red", "bold": True} if row.bad else {}
+            screen.entry(row.name, f"{row.number:>8,}", row.note, **style)
+
+
+def _why_lost(lost: int) -> str:
+    return "neither received nor announced as missing" if lost else ""

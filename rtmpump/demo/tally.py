@@ -7,6 +7,8 @@ Laws:
 - An event that the consumer never got is *missed* if a `rtmpump.gap` covers the time when Slack
   emitted it, because the gap announced it; else it is *lost*. Events that Slack wrote into a socket
   that broke before the pump committed them are in the gap too.
+- With backfill, a message that the history has must come: live, or *fetched*. Else it is lost, gap
+  or not. The history has its own form of a message, so a fetched one is known by channel and ts.
 - No clock and no thread here; times are milliseconds since 1970. Any thread may call.
 """
 
@@ -14,19 +16,21 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 TOLERANCE_MS: Final = 250
 """How far outside a gap an event still counts as covered: it needs time on its way to the pump."""
 
 
 class Emission(NamedTuple):
-    """The time of one event: from when to when the workspace wrote it."""
+    """The time of one event: from when to when the workspace wrote it; `key` as `history_key`."""
 
     began_ms: float
     ended_ms: float
+    key: str = ""
 
 
 class AnnouncedGap(NamedTuple):
@@ -37,18 +41,19 @@ class AnnouncedGap(NamedTuple):
 
     def covers(self, emission: Emission) -> bool:
         """Return whether the event was written within the gap."""
-        began, ended = emission
+        began, ended, _ = emission
         return began <= self.to_ms + TOLERANCE_MS and ended >= self.from_ms - TOLERANCE_MS
 
 
 @dataclass(frozen=True)
 class EventCount:
-    """Events: `undelivered` were emitted while no client was connected; `clashes` shared an id."""
+    """Events: of the `missed` ones `fetchable` are in the history; `clashes` shared an id."""
 
     emitted: int
-    undelivered: int
     received: int
+    fetched: int
     missed: int
+    fetchable: int
     lost: int
     repeated: int
     clashes: int
@@ -67,41 +72,48 @@ class CommandCount:
 
 
 class Tally:
-    """The counts of one show."""
+    """The counts of one show; with `backfill` what the history has must be fetched."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, backfill: bool = False) -> None:
+        self._backfill = backfill
         self._lock = threading.Lock()
         self._emitted: defaultdict[bytes, list[Emission]] = defaultdict(list)
         self._received: Counter[bytes] = Counter()
+        self._fetched: set[bytes] = set()
+        self._by_key: dict[str, bytes] = {}
         self._ids: dict[str, bytes] = {}
         self._gaps: list[AnnouncedGap] = []
-        self._undelivered = self._repeated = self._clashes = self._others = 0
+        self._repeated = self._clashes = self._others = 0
         self._bad: dict[str, bool] = {}
         self._answers: dict[str, bool] = {}
         self.delays: list[float] = []
 
-    def emits(self, body: bytes, now_ms: float) -> None:
-        """Note that the workspace is about to write an event; a call of `emitted` follows."""
-        with self._lock:
-            self._emitted[_digest(body)].append(Emission(now_ms, float("inf")))
+    def emits(self, body: bytes, now_ms: float, key: str = "") -> None:
+        """Note that the workspace is about to write an event; a call of `emitted` follows.
 
-    def emitted(self, body: bytes, now_ms: float, *, delivered: bool) -> None:
-        """Note that it wrote the event; without `delivered` no client was connected."""
+        Args:
+            body: the event.
+            now_ms: the time.
+            key: `history_key` of the event, "" if the history does not have it.
+        """
+        digest = _digest(body)
+        with self._lock:
+            self._emitted[digest].append(Emission(now_ms, float("inf"), key))
+            if key:
+                self._by_key[key] = digest
+
+    def emitted(self, body: bytes, now_ms: float) -> None:
+        """Note that it wrote the event."""
         with self._lock:
             emissions = self._emitted[_digest(body)]
-            emissions[-1] = Emission(emissions[-1].began_ms, now_ms)
-            self._undelivered += not delivered
+            emissions[-1] = emissions[-1]._replace(ended_ms=now_ms)
 
     def received(self, message_id: str, body: bytes, now_ms: float) -> bool:
         """Count a message of the consumer; return True if it is a new one."""
         digest = _digest(body)
         with self._lock:
-            before = self._ids.get(message_id)
-            if before is not None:
-                self._repeated += before == digest
-                self._clashes += before != digest
+            if not self._is_new(message_id, digest):
                 return False
-            self._ids[message_id] = digest
             if digest not in self._emitted:
                 self._others += 1
                 return True
@@ -109,6 +121,18 @@ class Tally:
             self._received[digest] += 1
             if nth < len(self._emitted[digest]):
                 self.delays.append(now_ms - self._emitted[digest][nth].began_ms)
+            return True
+
+    def fetched(self, message_id: str, key: str) -> bool:
+        """Count a message that came from the history; return True if it is a new one."""
+        with self._lock:
+            digest = self._by_key.get(key, b"")
+            if not self._is_new(message_id, digest):
+                return False
+            if digest:
+                self._fetched.add(digest)
+            else:
+                self._others += 1
             return True
 
     def gap(self, from_ms: float, to_ms: float) -> None:
@@ -138,22 +162,31 @@ class Tally:
         with self._lock:
             return len(self._ids) + len(self._answers) + self._repeated
 
+    @property
+    def arrived(self) -> int:
+        """How many events the consumer got, each counted once."""
+        return len(self._ids)
+
     def events(self) -> EventCount:
         """Return the count of the events."""
         with self._lock:
-            received = missed = lost = 0
+            received = fetched = missed = fetchable = lost = 0
             for digest, emissions in self._emitted.items():
                 came = min(self._received[digest], len(emissions))
                 absent = len(emissions) - came
-                covered = sum(map(self._is_announced, emissions)) if absent else 0
+                received += came
+                if absent and digest in self._fetched:
+                    fetched, absent = fetched + 1, absent - 1
+                covered = sum(map(self._is_excused, emissions)) if absent else 0
                 announced = min(absent, covered)
-                received, missed = received + came, missed + announced
-                lost += absent - announced
+                missed, lost = missed + announced, lost + absent - announced
+                fetchable += min(announced, sum(bool(one.key) for one in emissions))
             return EventCount(
                 emitted=sum(map(len, self._emitted.values())),
-                undelivered=self._undelivered,
                 received=received,
+                fetched=fetched,
                 missed=missed,
+                fetchable=fetchable,
                 lost=lost,
                 repeated=self._repeated,
                 clashes=self._clashes,
@@ -174,8 +207,28 @@ class Tally:
                 unanswered=len(self._bad) - len(came),
             )
 
-    def _is_announced(self, emission: Emission) -> bool:
+    def _is_new(self, message_id: str, digest: bytes) -> bool:
+        """Note a message id; `digest` is that of the emitted event, b"" if it was not ours."""
+        before = self._ids.get(message_id)
+        if before is None:
+            self._ids[message_id] = digest
+            return True
+        is_same = before == digest or not (before and digest)
+        self._repeated += is_same
+        self._clashes += not is_same
+        return False
+
+    def _is_excused(self, emission: Emission) -> bool:
+        if self._backfill and emission.key:
+            return False
         return any(gap.covers(emission) for gap in self._gaps)
+
+
+def history_key(event: Mapping[str, Any]) -> str:
+    """Return what names an event in Slack's history: channel and ts; "" if it is not in it."""
+    if event.get("type") != "message" or event.get("hidden"):
+        return ""
+    return f"{event.get('channel')} {event.get('ts')}"
 
 
 def _digest(body: bytes) -> bytes:

@@ -6,10 +6,10 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from rtmpump.errors import ServiceUnreachable
+from rtmpump.sandbox.live_line import LiveLine
 
 # The programs that packages put on PATH are often wrappers that switch to the user `rabbitmq`; the
 # programs behind them run as any user.
@@ -23,6 +23,7 @@ _PLACES = (
 _WRAPPER_SIGN = "Only root or rabbitmq"
 _FIX = "install rabbitmq-server (https://www.rabbitmq.com/docs/download) or give --broker-url"
 _PACKAGE = "rabbitmq-server"
+_INTERRUPTED = 130
 # Names the server to run, for those who have several, or one in a folder of its own.
 _VARIABLE = "RABBITMQ_SERVER"
 _VARIABLE_FIX = (
@@ -66,20 +67,20 @@ def find() -> Path:
     return server
 
 
-def find_or_install(log: Callable[[str], None]) -> Path:
+def find_or_install(live: LiveLine) -> Path:
     """Do as `find` does, but first install Debian's package if it is missing and we may.
 
     The service of the package is not started: a `policy-rc.d` forbids it during the installation,
     unless the machine has one already.
 
     Args:
-        log: gets one line for each step.
+        live: gets one line for each step, and says that the package is being installed.
 
     Raises:
         ServiceUnreachable: RabbitMQ is missing, and can't be installed from here.
     """
     if not _named() and _server() is None:
-        _install(log)
+        _install(live)
     return find()
 
 
@@ -101,15 +102,20 @@ def erl_call() -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Find or install RabbitMQ (`--ensure`), print where it is, and return an exit code."""
+    """Find or install RabbitMQ (`--ensure`) and return an exit code; write only what is done."""
     if arguments != ["--ensure"]:
         print("usage: python -m rtmpump.sandbox.rabbitmq.node --ensure", file=sys.stderr)
         return 2
+    live = LiveLine(sys.stderr)
     try:
-        print(find_or_install(lambda line: print(line, file=sys.stderr, flush=True)))
+        find_or_install(live)
     except ServiceUnreachable as error:
-        print(error, file=sys.stderr)
+        live.say(str(error))
         return error.exit_code
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    finally:
+        live.close()
     return 0
 
 
@@ -159,23 +165,24 @@ def _behind_wrapper(server: Path) -> Path | None:
     return None if _WRAPPER_SIGN in real.read_text(errors="replace") else real
 
 
-def _install(log: Callable[[str], None]) -> None:
+def _install(live: LiveLine) -> None:
     become_root = _way_to_root()
     if become_root is None or shutil.which("apt-get") is None:
         raise ServiceUnreachable("RabbitMQ", "it is not installed, and can't be from here", _FIX)
-    log(f"RabbitMQ is not installed: installing the package {_PACKAGE} with apt-get")
-    log("its service is not started now (at the next boot it is, unless you disable it)")
-    done = subprocess.run(
-        [*become_root, "/bin/sh", "-c", _INSTALL, "install", _POLICY, _PACKAGE],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    live.say(f"RabbitMQ is not installed: installing the package {_PACKAGE} with apt-get")
+    live.say("its service is not started now (at the next boot it is, unless you disable it)")
+    with live.waiting(f"apt-get installs {_PACKAGE}"):
+        done = subprocess.run(
+            [*become_root, "/bin/sh", "-c", _INSTALL, "install", _POLICY, _PACKAGE],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     if done.returncode:
         said = " | ".join((done.stderr or done.stdout).strip().splitlines()[-3:])
         raise ServiceUnreachable("RabbitMQ", f"apt-get could not install it: {said}", _FIX)
-    log("RabbitMQ is installed")
+    live.say("RabbitMQ is installed")
 
 
 def _way_to_root() -> list[str] | None:

@@ -304,6 +304,10 @@ class Workspace:
         self.emit(event)
         return ts
 
+    def keep(self, event: Mapping[str, Any]) -> None:
+        """Put a `message` event into the history, as Slack does before it sends it; see `emit`."""
+        self._hub.keep(dict(event))
+
     def set_presence(self, user: str, presence: str) -> None:
         """Make a user "active" or "away", and send this to the connections that watch the user."""
         with self._hub.changed:

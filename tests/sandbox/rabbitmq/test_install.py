@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from rtmpump.errors import ServiceUnreachable
+from rtmpump.sandbox.live_line import LiveLine
 from rtmpump.sandbox.rabbitmq import install
 
 WRAPPER = '#!/bin/sh\necho "Only root or rabbitmq should run ${SCRIPT}"\n'
@@ -46,16 +48,16 @@ def test_the_server_found_is_no_wrapper() -> None:
 
 def test_nothing_is_installed_when_it_is_there() -> None:
     """If RabbitMQ is installed, find_or_install logs nothing."""
-    lines: list[str] = []
-    assert install.find_or_install(lines.append) == install.find()
-    assert lines == []
+    out = io.StringIO()
+    assert install.find_or_install(LiveLine(out)) == install.find()
+    assert out.getvalue() == ""
 
 
-def test_ensure_prints_the_place() -> None:
+def test_ensure_is_silent_where_nothing_is_to_do() -> None:
     """`python -m …sandbox.rabbitmq.node --ensure` is what the Makefile calls; else it is usage."""
     module = [sys.executable, "-m", "rtmpump.sandbox.rabbitmq.node"]
     done = subprocess.run([*module, "--ensure"], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == str(install.find())
+    assert (done.stdout, done.stderr) == ("", "")
     wrong = subprocess.run([*module, "--nonsense"], capture_output=True, text=True, check=False)
     assert (wrong.returncode, "--ensure" in wrong.stderr) == (2, True)
 
@@ -72,7 +74,7 @@ def test_a_machine_without_it_gets_one_clear_sentence(
     with pytest.raises(ServiceUnreachable, match="--broker-url"):
         install.find()
     with pytest.raises(ServiceUnreachable, match="--broker-url"):
-        install.find_or_install(lambda line: None)
+        install.find_or_install(LiveLine(io.StringIO()))
 
 
 def test_a_generic_layout_on_path_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +122,7 @@ def test_the_server_that_is_named_wins(tmp_path: Path, monkeypatch: pytest.Monke
         (tmp_path / name).symlink_to(enter)
     monkeypatch.setenv("RABBITMQ_SERVER", str(tmp_path / "rabbitmq-server"))
     assert install.find() == tmp_path / "rabbitmq-server"
-    assert install.find_or_install(lambda line: None) == tmp_path / "rabbitmq-server"
+    assert install.find_or_install(LiveLine(io.StringIO())) == tmp_path / "rabbitmq-server"
     assert install.epmd() == str(tmp_path / "epmd")
     monkeypatch.setenv("RABBITMQ_SERVER", "")
     assert install.find() != tmp_path / "rabbitmq-server"
@@ -133,7 +135,7 @@ def test_a_wrong_name_is_said_and_nothing_is_installed(
     server = tmp_path / "rabbitmq-server"
     monkeypatch.setenv("RABBITMQ_SERVER", str(server))
     with pytest.raises(ServiceUnreachable, match="/rabbitmq-server is no program; set RABBITMQ_"):
-        install.find_or_install(lambda line: None)
+        install.find_or_install(LiveLine(io.StringIO()))
     program(tmp_path, "rabbitmq-server", WRAPPER)
     with pytest.raises(ServiceUnreachable, match="/rabbitmqctl is no program; set RABBITMQ_"):
         install.find()

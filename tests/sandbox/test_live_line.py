@@ -1,0 +1,93 @@
+"""Facts about the live line: always there, never in the way."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import time
+
+import pytest
+
+from rtmpump.sandbox import live_line
+from rtmpump.sandbox.live_line import LiveLine
+from tests.support.cli import environment
+from tests.support.pump import SECONDS, wait_until
+
+
+class Terminal(io.StringIO):
+    """Text that says it is a terminal; it has the 80 columns of one that does not say how many."""
+
+    def isatty(self) -> bool:
+        """It is one."""
+        return True
+
+
+def test_on_a_terminal_it_is_rewritten_under_the_lines() -> None:
+    """A line erases it and comes before it; in the end nothing of it stays."""
+    out = Terminal()
+    live = LiveLine(out, {})
+    live.note = lambda: "3 wait " + "x" * 100
+    with live.waiting("starting RabbitMQ"):
+        live.say("a line")
+        wait_until(lambda: "starting RabbitMQ, 0.2 s" in out.getvalue())
+    live.close()
+    _, before, after = out.getvalue().partition("\r\x1b[Ka line\n")
+    assert before
+    assert after.startswith("\r\x1b[Kstarting RabbitMQ, ")
+    assert after.endswith("\r\x1b[K")
+    assert {len(one) for one in after.split("\r\x1b[K") if one} == {79}
+
+
+def test_several_waits_are_said_together() -> None:
+    """Each with its own time; one that has ended is gone."""
+    out = Terminal()
+    live = LiveLine(out, {})
+    with live.waiting("one"):
+        with live.waiting("two"):
+            pass
+        assert "one, 0.0 s; two, 0.0 s" in out.getvalue()
+        assert out.getvalue().endswith("\r\x1b[Kone, 0.0 s")
+    live.close()
+
+
+@pytest.mark.parametrize("out", [io.StringIO(), Terminal()])
+def test_elsewhere_it_is_a_line_now_and_then(
+    out: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the begin, and again after a silence; a dumb terminal is none."""
+    monkeypatch.setattr(live_line, "_PLAIN_EVERY", 0.3)
+    live = LiveLine(out, {"TERM": "dumb"})
+    with live.waiting("starting RabbitMQ"):
+        began = time.monotonic()
+        wait_until(lambda: out.getvalue().count("\n") == 3)
+        assert time.monotonic() - began > 0.5
+    live.close()
+    first, second, _ = out.getvalue().splitlines()
+    assert first == "starting RabbitMQ…"
+    assert second.startswith("starting RabbitMQ, 0.")
+    assert "\x1b" not in out.getvalue()
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command under a live line."""
+    return subprocess.run(
+        [sys.executable, "-m", "rtmpump.sandbox.live_line", "installing", *command],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+
+
+@pytest.mark.real
+def test_a_command_is_heard_only_if_it_fails() -> None:
+    """With its exit code, and all that it wrote."""
+    done = run("sh", "-c", "echo warning")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("installing…\ninstalling: done in ")
+    assert "warning" not in done.stdout
+    failed = run("sh", "-c", "echo why; exit 7")
+    assert (failed.returncode, failed.stderr) == (7, "why\n")
+    assert "done" not in failed.stdout
