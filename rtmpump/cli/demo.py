@@ -15,7 +15,14 @@ from rtmpump.demo.screen import Screen
 from rtmpump.demo.show import DemoOptions, Show
 from rtmpump.demo.stage import PumpEnded
 from rtmpump.demo.summary import Summary
-from rtmpump.errors import EXIT_DONE, EXIT_FAILED, ConfigError, RtmpumpError, TokenRefused
+from rtmpump.errors import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    ConfigError,
+    RtmpumpError,
+    ServiceUnreachable,
+    TokenRefused,
+)
 
 # What a shell makes of a program that a signal ended: 130 for Ctrl-C.
 _SIGNALLED: Final = 128
@@ -156,4 +163,7 @@ def _as_options(error: RtmpumpError) -> RtmpumpError:
     options = {"broker.url": "--broker-url", "http.listen": "--http"}
     if isinstance(error, ConfigError) and error.key in options:
         return ConfigError(error.problem, where=options[error.key], fix=error.fix)
+    if isinstance(error, ServiceUnreachable):
+        detail = error.detail.replace("broker.url", "--broker-url")
+        return ServiceUnreachable(error.service, detail, error.fix)
     return error

@@ -12,7 +12,9 @@ from rtmpump.demo.chatter import CHANNELS, PEOPLE
 from rtmpump.demo.screen import Screen
 from rtmpump.demo.tally import Tally, history_key
 from rtmpump.links.rabbitmq.listener import Delivery
+from rtmpump.sandbox.slack.workspace import BOT
 
+_SPEAKERS = PEOPLE | {BOT: "rtmpump"}
 _PLACES = {
     id: f"@{PEOPLE[name]}" if name in PEOPLE else f"#{name}" for name, id in CHANNELS.items()
 }
@@ -84,7 +86,7 @@ def _in_words(event: dict[str, Any]) -> str:
     user = event.get("user") or _inner(event).get("user") or ""
     text = event.get("text") or _inner(event).get("text") or _what(event)
     thread = "(in a thread) " if event.get("thread_ts") else ""
-    speaker = PEOPLE.get(str(user), str(user))
+    speaker = _SPEAKERS.get(str(user), str(user))
     return f"{speaker}: {thread}{text}" if speaker and text else f"{speaker}{thread}{text}"
 
 

@@ -33,7 +33,10 @@ class _Letter(NamedTuple):
 
 
 class Line:
-    """A consumer of `queue` that also publishes; it calls `arrived` on its own thread."""
+    """A consumer of `queue` that also publishes; it calls `arrived` on its own thread.
+
+    `has_reached` is whether the broker ever let it in, so that something may have been declared.
+    """
 
     def __init__(
         self,
@@ -59,6 +62,7 @@ class Line:
         self._next_tag = 1
         self._declared = False
         self._problem = ""
+        self.has_reached = False
         self.error: Exception | None = None
         self._thread = threading.Thread(target=self._run, name=f"demo-{name}", daemon=True)
 
@@ -94,6 +98,7 @@ class Line:
 
     def ready(self) -> None:
         """Declare, then consume."""
+        self.has_reached = True
         if self._stop.is_set():
             self._connection.close()
         else:

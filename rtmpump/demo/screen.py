@@ -22,6 +22,7 @@ from rtmpump.sandbox.terminal import columns_of, one_line, padded, shortened, wi
 
 _LINES_A_SECOND: Final = 6
 _WIDE: Final = 110
+_MIDDLE: Final = 72
 _PLACE: Final = 10
 _NARROWEST: Final = 50
 _PIPED: Final = 160
@@ -137,7 +138,7 @@ class Screen:
         is_wide = columns >= _WIDE
         parts = [self._clock(), self.styled(way.words if is_wide else way.arrow, fg=colour)]
         used = width_of(f"{self._seconds():5.1f} s") + (20 if is_wide else 3)
-        kind, gap = (23, 2) if is_wide else (16, 1)
+        kind, gap = (23, 2) if is_wide else (16 if columns >= _MIDDLE else 11, 1)
         names = [(what, kind), (place, _PLACE)] if place else [(what, kind + gap + _PLACE)]
         for name, room in names:
             parts.append(padded(one_line(name), room))

@@ -157,8 +157,8 @@ class Show:
 
     def _line(self, stage: ExitStack, line: Line) -> None:
         stage.callback(line.stop)
-        line.start()
         self._lines.append(line)
+        line.start()
 
     def _await_live(self, pump: PumpProcess) -> None:
         """Wait until the pump's first event has arrived at the consumer."""
@@ -263,10 +263,14 @@ class Show:
         self.last_words = pump.last_lines(20)
 
     def _clean_up(self, pump: PumpProcess) -> None:
+        if not any(line.has_reached for line in self._lines):
+            return
         with self._screen.waiting(f"deleting {self._names.stem}.* on {_whose(None)}"):
             problem = remove(pump.config.broker, self._names.all_items(pump.config))
         if problem:
-            self._screen.paragraph(f"not all of {self._names.stem}.* could be deleted: {problem}")
+            self._screen.paragraph(
+                f"not all of {self._names.stem}.* could be deleted, so delete the rest: {problem}"
+            )
 
     def _header(
         self, workspace: Workspace | None, node: RabbitNode | None, pump: PumpProcess
