@@ -70,9 +70,9 @@ def test_elsewhere_it_is_a_line_now_and_then(
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
-    """Run a command under a live line."""
+    """Run a command under a live line, with the standard library alone."""
     return subprocess.run(
-        [sys.executable, "-m", "rtmpump.sandbox.live_line", "installing", *command],
+        [sys.executable, "-S", "-m", "rtmpump.sandbox.live_line", "installing", *command],
         env=environment(),
         capture_output=True,
         text=True,
