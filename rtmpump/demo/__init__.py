@@ -7,5 +7,6 @@
 - `consumer`: receives the events. `speakers`: emit events, and enqueue commands.
 - `strikes`: what `--chaos` breaks, and when.
 - `screen`: what people see. `summary`: the count at the end.
+- `interrupt`: what a signal does.
 - `show`: the steps in their order, and the end of all that was started.
 """

@@ -17,6 +17,12 @@ _WHY_MISSED = {
 }
 
 
+_CLASSIC = (
+    "The simulated workspace lets the pump read all of the history; the real Slack lets the bot of "
+    "a classic app, so RTM, read direct messages only."
+)
+
+
 class Played(NamedTuple):
     """What kind of show it was."""
 
@@ -127,6 +133,8 @@ class Summary:
     def _remarks(self) -> Iterator[str]:
         """Say what the consumer did not get although nothing went wrong, and what helps."""
         events = self.events
+        if self._played.mode == "rtm" and events.fetched:
+            yield _CLASSIC
         if not events.missed:
             return
         yield f"{events.missed:,} not delivered: {self._why_missed()}."
@@ -137,6 +145,8 @@ class Summary:
                 f"With --backfill, {events.fetchable:,} of them would have come from Slack's "
                 "history: that holds messages, but no reactions, edits and the like."
             )
+            if self._played.mode == "rtm" and events.fetchable:
+                yield _CLASSIC
 
     def _why_missed(self) -> str:
         return _WHY_MISSED[self._played.mode]

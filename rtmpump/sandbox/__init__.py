@@ -5,6 +5,7 @@
   rule on request (`slack.faults.Faults`).
 - `rabbitmq.node.RabbitNode`: a real RabbitMQ broker with its own ports and folder. It ends when its
   owner ends. It can be stopped, killed and started again with its data.
+- `live_line.LiveLine`: what is being waited for, while one of these starts or stops.
 
 The laws of this room: it knows no part of the program but `errors`, and needs only the standard
 library. So it can't share a mistake with the code that it tests.

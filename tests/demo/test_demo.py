@@ -305,6 +305,7 @@ def test_chaos_loses_nothing(folder: Path) -> None:
         assert demo.count("fetched") > 0
         assert f"{demo.count('not delivered')} not delivered: RTM was disconnected" in demo.output
         assert "rtmpump.backfilled" in demo.output
+        assert "RabbitMQ is away" in demo.output
         assert demo.left() == []
 
 
@@ -359,6 +360,7 @@ def test_broker_that_is_not_there_ends_it_with_69(folder: Path) -> None:
     with Demo(folder, "--broker-url", "amqp://me:hush@127.0.0.1:1/") as demo:
         assert demo.end() == 69
         assert "RabbitMQ is not reachable" in demo.output
+        assert "deleted" not in demo.output
         assert "hush" not in demo.output
         assert "Traceback" not in demo.output
         assert demo.left() == []
