@@ -96,7 +96,7 @@ def demo(
     received, lost and repeated.
 
     Exit codes: 0 nothing was lost, 1 something was, 69 there is no RabbitMQ, 78 no usable token,
-    130 Ctrl-C before it began.
+    130 Ctrl-C before it began, or twice while it ran.
     """
     if live and chaos:
         raise click.UsageError("--chaos needs the simulated workspace; leave out --live")
@@ -129,11 +129,13 @@ def _play(options: DemoOptions) -> int:
             raise _as_options(error) from error
         finally:
             screen.live.close()
-    return _end(summary, show, screen)
-
-
-def _end(summary: Summary, show: Show, screen: Screen) -> int:
     summary.show(screen)
+    if summary.is_cut_short:
+        return _SIGNALLED + interrupt.number
+    return _end(summary, show)
+
+
+def _end(summary: Summary, show: Show) -> int:
     if summary.ok:
         return EXIT_DONE
     _show_log(show.last_words)

@@ -100,7 +100,8 @@ class Show:
             self._interrupt.raises = False
             self._play(workspace, node, pump, chatter)
         sent = workspace.sent if workspace else ()
-        played = Played(options.mode, options.live, options.backfill)
+        hurried = self._interrupt.hurry.is_set()
+        played = Played(options.mode, options.live, options.backfill, hurried)
         return Summary(self._tally, sent, played, self._problems)
 
     # Set up.

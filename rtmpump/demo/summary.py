@@ -24,11 +24,12 @@ _CLASSIC = (
 
 
 class Played(NamedTuple):
-    """What kind of show it was."""
+    """What kind of show it was; `hurried` if a signal ended the wait for what was under way."""
 
     mode: str = "rtm"
     live: bool = False
     backfill: bool = False
+    hurried: bool = False
 
 
 class _Row(NamedTuple):
@@ -56,10 +57,18 @@ class Summary:
     @property
     def ok(self) -> bool:
         """Whether nothing was lost, mixed up, wrongly rejected or left unanswered."""
-        events, commands = self.events, self.commands
-        if self._problems or events.lost or events.clashes:
-            return False
-        return not (commands.failed or commands.unanswered or self._vanished)
+        return not (self._is_wrong or self.events.lost or self.commands.unanswered)
+
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether something has not come, but was not waited for either."""
+        return self._played.hurried and not self.ok and not self._is_wrong
+
+    @property
+    def _is_wrong(self) -> bool:
+        """Whether something went wrong that no waiting mends."""
+        wrong = self.events.clashes or self.commands.failed or self._vanished
+        return bool(self._problems or wrong)
 
     @property
     def _vanished(self) -> int:
@@ -75,7 +84,8 @@ class Summary:
         screen.say()
         for problem in self._problems:
             screen.paragraph(problem, fg="red")
-        screen.paragraph(self._verdict(), fg="green" if self.ok else "red", bold=True)
+        colour = "green" if self.ok else "yellow" if self.is_cut_short else "red"
+        screen.paragraph(self._verdict(), fg=colour, bold=True)
         for remark in self._remarks():
             screen.paragraph(remark, fg="yellow")
 
@@ -92,7 +102,7 @@ class Summary:
             rows.append(_Row("fetched", events.fetched, "later, from the history (backfill)"))
         rows += [
             _Row("not delivered", events.missed, self._why_missed() if events.missed else ""),
-            _Row("lost", events.lost, _why_lost(events.lost), bad=events.lost > 0),
+            self._absent("lost", events.lost, "neither received nor announced as missing"),
             repeated,
             _Row("others", events.others, "hello, the pump's own events, its own messages"),
         ]
@@ -109,14 +119,24 @@ class Summary:
             _Row("sent", commands.ok, "answered with Slack's ts"),
             _Row("rejected", commands.rejected, bad),
             _Row("failed", commands.failed, bad=commands.failed > 0),
-            _Row("unanswered", commands.unanswered, bad=commands.unanswered > 0),
+            self._absent("unanswered", commands.unanswered, ""),
             _Row("at Slack", self.sent, again),
         ]
         if self._vanished:
             rows.append(_Row("vanished", self._vanished, "answered, not at Slack", bad=True))
         return rows
 
+    def _absent(self, name: str, number: int, note: str) -> _Row:
+        """Return the row of what did not come."""
+        if not number:
+            return _Row(name, 0)
+        if self.is_cut_short:
+            return _Row("not awaited", number, "still under way when Ctrl-C ended the wait")
+        return _Row(name, number, note, bad=True)
+
     def _verdict(self) -> str:
+        if self.is_cut_short:
+            return "Ended before all had come, so it can't be said whether anything was lost."
         if not self.ok:
             return "Something was lost or went wrong: see the red lines."
         if self._played.live:
@@ -165,7 +185,3 @@ class Summary:
         for row in rows:
             style = {"fg": "red", "bold": True} if row.bad else {}
             screen.entry(row.name, f"{row.number:>8,}", row.note, **style)
-
-
-def _why_lost(lost: int) -> str:
-    return "neither received nor announced as missing" if lost else ""

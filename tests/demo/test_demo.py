@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import signal
@@ -18,6 +19,7 @@ import pytest
 from rtmpump import config
 from rtmpump.core.frames import Event, parse
 from rtmpump.demo.chatter import CHANNELS, UNKNOWN_TYPE, Chatter
+from rtmpump.demo.screen import Screen
 from rtmpump.demo.stage import Names, PumpEnded, PumpProcess, environment
 from rtmpump.demo.strikes import plan
 from rtmpump.demo.summary import Played, Summary
@@ -214,6 +216,21 @@ def test_command_that_slack_never_got_is_no_success() -> None:
     tally.answered("1", ok=True)
     assert not Summary(tally, [], Played()).ok
     assert Summary(tally, [Sent("C1", "text", None, False, "1.2", 1, 1, 0.0)], Played()).ok
+
+
+def test_what_was_not_waited_for_is_not_called_lost() -> None:
+    """Who ends the wait with a second Ctrl-C learns no more than that; what is wrong stays so."""
+    tally = Tally()
+    emit(tally, b"one", 0)
+    hurried = Played(hurried=True)
+    summary = Summary(tally, [], hurried)
+    assert (summary.ok, summary.is_cut_short) == (False, True)
+    assert not Summary(tally, [], Played()).is_cut_short
+    assert not Summary(tally, [], hurried, ["a problem"]).is_cut_short
+    out = io.StringIO()
+    summary.show(Screen(out, {}))
+    assert re.search(r"not awaited +1 ", out.getvalue())
+    assert "it can't be said whether anything was lost" in out.getvalue()
 
 
 def test_chatter_is_lively_and_repeatable() -> None:
