@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import subprocess
 import sys
 import time
@@ -13,6 +14,8 @@ from rtmpump.sandbox import live_line
 from rtmpump.sandbox.live_line import LiveLine
 from tests.support.cli import environment
 from tests.support.pump import SECONDS, wait_until
+
+ERASE = "\r\x1b[K"
 
 
 class Terminal(io.StringIO):
@@ -30,13 +33,13 @@ def test_on_a_terminal_it_is_rewritten_under_the_lines() -> None:
     live.note = lambda: "3 wait " + "x" * 100
     with live.waiting("starting RabbitMQ"):
         live.say("a line")
-        wait_until(lambda: "starting RabbitMQ, 0.2 s" in out.getvalue())
+        wait_until(lambda: len(set(out.getvalue().split(ERASE))) > 4)
     live.close()
-    _, before, after = out.getvalue().partition("\r\x1b[Ka line\n")
+    _, before, after = out.getvalue().partition(f"{ERASE}a line\n")
     assert before
-    assert after.startswith("\r\x1b[Kstarting RabbitMQ, ")
-    assert after.endswith("\r\x1b[K")
-    assert {len(one) for one in after.split("\r\x1b[K") if one} == {79}
+    assert after.startswith(f"{ERASE}starting RabbitMQ, ")
+    assert after.endswith(ERASE)
+    assert {len(one) for one in after.split(ERASE) if one} == {79}
 
 
 def test_several_waits_are_said_together() -> None:
@@ -46,8 +49,8 @@ def test_several_waits_are_said_together() -> None:
     with live.waiting("one"):
         with live.waiting("two"):
             pass
-        assert "one, 0.0 s; two, 0.0 s" in out.getvalue()
-        assert out.getvalue().endswith("\r\x1b[Kone, 0.0 s")
+        assert re.search(r"one, [\d.]+ s; two, [\d.]+ s", out.getvalue())
+        assert re.fullmatch(r"one, [\d.]+ s", out.getvalue().rpartition(ERASE)[2])
     live.close()
 
 
@@ -60,12 +63,12 @@ def test_elsewhere_it_is_a_line_now_and_then(
     live = LiveLine(out, {"TERM": "dumb"})
     with live.waiting("starting RabbitMQ"):
         began = time.monotonic()
-        wait_until(lambda: out.getvalue().count("\n") == 3)
+        wait_until(lambda: out.getvalue().count("\n") >= 3)
         assert time.monotonic() - began > 0.5
     live.close()
-    first, second, _ = out.getvalue().splitlines()
+    first, second, *_ = out.getvalue().splitlines()
     assert first == "starting RabbitMQ…"
-    assert second.startswith("starting RabbitMQ, 0.")
+    assert second.startswith("starting RabbitMQ, ")
     assert "\x1b" not in out.getvalue()
 
 

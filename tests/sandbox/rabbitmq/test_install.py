@@ -98,6 +98,27 @@ def test_no_service_starts_while_installing(tmp_path: Path) -> None:
     assert not (tmp_path / "policy").exists()
 
 
+def test_an_installation_says_what_it_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it, while apt-get works without a word, and after it."""
+    made = (
+        f'printf "#!/bin/sh\\n" >{tmp_path}/rabbitmq-server; chmod 755 {tmp_path}/rabbitmq-server'
+    )
+    program(tmp_path, "apt-get", f'#!/bin/sh\ncase "$*" in *install*) {made};; esac\n')
+    monkeypatch.delenv("RABBITMQ_SERVER", raising=False)
+    monkeypatch.setattr(install, "_PLACES", ())
+    monkeypatch.setattr(install, "_POLICY", str(tmp_path / "policy"))
+    monkeypatch.setattr(install, "_search_path", lambda: str(tmp_path))
+    monkeypatch.setattr(install, "_way_to_root", list)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    out = io.StringIO()
+    live = LiveLine(out)
+    assert install.find_or_install(live) == tmp_path / "rabbitmq-server"
+    live.close()
+    lines = out.getvalue().splitlines()
+    assert lines[0].startswith("RabbitMQ is not installed: installing the package")
+    assert lines[2:] == ["apt-get installs rabbitmq-server…", "RabbitMQ is installed"]
+
+
 def test_a_failed_installation_leaves_no_policy(tmp_path: Path) -> None:
     """Its exit code is apt-get's; a failed update alone is no failure."""
     code, _ = run_install(tmp_path, "exit 7")
