@@ -27,7 +27,7 @@ def contradictions(config: Config) -> Iterator[Contradiction]:
         yield _same("events.unrouted", "events.exchange")
     if config.ha.enabled and config.slack.mode == "socket":
         # Slack itself spreads the events of an app over all its connections.
-        problem = 'ha.enabled is for slack.mode = "rtm"; in Socket Mode run one pump'
+        problem = 'ha.enabled is for slack.mode = "rtm"; in Socket Mode several pumps need no lock'
         yield Contradiction(problem, ("ha.enabled", "slack.mode"))
     if config.ha.enabled and config.broker.heartbeat < _LEAST_HEARTBEAT:
         problem = f"ha.enabled needs a broker.heartbeat of {_LEAST_HEARTBEAT} seconds or more"

@@ -262,7 +262,7 @@ _CONTRADICTIONS = [
     ),
     (
         "[slack]\nmode = 'socket'\napp_token = 'xapp-1'\n[ha]\nenabled = true",
-        '5: ha.enabled is for slack.mode = "rtm"; in Socket Mode run one pump',
+        '5: ha.enabled is for slack.mode = "rtm"; in Socket Mode several pumps need no lock',
     ),
     (
         "[broker]\nheartbeat = 1\n[ha]\nenabled = true",

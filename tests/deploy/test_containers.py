@@ -215,7 +215,8 @@ def test_no_file_holds_a_secret() -> None:
     """No token and no password but those that say what to put there."""
     files = [DEPLOY / "Dockerfile", DEPLOY / "compose.yaml", *KUBERNETES.iterdir()]
     text = "".join(file.read_text() for file in files)
-    assert set(re.findall(r"xox[a-z]-[\w-]+", text)) == {"xoxb-replace-me"}
+    tokens = set(re.findall(r"(?:xox[a-z]|xapp)-[\w-]+", text))
+    assert tokens == {"xoxb-replace-me", "xapp-replace-me"}
     passwords = set(re.findall(r"amqps?://[^:\s]+:([^@]+)@", text))
     assert passwords == {"replace-me", "${RABBITMQ_PASSWORD:?choose one}"}
 
@@ -223,12 +224,13 @@ def test_no_file_holds_a_secret() -> None:
 def test_the_daemon_takes_what_compose_gives_it(tmp_path: Path) -> None:
     """Image and compose together are a whole configuration; a wrong name would be an error."""
     given = image_env() | compose()["services"]["rtmpump"]["environment"]
-    token = tmp_path / "slack-token"
-    token.write_text("xoxb-from-a-file")
-    given["RTMPUMP_SLACK_TOKEN_FILE"] = str(token)
+    for variable, kind in (("SLACK_TOKEN_FILE", "xoxb"), ("SLACK_APP_TOKEN_FILE", "xapp")):
+        (tmp_path / kind).write_text(f"{kind}-from-a-file")
+        given[f"RTMPUMP_{variable}"] = str(tmp_path / kind)
     given["RTMPUMP_BROKER_URL"] = re.sub(r"\$\{.*?\}", "pw", given["RTMPUMP_BROKER_URL"])
     loaded = config.load(None, given)
     assert loaded.slack.token.reveal() == "xoxb-from-a-file"
+    assert loaded.slack.app_token.reveal() == "xapp-from-a-file"
     assert loaded.broker.urls[0].reveal() == "amqp://rtmpump:pw@rabbitmq:5672/%2F"
     assert str(loaded.spool.path) == "/var/lib/rtmpump/spool.db"
 
@@ -289,11 +291,12 @@ def test_selectors_find_the_pod() -> None:
     assert manifest("StatefulSet")["spec"]["serviceName"] == manifest("Service")["metadata"]["name"]
 
 
-def test_two_pumps_elect_one_and_each_has_a_spool() -> None:
-    """More than one replica would be more than one active pump, were it not for [ha]."""
+def test_two_pumps_share_an_app_of_socket_mode_and_each_has_a_spool() -> None:
+    """In RTM more than one replica would be more than one active pump, were it not for [ha]."""
     spec = manifest("StatefulSet")["spec"]
     settings = tomllib.loads(manifest("ConfigMap")["data"]["config.toml"])
-    assert (spec["replicas"], settings["ha"]) == (2, {"enabled": True})
+    assert (spec["replicas"], settings["ha"]) == (2, {"enabled": False})
+    assert settings["slack"]["mode"] == "socket"
     assert spec["podManagementPolicy"] == "Parallel"
     assert manifest("PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
     assert pod()["terminationGracePeriodSeconds"] >= STOP_DEADLINE + 5
@@ -317,7 +320,8 @@ def test_the_daemon_takes_what_kubernetes_gives_it(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     file.write_text(manifest("ConfigMap")["data"]["config.toml"])
     assert given.pop("RTMPUMP_CONFIG") == f"{mounts['config']}/config.toml"
-    for variable, key in (("SLACK_TOKEN_FILE", "slack-token"), ("BROKER_URL_FILE", "broker-url")):
+    keys = {"SLACK_TOKEN_FILE": "slack-token", "SLACK_APP_TOKEN_FILE": "slack-app-token"}
+    for variable, key in (keys | {"BROKER_URL_FILE": "broker-url"}).items():
         assert given[f"RTMPUMP_{variable}"] == f"{mounts['secrets']}/{key}"
         (tmp_path / key).write_text(secret[key])
         given[f"RTMPUMP_{variable}"] = str(tmp_path / key)

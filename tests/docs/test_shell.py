@@ -23,6 +23,7 @@ from tests.support.cli import environment
 from tests.support.markdown import page, pages
 from tests.support.pump import SECONDS, Broker, PumpProcess
 from tests.support.shell import ELSEWHERE, OTHER_SHELLS, Statement, World, statements
+from tests.support.terminal import Terminal
 
 pytestmark = pytest.mark.real
 
@@ -48,11 +49,24 @@ class Stage:
             return
         if "rtmpump dead" in statement.text:
             self._bury()
+        if statement.text.startswith("rtmpump init"):
+            self._set_up(statement.text)
+            return
         text, good = statement.text, {0}
         if text.startswith(ENDLESS):
             text, good = f"timeout -s INT {ENDLESS_SECONDS} {text}", {124}
         done = self.world.run(text, self._typed(statement.text), SECONDS)
         assert done.returncode in good, f"{statement.where}: {text}\n{done.stdout}{done.stderr}"
+
+    def _set_up(self, text: str) -> None:
+        """Answer each question when it comes: what is typed before a hidden one is thrown away."""
+        with Terminal(["bash", "-c", text], self.world.checkout, self.world.environment) as person:
+            person.answer("Set mode, tokens and broker in it? [Y/n]: ", "")
+            person.answer("1 or 2", "1")
+            person.answer("xoxb-…): ", self.workspace.token)
+            person.answer("xapp-…): ", self.workspace.app_token)
+            person.answer("URL of RabbitMQ", "")
+            assert person.end() == 0, person.text
 
     def _bury(self) -> None:
         """Put a dead letter with the id of the documentation into the queue."""
@@ -60,12 +74,7 @@ class Stage:
         self.broker.publish(command, queue=DEAD, message_id="ID")
 
     def _typed(self, text: str) -> str:
-        """Return what a person types while the statement runs; Ctrl-D ends what is pasted.
-
-        `init` asks for the app, both tokens and RabbitMQ's URL, which the environment has.
-        """
-        if "rtmpump init" in text:
-            return f"1\n{self.workspace.token}\n{self.workspace.app_token}\n\n"
+        """Return what a person types while the statement runs; Ctrl-D ends what is pasted."""
         if "app-token" in text:
             return f"{self.workspace.app_token}\n{CTRL_D}"
         if "slack-token" in text:

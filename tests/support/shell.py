@@ -23,6 +23,8 @@ ELSEWHERE: Final = {
     "pip": "needs the network",
     "python3": "makes a virtual environment, which needs minutes",
     "rabbitmqctl": "needs root on the broker's machine",
+    "ln": "needs root",
+    "docker": "needs a Docker engine",
     "rm": "removes what is installed; only its paths are looked at",
     "run": "enters the folder that .ci/debian makes, which is not there",
     "systemctl": "needs root and systemd",
@@ -38,7 +40,7 @@ OTHER_SHELLS: Final = {
 # What may be named: `mount` does nothing here.
 _OF_THIS_MACHINE = ("/dev", "/proc", "/tmp")
 _HEREDOC = re.compile(r"<<'?(\w+)'?")
-_OUTSIDE = re.compile(r"(?<![\w.:/$-])/(?=(?:etc|opt|srv|var)/)")
+_OUTSIDE = re.compile(r"(?<![\w.:/$-])/(?=(?:etc|opt|srv|var|usr/local)/)")
 _ABSOLUTE = re.compile(r"(?:^|[\s=])(/[^\s'\"]+)")
 
 

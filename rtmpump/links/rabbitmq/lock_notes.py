@@ -9,9 +9,9 @@ Laws:
 - No token is written twice. What was not confirmed when a connection ended is left to its writer,
   who makes a new one soon.
 - A token carries a direct reply address. Who acts answers a question there with the question.
-- RabbitMQ closes the connection (541) of who answers to an address on a node that it holds for gone.
-  So an address at which a connection ended gets no second answer: the asker makes a new one when
-  it connects anew, as it does when nobody answers.
+- RabbitMQ closes the connection (541) of who answers to an address on a node that seems gone. So an
+  address at which a connection ended gets no second answer: the asker makes a new one when it
+  connects anew, as it does when nobody answers.
 
 Any thread may call any method of `LockNotes` but `run`, and those of a listener.
 """
