@@ -25,6 +25,7 @@ from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack import faults
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
+from tests.support.broker_node import lose_consumers
 from tests.support.line import Line
 from tests.support.pump import SECONDS, Broker, Message, PumpProcess, wait_until
 
@@ -271,6 +272,25 @@ def test_a_command_is_not_sent_twice_because_the_broker_went_away(
             assert broker.poll("answers") is None
     assert (result["ok"], result["ts"]) == (True, workspace.sent[0].ts)
     assert len(workspace.sent) == 1
+
+
+def test_a_command_is_not_sent_twice_because_the_queue_gave_it_again(
+    node: RabbitNode, broker: Broker, broker_url: str, workspace: Workspace, start_pump: StartPump
+) -> None:
+    """On the same connection, while it waits for its turn, for Slack, or for its confirm."""
+    workspace.faults.reply_policy = faults.late(0.05)
+    pump = start_pump(outbound={"rate": 50.0, "burst": 1})
+    asked = [broker.command({"channel": "general", "text": str(n)}) for n in range(60)]
+    for sent in (1, 20, 40):
+        assert workspace.wait(lambda: len(workspace.sent) >= sent)  # noqa: B023 - it is called now
+        lose_consumers(node, broker_url.rpartition("/")[2], "rtm.outbound")
+    for correlation in asked:
+        assert broker.result(correlation).json["ok"]
+    pump.terminate()
+    assert pump.wait() == 0
+    assert broker.count("rtm.outbound") == 0
+    assert [one.text for one in workspace.sent] == [str(n) for n in range(60)]
+    assert len(pump.logged("broker_commands.connected")) == 1
 
 
 def test_events_wait_on_disk_for_a_broker_that_is_not_there(

@@ -57,6 +57,21 @@ def note_all(node: RabbitNode) -> None:
     node.evaluate("ok = mnesia:sync_log(), [ok = dets:sync(Table) || Table <- dets:all()]")
 
 
+def lose_consumers(node: RabbitNode, vhost: str, queue: str) -> None:
+    """Tell a quorum queue that the nodes of its consumers are lost, and at once that they are back.
+
+    So does a leader in a cluster whose nodes lose each other for a moment. It takes back all that
+    the consumers hold, and gives it to them once more, while their connections live on.
+    """
+    node.evaluate(
+        f"{{ok, Q}} = rabbit_amqqueue:lookup(rabbit_misc:r({_binary(vhost)}, queue,"
+        f" {_binary(queue)})), Leader = amqqueue:get_pid(Q),"
+        " Channels = [element(1, C) || C <- rabbit_amqqueue:consumers(Q)],"
+        " [ra:process_command(Leader, {down, C, noconnection}) || C <- Channels],"
+        " [ra:process_command(Leader, {nodeup, N}) || N <- lists:usort([node(C) || C <- Channels])]"
+    )
+
+
 def delete_vhost(node: RabbitNode, name: str) -> None:
     """Delete a vhost with all that is in it."""
     node.evaluate(f"rabbit_vhost:delete({_binary(name)}, {_ME})")

@@ -1,4 +1,8 @@
-"""What RabbitMQ delivers again after a connection to it ended: in which order, and what is known.
+"""What RabbitMQ delivers again: in which order, and what is known of it.
+
+Mostly that is after a connection to it ended. But a quorum queue whose leader loses the node of a
+consumer for a moment takes all back from it, and gives it the same again on the same connection;
+what the consumer then acknowledges by the old tags, it ignores.
 
 Laws:
 
@@ -7,6 +11,8 @@ Laws:
   knows that the old one is gone. So new ones are held back until all of ours came again, but for
   `patience` seconds at most, for RabbitMQ may not notice the end of the old connection.
 - A command that was sent to Slack is known when it comes again, and isn't sent twice.
+- On the same connection only a command with a name is known: of others there may be two that are
+  equal, and one of them would never be sent.
 - Of two equal commands, one sent and acknowledged, the other not sent, it is the latter that comes
   again for certain.
 """
@@ -119,6 +125,16 @@ class Orphans:
         self._forget(job)
         return job
 
+    def adopt_acked(self, fingerprint: Fingerprint, now: float) -> Job | None:
+        """Take out a job whose ack was written on this connection; None if there is none."""
+        for at, job in reversed(self._acked):
+            if at <= now - _ACK_ARRIVES:
+                return None
+            if job.fingerprint == fingerprint:
+                self._acked.remove((at, job))
+                return job
+        return None
+
     def take_all(self) -> list[Job]:
         """Take out all: they did not come in their time."""
         taken = list(self._jobs.values())
@@ -143,3 +159,10 @@ class Orphans:
         keys.remove(id(job))
         if not keys:
             del self._by_fingerprint[job.fingerprint]
+
+
+def in_hand(jobs: Iterable[Job], fingerprint: Fingerprint) -> Job | None:
+    """Return the job of a delivery that comes again although the connection lives on, if any."""
+    if not fingerprint.is_named:
+        return None
+    return next((job for job in jobs if job.fingerprint == fingerprint), None)

@@ -25,7 +25,7 @@ from rtmpump.core.frames import Reply
 from rtmpump.core.outbound.command_body import BODY_MAX, require_size
 from rtmpump.core.outbound.command_parsing import parse, require_allowed
 from rtmpump.core.outbound.holding_limit import HoldingLimit, weight
-from rtmpump.core.outbound.job import Job, Stage, expiry, fingerprint
+from rtmpump.core.outbound.job import Fingerprint, Job, Stage, expiry, fingerprint
 from rtmpump.core.outbound.mailbox import (
     BrokerAnswer,
     Close,
@@ -37,7 +37,7 @@ from rtmpump.core.outbound.mailbox import (
     PublishedAlone,
 )
 from rtmpump.core.outbound.outcome import Outcome
-from rtmpump.core.outbound.redelivery import Orphans, Redelivery
+from rtmpump.core.outbound.redelivery import Orphans, Redelivery, in_hand
 from rtmpump.core.session import MessageIds
 from rtmpump.core.silence import Silence
 from rtmpump.core.standstill import oldest
@@ -266,9 +266,10 @@ class Sender:
         given, now = delivery.properties, time.monotonic()
         body = b"%d" % delivery.dropped if delivery.dropped else delivery.body
         known_by = fingerprint(body, given.message_id, given.correlation_id, given.reply_to)
-        if delivery.redelivered:
-            self._forget_late_orphans(now)
-        job = self._orphans.adopt(known_by) if delivery.redelivered else None
+        if delivery.redelivered and (mine := in_hand(self._jobs.values(), known_by)) is not None:
+            self._renew(mine, delivery.tag)
+            return
+        job = self._known(known_by, now) if delivery.redelivered else None
         if job is not None:
             self._limit.more(delivery.size)
             self._adopt(job, delivery)
@@ -282,6 +283,20 @@ class Sender:
             self._begin(job)
         self._put_back()
         self._go_on()
+
+    def _known(self, known_by: Fingerprint, now: float) -> Job | None:
+        """Return the job of a command that this pump sent, and whose message comes again."""
+        self._forget_late_orphans(now)
+        return self._orphans.adopt(known_by) or self._orphans.adopt_acked(known_by, now)
+
+    def _renew(self, job: Job, tag: int) -> None:
+        """Go on with a command under its new tag; the old one counts no more for the queue."""
+        if job.tag is not None:
+            # But it does for the prefetch of the channel.
+            self._connection.ack(job.tag)
+            del self._jobs[job.tag]
+        job.tag = tag
+        self._jobs[tag] = job
 
     def _put_back(self) -> None:
         """Give back what was postponed, if it is time; at the end all of it goes back together."""
