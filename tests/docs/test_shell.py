@@ -7,6 +7,7 @@ and a real pump; only `/etc`, `/opt` and `/var` are a folder of the test.
 
 from __future__ import annotations
 
+import re
 import secrets
 import subprocess
 from collections.abc import Iterator
@@ -49,7 +50,7 @@ class Stage:
             return
         if "rtmpump dead" in statement.text:
             self._bury()
-        if statement.text.startswith("rtmpump init"):
+        if statement.text.startswith("rtmpump init") and "--help" not in statement.text:
             self._set_up(statement.text)
             return
         text, good = statement.text, {0}
@@ -60,8 +61,12 @@ class Stage:
 
     def _set_up(self, text: str) -> None:
         """Answer each question when it comes: what is typed before a hidden one is thrown away."""
-        with Terminal(["bash", "-c", text], self.world.checkout, self.world.environment) as person:
-            person.answer("Set mode, tokens and broker in it? [Y/n]: ", "")
+        world, text = self.world, self.world.inside(text)
+        named = re.search(r"-c (\S+)", text)
+        config = named[1] if named else world.environment["RTMPUMP_CONFIG"]
+        with Terminal(["bash", "-c", text], world.checkout, world.environment) as person:
+            if Path(config).exists():
+                person.answer("Set mode, tokens and broker in it? [Y/n]: ", "")
             person.answer("1 or 2", "1")
             person.answer("xoxb-…): ", self.workspace.token)
             person.answer("xapp-…): ", self.workspace.app_token)

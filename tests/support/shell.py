@@ -37,8 +37,8 @@ OTHER_SHELLS: Final = {
 }
 """Beginnings of statements that are for another shell; tests/cli/test_cli.py tries completion."""
 
-# What may be named: `mount` does nothing here.
-_OF_THIS_MACHINE = ("/dev", "/proc", "/tmp")
+# What may be named: `mount` does nothing here, and /deploy is a slash command.
+_OF_THIS_MACHINE = ("/dev", "/proc", "/tmp", "/deploy")
 _HEREDOC = re.compile(r"<<'?(\w+)'?")
 _OUTSIDE = re.compile(r"(?<![\w.:/$-])/(?=(?:etc|opt|srv|var|usr/local)/)")
 _ABSOLUTE = re.compile(r"(?:^|[\s=])(/[^\s'\"]+)")
@@ -121,6 +121,7 @@ class World:
     def _make_programs(self) -> None:
         for name in ELSEWHERE:
             self.program(self.programs / name, "exit 0")
+        self.program(self.programs / "systemctl", self._cat_of_the_unit())
         self.program(self.programs / "make", f'exec "{shutil.which("make")}" -n -C "{ROOT}" "$@"')
         for folder in (self.programs, self.root / "opt/rtmpump/bin"):
             self.program(folder / "rtmpump", f'exec "{sys.executable}" -m rtmpump "$@"')
@@ -130,6 +131,20 @@ class World:
             self.program(path, "exit 0")
         for folder in (self.root / "etc/systemd/system", self.root / "var/lib"):
             folder.mkdir(parents=True)
+
+    def _cat_of_the_unit(self) -> str:
+        """Return a script that prints our unit for `cat`, as if it were installed in this world.
+
+        Its user is that of the test, who alone may look into these folders.
+        """
+        kept = ("RTMPUMP_BROKER_URL", "RTMPUMP_HTTP_LISTEN", "RTMPUMP_SLACK_API_URL")
+        given = " ".join(f"{name}=${name}" for name in (*kept, "RTMPUMP_SPOOL_PATH"))
+        edits = (
+            f"s#/etc/#{self.root}/etc/#; s#/var/#{self.root}/var/#; /^DynamicUser/d;"
+            f" s#^User=.*#User=root#; /^Protect/d; s#^.Service.#&\\nEnvironment={given}#"
+        )
+        unit = self.checkout / "systemd" / "rtmpump.service"
+        return f'[ "$1" = cat ] || exit 0\nexec sed "{edits}" "{unit}"'
 
     @staticmethod
     def program(path: Path, text: str) -> None:
