@@ -541,9 +541,24 @@ def test_socket_mode_that_was_switched_off_is_fatal(
 def test_a_token_of_the_wrong_kind_is_fatal(
     start_socket: StartSocketPump, workspace_that_retries: Workspace, key: str
 ) -> None:
-    """Each token in the other's place: 78, and the log names the key."""
+    """Each token in the other's place: 78, before Slack is asked, and the error names the key."""
     other = workspace_that_retries.token if key == "app_token" else workspace_that_retries.app_token
     pump = start_socket(ready=False, slack={key: other})
+    assert pump.wait() == 78
+    assert f"slack.{key}: begins with {other[:3]}" in pump.output()
+    assert "so it is the other token of the app" in pump.output()
+    assert workspace_that_retries.calls == []
+
+
+@pytest.mark.parametrize(
+    ("key", "method"), [("app_token", "apps.connections.open"), ("token", "auth.test")]
+)
+def test_a_token_that_slack_finds_of_the_wrong_type_is_fatal(
+    start_socket: StartSocketPump, workspace_that_retries: Workspace, key: str, method: str
+) -> None:
+    """78, and the log names the key."""
+    workspace_that_retries.faults.api_errors[method].extend(["not_allowed_token_type"] * 10)
+    pump = start_socket(ready=False)
     assert pump.wait() == 78
     (line,) = pump.logged("token.refused", code="not_allowed_token_type")
     assert f"slack.{key}" in line["fix"]
