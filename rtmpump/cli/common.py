@@ -20,6 +20,35 @@ _UNIT: Final = "rtmpump.unit"
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
+class FreeLastArgument(click.Command):
+    """A command whose last argument may be any text: an error says how one with "-" is given."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the words of the command line."""
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except (click.NoSuchOption, click.MissingParameter) as error:
+            if not self._looks_like_text(ctx, given):
+                raise
+            names = [
+                one.human_readable_name for one in self.params if isinstance(one, click.Argument)
+            ]
+            called = " ".join([ctx.command_path, *names[:-1], "--", names[-1]])
+            hint = (
+                f'If this is {names[-1]}: what begins with "-" goes after "--", as in `{called}`.'
+            )
+            raise click.UsageError(f"{one_line(error.format_message())} {hint}", ctx) from error
+
+    def _looks_like_text(self, ctx: click.Context, given: list[str]) -> bool:
+        """Return whether a word begins with "-" and is no option; `-c…` may be both."""
+        options = {
+            name for one in self.get_params(ctx) for name in (*one.opts, *one.secondary_opts)
+        }
+        words = given[: given.index("--")] if "--" in given else given
+        return any(word.startswith("-") and word.split("=")[0] not in options for word in words)
+
+
 class Loaded(NamedTuple):
     """A configuration, its file (None: defaults and environment), its environment and its unit."""
 
@@ -129,10 +158,13 @@ def reachable(service: str, fix: str = "") -> Iterator[None]:
         raise ServiceUnreachable(service, error.detail or error.reason, fix) from error
 
 
-def not_declared(kind: str, name: str) -> RtmpumpError:
-    """Return the error for an exchange or a queue that does not exist, with a fix."""
+def not_declared(kind: str, name: str, where: str) -> RtmpumpError:
+    """Return the error for an exchange or a queue that does not exist, with a fix.
+
+    `where` names node and virtual host: it may be there in another one.
+    """
     fix = "start `rtmpump run` once, which declares it, or import `rtmpump topology --json`"
-    return RtmpumpError(f"there is no {kind} {name} in RabbitMQ; {fix}")
+    return RtmpumpError(f"there is no {kind} {name} in RabbitMQ ({where}); {fix}")
 
 
 def one_line(text: str) -> str:

@@ -184,7 +184,7 @@ class _DeadQueue:
         except LinkError as error:
             if error.reason != "not_found":
                 raise
-            raise not_declared("queue", self.name) from error
+            raise not_declared("queue", self.name, client.where) from error
         self.total = count.messages
         self._page: list[int] = []
         self._acked: set[int] = set()
@@ -262,7 +262,7 @@ class _DeadQueue:
         pairs = zip(letters, outcomes, strict=True)
         self._ack(one for one, outcome in pairs if outcome == "taken")
         if "unroutable" in outcomes:
-            raise not_declared("queue", self.outbound)
+            raise not_declared("queue", self.outbound, self._client.where)
         if "refused" in outcomes:
             problem = f"RabbitMQ refused a command: the queue {self.outbound} is full or failing"
             raise RtmpumpError(f"{problem}; the rest stays in {self.name}; try again later")

@@ -39,7 +39,7 @@ _COMMANDS: Final = {
     "manifest": _Row("rtmpump.cli.manifest", "A Slack app for Socket Mode, to paste or to open."),
     "check": _Row("rtmpump.cli.check", "Validate the configuration; ask Slack and RabbitMQ."),
     "demo": _Row("rtmpump.cli.demo", "The whole thing, with no account and no setup."),
-    "tail": _Row("rtmpump.cli.send", "Print events live from RabbitMQ."),
+    "tail": _Row("rtmpump.cli.tail", "Print events live from RabbitMQ."),
     "send": _Row("rtmpump.cli.send", "Send a message to Slack and print the answer."),
     "status": _Row("rtmpump.cli.status", "What the running daemon is doing."),
     "spool": _Row("rtmpump.cli.spool", "Look at the events that RabbitMQ has not confirmed."),

@@ -1,19 +1,18 @@
-"""`tail` and `send`: events and commands by hand. Both need RabbitMQ only, and no token."""
+"""`send`: a message to Slack by way of RabbitMQ, and Slack's answer. It needs no token."""
 
 from __future__ import annotations
 
 import json
+import sys
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
 import click
-import msgspec
 
 from rtmpump.cli.common import (
-    clipped,
+    FreeLastArgument,
     config_option,
     load,
     not_declared,
@@ -22,146 +21,18 @@ from rtmpump.cli.common import (
     reachable,
     start_log,
 )
-from rtmpump.config import Config
-from rtmpump.core import tolerant_json
+from rtmpump.cli.events import fields_of
 from rtmpump.core.outbound import command_parsing
-from rtmpump.errors import CommandRejected, LinkError, RtmpumpError, ServiceUnreachable
-from rtmpump.links.rabbitmq.client import BrokerClient, PublishOutcome, Received, Unanswered
+from rtmpump.errors import CommandRejected, RtmpumpError, ServiceUnreachable
+from rtmpump.links.rabbitmq.client import BrokerClient, PublishOutcome, Unanswered
 
-_ACK_EVERY: Final = 50
-_REST_MAX: Final = 200
 _CONFIRM_TIMEOUT_MIN: Final = 10.0
-_SHOWN_ALREADY: Final = ("type", "subtype", "channel", "user", "ts", "event_ts", "text")
+_STDIN: Final = "-"
+# More than any text that the pump takes.
+_STDIN_MAX: Final = 65_536
 
 
-@click.command()
-@config_option
-@click.argument("patterns", metavar="[PATTERN]...", nargs=-1)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-@click.option("--count", type=click.IntRange(1), help="End after so many events.")
-def tail(
-    config_file: str | None, patterns: tuple[str, ...], as_json: bool, count: int | None
-) -> None:
-    """Print events live from RabbitMQ until Ctrl-C.
-
-    A PATTERN is an AMQP topic: `*` is one word, `#` any number of them; all events by default.
-
-    \b
-    rtmpump tail 'message.#' reaction_added
-    rtmpump tail --json | jq .body.text
-    """  # noqa: D301 - click wants this control character
-    config = load(config_file, need_token=False).config
-    start_log(config)
-    show = _json_line if as_json else _line
-    try:
-        with reachable("RabbitMQ"), BrokerClient("tail", config.broker) as client:
-            for event in _events(client, config, patterns or ("#",), count):
-                click.echo(show(event))
-    except KeyboardInterrupt:
-        return
-
-
-def _events(
-    client: BrokerClient, config: Config, patterns: tuple[str, ...], count: int | None
-) -> Iterator[Received]:
-    exchange = config.events.exchange
-    try:
-        client.listen(exchange, patterns)
-    except LinkError as error:
-        if error.reason != "not_found":
-            raise
-        raise not_declared("exchange", exchange) from error
-    wanted = " ".join(patterns)
-    click.echo(f"listening to {exchange} for {one_line(wanted)}; Ctrl-C ends", err=True)
-    seen = 0
-    while count is None or seen < count:
-        event = client.receive()
-        if event is None:
-            continue
-        yield event
-        seen += 1
-        if seen % _ACK_EVERY == 0:
-            client.ack(event.tag)
-
-
-def _json_line(event: Received) -> str:
-    properties = event.properties
-    line = msgspec.json.encode(
-        {
-            "routing_key": event.routing_key,
-            "message_id": properties.message_id,
-            "headers": properties.headers or {},
-            "body": _raw(event.body),
-        },
-        enc_hook=str,
-    )
-    return tolerant_json.shown(line.decode())
-
-
-def _raw(body: bytes) -> msgspec.Raw | str:
-    """Return the body as JSON on one line; as a string if it is no JSON."""
-    try:
-        body.decode()
-        return msgspec.Raw(msgspec.json.format(body, indent=-1))
-    except (ValueError, RecursionError, msgspec.DecodeError):
-        return body.decode(errors="backslashreplace")
-
-
-def _line(event: Received) -> str:
-    fields = _fields(event.body)
-    headers = event.properties.headers or {}
-    parts = [
-        click.style(_time(headers, event.properties.timestamp), dim=True),
-        click.style(one_line(event.routing_key), fg="cyan"),
-        click.style(_id(headers, "channel"), fg="green"),
-        click.style(_id(headers, "user"), fg="yellow"),
-        one_line(_story(fields, event.body)),
-    ]
-    return " ".join(part for part in parts if click.unstyle(part))
-
-
-def _fields(body: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(body)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _time(headers: Mapping[str, Any], timestamp: object) -> str:
-    """Return the local time of day at which the event was received; now if it does not say."""
-    received_at = headers.get("received_at")
-    seconds = received_at / 1000 if isinstance(received_at, int) else timestamp
-    try:
-        when = datetime.fromtimestamp(seconds).astimezone()  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError, OSError):
-        when = datetime.now().astimezone()
-    return when.strftime("%H:%M:%S") + f".{when.microsecond // 1000:03}"
-
-
-def _id(headers: Mapping[str, Any], name: str) -> str:
-    return one_line(str(headers.get(name, "")))
-
-
-def _story(fields: dict[str, Any], body: bytes) -> str:
-    """Return the text of a message; of other events the fields that the line does not show."""
-    if not fields:
-        return clipped(body.decode(errors="backslashreplace"), _REST_MAX)
-    text = fields.get("text")
-    if isinstance(text, str) and text:
-        return text
-    rest = [f"{key}={_short(value)}" for key, value in fields.items() if key not in _SHOWN_ALREADY]
-    return clipped(" ".join(rest), _REST_MAX)
-
-
-def _short(value: object) -> str:
-    try:
-        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    except RecursionError:
-        return "…"
-
-
-@click.command()
+@click.command(cls=FreeLastArgument)
 @config_option
 @click.argument("channel")
 @click.argument("text")
@@ -191,11 +62,18 @@ def send(
 ) -> None:
     """Send TEXT to CHANNEL (an id or a name) through RabbitMQ, and print Slack's answer.
 
-    A running `rtmpump run` carries it out; without one the command waits in the queue.
+    A running `rtmpump run` carries it out; without one the command waits in the queue. With `-`
+    the text is what comes from standard input; one that begins with "-" goes after "--".
 
     Slack reads `&`, `<` and `>` in a text as markup: `<!channel>` calls everybody. --escape sends
     them as plain characters.
-    """
+
+    \b
+    uptime | rtmpump send general -
+    rtmpump send general -- '- a text that begins with "-"'
+    """  # noqa: D301 - click wants this control character
+    if text == _STDIN:
+        text = _from_stdin()
     body = _command(channel, _escaped(text) if escape else text, thread, broadcast)
     config = load(config_file, need_token=False).config
     start_log(config)
@@ -208,17 +86,41 @@ def send(
         publish = partial(
             client.publish, queue, body, correlation_id, timeout=patience, reply=not no_wait
         )
-        _check_taken(queue, publish)
+        _check_taken(queue, publish, client.where)
         if no_wait:
             if as_json:
-                print_json({"queued": queue})
+                print_json({"queued": queue, "node": client.node, "vhost": client.vhost})
             else:
-                click.echo(f"queued in {queue}")
+                click.echo(one_line(f"queued in {queue} of {client.where}"))
             return
         result = _result(client, queue, correlation_id, timeout)
     if as_json:
         print_json(result)
     _report(result, as_json)
+
+
+def _from_stdin() -> str:
+    """Read the text without its last line break.
+
+    Raises:
+        UsageError: it can't be a text.
+    """
+    # There is none where a shell closed it.
+    if sys.stdin is not None and sys.stdin.isatty():
+        click.echo("the text; Ctrl-D on a line of its own ends it:", err=True)
+    given = b"" if sys.stdin is None else sys.stdin.buffer.read(_STDIN_MAX + 1)
+    if len(given) > _STDIN_MAX:
+        most = f"a text has at most {command_parsing.TEXT_MAX:,} characters"
+        raise click.UsageError(f"Standard input has more than {_STDIN_MAX:,} bytes; {most}.")
+    try:
+        text = given.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        problem = f"Standard input is no UTF-8, at byte {error.start + 1:,}"
+        raise click.UsageError(f"{problem}; convert it, such as with iconv.") from error
+    text = text[:-2] if text.endswith("\r\n") else text.removesuffix("\n")
+    if not text:
+        raise click.UsageError("Standard input is empty, and a text has at least one character.")
+    return text
 
 
 def _escaped(text: str) -> str:
@@ -250,7 +152,7 @@ def _command(channel: str, text: str, thread: str | None, broadcast: bool) -> by
     return body
 
 
-def _check_taken(queue: str, publish: Callable[[], PublishOutcome]) -> None:
+def _check_taken(queue: str, publish: Callable[[], PublishOutcome], where: str) -> None:
     """Publish the command.
 
     Raises:
@@ -264,24 +166,23 @@ def _check_taken(queue: str, publish: Callable[[], PublishOutcome]) -> None:
         detail = f"{why}; whether it took the command is not known"
         raise ServiceUnreachable("RabbitMQ", detail) from None
     if outcome == "unroutable":
-        raise not_declared("queue", queue)
+        raise not_declared("queue", queue, where)
     if outcome == "refused":
-        raise RtmpumpError(f"RabbitMQ refused the command: the queue {queue} is full or failing")
+        raise RtmpumpError(f"RabbitMQ refused the command: {queue} ({where}) is full or failing")
 
 
 def _result(
     client: BrokerClient, queue: str, correlation_id: str, timeout: float
 ) -> dict[str, Any]:
-    stays = f"the command stays in {queue} until `rtmpump run` takes it"
+    stays = f"the command stays in {queue} of {client.where} until `rtmpump run` takes it"
     with reachable("RabbitMQ", stays):
         answer = client.receive(timeout)
     if answer is None:
         raise ServiceUnreachable("the pump", f"no answer within {timeout:g} s", stays)
-    result = _fields(answer.body)
+    result = fields_of(answer.body)
     if answer.properties.correlation_id != correlation_id or "ok" not in result:
-        raise RtmpumpError(
-            f"the answer is no result of rtmpump; check which programs consume {queue}"
-        )
+        told = f"check which programs consume {queue} of {client.where}"
+        raise RtmpumpError(f"the answer is no result of rtmpump; {told}")
     return result
 
 

@@ -1,4 +1,4 @@
-"""A short-lived AMQP client for commands of the program: `tail`, `send`, `check`, `dead`.
+"""An AMQP client for commands of the program: `tail`, `send`, `check`, `dead`.
 
 Laws:
 
@@ -111,6 +111,11 @@ class BrokerClient:
         """The virtual host of the connection."""
         return self._connection.vhost
 
+    @property
+    def where(self) -> str:
+        """The node that answered and the virtual host, in words."""
+        return f"{self.node}, vhost {self.vhost}"
+
     def listen(self, exchange: str, patterns: Sequence[str]) -> None:
         """Bind a queue of our own to `exchange` with each pattern, and consume from it.
 
@@ -120,6 +125,20 @@ class BrokerClient:
             LinkError: with the reason `not_found`, there is no such exchange.
         """
         self._connection.call(lambda: self._connection.listen(exchange, patterns, self._done))
+        self._answer(_Done)
+
+    def read_stream(self, stream: str, start: int | str) -> None:
+        """Consume a stream from an offset, or from an interval before now, such as "3600s".
+
+        What is received has its offset in the header `x-stream-offset`, and must be acknowledged,
+        or no more comes. By an interval some that are older come first: RabbitMQ finds a chunk of
+        messages, not a message (https://www.rabbitmq.com/docs/streams#consuming).
+
+        Raises:
+            LinkError: with the reason `not_found`, there is no such queue; with
+                `precondition_failed`, it is no stream.
+        """
+        self._connection.call(lambda: self._connection.read_stream(stream, start, self._done))
         self._answer(_Done)
 
     def expect_replies(self) -> None:
@@ -313,7 +332,7 @@ class _ClientConnection(BrokerConnection):
             for pattern in patterns:
                 channel.queue_bind(name, exchange, pattern, callback=lambda _frame: None)
             channel.basic_qos(prefetch_count=_PREFETCH, callback=lambda _frame: None)
-            self._consume(name, False, done)
+            self._consume(name, done, exclusive=True)
 
         channel.queue_declare(
             "",
@@ -323,8 +342,12 @@ class _ClientConnection(BrokerConnection):
             callback=self._guarded(declared),
         )
 
+    def read_stream(self, stream: str, start: int | str, done: Callable[[], None]) -> None:
+        self._open_channel().basic_qos(prefetch_count=_PREFETCH, callback=lambda _frame: None)
+        self._consume(stream, done, arguments={"x-stream-offset": start})
+
     def expect_replies(self, done: Callable[[], None]) -> None:
-        self._consume(REPLIES, True, done)
+        self._consume(REPLIES, done, auto_ack=True)
 
     def ack_upto(self, tag: int) -> None:
         self._open_channel().basic_ack(tag, multiple=True)
@@ -359,17 +382,12 @@ class _ClientConnection(BrokerConnection):
     def give_back(self, tag: int) -> None:
         self._open_channel().basic_nack(tag, multiple=True, requeue=True)
 
-    def _consume(self, name: str, auto_ack: bool, done: Callable[[], None]) -> None:
+    def _consume(self, name: str, done: Callable[[], None], **options: Any) -> None:
         channel = self._open_channel()
         cancelled = self._guarded(lambda _frame: self.fail("cancelled", f"{name} went away"))
         channel.add_on_cancel_callback(cancelled)
-        channel.basic_consume(
-            name,
-            self._guarded(self._message),
-            auto_ack=auto_ack,
-            exclusive=not auto_ack,
-            callback=self._guarded(lambda _frame: done()),
-        )
+        given, began = self._guarded(self._message), self._guarded(lambda _frame: done())
+        channel.basic_consume(name, given, callback=began, **options)
 
     def _message(self, _channel: Any, method: Any, properties: Properties, body: bytes) -> None:
         received = Received(method.delivery_tag, method.routing_key, properties, body)
