@@ -94,6 +94,13 @@ def _keep_unit(ctx: click.Context, _parameter: click.Parameter, value: str | Non
     ctx.meta[_UNIT] = value
 
 
+def named_config() -> list[str]:
+    """Return the options with which this command was told its configuration."""
+    ctx = click.get_current_context()
+    given = (("-c", ctx.params.get("config_file")), ("--unit", ctx.meta.get(_UNIT)))
+    return [word for option, value in given if value for word in (option, value)]
+
+
 def load(config_file: str | None, *, need_token: bool) -> Loaded:
     """Find and load the configuration, with `--unit` as that systemd unit would.
 

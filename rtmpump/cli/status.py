@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import http.client
 import json
+import shutil
+import textwrap
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NoReturn
 
 import click
 
+from rtmpump.cli.columns import terminal_width
 from rtmpump.cli.common import (
     ago,
     amount,
@@ -23,6 +27,7 @@ from rtmpump.cli.common import (
     start_log,
 )
 from rtmpump.config import Http
+from rtmpump.counters import LatencyHistogram
 from rtmpump.errors import ServiceUnreachable
 from rtmpump.http.status import SlackSide, Status, Verdict, link_name, read, sentence
 from rtmpump.metrics import EventCounts, MetricsSnapshot, SpoolStatus
@@ -34,25 +39,86 @@ _ANY: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not a place 
 _COLOURS: Final = {"ok": "green", "warn": "yellow", "bad": "red"}
 _MORE: Final = {"bad": "also wrong", "warn": "watch out", "note": "note"}
 _IS_IT_UP: Final = "is `rtmpump run` up, with this http.listen?"
+_EVERY: Final = 2.0
+_AGAIN: Final = "\x1b[H\x1b[J"
+# A median of fewer, or a 99th percentile, says more about chance than about the pump.
+_FOR_MEDIAN: Final = 20
+_FOR_99: Final = 100
 _TURN_ON: Final = 'set it, such as to "127.0.0.1:9464", and restart the daemon'
 
 
 @click.command()
 @config_option
+@click.option("--watch", is_flag=True, help="Again and again, until Ctrl-C.")
 @click.option("--json", "as_json", is_flag=True, help="The object of /status, for machines.")
-def status(config_file: str | None, as_json: bool) -> None:
+def status(config_file: str | None, watch: bool, as_json: bool) -> None:
     """Show what the running daemon is doing, from its HTTP port (http.listen).
 
     Exit code 0 means that it answered, 69 that it did not. The first line says whether it is ready,
     and so does /readyz.
+
+    --watch asks every two seconds. It draws the terminal anew, and stays through a restart of the
+    daemon. In a pipe each answer follows the one before; with --json each is one line.
     """
-    config = load(config_file, need_token=False).config
-    start_log(config)
-    document, report = ask(config.http)
-    if as_json:
-        print_json(document)
-    else:
-        click.echo("\n".join(_in_words(report)))
+    try:
+        config = load(config_file, need_token=False).config
+        start_log(config)
+        if watch:
+            _watch(config.http, as_json)
+        document, report = ask(config.http)
+        if as_json:
+            print_json(document)
+        else:
+            click.echo("\n".join(_in_words(report, terminal_width())))
+    except KeyboardInterrupt:
+        if not watch:
+            raise
+
+
+def _watch(listen: Http, as_json: bool) -> NoReturn:
+    """Show it every two seconds; once it has answered, it may be away.
+
+    Raises:
+        ServiceUnreachable: the first question had no answer.
+    """
+    has_answered = False
+    while True:
+        columns = terminal_width()
+        try:
+            document, report = ask(listen)
+            has_answered = True
+            lines = [*_in_words(report, columns)]
+        except ServiceUnreachable as error:
+            if not has_answered:
+                raise
+            document, lines = None, _wrapped(f"rtmpump: {error}", columns)
+        if not as_json:
+            _draw(lines, columns)
+        elif document is not None:
+            print_json(document)
+        else:
+            click.echo("\n".join(lines), err=True)
+        time.sleep(_EVERY)
+
+
+def _draw(lines: list[str], columns: int | None) -> None:
+    """Print what there is now; on a terminal in place of what was there before, as far as fits."""
+    now = f"{datetime.now():%Y-%m-%d %H:%M:%S}"
+    if columns is None:
+        click.echo("\n".join([now, *lines, ""]))
+        return
+    shown = [f"{now}, every {_EVERY:g} s; Ctrl-C ends", *lines]
+    click.echo(_AGAIN + "\n".join(shown[: shutil.get_terminal_size().lines - 1]))
+
+
+def _wrapped(text: str, columns: int | None, indent: str = "") -> list[str]:
+    """Return a text as lines of so many columns, or as one for None; all but the first indented."""
+    plain = one_line(text)
+    if columns is None:
+        return [plain]
+    # A terminal that is too narrow breaks the lines itself.
+    size = max(columns, len(indent) + 20)
+    return textwrap.wrap(plain, size, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def ask(listen: Http) -> tuple[object, Status]:
@@ -89,7 +155,7 @@ def _get(host: str, port: int) -> bytes:
         return response.read(_ANSWER_MAX)
 
 
-def _in_words(status: Status) -> Iterator[str]:
+def _in_words(status: Status, columns: int | None) -> Iterator[str]:
     metrics = status.metrics
     rows = [
         *_advice(status.verdict),
@@ -103,20 +169,24 @@ def _in_words(status: Status) -> Iterator[str]:
         *_latencies(metrics),
     ]
     width = max(len(name) for name, _ in rows)
-    yield _headline(status)
+    yield from _headline(status, columns)
     for name, words in rows:
-        yield one_line(f"  {name:<{width}}  {words}")
+        yield from _wrapped(f"  {name:<{width}}  {words}", columns, " " * (width + 4))
 
 
-def _headline(status: Status) -> str:
+def _headline(status: Status, columns: int | None) -> Iterator[str]:
     verdict = status.verdict
     state = "ready" if verdict.ready else "not ready"
     if verdict.ready and status.role == "standby":
         state = "standing by, ready to take over"
     if verdict.tone != "ok":
         state += f": {sentence(verdict)}"
-    who = f"rtmpump {status.version}, pid {status.pid}, up {lasted(status.uptime_seconds)}"
-    return f"{one_line(who)}: {click.style(one_line(state), fg=_COLOURS.get(verdict.tone))}"
+    who = f"rtmpump {status.version}, pid {status.pid}, up {lasted(status.uptime_seconds)}: "
+    first, *more = _wrapped(who + state, columns)
+    start = one_line(who).rstrip()
+    for line in (first, *more):
+        plain = start if line is first and line.startswith(start) else ""
+        yield plain + click.style(line[len(plain) :], fg=_COLOURS.get(verdict.tone))
 
 
 def _advice(verdict: Verdict) -> Iterator[tuple[str, str]]:
@@ -149,11 +219,16 @@ def _links(status: Status) -> Iterator[tuple[str, str]]:
 
 
 def _events(events: EventCounts) -> str:
-    words = f"{events.received:,} received, {events.confirmed:,} confirmed"
+    words = f"{events.received:,} received from Slack, {events.confirmed:,} confirmed by RabbitMQ"
+    if events.confirmed:
+        # Else the second number could pass the first.
+        words += " (with the pump's own, and what waited from before)"
+    ignored = events.dropped.get("ignored", 0)
     odd = {
         "that no queue took": events.returned,
         "refused by a queue": events.nacked,
-        "given up": sum(events.dropped.values()),
+        "ignored, as events.ignore says": ignored,
+        "given up": sum(events.dropped.values()) - ignored,
     }
     return words + "".join(f", {count:,} {name}" for name, count in odd.items() if count)
 
@@ -187,7 +262,8 @@ def _commands(metrics: MetricsSnapshot) -> str:
     by_result = _by_result(metrics.commands)
     done = ", ".join(f"{count:,} {result}" for result, count in sorted(by_result.items()))
     waiting = metrics.commands_waiting
-    return f"{done or 'none yet'}; {'?' if waiting is None else f'{waiting:,}'} waiting"
+    since = f"{done} since it started" if done else "none since it started"
+    return f"{since}; {'?' if waiting is None else f'{waiting:,}'} waiting"
 
 
 def _dead(status: Status) -> str:
@@ -217,12 +293,20 @@ def _clock(at: str) -> str:
 
 
 def _latencies(metrics: MetricsSnapshot) -> Iterator[tuple[str, str]]:
-    events = metrics.confirm_latency
-    if events.count:
-        half, nearly_all = _upto(events.p50), _upto(events.p99)
-        yield "latency", f"half {half}, 99% {nearly_all}, from the frame to RabbitMQ's confirm"
+    if metrics.confirm_latency.count:
+        yield "latency", _latency(metrics.confirm_latency)
     if metrics.slack_rtt_seconds is not None:
-        yield "Slack ping", f"{metrics.slack_rtt_seconds * 1000:.0f} ms"
+        ms = metrics.slack_rtt_seconds * 1000
+        yield "Slack ping", f"{ms:.0f} ms" if ms >= 1 else "under 1 ms"
+
+
+def _latency(events: LatencyHistogram) -> str:
+    trip = "from the frame to RabbitMQ's confirm"
+    if events.count < _FOR_MEDIAN:
+        return f"too few events yet ({events.count:,} of {_FOR_MEDIAN:,}) to say, {trip}"
+    nearly_all = f", 99% {_upto(events.p99)}" if events.count >= _FOR_99 else ""
+    measured = f"of {amount(events.count, 'event')} since it started"
+    return f"half {_upto(events.p50)}{nearly_all}, {trip}; {measured}"
 
 
 def _upto(seconds: float | None) -> str:
