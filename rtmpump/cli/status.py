@@ -272,7 +272,9 @@ def _dead(status: Status) -> str:
     count = sum(n for result, n in results.items() if result != "ok")
     since = f"{count:,} since it started" if count else "none since it started"
     there = "not known how many" if waiting is None else f"{waiting:,}" if waiting else "none"
-    return f"{there} in {queue or 'the queue'}, {since}; `rtmpump dead list` shows them"
+    # RabbitMQ is asked for the depth every few seconds, so "none" may be a little old.
+    shows = "" if waiting == 0 and not count else "; `rtmpump dead list` shows what is there"
+    return f"{there} in {queue or 'the queue'}, {since}{shows}"
 
 
 def _in(at: str, now: str) -> str:

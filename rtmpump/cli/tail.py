@@ -39,8 +39,10 @@ _ACK_EVERY: Final = 50
 # RabbitMQ ends a channel that leaves a message unacknowledged for half an hour.
 _ACK_AFTER: Final = 1.0
 _OFFSET: Final = "x-stream-offset"
-# They come while a broker restarts, and go by themselves; of others a person must know.
-_PASSING: Final = ("closed_by_broker", "lost", "refused", "unreachable", "timeout", "heartbeat")
+# They say no more than that RabbitMQ is away; of others a person must know.
+_AWAY: Final = ("closed_by_broker", "lost", "refused", "unreachable", "timeout", "heartbeat")
+# A node that starts may lack its users, virtual hosts and queues for so many seconds.
+_STARTS_WITHIN: Final = 15.0
 
 _Show = Callable[[ShownEvent], str]
 
@@ -195,7 +197,7 @@ class _Tail:
         self._left = math.inf if count is None else count
         self._was_up = False
         self._lost_at: float | None = None
-        self._reported: set[str] = set()
+        self._refused_since: dict[str, float] = {}
 
     def run(self, show: _Show) -> None:
         """Print events until there are enough.
@@ -250,16 +252,19 @@ class _Tail:
             words = f"RabbitMQ is back after {lasted(away)} ({where})"
             _say(f"{words}; {self._source.missed(away)}")
         self._was_up, self._lost_at = True, None
-        self._reported.clear()
+        self._refused_since.clear()
 
     def _report_loss(self, details: RetryDetails) -> None:
-        why = details.detail or details.reason
+        now, why = time.monotonic(), details.detail or details.reason
         if self._lost_at is None:
-            self._lost_at = time.monotonic()
+            self._lost_at = now
             _say(f"lost RabbitMQ: {why}; trying again until it is back")
-        elif details.reason not in (*_PASSING, *self._reported):
-            _say(f"RabbitMQ is not back: {why}; trying again")
-        self._reported.add(details.reason)
+        elif details.reason not in _AWAY:
+            since = self._refused_since.setdefault(details.reason, now)
+            if now - since >= _STARTS_WITHIN:
+                # Once: infinity is never reached again.
+                self._refused_since[details.reason] = math.inf
+                _say(f"RabbitMQ is there and refuses: {why}; trying again")
 
     def _chosen(self) -> str:
         ids = sorted(self._wanted.channels) + sorted(self._wanted.users)

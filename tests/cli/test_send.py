@@ -1,223 +1,25 @@
-"""Facts about `rtmpump tail` and `rtmpump send`, against a real node and a real pump."""
+"""Facts about `rtmpump send`, against a real node and a real pump."""
 
 from __future__ import annotations
 
 import json
-import os
-import pty
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from pika.exceptions import UnroutableError
 
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack import faults
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
-from tests.support.broker_node import close_connections, memory_alarm
-from tests.support.cli import Running, config_file, rtmpump
-from tests.support.pump import Broker, wait_until
+from tests.support.broker_node import memory_alarm
+from tests.support.cli import Running, config_file, environment, rtmpump
+from tests.support.pump import SECONDS, Broker, wait_until
 
 NOBODY = "amqp://guest:pass-word@127.0.0.1:1/%2F"
 FAST = {"rate": 100.0, "burst": 10}
-
-
-@pytest.fixture
-def events(broker: Broker) -> Broker:
-    """Return a broker with the events exchange, and no pump."""
-    broker.channel.exchange_declare("rtm.events", "topic", durable=True)
-    return broker
-
-
-def emit(broker: Broker, key: str, body: object, **headers: object) -> None:
-    """Publish to the events exchange as a pump does; fail if no queue takes it."""
-    broker.publish(body, exchange="rtm.events", queue=key, headers=headers, message_id=f"m:{key}")
-
-
-def test_tail_prints_what_slack_sent_in_one_line(
-    tmp_path: Path, start_pump: StartPump, workspace: Workspace
-) -> None:
-    """Time, routing key, channel, user and text; Ctrl-C ends with 0."""
-    pump = start_pump()
-    with Running(tmp_path, "tail", "-c", str(pump.config)) as tail:
-        tail.wait_line("listening to rtm.events for #")
-        workspace.emit(
-            {"type": "message", "channel": "C1", "user": "U1", "text": "h\ni ☃", "ts": "1.000001"}
-        )
-        line = tail.wait_line("message")
-        tail.process.send_signal(signal.SIGINT)
-        assert tail.wait() == 0
-    time, rest = line.split(" ", 1)
-    assert rest == r"message C1 U1 h\ni ☃"
-    assert len(time) == len("12:34:56.789")
-    assert [line for line in tail.errors if "listening" not in line] == []
-
-
-def test_tail_prints_only_what_a_pattern_takes(
-    tmp_path: Path, events: Broker, broker_url: str
-) -> None:
-    """Several patterns are an or; an event that fits two comes once."""
-    file = config_file(tmp_path, broker_url)
-    args = ("tail", "message.#", "*.in", "user_typing", "--count", "3", "-c", str(file))
-    with Running(tmp_path, *args) as tail:
-        tail.wait_line("listening")
-        for key in ("hello", "message", "reaction_added", "message.in", "hello.x", "user_typing"):
-            events.channel.basic_publish("rtm.events", key, b"{}")
-        assert tail.wait() == 0
-    assert [line.split(" ")[1] for line in tail.lines] == ["message", "message.in", "user_typing"]
-
-
-def test_tail_json_is_one_object_a_line_with_the_body_as_it_came(
-    tmp_path: Path, events: Broker, broker_url: str
-) -> None:
-    """Numbers keep each digit, line breaks between fields go, no JSON becomes a string."""
-    file = config_file(tmp_path, broker_url)
-    with Running(tmp_path, "tail", "--json", "--count", "3", "-c", str(file)) as tail:
-        tail.wait_line("listening")
-        emit(events, "a", '{\n "n": 1.00000000000000000001,\r\n "t": "\\n☃"}', seq=7)
-        emit(events, "b", b"\xff\x00 no JSON")
-        emit(events, "c", "[" * 100_000)
-        assert tail.wait() == 0
-    assert '"body":{"n":1.00000000000000000001,"t":"\\n☃"}' in tail.lines[0]
-    first, second, third = map(json.loads, tail.lines)
-    assert first["headers"] == {"seq": 7}
-    assert (first["routing_key"], first["message_id"]) == ("a", "m:a")
-    assert second["body"] == "\\xff\x00 no JSON"
-    assert third["body"] == "[" * 100_000
-
-
-def test_tail_json_steers_no_terminal(tmp_path: Path, events: Broker, broker_url: str) -> None:
-    """Neither body, JSON or not, nor header: what JSON leaves raw is an escape too."""
-    sly = "a\x7f\x9b2J\u202e\u2066b"
-    file = config_file(tmp_path, broker_url)
-    with Running(tmp_path, "tail", "--json", "--count", "2", "-c", str(file)) as tail:
-        tail.wait_line("listening")
-        emit(events, "a", f'{{"text": "{sly}"}}', user=sly)
-        emit(events, "b", sly)
-        assert tail.wait() == 0
-    assert all(line.isprintable() for line in tail.lines)
-    first, second = map(json.loads, tail.lines)
-    assert (first["body"]["text"], first["headers"]["user"], second["body"]) == (sly, sly, sly)
-
-
-def test_tail_lets_no_event_steer_the_terminal(
-    tmp_path: Path, events: Broker, broker_url: str
-) -> None:
-    """Control characters in text, fields, headers and keys are escaped."""
-    file = config_file(tmp_path, broker_url)
-    with Running(tmp_path, "tail", "--count", "4", "-c", str(file)) as tail:
-        tail.wait_line("listening")
-        emit(events, "a", {"text": "\x1b[2J\r\u202e"}, channel="\x1b[31m", user="\x07")
-        emit(events, "b.\x1b]0;x\x07", {"reason": "\x1b[2J"})
-        emit(events, "c", b"\x1b[2J no JSON \xff")
-        emit(events, "d", {"list": ["\u009b", 1e400]}, received_at=2**62)
-        assert tail.wait() == 0
-    assert len(tail.lines) == 4
-    assert all(line.isprintable() for line in tail.lines)
-    assert r"\x1b[2J\r\u202e" in tail.lines[0]
-
-
-def test_tail_has_colours_on_a_terminal_only(
-    tmp_path: Path, events: Broker, broker_url: str
-) -> None:
-    """A pipe gets plain text, as other tests see."""
-    file = config_file(tmp_path, broker_url)
-    ours, theirs = pty.openpty()
-    with Running(tmp_path, "tail", "--count", "1", "-c", str(file), stdout=theirs) as tail:
-        tail.wait_line("listening")
-        emit(events, "message", {"text": "hi"})
-        assert tail.wait() == 0
-    printed = os.read(ours, 1000).decode()
-    os.close(ours)
-    os.close(theirs)
-    assert "\x1b[36mmessage\x1b[0m hi" in printed
-
-
-def test_tail_shows_what_an_event_without_text_tells(
-    tmp_path: Path, events: Broker, broker_url: str
-) -> None:
-    """The fields beside the usual ones; what is nested too deep to be written ends nothing."""
-    file = config_file(tmp_path, broker_url)
-    with Running(tmp_path, "tail", "--count", "201", "-c", str(file)) as tail:
-        tail.wait_line("listening")
-        for depth in range(800, 1000):
-            deep = b'{"type": "x", "a": ' + b"[" * depth + b"]" * depth + b"}"
-            events.channel.basic_publish("rtm.events", "x", deep)
-        body = {"type": "presence_change", "user": "U1", "presence": "away", "n": 1}
-        emit(events, "presence_change", body, user="U1")
-        assert tail.wait() == 0
-    assert tail.lines[-1].endswith(" presence_change U1 presence=away n=1")
-
-
-def test_tail_prints_more_than_the_prefetch_in_order(
-    tmp_path: Path, events: Broker, broker_url: str
-) -> None:
-    """It acknowledges as it goes."""
-    file = config_file(tmp_path, broker_url)
-    with Running(tmp_path, "tail", "--json", "--count", "1000", "-c", str(file)) as tail:
-        tail.wait_line("listening")
-        for number in range(1000):
-            emit(events, "a", {"n": number})
-        assert tail.wait() == 0
-    assert [json.loads(line)["body"]["n"] for line in tail.lines] == list(range(1000))
-
-
-def test_tail_leaves_no_queue_behind(tmp_path: Path, events: Broker, broker_url: str) -> None:
-    """Even if it is killed: then no queue takes the event any more."""
-    file = config_file(tmp_path, broker_url)
-    with Running(tmp_path, "tail", "-c", str(file)) as tail:
-        tail.wait_line("listening")
-        emit(events, "a", {})
-        tail.process.kill()
-
-    def nobody() -> bool:
-        try:
-            emit(events, "a", {})
-        except UnroutableError:
-            return True
-        return False
-
-    wait_until(nobody)
-
-
-def test_tail_whose_reader_went_away_is_quiet(
-    tmp_path: Path, events: Broker, broker_url: str
-) -> None:
-    """`rtmpump tail | head -1` ends with the next event and prints no traceback."""
-    file = config_file(tmp_path, broker_url)
-    read_end, write_end = os.pipe()
-    with Running(tmp_path, "tail", "-c", str(file), stdout=write_end) as tail:
-        os.close(write_end)
-        tail.wait_line("listening")
-        os.close(read_end)
-        emit(events, "a", {})
-        tail.wait()
-    assert [line for line in tail.errors if "listening" not in line] == []
-
-
-def test_tail_names_the_missing_exchange(tmp_path: Path, broker_url: str) -> None:
-    """And says how it is made."""
-    done = rtmpump(tmp_path, "tail", "-c", str(config_file(tmp_path, broker_url)))
-    assert done.returncode == 1
-    assert done.stderr.startswith("rtmpump: there is no exchange rtm.events in RabbitMQ; start")
-    assert done.stderr.count("\n") == 1
-
-
-def test_tail_is_69_when_the_broker_ends_it(
-    tmp_path: Path, node: RabbitNode, broker_url: str
-) -> None:
-    """A connection that an operator closes is reported in one line."""
-    with Broker(broker_url) as broker:
-        broker.channel.exchange_declare("rtm.events", "topic", durable=True)
-    file = config_file(tmp_path, broker_url)
-    vhost = broker_url.rpartition("/")[2]
-    with Running(tmp_path, "tail", "-c", str(file)) as tail:
-        tail.wait_line("listening")
-        close_connections(node, vhost, "maintenance")
-        assert tail.wait() == 69
-    assert tail.errors[-1].startswith("rtmpump: RabbitMQ is not reachable: ")
-    assert "maintenance" in tail.errors[-1]
 
 
 @pytest.mark.parametrize("args", [("tail",), ("send", "general", "hi")])
@@ -260,7 +62,7 @@ def test_send_json_prints_the_result_as_it_came(
     assert json.loads(bad.stdout)["error"]["code"] == "channel_not_found"
     assert bad.stderr.startswith("rtmpump: not sent: channel_not_found: ")
     queued = rtmpump(tmp_path, "send", "general", "hi", "--no-wait", *args)
-    assert json.loads(queued.stdout) == {"queued": "rtm.outbound"}
+    assert json.loads(queued.stdout)["queued"] == "rtm.outbound"
 
 
 def test_send_into_a_thread_and_to_the_channel(
@@ -305,6 +107,65 @@ def test_send_prints_the_error_and_ends_with_1(
 
 
 @pytest.mark.parametrize(
+    ("given", "text"), [("- a\nb\n", "- a\nb"), ("\ufeffhé ☃\r\n", "hé ☃"), ("\n\n", "\n")]
+)
+def test_send_reads_the_text_from_standard_input(
+    tmp_path: Path, broker: Broker, broker_url: str, given: str, text: str
+) -> None:
+    """Without its last line break."""
+    broker.queue(name="rtm.outbound")
+    done = piped(
+        tmp_path, given.encode(), "--no-wait", "-c", str(config_file(tmp_path, broker_url))
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert broker.get("rtm.outbound").json["text"] == text
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (b"", b"Standard input is empty"),
+        (b"\n", b"Standard input is empty"),
+        (b"ab\xff", b"Standard input is no UTF-8, at byte 3"),
+        (b"x" * 70_000, b"Standard input has more than 65,536 bytes"),
+    ],
+)
+def test_send_refuses_what_can_be_no_text(tmp_path: Path, given: bytes, told: bytes) -> None:
+    """As wrong usage, before anything is connected."""
+    done = piped(tmp_path, given, "-c", str(config_file(tmp_path, NOBODY)))
+    assert done.returncode == 2
+    assert told in done.stderr
+
+
+def piped(folder: Path, given: bytes, *args: str) -> subprocess.CompletedProcess[bytes]:
+    """Run `… | rtmpump send general -`."""
+    command = [sys.executable, "-m", "rtmpump", "send", "general", "-", *args]
+    return subprocess.run(
+        command,
+        input=given,
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        timeout=SECONDS,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("text", ["- item", "-5 degrees", "--", "-care", "--thread-like"])
+def test_a_text_that_begins_with_a_dash_goes_after_two(
+    tmp_path: Path, broker: Broker, broker_url: str, text: str
+) -> None:
+    """The error says so, and then it works."""
+    broker.queue(name="rtm.outbound")
+    options = ("--no-wait", "-c", str(config_file(tmp_path, broker_url)))
+    wrong = rtmpump(tmp_path, "send", *options, "general", text)
+    assert wrong.returncode == 2
+    assert text == "--" or "as in `rtmpump send CHANNEL -- TEXT`" in wrong.stderr
+    assert rtmpump(tmp_path, "send", *options, "general", "--", text).returncode == 0
+    assert broker.get("rtm.outbound").json["text"] == text
+
+
+@pytest.mark.parametrize(
     ("args", "told"),
     [
         (("", "hi"), 'field "channel" must be'),
@@ -339,13 +200,14 @@ def test_send_without_a_pump_is_69_and_the_command_stays(
 
 
 def test_send_no_wait_ends_when_rabbitmq_has_it(
-    tmp_path: Path, broker: Broker, broker_url: str
+    tmp_path: Path, node: RabbitNode, broker: Broker, broker_url: str
 ) -> None:
-    """The command is persistent and asks for no result."""
+    """The command is persistent and asks for no result; it says in which queue of which node."""
     broker.queue(name="rtm.outbound")
     args = ("general", "hi", "--no-wait", "-c", str(config_file(tmp_path, broker_url)))
     done = rtmpump(tmp_path, "send", *args)
-    assert (done.returncode, done.stdout) == (0, "queued in rtm.outbound\n")
+    place = f"127.0.0.1:{node.port}, vhost {broker_url.rpartition('/')[2]}"
+    assert (done.returncode, done.stdout) == (0, f"queued in rtm.outbound of {place}\n")
     message = broker.get("rtm.outbound")
     assert message.json == {"type": "message", "channel": "general", "text": "hi"}
     assert message.properties.delivery_mode == 2
@@ -356,7 +218,7 @@ def test_send_names_the_missing_queue(tmp_path: Path, broker_url: str) -> None:
     """The broker gives back what no queue takes."""
     done = rtmpump(tmp_path, "send", "general", "hi", "-c", str(config_file(tmp_path, broker_url)))
     assert done.returncode == 1
-    assert done.stderr.startswith("rtmpump: there is no queue rtm.outbound in RabbitMQ; start")
+    assert done.stderr.startswith("rtmpump: there is no queue rtm.outbound in RabbitMQ (127.0.0.1:")
 
 
 def test_send_to_a_full_queue_is_refused(tmp_path: Path, broker: Broker, broker_url: str) -> None:

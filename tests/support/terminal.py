@@ -6,10 +6,13 @@ import os
 import pty
 import select
 import subprocess
+import termios
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+
+import click
 
 from tests.support.pump import SECONDS
 
@@ -17,13 +20,17 @@ from tests.support.pump import SECONDS
 class Terminal:
     """Runs a program; `text` is all that it showed, and what a person sees of their typing."""
 
-    def __init__(self, command: Sequence[str], folder: Path, env: Mapping[str, str]) -> None:
+    def __init__(
+        self, command: Sequence[str], folder: Path, env: Mapping[str, str], columns: int = 80
+    ) -> None:
         self._ours, theirs = pty.openpty()
+        termios.tcsetwinsize(theirs, (24, columns))
         # A password is asked for at the controlling terminal, whatever standard input is.
         self._process = subprocess.Popen(
             ["setsid", "--ctty", "--wait", *command],
             cwd=folder,
-            env=dict(env),
+            # These would win over what the terminal says of itself.
+            env={name: value for name, value in env.items() if name not in ("COLUMNS", "LINES")},
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
@@ -56,6 +63,14 @@ class Terminal:
         """Wait for a question and type a line."""
         self.wait(question)
         os.write(self._ours, f"{words}\n".encode())
+
+    def interrupt(self) -> None:
+        """Type Ctrl-C."""
+        os.write(self._ours, b"\x03")
+
+    def lines(self) -> list[str]:
+        """Return the lines so far without their colours."""
+        return click.unstyle(self.text).splitlines()
 
     def end(self) -> int:
         """Read to the end; return the exit code."""
