@@ -25,7 +25,7 @@ _SHORT_DOUBT: Final = "[uncertain]"
 _MARK: Final = "[?]"
 # Where a line has less room than this behind its columns, it says less.
 _ROOMY: Final = 60
-_NARROW: Final = 30
+_NARROW: Final = 25
 _ID_MIN: Final = 12
 _WITH_YEAR: Final = 100
 

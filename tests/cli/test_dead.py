@@ -8,17 +8,21 @@ import pty
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rtmpump.cli.columns import width
 from rtmpump.config import Outbound
 from rtmpump.links.rabbitmq.topology import Queue, outbound
+from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
 from tests.support.cli import Running, config_file, environment, rtmpump
 from tests.support.pump import SECONDS, Broker, wait_until
+from tests.support.terminal import Terminal
 
 DEAD, COMMANDS = "rtm.outbound.dead", "rtm.outbound"
 WHY = {
@@ -68,17 +72,24 @@ def texts(file: Path) -> list[str]:
     return [letter["text"] for letter in listed(file)]
 
 
-def test_list_shows_who_when_and_why(file: Path, queues: Broker) -> None:
-    """For people a line each, that lets nothing steer the terminal."""
+@pytest.fixture
+def place(node: RabbitNode, broker_url: str) -> str:
+    """The node and the virtual host of this test, in words."""
+    return f"127.0.0.1:{node.port}, vhost {broker_url.rpartition('/')[2]}"
+
+
+def test_list_shows_who_when_and_why(file: Path, queues: Broker, place: str) -> None:
+    """For people a line each, that lets nothing steer the terminal; whole in a pipe."""
     bury(queues, "hi \x1b[2J" + "x" * 100, message_id="mine")
     queues.publish(b"\xff no JSON", queue=DEAD)
     done = dead(file, "list")
     first, second = done.stdout.splitlines()
-    assert first.startswith("mine 2026-01-0")
+    assert first.split()[:2] == ["mine", "2026-01-02"]
     assert r" channel_not_found nowhere hi \x1b[2Jxxx" in first
-    assert first.endswith("x… (there is no channel)")
-    assert second.endswith(r" ? ? ? \xff no JSON")
-    assert done.stderr == f"2 dead letters in {DEAD}\n"
+    assert first.endswith("x" * 100 + " (there is no channel)")
+    assert second.split(maxsplit=4)[1:] == ["?", "?", "?", r"\xff no JSON"]
+    assert first.index("nowhere") == second.index(r"\xff") - len("nowhere ")
+    assert done.stderr == f"2 dead letters in {DEAD} of {place}\n"
     (letter, _) = listed(file)
     assert (letter["id"], letter["at"]) == ("mine", WHY["rtmpump-failed-at"])
     assert (letter["code"], letter["attempts"]) == ("channel_not_found", 1)
@@ -92,6 +103,61 @@ def test_list_shows_whether_slack_may_have_taken_it(file: Path, queues: Broker) 
     assert first.endswith("twice? (there is no channel) [Slack may have taken it]")
     assert "may have taken" not in second
     assert [letter["uncertain"] for letter in listed(file)] == [True, False]
+
+
+@pytest.mark.parametrize(("columns", "doubt"), [(60, "[?]"), (80, "[uncertain]"), (200, "it]")])
+def test_list_fits_the_terminal(file: Path, queues: Broker, columns: int, doubt: str) -> None:
+    """A line each, in columns; the doubt is never cut off, nor that there is more of an id."""
+    long = "9f1c2d34-aaaa-bbbb-cccc-1234567890ab-and-more-of-it"
+    bury(queues, "wide 日本🎉 " * 30, message_id=long, headers=WHY | {"rtmpump-uncertain": True})
+    bury(queues, "short", message_id="b")
+    command = [sys.executable, "-m", "rtmpump", "dead", "list", "-c", str(file)]
+    with Terminal(command, file.parent, environment(), columns) as terminal:
+        assert terminal.end() == 0
+    first, second, _ = terminal.lines()
+    assert columns - 1 <= width(first) <= columns
+    assert first.endswith(doubt)
+    assert first.index("nowhere") == second.index("nowhere")
+    begun = first.split()[0].removesuffix("…")
+    assert long.startswith(begun)
+    assert f"--id={long} -c {file}" in dead(file, "show", begun).stdout
+
+
+def test_show_prints_all_of_a_dead_letter(file: Path, queues: Broker) -> None:
+    """Why, properties, headers of any kind, the body, and what can be done."""
+    own = {"own": [1, {"raw": b"\xff"}], "big": 2**40, "at": datetime(2026, 1, 2, tzinfo=UTC)}
+    bury(queues, "a\x1b[2J\nb", headers=WHY | own, message_id="-x", correlation_id="c")
+    bury(queues, "another", message_id="y")
+    whole = ("dead", "show", "-c", str(file))
+    words = rtmpump(file.parent, *whole, "--", "-x").stdout
+    assert all(line.isprintable() for line in words.splitlines())
+    lines = [" ".join(line.split()) for line in words.splitlines()]
+    for line in (
+        "why channel_not_found: there is no channel",
+        "correlation_id c",
+        r'own [1, {"raw": "\\xff"}]',
+        "rtmpump-failed-at 2026-01-02T03:04:05.678Z",
+        '"channel": "nowhere",',
+        f"retry it rtmpump dead retry --id=-x -c {file}",
+    ):
+        assert line in lines
+    letter = json.loads(rtmpump(file.parent, *whole, "--json", "--", "-x").stdout)
+    assert (letter["text"], letter["properties"]["message_id"]) == ("a\x1b[2J\nb", "-x")
+    assert letter["headers"]["big"] == 2**40
+    assert letter["headers"]["at"] == "2026-01-02T00:00:00+00:00"
+    assert letter["drop"] == f"rtmpump dead drop --id=-x -c {file}"
+    assert texts(file) == ["a\x1b[2J\nb", "another"]
+
+
+def test_show_needs_an_id_that_means_one(file: Path, queues: Broker) -> None:
+    """A beginning is enough if it is that of one; the error says what to do."""
+    for name in ("job-1234", "job-1235"):
+        bury(queues, "x", message_id=name)
+    done = dead(file, "show", "job-123")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "2 ids begin with job-123; give more of it" in done.stderr
+    assert "there is no dead letter with the id job in" in dead(file, "show", "job").stderr
+    assert "as in `rtmpump dead show -- ID`" in dead(file, "show", "-x").stderr
 
 
 def test_list_json_steers_no_terminal(file: Path, queues: Broker) -> None:
@@ -130,7 +196,9 @@ def test_list_that_is_killed_or_cut_off_loses_nothing(file: Path, queues: Broker
     assert sorted(texts(file)) == sorted(f"n{number}" for number in range(300))
 
 
-def test_retry_sends_the_command_as_it_was_but_for_its_death(file: Path, queues: Broker) -> None:
+def test_retry_sends_the_command_as_it_was_but_for_its_death(
+    file: Path, queues: Broker, place: str
+) -> None:
     """No header of its death, no second result for who asked; the rest keeps its place."""
     bury(queues, "a")
     own = WHY | {"own": "kept", "rtmpump-expiration": "5000"}
@@ -138,7 +206,7 @@ def test_retry_sends_the_command_as_it_was_but_for_its_death(file: Path, queues:
     bury(queues, "c")
     done = dead(file, "retry", "--id", "b")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "retried 1 dead letter: sent to rtm.outbound\n"
+    assert done.stdout == f"retried 1 dead letter: sent to rtm.outbound of {place}\n"
     assert texts(file) == ["a", "c"]
     (message,) = queues.take(COMMANDS, 1)
     properties = message.properties
@@ -179,12 +247,15 @@ def test_retry_all_takes_only_what_was_there(
     assert queues.count(COMMANDS) == 0
 
 
-def test_two_of_one_id_are_both_meant_and_that_is_told(file: Path, queues: Broker) -> None:
+def test_two_of_one_id_are_both_meant_and_that_is_told(
+    file: Path, queues: Broker, place: str
+) -> None:
     """Whether the producer gave it twice or they are equal in all."""
     bury(queues, "a", "b", message_id="twice")
     bury(queues, "c", "c", "d")
     done = dead(file, "drop", "--id", "twice", "--yes")
-    assert done.stdout == "dropped 2 dead letters: gone for good; all 2 had this id\n"
+    gone = f"gone for good from {DEAD} of {place}"
+    assert done.stdout == f"dropped 2 dead letters: {gone}; all 2 had this id\n"
     equal = {letter["id"] for letter in listed(file) if letter["text"] == "c"}
     assert len(equal) == 1
     assert dead(file, "drop", "--id", equal.pop(), "--yes", "--json").stdout == '{"dropped": 2}\n'
@@ -220,7 +291,9 @@ def test_drop_without_a_terminal_wants_yes(file: Path, queues: Broker) -> None:
 
 
 @pytest.mark.parametrize(("answer", "left"), [(b"n\n", 2), (b"y\n", 0)])
-def test_drop_asks_on_a_terminal(file: Path, queues: Broker, answer: bytes, left: int) -> None:
+def test_drop_asks_on_a_terminal(
+    file: Path, queues: Broker, place: str, answer: bytes, left: int
+) -> None:
     """And names how many and where."""
     bury(queues, "a", "b")
     ours, theirs = pty.openpty()
@@ -235,7 +308,7 @@ def test_drop_asks_on_a_terminal(file: Path, queues: Broker, answer: bytes, left
     told, _ = process.communicate(timeout=SECONDS)
     os.close(ours)
     os.close(theirs)
-    assert f"Drop 2 dead letters of {DEAD} for good? [y/N]".encode() in told
+    assert f"Drop 2 dead letters in {DEAD} of {place} for good? [y/N]".encode() in told
     assert process.returncode == (1 if left else 0)
     assert queues.count(DEAD) == left
 
@@ -244,7 +317,7 @@ def test_a_queue_that_is_not_there_is_told(file: Path) -> None:
     """One line, exit 1."""
     done = dead(file, "list")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"rtmpump: there is no queue {DEAD} in RabbitMQ; start")
+    assert done.stderr.startswith(f"rtmpump: there is no queue {DEAD} in RabbitMQ (127.0.0.1:")
     assert done.stderr.count("\n") == 1
 
 
@@ -263,7 +336,7 @@ def test_retry_leaves_dead_what_the_queue_does_not_take(file: Path, broker: Brok
     bury(broker, "a", "b", "c", "d")
     done = dead(file, "retry", "--all")
     assert done.returncode == 1
-    assert f"RabbitMQ refused a command: the queue {COMMANDS} is full" in done.stderr
+    assert f"RabbitMQ refused a command: {COMMANDS} (127.0.0.1:" in done.stderr
     taken = broker.count(COMMANDS)
     assert 2 <= taken < 4
     assert texts(file) == ["a", "b", "c", "d"][taken:]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -17,10 +19,11 @@ from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
 from tests.support.broker_node import memory_alarm
-from tests.support.cli import rtmpump
+from tests.support.cli import Running, environment, rtmpump
 from tests.support.http import AT
 from tests.support.paths import ROOT
 from tests.support.pump import Broker, PumpProcess, wait_until
+from tests.support.terminal import Terminal
 
 
 def listening(start_pump: StartPump, host: str = "127.0.0.1", *, ready: bool = True) -> PumpProcess:
@@ -45,11 +48,11 @@ def test_status_shows_what_a_person_wants_to_know(
     rows = {line[2:].partition("  ")[0]: line for line in rest}
     for name in ("Slack", "RabbitMQ (events)", "RabbitMQ (commands)"):
         assert " up since 20" in rows[name]
-    assert " received, " in rows["events"]
+    assert " received from Slack, " in rows["events"]
     assert rows["workspace"].endswith("  Sandbox (T0SANDBOX), bot U0PUMP; RTM, 1 of 1 WebSocket")
     assert rows["gaps"].endswith("  none since it started")
     assert rows["spool"].endswith("  empty")
-    assert rows["commands"].endswith("  1 channel_not_found; 0 waiting")
+    assert rows["commands"].endswith("  1 channel_not_found since it started; 0 waiting")
     assert " in rtm.outbound.dead, 1 since it started; `rtmpump dead list`" in rows["dead letters"]
     assert "secret words" not in done.stdout
     assert workspace.token not in done.stdout
@@ -155,6 +158,53 @@ def test_status_takes_what_another_version_leaves_out(tmp_path: Path) -> None:
     assert "up 2h 3m: not ready: This daemon gives no verdict" in done.stdout
     assert r"last error: \x1b[2J" in done.stdout
     assert all(line.isprintable() for line in done.stdout.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (2, "too few events yet (2 of 20) to say, from the frame to RabbitMQ's confirm"),
+        (20, "half within 5 ms, from the frame to RabbitMQ's confirm; of 20 events since it"),
+        (100, "half within 5 ms, 99% within 250 ms, from the frame to RabbitMQ's confirm; of 100"),
+    ],
+)
+def test_status_says_no_percentile_of_a_few(tmp_path: Path, count: int, said: str) -> None:
+    """And no number of events that another one belies: the pump's own are confirmed as well."""
+    latency = {"count": count, "p50": 0.005, "p99": 0.25}
+    events = {"received": 1, "confirmed": 2, "dropped": {"ignored": 3, "spool_full": 4}}
+    document = {"uptime_seconds": 1, "metrics": {"confirm_latency": latency, "events": events}}
+    with another_program(json.dumps(document).encode()) as address:
+        done = rtmpump(tmp_path, "status", env={"RTMPUMP_HTTP_LISTEN": address})
+    assert said in done.stdout
+    assert (
+        "1 received from Slack, 2 confirmed by RabbitMQ (with the pump's own, and what waited from "
+        "before), 3 ignored, as events.ignore says, 4 given up\n"
+    ) in done.stdout
+
+
+def test_status_watch_stays_through_a_restart(tmp_path: Path, start_pump: StartPump) -> None:
+    """In a pipe one answer after the other; it says while the daemon is away; Ctrl-C is 0."""
+    pump = listening(start_pump)
+    args = ("status", "--watch", "-c", str(pump.config))
+    command = [sys.executable, "-m", "rtmpump", *args]
+    with (
+        Running(tmp_path, *args) as piped,
+        Terminal(command, tmp_path, environment(), columns=60) as terminal,
+    ):
+        piped.wait_line(f"pid {pump.pid}, ")
+        terminal.wait(f"pid {pump.pid}, ")
+        pump.terminate()
+        piped.wait_line("is not reachable: connection refused")
+        terminal.wait("connection refused")
+        pump.start()
+        piped.wait_line(f"pid {pump.pid}, ")
+        terminal.wait(f"pid {pump.pid}, ")
+        piped.process.send_signal(signal.SIGINT)
+        terminal.interrupt()
+        assert (piped.wait(), terminal.end()) == (0, 0)
+    assert piped.errors == []
+    assert terminal.text.startswith("\x1b[H\x1b[J20")
+    assert max(map(len, terminal.lines())) <= 60 + len("\x1b[H\x1b[J")
 
 
 def test_status_of_a_standby_counts_what_it_needs(tmp_path: Path) -> None:
