@@ -216,8 +216,3 @@ def size(count: float) -> str:
             return f"{count:.0f} bytes" if unit == "bytes" else f"{count:.1f} {unit}"
         count /= 1024
     return f"{count:.1f} GiB"
-
-
-def clipped(text: str, most: int) -> str:
-    """Cut a text that is longer than `most` characters."""
-    return text if len(text) <= most else text[: most - 1] + "…"

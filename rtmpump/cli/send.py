@@ -6,6 +6,7 @@ import json
 import sys
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
@@ -23,7 +24,7 @@ from rtmpump.cli.common import (
 )
 from rtmpump.cli.events import fields_of
 from rtmpump.core.outbound import command_parsing
-from rtmpump.errors import CommandRejected, RtmpumpError, ServiceUnreachable
+from rtmpump.errors import CommandRejected, LinkError, RtmpumpError, ServiceUnreachable
 from rtmpump.links.rabbitmq.client import BrokerClient, PublishOutcome, Unanswered
 
 _CONFIRM_TIMEOUT_MIN: Final = 10.0
@@ -88,10 +89,7 @@ def send(
         )
         _check_taken(queue, publish, client.where)
         if no_wait:
-            if as_json:
-                print_json({"queued": queue, "node": client.node, "vhost": client.vhost})
-            else:
-                click.echo(one_line(f"queued in {queue} of {client.where}"))
+            _report_queued(client, queue, as_json)
             return
         result = _result(client, queue, correlation_id, timeout)
     if as_json:
@@ -169,6 +167,20 @@ def _check_taken(queue: str, publish: Callable[[], PublishOutcome], where: str) 
         raise not_declared("queue", queue, where)
     if outcome == "refused":
         raise RtmpumpError(f"RabbitMQ refused the command: {queue} ({where}) is full or failing")
+
+
+def _report_queued(client: BrokerClient, queue: str, as_json: bool) -> None:
+    """Print where the command is, and whether a pump is there to take it."""
+    consumers: int | None = None
+    # A user who may only send may not be allowed to ask; the command is safe all the same.
+    with suppress(LinkError):
+        consumers = client.count(queue).consumers
+    if as_json:
+        place = {"queued": queue, "node": client.node, "vhost": client.vhost}
+        print_json(place | {"consumers": consumers})
+        return
+    waits = "; no pump takes it now, so it waits" if consumers == 0 else ""
+    click.echo(one_line(f"queued in {queue} of {client.where}{waits}"))
 
 
 def _result(

@@ -62,7 +62,8 @@ def test_send_json_prints_the_result_as_it_came(
     assert json.loads(bad.stdout)["error"]["code"] == "channel_not_found"
     assert bad.stderr.startswith("rtmpump: not sent: channel_not_found: ")
     queued = rtmpump(tmp_path, "send", "general", "hi", "--no-wait", *args)
-    assert json.loads(queued.stdout)["queued"] == "rtm.outbound"
+    told = json.loads(queued.stdout)
+    assert (told["queued"], told["consumers"]) == ("rtm.outbound", 1)
 
 
 def test_send_into_a_thread_and_to_the_channel(
@@ -207,7 +208,10 @@ def test_send_no_wait_ends_when_rabbitmq_has_it(
     args = ("general", "hi", "--no-wait", "-c", str(config_file(tmp_path, broker_url)))
     done = rtmpump(tmp_path, "send", *args)
     place = f"127.0.0.1:{node.port}, vhost {broker_url.rpartition('/')[2]}"
-    assert (done.returncode, done.stdout) == (0, f"queued in rtm.outbound of {place}\n")
+    assert (done.returncode, done.stdout) == (
+        0,
+        f"queued in rtm.outbound of {place}; no pump takes it now, so it waits\n",
+    )
     message = broker.get("rtm.outbound")
     assert message.json == {"type": "message", "channel": "general", "text": "hi"}
     assert message.properties.delivery_mode == 2
