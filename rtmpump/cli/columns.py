@@ -26,15 +26,14 @@ def width(text: str) -> int:
 
 def cut(text: str, columns: int) -> str:
     """Return as much of a text as fits; the last character says that there is more."""
-    # A character takes at most two columns, so most texts need no count.
-    if len(text) * 2 <= columns or width(text[: columns + 1]) <= columns:
-        return text
-    room, kept = columns - 1, 0
-    for char in text:
-        if (room := room - _columns(char)) < 0:
-            break
-        kept += 1
-    return text[:kept] + _ELLIPSIS
+    taken = kept = 0
+    for number, char in enumerate(text, 1):
+        taken += _columns(char)
+        if taken > columns:
+            return text[:kept] + _ELLIPSIS
+        if taken < columns:
+            kept = number
+    return text
 
 
 def filled(text: str, columns: int) -> str:
