@@ -267,7 +267,8 @@ function totals({metrics: {events}, recent: {returned, confirm_latency: confirms
   // When it is every event, it is no side remark.
   const all = returned >= Math.max(10, confirms.count * 0.95);
   const counts = [
-    [events.received, 'received'], [events.confirmed, 'confirmed'],
+    [events.received, 'received from Slack'],
+    [events.confirmed, "confirmed by RabbitMQ (with the pump's own)"],
     [events.returned, 'that no queue took', all ? 'warn' : ''],
     [events.nacked, 'refused by RabbitMQ and sent again'],
     [sum(Object.values(events.dropped)), 'ignored or dropped'],
