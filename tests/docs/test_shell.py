@@ -80,6 +80,8 @@ class Stage:
 
     def _typed(self, text: str) -> str:
         """Return what a person types while the statement runs; Ctrl-D ends what is pasted."""
+        if "broker-url" in text:
+            return f"{self.world.environment['RTMPUMP_BROKER_URL']}\n{CTRL_D}"
         if "app-token" in text:
             return f"{self.workspace.app_token}\n{CTRL_D}"
         if "slack-token" in text:
