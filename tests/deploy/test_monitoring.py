@@ -145,7 +145,7 @@ def test_the_names_of_links_in_rules_are_ours() -> None:
 
 
 def test_each_alert_says_how_bad_it_is_and_has_a_runbook_entry() -> None:
-    """And the runbook has no entry without an alert."""
+    """And the entry has commands; the runbook has no entry without an alert."""
     text = (DEPLOY / "RUNBOOK.md").read_text()
     entries = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL))
     assert set(entries) == set(alerts())
@@ -153,7 +153,7 @@ def test_each_alert_says_how_bad_it_is_and_has_a_runbook_entry() -> None:
         assert rule["labels"]["severity"] in {"critical", "warning", "info"}
         assert rule["annotations"]["runbook"] == f"deploy/RUNBOOK.md#{name.lower()}"
         assert rule["annotations"]["summary"]
-        for part in ("**Meaning.**", "**Look at.**", "**Do.**"):
+        for part in ("**Meaning.**", "**Look at.**", "```sh\n", "**Do.**"):
             assert part in entries[name], (name, part)
 
 

@@ -143,6 +143,18 @@ def test_an_error_text_of_the_troubleshooting_is_that_of_the_program() -> None:
     assert [piece for piece in prose if piece not in code()] == [of_rabbitmq]
 
 
+def test_the_operator_finds_each_part_of_the_page_and_of_the_status() -> None:
+    """The table of docs/operate.md names the headings and tiles of the page, and the rows."""
+    html, script = ((CODE / "http" / name).read_text() for name in ("page.html", "page.js"))
+    parts = set(re.findall(r"<h2[^>]*>([^<]+)", html)) | set(re.findall(r"tile\('([^']+)'", script))
+    rows = set(re.findall(r'\("([a-z ]+)", _', (CODE / "cli" / "status.py").read_text()))
+    assert len(parts) > 12
+    assert len(rows) > 4
+    table = page("docs/operate.md").text.partition("## Read the page")[2]
+    assert [part for part in parts if f"*{part}*" not in table] == []
+    assert [row for row in rows if f"`{row}" not in table] == []
+
+
 def test_each_word_of_the_glossary_is_used() -> None:
     """A word that the program no longer uses leaves."""
     words = re.findall(r"^\| \*\*([^*]+)\*\*", page("docs/glossary.md").text, re.MULTILINE)
