@@ -215,7 +215,8 @@ def _links(status: Status) -> Iterator[tuple[str, str]]:
         word = "up" if state.up else "DOWN" if link in status.wanted else "resting"
         error = f"; last error: {state.last_error}" if state.last_error else ""
         again = f"; next try {_in(state.next_try_at, status.now)}" if state.next_try_at else ""
-        yield link_name(link), f"{word} since {_moment(state.since)}{error}{again}"
+        since = f" since {_moment(state.since)}" if state.since else ""
+        yield link_name(link), f"{word}{since}{error}{again}"
 
 
 def _events(events: EventCounts) -> str:

@@ -41,7 +41,7 @@ _NEWS: Final = 900.0
 _ALL_RETURNED: Final = 0.95
 # With these a pump begins, and few queues are bound to them.
 _FEW: Final = 10
-_TOKEN: Final = ("token", "auth", "account", "not_authed", "missing_scope")
+_TOKEN: Final = ("token", "auth", "invalid_auth", "account", "not_authed", "missing_scope")
 
 
 class Evidence(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -209,18 +210,19 @@ def test_status_watch_stays_through_a_restart(tmp_path: Path, start_pump: StartP
 
 def test_status_of_a_standby_counts_what_it_needs(tmp_path: Path) -> None:
     """Slack rests, and that is no failure."""
-    up, off = {"up": True, "since": AT}, {"up": False, "since": AT}
+    up, off, never = {"up": True, "since": AT}, {"up": False, "since": AT}, {"up": False}
     document = {
         "uptime_seconds": 60,
         "role": "standby",
         "wanted": ["broker_events", "broker_lock"],
-        "links": {"broker_events": up, "broker_lock": up, "slack": off},
+        "links": {"broker_events": up, "broker_lock": up, "slack": off, "broker_commands": never},
         "verdict": {"ready": True, "tone": "ok", "what": "Standby"},
     }
     with another_program(json.dumps(document).encode()) as address:
         done = rtmpump(tmp_path, "status", env={"RTMPUMP_HTTP_LISTEN": address})
     assert "standing by, ready to take over" in done.stdout
     assert "resting" in next(line for line in done.stdout.splitlines() if "Slack" in line)
+    assert re.search(r"RabbitMQ \(commands\) +resting\n", done.stdout)
     lock = next(line for line in done.stdout.splitlines() if "RabbitMQ (lock)" in line)
     assert "up since" in lock
 

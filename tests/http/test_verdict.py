@@ -124,9 +124,10 @@ def test_the_next_try() -> None:
     assert verdict(links=away, at="2026-11-24T13:00:13.000Z").fix.endswith("; the next try is now")
 
 
-def test_a_refused_token() -> None:
+@pytest.mark.parametrize("code", ["token_revoked", "invalid_auth", "account_inactive"])
+def test_a_refused_token(code: str) -> None:
     """It is known by its reason, and the remedy is another token."""
-    found = verdict(links=links(web_api="token_revoked: Slack refuses it"))
+    found = verdict(links=links(web_api=f"{code}: Slack refuses it"))
     assert "slack.token_file" in found.fix
 
 
