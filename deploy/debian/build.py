@@ -43,7 +43,6 @@ COMPLETIONS: Final = {
 SCRIPTS: Final = ("postinst", "prerm", "postrm")
 # Modes that differ from 0644 for a file and 0755 for a folder.
 MODES: Final = {
-    "etc/rtmpump": 0o750,
     CONFIG: 0o640,
     "usr/bin/rtmpump": 0o755,
     **{f"DEBIAN/{script}": 0o755 for script in SCRIPTS},

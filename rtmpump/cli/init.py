@@ -122,7 +122,8 @@ def _place(config_file: str | None) -> _Place:
     config = Path(named or (_ETC if is_root else "config.toml")).absolute()
     is_system = is_root and config.parent == _ETC.parent
     try:
-        group = grp.getgrnam(_GROUP).gr_gid if is_system else None
+        # An instance runs as another user, which exists only while it runs.
+        group = grp.getgrnam(_GROUP).gr_gid if is_system and config == _ETC else None
     except KeyError:
         group = None
     return _Place(config, group, is_system and group is None)
@@ -287,9 +288,6 @@ def _make_folder(place: _Place) -> None:
         return
     try:
         folder.mkdir(parents=True)
-        if place.group is not None:
-            os.chown(folder, 0, place.group)
-            folder.chmod(0o750)
     except OSError as error:
         raise RtmpumpError(f"can't make the folder {folder}: {error.strerror}") from error
 

@@ -127,10 +127,26 @@ def test_for_a_service_the_secrets_are_where_its_unit_looks(
     wanted = 0o640 if has_group else 0o600
     names = ("slack-token", "slack-app-token", "broker-url")
     assert modes == dict.fromkeys(names, wanted) | {"config.toml": 0o640 if has_group else 0o644}
-    assert mode_of(etc) == (0o750 if has_group else 0o755)
+    assert mode_of(etc) == 0o755
     text = (etc / "config.toml").read_text()
     assert ("token_file" in text, "url_file" in text) == (has_group, has_group)
     assert "xox" not in text
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root writes for a service")
+def test_an_instance_can_read_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its user is another one than the package's, so the unit hands the secrets over."""
+    etc = tmp_path / "etc"
+    monkeypatch.setattr("rtmpump.cli.init._ETC", etc / "config.toml")
+    monkeypatch.setattr("rtmpump.cli.init._GROUP", "daemon")
+    monkeypatch.setattr("rtmpump.log.setup", lambda *_: None)
+    args = ["init", "--yes", "--no-connect", "--mode", "rtm", "-c", str(etc / "acme.toml")]
+    done = CliRunner().invoke(main, args, env=environment({"SLACK_API_TOKEN": "xoxb-1"}))
+    assert done.exit_code == 0, done.output
+    modes = {path.name: mode_of(path) for path in etc.iterdir()}
+    assert modes == {"acme.toml": 0o644, "acme.slack-token": 0o600}
+    assert "token_file" not in (etc / "acme.toml").read_text()
+    assert "systemctl enable --now rtmpump@acme " in done.output
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def test_all_files_are_of_root_and_only_the_launcher_can_be_run(packages: Packag
     assert {name for name, mode in files.items() if mode & 0o111} == {"usr/bin/rtmpump"}
     unusual = {name: mode for name, mode in files.items() if mode not in (0o644, 0o755)}
     assert unusual == {"etc/rtmpump/config.toml": 0o640}
-    assert members["etc/rtmpump"].mode == 0o750
+    assert members["etc/rtmpump"].mode == 0o755
 
 
 def test_the_units_are_ours_but_for_the_place_of_the_program(packages: Packages) -> None:
@@ -164,5 +164,5 @@ def test_the_man_page_has_each_command_and_groff_has_no_complaint(
     assert done.stderr == ""
     # Lines of an example stay as they are, and signs of the shell too.
     text = re.sub(r".\x08", "", done.stdout)
-    assert "rtmpump tail 'message.#' reaction_added\n" in text
+    assert "rtmpump tail --since 1h --json | jq .body.text\n" in text
     assert "\n       --connect\n" in text
