@@ -152,6 +152,13 @@ class MetricsSnapshot(Struct, frozen=True, kw_only=True):
     results_undeliverable: Annotated[
         int, Meta(description="Results of commands that no queue took in time.")
     ]
+    answers: Annotated[
+        dict[str, int],
+        Meta(
+            description="What became of Slack's questions (answered, empty, unanswered, nobody), "
+            "and answers that could not be used (late, no_object, too_large, stranger)."
+        ),
+    ]
     links: Annotated[dict[str, bool], Meta(description="Whether each link is up.")]
     reconnects: Annotated[
         dict[str, dict[str, int]],
@@ -217,6 +224,7 @@ class Metrics:
         self._command_latency = Histogram()
         self._dead_letters = Counts(LABELS_MAX)
         self._results_undeliverable = 0
+        self._answers = Counts(LABELS_MAX)
         self._links = dict.fromkeys(LINKS, False)
         self._reconnects = Pairs()
         self._slack_rtt: float | None = None
@@ -261,6 +269,10 @@ class Metrics:
     def dead_letter(self, code: str) -> None:
         """Count a dead-lettered command by its error code."""
         self._dead_letters.add(code)
+
+    def answer(self, result: str) -> None:
+        """Count the end of a question of Slack's, or an answer that could not be used."""
+        self._answers.add(result)
 
     def result_undeliverable(self) -> None:
         """Count a result that was given up."""
@@ -318,6 +330,7 @@ class Metrics:
             command_latency=self._command_latency.snapshot(),
             dead_letters=self._dead_letters.copy(),
             results_undeliverable=self._results_undeliverable,
+            answers=self._answers.copy(),
             links=self._links.copy(),
             reconnects=self._reconnects.copy(),
             slack_rtt_seconds=self._slack_rtt,

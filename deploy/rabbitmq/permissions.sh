@@ -22,7 +22,8 @@ allow() {
 }
 
 #     user         configure           write                        read
-allow rtm-pump     '^(rtm\..*|rtmpump\.lock)$' '^(rtm\..*|amq\.default)$' '^(rtm\.(events|unrouted|outbound)|rtmpump\.lock)$'
+allow rtm-pump     '^(rtm\..*|rtmpump\.lock)$' '^(rtm\..*|amq\.default)$' '^(rtm\.(events|unrouted|outbound|answers\..*)|rtmpump\.lock)$'
 allow rtm-consumer '^consumer\.'       '^consumer\.'                '^(consumer\..*|rtm\.(?!outbound$|outbound\.dead$|unrouted$).*)$'
+allow rtm-app      '^(consumer\.|amq\.gen-)' '^(consumer\..*|amq\.gen-.*|amq\.default)$' '^(consumer\..*|amq\.gen-.*|rtm\.(?!outbound$|outbound\.dead$|unrouted$).*)$'
 allow rtm-producer '^amq\.gen-'        '^amq\.default$'             '^amq\.gen-'
 allow rtm-operator '^amq\.gen-'        '^(amq\.gen-.*|amq\.default)$' '^(amq\.gen-.*|rtm\..*)$'

@@ -146,7 +146,13 @@ def risks(loaded: Loaded) -> list[dict[str, str]]:
     if loaded.config.slack.insecure:
         risk = "token and messages may go over the network unprotected"
         found.append({"risk": risk, "key": "slack.insecure", "fix": "set it to false"})
+    found += [_unanswerable(key) for key in config.unanswerable(loaded.config)]
     return found + [_too_slow(slow, loaded.config) for slow in config.slow_rates(loaded.config)]
+
+
+def _unanswerable(key: str) -> dict[str, str]:
+    risk = f"Slack shows no answer to {key}, so its envelopes are acknowledged at once"
+    return {"risk": risk, "key": "slack.answered", "fix": "leave it out"}
 
 
 def _too_slow(slow: SlowRate, config: Config) -> dict[str, str]:

@@ -7,7 +7,8 @@ without Slack and RabbitMQ is a ConfigError here, before anything starts.
 - `sources` reads the file and the environment; `loading` puts all together, and `mistakes` keeps
   what is wrong so that all of it is reported; `origins` says where each value comes from.
 - `contradictions` finds values that can't go together, `exposure` files that all users may read,
-  `slow_rates` rates by which RabbitMQ would have to wait too long.
+  `slow_rates` rates by which RabbitMQ would have to wait too long, `unanswerable` events that Slack
+  can't be answered on.
 """
 
 from rtmpump.config.exposure import Exposed, exposed, files
@@ -27,6 +28,7 @@ from rtmpump.config.sections import (
     SpoolConfig,
 )
 from rtmpump.config.slow_rates import SlowRate, slow_rates
+from rtmpump.config.unanswerable import unanswerable
 
 __all__ = [
     "Broker",
@@ -48,4 +50,5 @@ __all__ = [
     "load",
     "origins",
     "slow_rates",
+    "unanswerable",
 ]

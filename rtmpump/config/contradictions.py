@@ -29,6 +29,12 @@ def contradictions(config: Config) -> Iterator[Contradiction]:
         # Slack itself spreads the events of an app over all its connections.
         problem = 'ha.enabled is for slack.mode = "rtm"; in Socket Mode several pumps need no lock'
         yield Contradiction(problem, ("ha.enabled", "slack.mode"))
+    if config.slack.answered and config.slack.mode == "rtm":
+        problem = 'slack.answered is for slack.mode = "socket": RTM asks nothing'
+        yield Contradiction(problem, ("slack.answered", "slack.mode"))
+    for word in sorted(config.slack.answered & config.events.ignore):
+        problem = f"slack.answered and events.ignore both name {word}, so nobody could answer it"
+        yield Contradiction(problem, ("slack.answered", "events.ignore"))
     if config.ha.enabled and config.broker.heartbeat < _LEAST_HEARTBEAT:
         problem = f"ha.enabled needs a broker.heartbeat of {_LEAST_HEARTBEAT} seconds or more"
         yield Contradiction(problem, ("broker.heartbeat", "ha.enabled"))

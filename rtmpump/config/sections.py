@@ -27,6 +27,8 @@ class Slack(Struct, frozen=True, kw_only=True):
     app_token_file: Annotated[str, values.Text()] = ""
     connections: Annotated[int, values.Whole(1, 10)] = 2
     slash_answer: Annotated[str, values.Text()] = ""
+    answered: Annotated[frozenset[str], values.EventTypes()] = frozenset()
+    answer_within: Annotated[float, values.Duration(3)] = 2.5
     api_url: Annotated[str, secrets.ApiUrl()] = "https://slack.com/api/"
     ping_interval: Annotated[float, values.Duration(3600)] = 15.0
     ping_timeout: Annotated[float, values.Duration(3600)] = 10.0

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
-from rtmpump.core.frames import Event, Frame, Head, Hello, head, parse
+from rtmpump.core.frames import Event, Frame, Head, Hello, head, is_json, parse
 from rtmpump.core.tolerant_json import join_members
 from rtmpump.core.watermark import TimeRange
 
@@ -187,12 +187,22 @@ def ping_id(payload: bytes) -> int | None:
         return None
 
 
-def acknowledgement(envelope_id: str, answer: str = "") -> bytes:
-    """Make the frame that acknowledges an envelope; Slack shows `answer` to the person."""
+def acknowledgement(envelope_id: str, payload: bytes = b"") -> bytes:
+    """Make the frame that acknowledges an envelope, with a JSON object as Slack's answer."""
     members: dict[str, Any] = {"envelope_id": envelope_id}
-    if answer:
-        members["payload"] = {"text": answer}
+    if payload:
+        members["payload"] = msgspec.Raw(payload)
     return msgspec.json.encode(members)
+
+
+def text_answer(text: str) -> bytes:
+    """Return the answer that shows a text to the person; b"" for no text."""
+    return msgspec.json.encode({"text": text}) if text else b""
+
+
+def is_object(body: bytes) -> bool:
+    """Return whether `body` is one JSON object (RFC 8259) in UTF-8, as Slack would read it."""
+    return body.lstrip()[:1] == b"{" and is_json(body)
 
 
 def _odd_wrapping(payload: bytes) -> str:

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from rtmpump.core import tolerant_json
-from rtmpump.core.routes import ignored
+from rtmpump.core.routes import is_listed
 
 # Slack's clock and ours differ by less than this; what is fetched twice has the same id.
 MARGIN_MS = 5_000
@@ -130,7 +130,7 @@ def _moment_of(ms: int) -> Moment:
 def _was_an_event(message: dict[str, Any], ignore: frozenset[str]) -> bool:
     subtype = message.get("subtype")
     hidden = message.get("hidden") or subtype == "tombstone"
-    return not hidden and not ignored(
+    return not hidden and not is_listed(
         "message", subtype if isinstance(subtype, str) else "", ignore
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rtmpump.core.channel_events import changes_channels
 from rtmpump.core.frames import Event, Reply
-from rtmpump.core.routes import ignored
+from rtmpump.core.routes import is_listed
 
 
 class ReadBatch:
@@ -37,7 +37,7 @@ class ReadBatch:
         self.types[type] = self.types.get(type, 0) + 1
         if changes_channels(type):
             self.channel_events.append(body)
-        if self._ignore and ignored(type, event.subtype, self._ignore):
+        if self._ignore and is_listed(type, event.subtype, self._ignore):
             self.ignored += 1
         else:
             self.events.append((self.now_ms, body))

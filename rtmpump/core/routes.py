@@ -51,7 +51,8 @@ class Route(msgspec.Struct, frozen=True, gc=False):
     `type` is the event's part of the exchange name `rtm.<type>`. `channel` and `user` are "" if the
     event has none that fits. `received_ms` is in milliseconds since 1970. `facts` are further
     headers. If `body` is not empty, it is published in place of what the spool has. `is_json`:
-    consumers can parse the body.
+    consumers can parse the body. `asks` is the id of an envelope whose acknowledgement may have an
+    answer; `reply_to` and `correlation_id` are there if a consumer is to give it.
     """
 
     routing_key: str
@@ -66,6 +67,9 @@ class Route(msgspec.Struct, frozen=True, gc=False):
     facts: dict[str, Any] | None = None
     body: bytes = b""
     is_json: bool = True
+    asks: str = ""
+    reply_to: str = ""
+    correlation_id: str = ""
 
     @property
     def timestamp(self) -> int:
@@ -145,7 +149,19 @@ def _route_of_envelope(
         facts |= {PAYLOAD: around} if around else {PAYLOAD_LEFT_OUT: True}
     parses = seen is not _NOTHING or is_json(body)
     return Route(
-        key, kind, message_id, received_ms, seq, team, bot, channel, user, facts, body, parses
+        key,
+        kind,
+        message_id,
+        received_ms,
+        seq,
+        team,
+        bot,
+        channel,
+        user,
+        facts,
+        body,
+        parses,
+        opened.id if opened.takes_answer else "",
     )
 
 
@@ -154,16 +170,16 @@ def clean(word: str) -> str:
     return _ODD.sub("_", word[:_WORD_MAX])
 
 
-def ignored(type: str, subtype: str, ignore: frozenset[str]) -> bool:
-    """Return whether `events.ignore` names this event.
+def is_listed(type: str, subtype: str, words: frozenset[str]) -> bool:
+    """Return whether `events.ignore` or `slack.answered`, which these words are, names this event.
 
-    Its words are those that consumers see: "message" means all its subtypes too,
+    The words are those that consumers see: "message" means all its subtypes too,
     "message.channel_join" that one, "unknown" events without a usable type.
     """
-    if not ignore:
+    if not words:
         return False
     key, kind = _names(type, subtype)
-    return kind in ignore or key in ignore
+    return kind in words or key in words
 
 
 def _names(type: object, subtype: object) -> tuple[str, str]:

@@ -32,6 +32,7 @@ from rtmpump.daemon.service_status import ServiceStatus
 from rtmpump.daemon.slack_gate import SlackGate
 from rtmpump.http.server import Port
 from rtmpump.links.active_role import ActiveRole
+from rtmpump.links.answers import Answers
 from rtmpump.links.lifecycle import Lifecycle, Pump
 from rtmpump.links.slack.bot_token import BotToken
 from rtmpump.links.slack.connection_orders import ConnectionOrders
@@ -137,10 +138,11 @@ def build(config: Config, notifier: Notifier) -> Parts:
 def _build_on(base: _Base, port: Port | None) -> Parts:
     config, spool, metrics, status, _, api, _ = base
     control_socket = ControlSocket.beside(spool)
-    publisher = Publisher(config, spool, metrics, Lifecycle(status))
+    answers = Answers(config.slack.answer_within, metrics.answer) if config.slack.answered else None
+    publisher = Publisher(config, spool, metrics, Lifecycle(status), answers)
     directory = Directory(api, policy=config.retry, lifecycle=Lifecycle(status))
     calls = _web_api_workers(config, base.token)
-    source, rtm, dialer = _event_source(base)
+    source, rtm, dialer = _event_source(base, answers)
     role = ActiveRole()
     new_term = partial(_new_term, base, SlackGate(role, rtm, calls), directory)
     term = new_term(None)
@@ -220,14 +222,16 @@ def _new_term(base: _Base, gate: SlackGate, directory: Directory, watermark_ms: 
     return Term(sender, Lifecycle(base.status), Lifecycle(base.status), watermark_ms)
 
 
-def _event_source(base: _Base) -> tuple[EventSource, RtmSource | None, Dialer | None]:
+def _event_source(
+    base: _Base, answers: Answers | None
+) -> tuple[EventSource, RtmSource | None, Dialer | None]:
     """Build the source of events: RTM, which takes commands too, or Socket Mode with its dialer."""
     slack, api = base.config.slack, base.api
     if slack.mode == "rtm":
         rtm = RtmSource(slack, api, base.ids)
         return rtm, rtm, None
     orders = ConnectionOrders()
-    source = SocketMode(slack, api, base.ids, orders)
+    source = SocketMode(slack, api, base.ids, orders, answers=answers)
     source.remember(_newest(base.spool, RECENT_IDS))
     dialer = Dialer(slack, api, policy=base.config.retry, lifecycle=Lifecycle(), orders=orders)
     return source, None, dialer

@@ -112,6 +112,8 @@ def _command_families(metrics: MetricsSnapshot) -> Iterator[Metric]:
     yield _gauge(
         "commands_waiting", "Commands that wait in the pump.", _known(metrics.commands_waiting)
     )
+    what = "Ends of Slack's questions to consumers, and answers that could not be used."
+    yield _counter("answers", what, ("result",), _rows(metrics.answers))
     waiting = _known(metrics.dead_letters_waiting)
     yield _gauge("dead_letters", "Dead letters in their queue.", waiting)
 

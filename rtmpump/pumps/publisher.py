@@ -31,8 +31,10 @@ from rtmpump.core.refusals import Refusals
 from rtmpump.core.routes import Route, route
 from rtmpump.core.standstill import NOT_CONNECTED
 from rtmpump.errors import LinkError, SpoolError, SpoolFailed
+from rtmpump.links.answers import Answers
 from rtmpump.links.lifecycle import Lifecycle
 from rtmpump.links.rabbitmq import topology
+from rtmpump.links.rabbitmq.answer_queue import AnswerQueue
 from rtmpump.links.rabbitmq.connection import BrokerConnection, Properties
 from rtmpump.links.rabbitmq.declaring import ACCESS_REFUSED, Groups, Refusal
 from rtmpump.links.rabbitmq.errors import TOO_LARGE
@@ -65,6 +67,7 @@ class Publisher:
         spool: Spool,
         metrics: Metrics,
         lifecycle: Lifecycle,
+        answers: Answers | None = None,
     ) -> None:
         self._config = config
         self._spool = spool
@@ -76,15 +79,10 @@ class Publisher:
         self._connection = BrokerConnection(LINK, config.broker, self)
         self._cursor = Cursor(spool, keeps=config.spool.when_full == "drop_oldest")
         self._unrouted = Unrouted(config, metrics, self._window, self._find, self._proceed)
-        self._let_go_upto = 0
-        self._one_by_one_upto = 0
-        self._burst = 0
-        self._woken = False
-        self._finishing = False
-        self._ready = False
-        self._held_back = False
-        self._is_blocked = False
-        self._is_declaring = False
+        self._answer_queue = AnswerQueue(answers)
+        self._let_go_upto = self._one_by_one_upto = self._burst = 0
+        self._woken = self._finishing = self._ready = False
+        self._held_back = self._is_blocked = self._is_declaring = False
         self._asked_at: float | None = None
         self._nack_delay = config.retry.initial
         self._refusals = Refusals()
@@ -128,8 +126,7 @@ class Publisher:
         self._cursor.go_back(max(self._window.confirmed_upto, self._let_go_upto))
         self._window.reset(self._cursor.at)
         self._ready = self._held_back = self._is_blocked = self._flush_planned = False
-        self._is_declaring = False
-        self._woken = False
+        self._is_declaring = self._woken = False
         self._connection = BrokerConnection(
             LINK, self._config.broker, self, self.lifecycle.progress
         )
@@ -144,6 +141,7 @@ class Publisher:
             raise
         finally:
             self._ready = False
+            self._answer_queue.ended()
             self._metrics.link(LINK, False)
             self._metrics.blocked(False)
 
@@ -177,16 +175,19 @@ class Publisher:
 
     def returned(self, properties: Properties) -> None:
         """Note that no queue took an event; it is forwarded when its ack comes."""
+        self._answer_queue.returned(properties)
         seq = (properties.headers or {}).get("seq")
         if isinstance(seq, int) and self._window.returned(seq):
             self._metrics.returned(1)
 
     def delivered(self, delivery: Delivery) -> None:
-        """Do nothing: this pump consumes nothing."""
+        """Take a consumer's answer; nothing else is consumed here."""
+        self._answer_queue.delivered(delivery)
 
     def blocked(self, is_blocked: bool) -> None:
         """Stop reading the spool while the broker has an alarm."""
         self._is_blocked = is_blocked
+        self._answer_queue.blocked(is_blocked)
         self._metrics.blocked(is_blocked)
         self._patient_from = time.monotonic()
         if is_blocked:
@@ -214,6 +215,7 @@ class Publisher:
         self._asked_at = None
         self._metrics.link(LINK, True)
         self.lifecycle.listener.link_up(LINK, self._connection.node)
+        self._answer_queue.connected(self._connection)
         self._look()
 
     def _look(self) -> None:
@@ -278,9 +280,11 @@ class Publisher:
         events: list[tuple[Route, bytes]] = []
         known = self._types.known
         is_known = True
+        self._answer_queue.behind(rows[0].received_ms)
         for row in rows:
-            event = _event(row)
-            type = event[0].type
+            name, body = _event(row)
+            event = self._answer_queue.asked(name), body
+            type = name.type
             if type not in known and not self._know(type):
                 is_known = False
                 break
@@ -364,6 +368,7 @@ class Publisher:
 
     def _idle(self) -> None:
         """Trim the spool when nothing happens, so that its size is right."""
+        self._answer_queue.idle()
         if self._finishing and self._ends():
             return
         if not self._flush_planned:

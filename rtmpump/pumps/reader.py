@@ -25,7 +25,7 @@ from rtmpump.config import Config, Secret
 from rtmpump.core import envelopes, pump_events
 from rtmpump.core.frames import Event, Frame, Reply, parse
 from rtmpump.core.read_batch import ReadBatch
-from rtmpump.core.routes import UNKNOWN, clean, ignored
+from rtmpump.core.routes import UNKNOWN, clean, is_listed
 from rtmpump.core.session import MIGRATION, Ended, Session, Signal, State
 from rtmpump.core.standstill import Halt
 from rtmpump.core.watermark import TimeRange, Watermark
@@ -310,7 +310,7 @@ class Reader:
     def _is_wanted(self, event: bytes) -> bool:
         """Return whether one of the pump's own events is not to be ignored."""
         frame, ignore = parse(event), self._config.events.ignore
-        return isinstance(frame, Event) and not ignored(frame.type, frame.subtype, ignore)
+        return isinstance(frame, Event) and not is_listed(frame.type, frame.subtype, ignore)
 
     def _pass_on(self, session: Session, batch: ReadBatch) -> None:
         """Call the listener, now that all of it is in the spool."""

@@ -156,6 +156,25 @@ def test_check_warns_of_a_rate_that_is_too_low_for_the_prefetch(tmp_path: Path) 
     )
 
 
+def test_check_knows_what_slack_can_be_answered_on(tmp_path: Path) -> None:
+    """An event of the Events API has no answer; in RTM nothing has."""
+    env = {
+        "RTMPUMP_SLACK_ANSWERED": "interactive.view_submission,message,interactive.block_actions"
+    }
+    code, _, errors = check(tmp_path, RTMPUMP_SLACK_MODE="socket", SLACK_APP_TOKEN="xapp-1", **env)
+    told = [line.partition(", so")[0] for line in errors.splitlines()]
+    assert (code, told) == (
+        0,
+        [
+            f"rtmpump: warning: slack.answered: Slack shows no answer to {key}"
+            for key in ("interactive.block_actions", "message")
+        ],
+    )
+    code, _, errors = check(tmp_path, **env)
+    assert code == 78
+    assert 'slack.answered is for slack.mode = "socket"' in errors
+
+
 def test_check_names_each_source_of_the_token(tmp_path: Path) -> None:
     """It is that which `run` would take: file before credential."""
     (tmp_path / "slack-token").write_text("xoxb-1\n")

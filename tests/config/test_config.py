@@ -27,6 +27,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "app_token_file": "",
         "connections": 2,
         "slash_answer": "",
+        "answered": frozenset(),
+        "answer_within": 2.5,
         "api_url": "https://slack.com/api/",
         "ping_interval": 15.0,
         "ping_timeout": 10.0,
@@ -90,6 +92,7 @@ OTHERS: dict[str, tuple[str, str, Any]] = {
     "slack.app_token_file": ('"/run/app"', "/run/app", "/run/app"),
     "slack.connections": ("10", "10", 10),
     "slack.slash_answer": ('"Moment"', "Moment", "Moment"),
+    "slack.answer_within": ('"2s"', "2", 2.0),
     "slack.api_url": ('"http://127.0.0.1:99/api"', "http://127.0.0.1:99/api", None),
     "slack.ping_interval": ('"2m"', "2m", 120.0),
     "slack.ping_timeout": ("3", "3", 3.0),
@@ -149,7 +152,7 @@ OTHERS: dict[str, tuple[str, str, Any]] = {
 }
 # These need another key or a file beside them and have tests of their own.
 ALONE = {"broker.url_file", "broker.ca_file", "broker.client_cert", "broker.client_key"}
-ALONE |= {"broker.auth", "slack.mode"}
+ALONE |= {"broker.auth", "slack.mode", "slack.answered"}
 
 
 def _everything(loaded: Config) -> dict[str, dict[str, Any]]:
@@ -297,6 +300,23 @@ def test_contradiction_with_the_environment(tmp_path: Path) -> None:
     """A contradiction that comes from the environment: the error names its variable."""
     got = error_text(tmp_path, "[retry]\ninitial = 1", {"RTMPUMP_RETRY_MAX": "100ms"})
     assert got == "RTMPUMP_RETRY_MAX: retry.max must be at least retry.initial"
+
+
+def test_answered_goes_with_socket_mode_alone(tmp_path: Path) -> None:
+    """RTM asks nothing; and what is ignored nobody can answer."""
+    socket = {"SLACK_APP_TOKEN": "xapp-1", "RTMPUMP_SLACK_MODE": "socket"}
+    text = '[slack]\nanswered = ["slash_command", "interactive.view_submission"]\n'
+    wanted = frozenset({"slash_command", "interactive.view_submission"})
+    assert load(tmp_path, text, socket).slack.answered == wanted
+    assert load(tmp_path, "", socket | {"RTMPUMP_SLACK_ANSWERED": "a, b.c"}).slack.answered == {
+        "a",
+        "b.c",
+    }
+    assert error_text(tmp_path, text).endswith('is for slack.mode = "socket": RTM asks nothing')
+    text += '[events]\nignore = ["slash_command"]\n'
+    assert error_text(tmp_path, text, socket).endswith(
+        "slack.answered and events.ignore both name slash_command, so nobody could answer it"
+    )
 
 
 def test_tls_with_all_it_needs(tmp_path: Path) -> None:

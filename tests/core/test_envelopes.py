@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtmpump.core import envelopes
-from rtmpump.core.envelopes import Disconnect, acknowledgement, control, ping_id, read
+from rtmpump.core.envelopes import (
+    Disconnect,
+    acknowledgement,
+    control,
+    is_object,
+    ping_id,
+    read,
+    text_answer,
+)
 from rtmpump.core.frames import Event, Hello, Pong, ping
 from rtmpump.core.recent_ids import RecentIds
 from rtmpump.core.routes import route
@@ -111,8 +119,32 @@ def test_frames_about_the_connection() -> None:
 def test_acknowledgements_and_pings() -> None:
     """What is written to Slack; only our own pings are known again."""
     assert json.loads(acknowledgement("e-1")) == {"envelope_id": "e-1"}
-    answered = json.loads(acknowledgement("e-1", "Moment"))
+    answered = json.loads(acknowledgement("e-1", text_answer("Moment")))
     assert answered == {"envelope_id": "e-1", "payload": {"text": "Moment"}}
+    assert acknowledgement("e-1", text_answer("")) == acknowledgement("e-1")
+
+
+@pytest.mark.parametrize(
+    ("body", "is_one"),
+    [
+        (b' {"a": 1}\n', True),
+        (b"{}", True),
+        (b'{"a": 1} {"b": 2}', False),
+        (b"[]", False),
+        (b'"text"', False),
+        (b"{", False),
+        (b'{"a": "\xff"}', False),
+        (b'{"a":' * 100_000, False),
+        (b"", False),
+    ],
+)
+def test_an_answer_is_one_object(body: bytes, is_one: bool) -> None:
+    """Anything else would break the frame, or be refused by Slack."""
+    assert is_object(body) is is_one
+
+
+def test_pings_are_known_again() -> None:
+    """Only our own."""
     assert ping_id(ping(77)) == 77
     assert ping_id(b"Ping from applink-2") is None
 

@@ -145,8 +145,9 @@ def test_no_header_of_an_event_is_untold() -> None:
     fetched = routed(event, "backfill")
     large = routed(frame.replace(b"T2", b"T" * 10_000), source="socket")
     of_socket_mode = {"event_id", "event_time", "team_id", "retry_attempt", "retry_reason"}
-    of_socket_mode |= {"payload", "payload_left_out"}
-    assert set(full.headers) == fields("EventHeaders") - {"backfill", "payload_left_out"}
+    of_socket_mode |= {"payload", "payload_left_out", "answer_by"}
+    elsewhere = {"backfill", "payload_left_out", "answer_by"}
+    assert set(full.headers) == fields("EventHeaders") - elsewhere
     assert "payload_left_out" in large.headers
     assert route_problems(large) == []
     assert set(fetched.headers) == fields("EventHeaders") - of_socket_mode

@@ -113,10 +113,10 @@ def test_each_channel_is_served_by_an_operation(document: Document) -> None:
     assert served == {f"#/channels/{name}" for name in document.root["channels"]}
 
 
-def test_each_channel_but_that_of_results_is_bound_to_amqp(document: Document) -> None:
+def test_each_channel_but_those_of_replies_is_bound_to_amqp(document: Document) -> None:
     """As an exchange or as a queue, which then has the name of the address; never as both."""
     for name, channel in document.root["channels"].items():
-        if name == "results":
+        if name in ("results", "answers"):
             assert channel["address"] is None
             continue
         amqp = channel["bindings"]["amqp"]

@@ -50,6 +50,7 @@ def exposed() -> dict[str, set[str]]:
     metrics.command("message", "ok")
     metrics.command_latency(0.1)
     metrics.result_undeliverable()
+    metrics.answer("answered")
     metrics.link(LINKS[0], True)
     metrics.reconnect(LINKS[0], "reset")
     metrics.slack_rtt(0.1)

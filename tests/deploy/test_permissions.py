@@ -33,7 +33,7 @@ from tests.support.paths import ROOT
 from tests.support.pump import Broker, PumpProcess, wait_until
 
 RABBITMQ = ROOT / "deploy" / "rabbitmq"
-USERS = ("rtm-pump", "rtm-consumer", "rtm-producer", "rtm-operator")
+USERS = ("rtm-pump", "rtm-consumer", "rtm-app", "rtm-producer", "rtm-operator")
 PASSWORD = "opens-nothing"
 ACCESS_REFUSED = 403
 MESSAGE = {"type": "message", "channel": "C0GENERAL", "user": "U1", "text": "x", "ts": "1.000001"}
@@ -108,7 +108,7 @@ def test_users_that_do_not_exist_are_left_out(node: RabbitNode, tmp_path: Path, 
         add_user(node, "rtm-operator", PASSWORD)
         for call in permissions(node, urls["guest"].rpartition("/")[2], again)[0]:
             node.ctl(*call)
-    assert [call[3] for call in calls] == ["rtm-pump", "rtm-consumer", "rtm-producer"]
+    assert [call[3] for call in calls] == ["rtm-pump", "rtm-consumer", "rtm-app", "rtm-producer"]
     assert complaints == (
         "there is no user rtm-operator, so it got nothing; "
         "to have it: rabbitmqctl add_user rtm-operator\n"
@@ -312,6 +312,33 @@ def test_a_consumer_has_no_way_round(urls: Urls) -> None:
 
 
 @pytest.mark.usefixtures("pump")
+def test_an_app_answers_what_slack_asks(urls: Urls, tmp_path: Path) -> None:
+    """The pump may have a queue for answers, and the app publish to it; a consumer may not."""
+    slack = {"mode": "socket", "app_token": "xapp-app", "answered": ["slash_command"]}
+    with (
+        Workspace(token="xoxb-app", app_token="xapp-app") as workspace,
+        PumpProcess(tmp_path, workspace, urls["rtm-pump"], slack=slack) as pump,
+        channel_of(urls["rtm-app"]) as channel,
+    ):
+        pump.wait_log("answers.on")
+        wait_until(lambda: bool(workspace.sockets))
+        queue = consumer_queue(channel, "rtm.events", "slash_command")
+        asked = workspace.slash("/deploy")
+        wait_until(lambda: channel.queue_declare(queue, passive=True).method.message_count > 0)
+        _, properties, _ = channel.basic_get(queue, auto_ack=True)
+        assert properties is not None
+        reply_to = properties.reply_to or ""
+        given = pika.BasicProperties(correlation_id=properties.correlation_id)
+        refusal = refused(
+            urls["rtm-consumer"],
+            lambda channel: channel.basic_publish("", reply_to, b"{}", given),
+        )
+        channel.basic_publish("", reply_to, b'{"text": "done"}', given)
+        wait_until(lambda: asked.acknowledged)
+    assert refusal
+    assert asked.answer == {"text": "done"}
+
+
 def test_a_producer_gets_its_answer_directly(urls: Urls, workspace: Workspace) -> None:
     """Through amq.rabbitmq.reply-to, which needs no queue."""
     with channel_of(urls["rtm-producer"]) as channel:

@@ -32,6 +32,7 @@ CONTRACT = {
     "command_latency_seconds": "histogram",
     "commands_waiting": "gauge",
     "results_undeliverable_total": "counter",
+    "answers_total": "counter",
     "dead_letters": "gauge",
     "link_up": "gauge",
     "reconnects_total": "counter",

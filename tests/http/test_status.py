@@ -55,6 +55,7 @@ OUTLINE = [
     *(f"metrics.command_latency.{key}" for key in LATENCY),
     *("metrics.dead_letters", "metrics.dead_letters.timeout"),
     "metrics.results_undeliverable",
+    "metrics.answers",
     "metrics.links",
     *(f"metrics.links.{link}" for link in LINKS),
     *("metrics.reconnects", "metrics.reconnects.slack", "metrics.reconnects.slack.goodbye"),

@@ -32,5 +32,7 @@ def event_properties(name: Route, frame_max: int = 0) -> pika.BasicProperties:
         message_id=name.message_id,
         timestamp=name.timestamp,
         app_id=APP_ID,
+        reply_to=name.reply_to or None,
+        correlation_id=name.correlation_id or None,
         headers=headers,
     )

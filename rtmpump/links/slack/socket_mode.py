@@ -8,6 +8,8 @@ Laws:
   is opened beside it; the old one is closed only when the new one has said hello.
 - An envelope is acknowledged after `accepted` (it is in the spool), never before, and on the
   connection on which it came. If that has ended by then, Slack sends the event again.
+- An envelope that asks consumers (`slack.answered`) is acknowledged with their answer, or without
+  one when its time is over; no other envelope waits for it.
 - A repeat of what was accepted is acknowledged at once, and `read` does not give it.
 - The pong to a reader's ping says that all has come that Slack sent before it. So `read` gives it
   when each connection that serves has answered, or has ended while others were up (Slack then sends
@@ -34,6 +36,8 @@ from rtmpump.core.frames import Event, Frame, Goodbye, Hello, Pong
 from rtmpump.core.recent_ids import RecentIds
 from rtmpump.core.session import MessageIds, Session, Signal, State
 from rtmpump.errors import LinkError, NotConnected, TokenRefused, WriteFailed
+from rtmpump.links.answers import Answers
+from rtmpump.links.slack.asking import Asking
 from rtmpump.links.slack.connection_orders import ConnectionOrders
 from rtmpump.links.slack.event_source import new_session
 from rtmpump.links.slack.web_api import SignIn, SlackApi
@@ -73,6 +77,7 @@ class SocketMode:
         ids: MessageIds,
         orders: ConnectionOrders,
         *,
+        answers: Answers | None = None,
         recent_ids: int = RECENT_IDS,
     ) -> None:
         self._slack = slack
@@ -80,6 +85,9 @@ class SocketMode:
         self._ids = ids
         self._orders = orders
         self._recent = RecentIds(recent_ids)
+        answers = Answers(slack.answer_within, lambda _: None) if answers is None else answers
+        answers.wake = orders.waker.wake
+        self._asking: Asking[_Member] = Asking(answers, slack.answered)
         self._members: list[_Member] = []
         self._unacknowledged: list[tuple[_Member, Envelope]] = []
         self._fresh: dict[str, None] = {}
@@ -135,13 +143,17 @@ class SocketMode:
             LinkError: the last connection has ended.
             TokenRefused: Socket Mode was switched off for the app.
         """
+        for _, envelope in self._unacknowledged:
+            self._asking.forget(envelope)
         self._unacknowledged, self._fresh, self._opened = [], {}, {}
         self.heard = False
+        self._give_answers()
         self._take_arrivals()
         bodies = self._gather()
         if not (bodies or any(member.connection.left for member in self._members)):
             self._poll(min(wait, self._next_duty()))
             self._take_arrivals()
+            self._give_answers()
             bodies = self._gather()
         self._look_after_all()
         bodies += self._answer_of_all()
@@ -157,7 +169,8 @@ class SocketMode:
         """Remember what the last `read` gave, and acknowledge it: it is in the spool."""
         self._recent.add(self._fresh)
         for member, envelope in self._unacknowledged:
-            self._acknowledge(member, envelope)
+            if not self._asking.keeps(member, envelope):
+                self._acknowledge(member, envelope)
         self._unacknowledged, self._fresh = [], {}
 
     def ping(self, frame: bytes, *, connection: int) -> None:
@@ -246,13 +259,15 @@ class SocketMode:
         if envelope is None:
             self._take_control(member, frame, bodies)
         elif envelope.identity in self._recent:
-            self._acknowledge(member, envelope)
+            if not self._asking.keeps(member, envelope):
+                self._acknowledge(member, envelope)
             _log.debug("event.repeated", envelope=envelope.id[:80])
         else:
             self._unacknowledged.append((member, envelope))
             if envelope.identity not in self._fresh:
                 self._fresh[envelope.identity] = None
                 self._opened[frame] = envelopes.as_event(envelope)
+                self._asking.take(member, envelope, member.connection.received_ms)
                 bodies.append(frame)
 
     def _take_control(self, member: _Member, frame: bytes, bodies: list[bytes]) -> None:
@@ -307,9 +322,18 @@ class SocketMode:
         if leaving and self.connections + len(leaving) > 1:
             leaving[0].retire(now)
 
-    def _acknowledge(self, member: _Member, envelope: Envelope) -> None:
-        answer = self._slack.slash_answer if envelope.kind == "slash_commands" else ""
-        frame = envelopes.acknowledgement(envelope.id, answer if envelope.takes_answer else "")
+    def _give_answers(self) -> None:
+        for (member, envelope), payload in self._asking.due():
+            self._acknowledge(member, envelope, payload)
+
+    def _acknowledge(
+        self, member: _Member, envelope: Envelope, payload: bytes | None = None
+    ) -> None:
+        """Acknowledge with a consumer's answer; with `slash_answer` if there is none."""
+        if payload is None:
+            text = self._slack.slash_answer if envelope.kind == "slash_commands" else ""
+            payload = envelopes.text_answer(text) if envelope.takes_answer else b""
+        frame = envelopes.acknowledgement(envelope.id, payload)
         if not member.connection.is_writable:
             return
         # If the connection breaks here, the next read finds out, and Slack sends the event again.
@@ -320,7 +344,8 @@ class SocketMode:
 
     def _next_duty(self) -> float:
         now = time.monotonic()
-        return min((member.wait(now) for member in self._members), default=0.0)
+        duty = min((member.wait(now) for member in self._members), default=0.0)
+        return min(duty, self._asking.wait(now))
 
     def _look_after_all(self) -> None:
         now = time.monotonic()

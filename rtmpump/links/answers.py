@@ -1,0 +1,179 @@
+"""What Slack asks by an envelope, and what consumers answer: between the reader and the publisher.
+
+Laws:
+
+- A question is opened before its event can be read from the spool, and closed once: by an answer,
+  by the news that nobody can answer, at its deadline, or because its event was not stored.
+- Where nobody could answer in time it is not kept open: the envelope is acknowledged at once.
+- What can't be used (late, twice, no object, too large, from a stranger) changes nothing. It is
+  counted, and logged once a minute.
+
+Any thread may call any method.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from rtmpump import log
+from rtmpump.core.envelopes import is_object
+from rtmpump.core.recent_ids import RecentIds
+
+ANSWER_MAX: Final = 64 << 10
+"""The most bytes of an answer."""
+_RANDOM_BYTES: Final = 16
+_CLOSED_KEPT: Final = 10_000
+_LOG_EVERY: Final = 60.0
+
+_log = log.get("answers")
+
+
+class Question(NamedTuple):
+    """What a consumer needs to answer: where to, by which name, until when (ms since 1970)."""
+
+    reply_to: str
+    correlation_id: str
+    answer_by_ms: int
+
+
+class QuestionEnd(NamedTuple):
+    """The end of a question; `payload` is None where nobody answered, b"" for an empty answer."""
+
+    envelope_id: str
+    payload: bytes | None
+
+
+class _Open(NamedTuple):
+    correlation_id: str
+    deadline: float
+    answer_by_ms: int
+
+
+class Answers:
+    """The open questions; `within` seconds are left for each, `count` is called for each end."""
+
+    def __init__(self, within: float, count: Callable[[str], None]) -> None:
+        self._within = within
+        self._count = count
+        self._lock = threading.Lock()
+        # In the order of their deadlines, for all have the same time.
+        self._open: OrderedDict[str, _Open] = OrderedDict()
+        self._envelopes: dict[str, str] = {}
+        self._ended: list[QuestionEnd] = []
+        self._closed = RecentIds(_CLOSED_KEPT)
+        self._reply_to = ""
+        self._behind = 0.0
+        self._unusable: dict[str, int] = {}
+        self._logged_at = -_LOG_EVERY
+        self.wake: Callable[[], None] = lambda: None
+        """Called when there is something for `take`."""
+
+    # The reader.
+
+    def open(self, envelope_id: str, received_ms: int) -> bool:
+        """Open a question of that time (ms since 1970); return False if nobody could answer it."""
+        with self._lock:
+            left = self._within - max(0.0, time.time() - received_ms / 1000)
+            if not self._reply_to or max(self._behind, 0.0) > left:
+                self._count("nobody")
+                return False
+            correlation_id = secrets.token_hex(_RANDOM_BYTES)
+            answer_by = received_ms + round(self._within * 1000)
+            self._open[envelope_id] = _Open(correlation_id, time.monotonic() + left, answer_by)
+            self._envelopes[correlation_id] = envelope_id
+            return True
+
+    def withdraw(self, envelope_id: str) -> None:
+        """Close a question whose event was not stored; Slack will ask again."""
+        with self._lock:
+            self._close(envelope_id)
+
+    def take(self) -> list[QuestionEnd]:
+        """Return what has ended since the last call, also by its deadline."""
+        now = time.monotonic()
+        with self._lock:
+            while self._open and next(iter(self._open.values())).deadline <= now:
+                self._end(next(iter(self._open)), None, "unanswered")
+            ended, self._ended = self._ended, []
+            return ended
+
+    def wait(self, now: float) -> float:
+        """Return the seconds from `now` (monotonic) to the first deadline; infinity without one."""
+        with self._lock:
+            first = next(iter(self._open.values()), None)
+        return float("inf") if first is None else max(0.0, first.deadline - now)
+
+    # The publisher.
+
+    def serve(self, reply_to: str) -> None:
+        """Learn where answers arrive from now on; "": nowhere, so all open questions end."""
+        with self._lock:
+            self._reply_to = reply_to
+            if not reply_to:
+                self._behind = 0.0
+                for envelope_id in list(self._open):
+                    self._end(envelope_id, None, "nobody")
+        self.wake()
+
+    def behind(self, seconds: float) -> None:
+        """Learn how old the event is that is published now."""
+        self._behind = seconds
+
+    def question(self, envelope_id: str) -> Question | None:
+        """Return the open question of an envelope, to publish it with the event."""
+        with self._lock:
+            one = self._open.get(envelope_id)
+            if one is None or not self._reply_to:
+                return None
+            return Question(self._reply_to, one.correlation_id, one.answer_by_ms)
+
+    def nobody(self, correlation_id: str) -> None:
+        """Learn that no queue took the event of a question."""
+        with self._lock:
+            envelope_id = self._envelopes.get(correlation_id)
+            if envelope_id is None:
+                return
+            self._end(envelope_id, None, "nobody")
+        self.wake()
+
+    def answered(self, correlation_id: str, body: bytes, *, is_too_large: bool = False) -> None:
+        """Take what came to the reply address."""
+        with self._lock:
+            envelope_id = self._envelopes.get(correlation_id)
+            if envelope_id is None:
+                self._refuse("late" if correlation_id in self._closed else "stranger")
+                return
+            if is_too_large:
+                self._refuse("too_large")
+                return
+            if body.strip() and not is_object(body):
+                self._refuse("no_object")
+                return
+            payload = body.strip()
+            self._end(envelope_id, payload, "answered" if payload else "empty")
+        self.wake()
+
+    def _end(self, envelope_id: str, payload: bytes | None, result: str) -> None:
+        self._close(envelope_id)
+        self._ended.append(QuestionEnd(envelope_id, payload))
+        self._count(result)
+
+    def _close(self, envelope_id: str) -> None:
+        one = self._open.pop(envelope_id, None)
+        if one is not None:
+            del self._envelopes[one.correlation_id]
+            self._closed.add([one.correlation_id])
+
+    def _refuse(self, why: str) -> None:
+        self._count(why)
+        self._unusable[why] = self._unusable.get(why, 0) + 1
+        now = time.monotonic()
+        if now - self._logged_at >= _LOG_EVERY:
+            self._logged_at, counts = now, dict(self._unusable)
+            self._unusable.clear()
+            _log.warning("answers.unusable", **counts, fix="an answer is one JSON object, in time")

@@ -1,0 +1,220 @@
+"""Facts about events that are answered: a consumer's answer stands in Slack's acknowledgement."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pika
+import pytest
+
+from rtmpump.sandbox.ports import free_port
+from rtmpump.sandbox.rabbitmq.node import RabbitNode
+from rtmpump.sandbox.slack.envelopes import SentEnvelope
+from rtmpump.sandbox.slack.workspace import Workspace
+from tests.support.http import ask
+from tests.support.pump import Broker, Message, PumpProcess, wait_until
+from tests.support.socket_mode import StartSocketPump
+
+KEYS = ["slash_command", "interactive.view_submission"]
+# Longer than any of these tests needs, so a question never ends by time unless it should.
+PATIENT = {"answered": KEYS, "answer_within": 3}
+
+
+@pytest.fixture
+def workspace(workspace_that_retries: Workspace) -> Workspace:
+    """Give the Slack of these tests."""
+    return workspace_that_retries
+
+
+@pytest.fixture
+def questions(broker: Broker) -> str:
+    """Give a consumer's queue that gets what can be answered."""
+    broker.channel.exchange_declare("rtm.events", "topic", durable=True)
+    return broker.queue(("rtm.events", "slash_command"), ("rtm.events", "interactive.#"))
+
+
+def submit(workspace: Workspace, text: str = "x") -> SentEnvelope:
+    """Submit a modal, as a user does."""
+    return workspace.interact({"type": "view_submission", "user": {"id": "U1"}, "view": text})
+
+
+def answer(broker: Broker, question: Message, body: bytes) -> None:
+    """Answer as a consumer of any language does."""
+    reply_to = question.properties.reply_to
+    assert reply_to
+    properties = pika.BasicProperties(correlation_id=question.properties.correlation_id)
+    broker.channel.basic_publish("", reply_to, body, properties)
+
+
+class Asked(NamedTuple):
+    """A pump, and its HTTP port."""
+
+    pump: PumpProcess
+    port: int
+
+    def counts(self) -> dict[str, int]:
+        """Return what became of the questions, and of the answers that could not be used."""
+        counts: dict[str, int] = json.loads(ask(self.port, "/status")[1])["metrics"]["answers"]
+        return counts
+
+
+@pytest.fixture
+def start(start_socket: StartSocketPump) -> Callable[..., Asked]:
+    """Give what starts a pump with these settings of `[slack]`."""
+
+    def start(**slack: Any) -> Asked:
+        port = free_port()
+        http = {"listen": f"127.0.0.1:{port}"}
+        pump = start_socket(slack=PATIENT | slack, http=http)
+        pump.wait_log("answers.on")
+        return Asked(pump, port)
+
+    return start
+
+
+Start = Callable[..., Asked]
+
+
+def test_an_answer_stands_in_the_acknowledgement(
+    start: Start, broker: Broker, workspace: Workspace, questions: str
+) -> None:
+    """And no other envelope waits for it, also one of a key that is not answered."""
+    pump = start()
+    before = time.time() * 1000
+    modal = submit(workspace)
+    question = broker.get(questions)
+    assert question.key == "interactive.view_submission"
+    assert question.headers["answer_by"] - question.headers["received_at"] <= 3000
+    assert question.headers["answer_by"] > before
+    assert len(question.properties.correlation_id or "") == 32
+    assert (question.properties.reply_to or "").startswith("rtm.answers.")
+    pressed = workspace.interact({"type": "block_actions", "user": {"id": "U1"}})
+    wait_until(lambda: pressed.acknowledged)
+    assert broker.get(questions).properties.reply_to is None
+    assert not modal.acknowledged
+    answer(broker, question, b' {"response_action": "errors",\n "errors": {"b": "no"}} ')
+    wait_until(lambda: modal.acknowledged)
+    assert modal.answer == {"response_action": "errors", "errors": {"b": "no"}}
+    assert pump.counts() == {"answered": 1}
+
+
+def test_an_empty_answer_acknowledges_and_nobody_is_awaited_to_the_end_only(
+    start: Start, broker: Broker, workspace: Workspace, questions: str
+) -> None:
+    """Without an answer the deadline brings what `slash_answer` says."""
+    pump = start(answer_within=1, slash_answer="Moment …")
+    silent, empty = workspace.slash("/late"), workspace.slash("/empty")
+    for _ in range(2):
+        question = broker.get(questions)
+        if question.json["command"] == "/empty":
+            answer(broker, question, b"")
+    wait_until(lambda: silent.acknowledged and empty.acknowledged)
+    assert (silent.answer, empty.answer) == ({"text": "Moment …"}, None)
+    assert empty.acknowledged_at < silent.acknowledged_at
+    assert pump.counts() == {"empty": 1, "unanswered": 1}
+
+
+def test_what_nobody_can_answer_is_acknowledged_at_once(
+    start: Start, workspace: Workspace, broker: Broker
+) -> None:
+    """No queue takes it: it comes back, and its deadline plays no part; the event is kept."""
+    pump = start()
+    modal = submit(workspace)
+    wait_until(lambda: modal.acknowledged)
+    assert pump.counts() == {"nobody": 1}
+    wait_until(lambda: broker.count("rtm.unrouted") >= 3)
+
+
+def test_a_broker_that_goes_away_frees_all_that_wait(
+    node: RabbitNode, start: Start, broker_url: str, workspace: Workspace
+) -> None:
+    """Those under way and those that come meanwhile; the events come when it is back."""
+    pump = start()
+    with Broker(broker_url) as broker:
+        queue = broker.queue(("rtm.events", "interactive.#"))
+        waits = submit(workspace, "first")
+        broker.get(queue)
+    node.stop()
+    wait_until(lambda: waits.acknowledged)
+    later = submit(workspace, "second")
+    wait_until(lambda: later.acknowledged)
+    assert pump.counts() == {"nobody": 2}
+    node.start()
+    pump.pump.wait_log("answers.on", 2)
+    with Broker(broker_url) as broker:
+        found = broker.take_until(queue, lambda got: got[-1].json["view"] == "second")
+        assert found[-1].properties.reply_to is None
+        third = submit(workspace, "third")
+        answer(broker, broker.get(queue), b"{}")
+        wait_until(lambda: third.acknowledged)
+    assert third.answer == {}
+
+
+def test_what_is_no_answer_changes_nothing(
+    start: Start, broker: Broker, workspace: Workspace, questions: str
+) -> None:
+    """No object, too large, from a stranger, late and twice: counted, and the good one counts."""
+    pump = start()
+    first, second = submit(workspace, "first"), submit(workspace, "second")
+    one, two = broker.get(questions), broker.get(questions)
+    for body in (b"[1]", b"no json", b'{"a": 1} {"b": 2}', b"{" + b" " * 70_000 + b"}"):
+        answer(broker, one, body)
+    broker.channel.basic_publish("", one.properties.reply_to or "", b'{"from": "nobody"}')
+    stranger = pika.BasicProperties(correlation_id="0" * 32)
+    broker.channel.basic_publish("", one.properties.reply_to or "", b"{}", stranger)
+    answer(broker, one, b'{"n": 1}')
+    answer(broker, one, b'{"n": "twice"}')
+    answer(broker, two, b'{"n": 2}')
+    wait_until(lambda: first.acknowledged and second.acknowledged)
+    assert [first.answer, second.answer] == [{"n": 1}, {"n": 2}]
+    counts = {"no_object": 3, "too_large": 1, "stranger": 2, "late": 1, "answered": 2}
+    wait_until(lambda: pump.counts() == counts)
+    assert len(pump.pump.logged("answers.unusable")) == 1
+    assert len(pump.pump.logged("broker_events.connected")) == 1
+
+
+def test_a_thousand_that_wait_get_each_its_own(
+    start: Start, broker: Broker, workspace: Workspace, questions: str
+) -> None:
+    """In whatever order the answers come; meanwhile messages go on as ever."""
+    pump = start(connections=3)
+    modals = [submit(workspace, str(number)) for number in range(1000)]
+    asked = broker.take_until(questions, lambda got: len(got) == 1000)
+    message = {"type": "message", "channel": "C0GENERAL", "text": "hi", "ts": "1.000001"}
+    workspace.emit(message)
+    for question in reversed(asked):
+        answer(broker, question, json.dumps({"view": question.json["view"]}).encode())
+    wait_until(lambda: all(modal.acknowledged for modal in modals))
+    wrong = [
+        modal
+        for number, modal in enumerate(modals)
+        if modal.answer is not None and modal.answer != {"view": str(number)}
+    ]
+    assert wrong == []
+    counts = pump.counts()
+    assert counts["answered"] + counts.get("unanswered", 0) == 1000
+    assert counts["answered"] > 0
+
+
+def test_after_a_kill_the_event_is_safe_and_nobody_is_asked_again(
+    start: Start, broker: Broker, workspace: Workspace, questions: str
+) -> None:
+    """Slack shows an error for this one, as for any app that dies; the next one works."""
+    pump = start()
+    lost = submit(workspace, "lost")
+    question = broker.get(questions)
+    pump.pump.signal(signal.SIGKILL)
+    pump.pump.wait()
+    answer(broker, question, b'{"n": 1}')
+    start()
+    found = submit(workspace, "found")
+    wait_until(lambda: broker.count(questions) > 0)
+    got = broker.take_until(questions, lambda got: got[-1].json["view"] == "found")
+    answer(broker, got[-1], b'{"n": 2}')
+    wait_until(lambda: found.acknowledged)
+    assert found.answer == {"n": 2}
+    assert not lost.acknowledged
