@@ -199,10 +199,12 @@ def _end(rig: Rig, course: Course) -> None:
     rig.recover()
     rig.commands.end()
     rig.flood.stop()
+    if rig.questions is not None:
+        rig.questions.stop()
     rig.settle()
     rig.weigh()
     rig.flood.count_deliveries()
-    if waiting := len(rig.workspace.unacknowledged()):
+    if waiting := len(rig.unacknowledged()):
         course.problems.append(f"Slack was never told of {waiting} events")
     rig.pump.terminate()
     if code := rig.pump.wait(25):
@@ -216,6 +218,8 @@ def _end(rig: Rig, course: Course) -> None:
         course.problems.append("a token is in what the pump wrote")
     rig.asker.stop()
     course.problems += rig.asker.problems
+    if rig.questions is not None:
+        course.problems += rig.questions.problems()
     course.problems += rig.ledger.problems(traffic.accepted(rig.workspace))
     if rig.peak_kib > _PEAK_MIB << 10:
         course.problems.append(f"the pump took {rig.peak_kib >> 10} MiB")
@@ -245,6 +249,8 @@ def _figures(rig: Rig, course: Course, seconds: float, command: str) -> str:
     ]
     if rig.mode.sends_again:
         rows.append(("deliveries by Slack, echoes of messages too", f"{rig.flood.deliveries:,}"))
+    if rig.questions is not None:
+        rows.append(("questions", rig.questions.figures))
     lines = ["", "| what | figure |", "|---|---|", *(f"| {name} | {what} |" for name, what in rows)]
     lines += ["", "| fault | times | longest recovery |", "|---|---|---|"]
     for name, count in sorted(course.kinds.items()):

@@ -43,6 +43,7 @@ class Mode:
             "mode": self.name,
             "connections": self.connections,
             "app_token_file": str(app_token_file),
+            "answered": ["interactive.view_submission"],
         }
 
 

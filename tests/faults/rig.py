@@ -25,6 +25,7 @@ from tests.faults.clocks import PROGRAM, Clocks
 from tests.faults.ledger import Ledger
 from tests.faults.modes import Mode
 from tests.faults.proxy import Proxy
+from tests.faults.questions import Questions
 from tests.faults.tokens import Tokens
 from tests.support.broker_node import note_all
 from tests.support.pump import Broker, PumpProcess, wait_until
@@ -73,6 +74,10 @@ class Rig:
             self.commands = traffic.Commands(self.ledger, command_rate, self.node.url)
             self.commands.start()
             stack.callback(self.commands.stop)
+            self.questions: Questions | None = None
+            if mode.sends_again:
+                self.questions = Questions(self.workspace, self.node.url)
+                stack.callback(self.questions.close)
             self.pump = self._pump()
             stack.callback(self.pump.close)
             self.asker = Asker(self._port, self.pump.config, self._events, self._answers)
@@ -145,6 +150,10 @@ class Rig:
         finally:
             self.ledger.refused(channel, since, time.time() * 1000)
 
+    def unacknowledged(self) -> list[SentEnvelope]:
+        """Return the envelopes that Slack will send until it hears of them."""
+        return [one for one in self.workspace.unacknowledged() if one.kind == "events_api"]
+
     def check(self) -> None:
         """Fail if a part of the rig, or the pump, has ended by itself."""
         assert self.pump.running, f"the pump has ended\n{self.pump.log_text()[-5000:]}"
@@ -163,7 +172,7 @@ class Rig:
         """
         began = time.monotonic()
         wait_until(self._is_live, RECOVERS_IN, "for Slack's connections")
-        waiting = self.workspace.unacknowledged()
+        waiting = self.unacknowledged()
         wait_until(lambda: self._have_come(waiting), RECOVERS_IN, "for acknowledgements")
         event = self.ledger.emitted_count
         commands = self.commands.count
@@ -239,7 +248,7 @@ class Rig:
         return all(one.acknowledged for one in envelopes)
 
     def _is_all_done(self) -> bool:
-        waits = self.ledger.unanswered or self.workspace.unacknowledged()
+        waits = self.ledger.unanswered or self.unacknowledged()
         return not waits and not self.ledger.lost()
 
     def _has_passed(self, event: int, commands: int) -> bool:

@@ -107,6 +107,12 @@ def _expired(rig: Rig) -> None:
 # What they carry.
 
 
+@kind("who answers is killed")
+def _answerer_killed(rig: Rig) -> None:
+    if rig.questions is not None:
+        rig.questions.kill_answerer()
+
+
 @kind("Slack: copies of an event on several connections")
 def _copies(rig: Rig) -> None:
     rig.workspace.faults.copies = rig.dice.randint(2, rig.mode.connections)
