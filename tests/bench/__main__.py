@@ -11,6 +11,7 @@ from typing import Any
 
 from tests.bench import (
     ablation,
+    answers,
     bounds,
     broadcast,
     commands,
@@ -28,6 +29,7 @@ BENCHES = (
     "throughput",
     "ablation",
     "latency",
+    "answers",
     "growth",
     "live",
     "commands",
@@ -67,6 +69,7 @@ def _run(options: argparse.Namespace, found: dict[str, Any]) -> None:
         "throughput": (options.events or (60_000 if quick else 300_000), rounds),
         "ablation": (options.events or (60_000 if quick else 300_000), rounds),
         "latency": (5.0 if quick else 20.0, rounds),
+        "answers": (5.0 if quick else 20.0, rounds),
         "growth": (options.events or (100_000 if quick else 5_000_000),),
         "live": (options.events or (100_000 if quick else 5_000_000), 1 if quick else 5),
         "commands": (2000 if quick else 10_000, 5.0 if quick else 20.0),
@@ -79,6 +82,7 @@ def _run(options: argparse.Namespace, found: dict[str, Any]) -> None:
         "throughput": throughput.run,
         "ablation": ablation.run,
         "latency": latency.run,
+        "answers": answers.run,
         "growth": growth.run,
         "live": growth.live,
         "commands": commands.run,

@@ -107,6 +107,7 @@ def pump(
 ) -> Iterator[Process]:
     """The daemon with its defaults: spool on, `sync = "full"`; Socket Mode with an `app_token`.
 
+    The key `answered` of the workspace is one whose envelopes wait for a consumer.
     `cap` is the size that the spool may have, `program` what Python is given to run.
     """
     config = folder / "config.toml"
@@ -114,6 +115,8 @@ def pump(
     mode = ""
     if "app_token" in slack:
         mode = f'mode = "socket"\napp_token = "{slack["app_token"]}"\n'
+    if "answered" in slack:
+        mode += f'answered = ["{slack["answered"]}"]\n'
     http = "" if "[http]" in more else '[http]\nlisten = ""\n'
     config.write_text(
         f"""

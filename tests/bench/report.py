@@ -60,6 +60,13 @@ def _latency(found: dict[str, list[float]]) -> list[str]:
     return lines
 
 
+def _answers(found: dict[str, list[float]]) -> list[str]:
+    lines = _header("envelope to acknowledgement, ms", "p50", "p90", "p99")
+    for name, all_ in found.items():
+        lines.append(_row(name, *(f"{quantile(all_, part):.2f}" for part in (0.5, 0.9, 0.99))))
+    return lines
+
+
 def _growth(found: dict[str, dict[str, float]]) -> list[str]:
     lines = _header(
         "growth", "events/s", "µs CPU an event", "writes an event", "highest RSS, MiB", "others"
@@ -108,6 +115,7 @@ _TABLES: dict[str, Callable[[Any], list[str]]] = {
     "throughput": _throughput,
     "ablation": _ablation,
     "latency": _latency,
+    "answers": _answers,
     "growth": _growth,
     "live": _live,
     "commands": _plain,
