@@ -34,6 +34,7 @@ from rtmpump.errors import EXIT_DONE, ConfigError, RtmpumpError
 _ETC: Final = Path("/etc/rtmpump/config.toml")
 # The package makes this user; where it is there, the daemon may read the files of secrets itself.
 _GROUP: Final = "rtmpump"
+_CREDENTIALS: Final = ("slack-token", "slack-app-token", "broker-url")
 _TOKENS: Final = ("SLACK_API_TOKEN", "SLACK_APP_TOKEN")
 
 
@@ -60,6 +61,11 @@ class _Place(NamedTuple):
     config: Path
     group: int | None
     is_service: bool
+
+    @property
+    def is_system(self) -> bool:
+        """Whether systemd will run the daemon, as another user and in another folder."""
+        return self.is_service or self.group is not None
 
     def secret(self, name: str) -> Path:
         """Return the file of a secret, as the systemd units know it."""
@@ -111,7 +117,7 @@ def init(config_file: str | None, *, yes: bool, no_connect: bool, **options: str
         click.echo(f"wrote {path}")
     loaded = _loaded(place, answers)
     start_log(loaded.config)
-    code = report_on(loaded, connect=not no_connect, on_this_machine=not place.is_service)
+    code = report_on(loaded, connect=not no_connect, on_this_machine=not place.is_system)
     click.echo("\n".join(_what_next(place, mode, is_good=code == EXIT_DONE)))
     sys.exit(code)
 
@@ -318,9 +324,9 @@ def _loaded(place: _Place, answers: _Answers) -> Loaded:
     if place.is_service:
         ctx = click.get_current_context()
         folder = Path(ctx.with_resource(tempfile.TemporaryDirectory(prefix="rtmpump-")))
-        for name, secret in zip(
-            ("slack-token", "slack-app-token", "broker-url"), answers[1:], strict=True
-        ):
+        url = answers.broker_url if answers.has_password else Secret("")
+        secrets = (answers.token, answers.app_token, url)
+        for name, secret in zip(_CREDENTIALS, secrets, strict=True):
             _write_whole(folder / name, secret.reveal(), 0o400, None)
         env["CREDENTIALS_DIRECTORY"] = str(folder)
     return Loaded(load(place.config, env), place.config, env, None)
@@ -328,14 +334,13 @@ def _loaded(place: _Place, answers: _Answers) -> Loaded:
 
 def _what_next(place: _Place, mode: str, *, is_good: bool) -> Iterator[str]:
     option = "" if place.config == _ETC else f" -c {place.config}"
-    is_system = place.is_service or place.group is not None
     yield ""
     if not is_good:
         yield "Mend what is said above, then run this again, or:"
-        yield f"  rtmpump check --connect{' --unit rtmpump' if is_system else option}"
+        yield f"  rtmpump check --connect{' --unit rtmpump' if place.is_system else option}"
         return
     yield "Next:"
-    if is_system:
+    if place.is_system:
         unit = "rtmpump" if place.config == _ETC else f"rtmpump@{place.config.stem}"
         yield f"  systemctl enable --now {unit}      (restart {unit}, if it runs already)"
         yield f"  rtmpump status{option}"

@@ -147,6 +147,8 @@ def test_an_instance_can_read_its_files(tmp_path: Path, monkeypatch: pytest.Monk
     assert modes == {"acme.toml": 0o644, "acme.slack-token": 0o600}
     assert "token_file" not in (etc / "acme.toml").read_text()
     assert "systemctl enable --now rtmpump@acme " in done.output
+    assert "broker.url  = amqp://guest:***@localhost:5672/%2F  (default)" in done.output
+    assert "spool " not in done.output
 
 
 @pytest.mark.parametrize(
