@@ -65,7 +65,7 @@ def installed(root: DebianRoot) -> None:
     passwd = root.run("getent passwd rtmpump").strip().split(":")
     assert passwd[5:] == ["/nonexistent", "/usr/sbin/nologin"]
     mode = "stat -c '%U:%G %a' /etc/rtmpump /etc/rtmpump/config.toml"
-    assert root.run(mode).splitlines() == ["root:rtmpump 750", "root:rtmpump 640"]
+    assert root.run(mode).splitlines() == ["root:rtmpump 755", "root:rtmpump 640"]
     assert any(path.endswith(".pyc") for path in root.paths() if "lib/rtmpump/rtmpump" in path)
     assert root.run("dpkg --verify rtmpump") == ""
 
