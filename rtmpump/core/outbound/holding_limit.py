@@ -19,7 +19,7 @@ Laws:
 from __future__ import annotations
 
 import sys
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -30,6 +30,7 @@ from rtmpump.core.outbound.job import Fingerprint
 HELD_MAX: Final = 32 << 20
 """The most bytes of commands that the pump holds: bodies, headers, and what was read of them."""
 _AT_ONCE: Final = 30
+_KNOWN_MOST: Final = 65_536
 
 
 class _Postponed(NamedTuple):
@@ -48,6 +49,7 @@ class HoldingLimit:
         self._going_back: deque[_Postponed] = deque()
         self._owed: deque[Fingerprint] = deque()
         self._is_owed: Counter[Fingerprint] = Counter()
+        self._went_back: OrderedDict[Fingerprint, None] = OrderedDict()
         self._came = False
 
     @property
@@ -85,8 +87,15 @@ class HoldingLimit:
             tag, known_by, _ = self._going_back.popleft()
             self._owed.append(known_by)
             self._is_owed[known_by] += 1
+            self._went_back[known_by] = None
             tags.append(tag)
+        while len(self._went_back) > _KNOWN_MOST:
+            self._went_back.popitem(last=False)
         return tags
+
+    def went_back(self, known_by: Fingerprint) -> bool:
+        """Return whether one like this was given back on this connection, and so comes again."""
+        return known_by in self._went_back
 
     def second_passed(self) -> None:
         """Wait no longer for what went back, if nothing came since the last call."""
@@ -98,7 +107,7 @@ class HoldingLimit:
     def connection_ended(self) -> None:
         """Forget all: RabbitMQ delivers everything again."""
         self.held = 0
-        for one in (self._postponed, self._going_back, self._owed, self._is_owed):
+        for one in (self._postponed, self._going_back, self._owed, self._is_owed, self._went_back):
             one.clear()
 
     def _has_room(self, size: int) -> bool:

@@ -103,6 +103,7 @@ class Job:
     its outcome at `settled_at`. `body` is b"" while it is an orphan: the next delivery brings it
     again. `size` is how many bytes of it are held, `dropped` the size of a body that was too large
     to be kept. `came_back`: another pump had it before, or this one before it was started.
+    `deliveries` is how often it came before, as RabbitMQ counts that.
     """
 
     tag: int | None
@@ -111,6 +112,7 @@ class Job:
     body: bytes
     received_at: float
     came_back: bool = False
+    deliveries: int = 0
     expires_at: float | None = None
     command: Command | None = None
     name: str = ""
@@ -158,6 +160,13 @@ class Job:
     def kind(self) -> str:
         """The contract's `type`, or "invalid"."""
         return "invalid" if self.command is None else self.command.kind
+
+    def may_come_again(self, deliveries: int) -> bool:
+        """Return whether a delivery of this name can be this command, which the queue took back.
+
+        Another one of the same name that came as often would never be sent.
+        """
+        return deliveries > self.deliveries
 
     def let_go(self) -> None:
         """Hold nothing of what the delivery brought; the next one brings it again."""

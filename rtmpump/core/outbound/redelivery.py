@@ -11,8 +11,8 @@ Laws:
   knows that the old one is gone. So new ones are held back until all of ours came again, but for
   `patience` seconds at most, for RabbitMQ may not notice the end of the old connection.
 - A command that was sent to Slack is known when it comes again, and isn't sent twice.
-- On the same connection only a command with a name is known: of others there may be two that are
-  equal, and one of them would never be sent.
+- On the same connection only a command with a name is known, and only if it can't be another one of
+  the same name: that one would never be sent. What the pump gave back itself is no return either.
 - Of two equal commands, one sent and acknowledged, the other not sent, it is the latter that comes
   again for certain.
 """
@@ -125,12 +125,12 @@ class Orphans:
         self._forget(job)
         return job
 
-    def adopt_acked(self, fingerprint: Fingerprint, now: float) -> Job | None:
+    def adopt_acked(self, fingerprint: Fingerprint, deliveries: int, now: float) -> Job | None:
         """Take out a job whose ack was written on this connection; None if there is none."""
         for at, job in reversed(self._acked):
             if at <= now - _ACK_ARRIVES:
                 return None
-            if job.fingerprint == fingerprint:
+            if job.fingerprint == fingerprint and job.may_come_again(deliveries):
                 self._acked.remove((at, job))
                 return job
         return None
@@ -161,8 +161,10 @@ class Orphans:
             del self._by_fingerprint[job.fingerprint]
 
 
-def in_hand(jobs: Iterable[Job], fingerprint: Fingerprint) -> Job | None:
-    """Return the job of a delivery that comes again although the connection lives on, if any."""
-    if not fingerprint.is_named:
-        return None
-    return next((job for job in jobs if job.fingerprint == fingerprint), None)
+def in_hand(jobs: Iterable[Job], fingerprint: Fingerprint, deliveries: int) -> Job | None:
+    """Return the job of a delivery that comes again although the connection lives on, if any.
+
+    `deliveries` is how often it came before.
+    """
+    alike = (job for job in jobs if job.fingerprint == fingerprint)
+    return next((job for job in alike if job.may_come_again(deliveries)), None)

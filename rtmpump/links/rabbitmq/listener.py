@@ -26,6 +26,12 @@ class Delivery(NamedTuple):
     size: int = 0
     dropped: int = 0
 
+    @property
+    def deliveries(self) -> int:
+        """How often a quorum queue delivered it before, and took it back; 0 if it does not say."""
+        count = (self.properties.headers or {}).get("x-delivery-count")
+        return count if isinstance(count, int) else 0
+
 
 class ConnectionListener(Protocol):
     """What a connection calls back, always on the thread of `run`."""

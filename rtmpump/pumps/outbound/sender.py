@@ -266,10 +266,15 @@ class Sender:
         given, now = delivery.properties, time.monotonic()
         body = b"%d" % delivery.dropped if delivery.dropped else delivery.body
         known_by = fingerprint(body, given.message_id, given.correlation_id, given.reply_to)
-        if delivery.redelivered and (mine := in_hand(self._jobs.values(), known_by)) is not None:
-            self._renew(mine, delivery.tag)
-            return
-        job = self._known(known_by, now) if delivery.redelivered else None
+        if delivery.redelivered:
+            self._forget_late_orphans(now)
+        job = self._orphans.adopt(known_by) if delivery.redelivered else None
+        if job is None and self._was_taken_back(delivery, known_by):
+            before = delivery.deliveries
+            if (mine := in_hand(self._jobs.values(), known_by, before)) is not None:
+                self._renew(mine, delivery)
+                return
+            job = self._orphans.adopt_acked(known_by, before, now)
         if job is not None:
             self._limit.more(delivery.size)
             self._adopt(job, delivery)
@@ -279,24 +284,24 @@ class Sender:
         elif self._limit.take(delivery.tag, known_by, delivery.size):
             job = Job(delivery.tag, known_by, given, delivery.body, now, delivery.redelivered)
             job.size, job.dropped = delivery.size, delivery.dropped
+            job.deliveries = delivery.deliveries
             self._jobs[delivery.tag] = job
             self._begin(job)
         self._put_back()
         self._go_on()
 
-    def _known(self, known_by: Fingerprint, now: float) -> Job | None:
-        """Return the job of a command that this pump sent, and whose message comes again."""
-        self._forget_late_orphans(now)
-        return self._orphans.adopt(known_by) or self._orphans.adopt_acked(known_by, now)
+    def _was_taken_back(self, delivery: Delivery, known_by: Fingerprint) -> bool:
+        """Return whether the queue may have taken this command back while the connection lived."""
+        return delivery.redelivered and known_by.is_named and not self._limit.went_back(known_by)
 
-    def _renew(self, job: Job, tag: int) -> None:
+    def _renew(self, job: Job, delivery: Delivery) -> None:
         """Go on with a command under its new tag; the old one counts no more for the queue."""
         if job.tag is not None:
             # But it does for the prefetch of the channel.
             self._connection.ack(job.tag)
             del self._jobs[job.tag]
-        job.tag = tag
-        self._jobs[tag] = job
+        job.tag, job.deliveries = delivery.tag, delivery.deliveries
+        self._jobs[delivery.tag] = job
 
     def _put_back(self) -> None:
         """Give back what was postponed, if it is time; at the end all of it goes back together."""
@@ -325,7 +330,7 @@ class Sender:
     def _adopt(self, job: Job, delivery: Delivery) -> None:
         """Go on where this command was when the connection to the broker ended."""
         job.tag, job.properties, job.body = delivery.tag, delivery.properties, delivery.body
-        job.size = delivery.size
+        job.size, job.deliveries = delivery.size, delivery.deliveries
         self._jobs[delivery.tag] = job
         if job.outcome is not None:
             job.settled_at = time.monotonic()
