@@ -231,7 +231,8 @@ def _event_source(
         rtm = RtmSource(slack, api, base.ids)
         return rtm, rtm, None
     orders = ConnectionOrders()
-    source = SocketMode(slack, api, base.ids, orders, answers=answers)
+    ignored = base.config.events.ignore
+    source = SocketMode(slack, api, base.ids, orders, answers=answers, ignored=ignored)
     source.remember(_newest(base.spool, RECENT_IDS))
     dialer = Dialer(slack, api, policy=base.config.retry, lifecycle=Lifecycle(), orders=orders)
     return source, None, dialer

@@ -13,11 +13,12 @@ Any thread may call any method.
 
 from __future__ import annotations
 
+import math
 import secrets
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
+from heapq import heappop, heappush
 from typing import Final, NamedTuple
 
 from rtmpump import log
@@ -42,10 +43,14 @@ class Question(NamedTuple):
 
 
 class QuestionEnd(NamedTuple):
-    """The end of a question; `payload` is None where nobody answered, b"" for an empty answer."""
+    """The end of a question; `payload` is None where nobody answered, b"" for an empty answer.
+
+    `result` is one of answered, empty, unanswered, nobody.
+    """
 
     envelope_id: str
     payload: bytes | None
+    result: str
 
 
 class _Open(NamedTuple):
@@ -55,14 +60,19 @@ class _Open(NamedTuple):
 
 
 class Answers:
-    """The open questions; `within` seconds are left for each, `count` is called for each end."""
+    """The open questions, each for `within` seconds.
+
+    `count` is called with a word for each answer that could not be used, and for each question that
+    was not opened; who acknowledges counts the ends.
+    """
 
     def __init__(self, within: float, count: Callable[[str], None]) -> None:
         self._within = within
         self._count = count
         self._lock = threading.Lock()
-        # In the order of their deadlines, for all have the same time.
-        self._open: OrderedDict[str, _Open] = OrderedDict()
+        self._open: dict[str, _Open] = {}
+        # Those of closed questions stay until they are the first.
+        self._deadlines: list[tuple[float, str]] = []
         self._envelopes: dict[str, str] = {}
         self._ended: list[QuestionEnd] = []
         self._closed = RecentIds(_CLOSED_KEPT)
@@ -84,7 +94,9 @@ class Answers:
                 return False
             correlation_id = secrets.token_hex(_RANDOM_BYTES)
             answer_by = received_ms + round(self._within * 1000)
-            self._open[envelope_id] = _Open(correlation_id, time.monotonic() + left, answer_by)
+            deadline = time.monotonic() + left
+            self._open[envelope_id] = _Open(correlation_id, deadline, answer_by)
+            heappush(self._deadlines, (deadline, envelope_id))
             self._envelopes[correlation_id] = envelope_id
             return True
 
@@ -97,16 +109,20 @@ class Answers:
         """Return what has ended since the last call, also by its deadline."""
         now = time.monotonic()
         with self._lock:
-            while self._open and next(iter(self._open.values())).deadline <= now:
-                self._end(next(iter(self._open)), None, "unanswered")
+            while (first := self._first_deadline()) is not None and first[0] <= now:
+                self._end(first[1], None, "unanswered")
             ended, self._ended = self._ended, []
             return ended
 
     def wait(self, now: float) -> float:
         """Return the seconds from `now` (monotonic) to the first deadline; infinity without one."""
         with self._lock:
-            first = next(iter(self._open.values()), None)
-        return float("inf") if first is None else max(0.0, first.deadline - now)
+            first = self._first_deadline()
+        return math.inf if first is None else max(0.0, first[0] - now)
+
+    def ended(self, result: str) -> None:
+        """Count the end of a question: its `result`, or undelivered if Slack could not be told."""
+        self._count(result)
 
     # The publisher.
 
@@ -158,10 +174,19 @@ class Answers:
             self._end(envelope_id, payload, "answered" if payload else "empty")
         self.wake()
 
+    def _first_deadline(self) -> tuple[float, str] | None:
+        """Return the first deadline of an open question, and forget those of closed ones."""
+        while self._deadlines:
+            deadline, envelope_id = self._deadlines[0]
+            one = self._open.get(envelope_id)
+            if one is not None and one.deadline == deadline:
+                return deadline, envelope_id
+            heappop(self._deadlines)
+        return None
+
     def _end(self, envelope_id: str, payload: bytes | None, result: str) -> None:
         self._close(envelope_id)
-        self._ended.append(QuestionEnd(envelope_id, payload))
-        self._count(result)
+        self._ended.append(QuestionEnd(envelope_id, payload, result))
 
     def _close(self, envelope_id: str) -> None:
         one = self._open.pop(envelope_id, None)

@@ -181,8 +181,7 @@ class Publisher:
             self._metrics.returned(1)
 
     def delivered(self, delivery: Delivery) -> None:
-        """Take a consumer's answer; nothing else is consumed here."""
-        self._answer_queue.delivered(delivery)
+        """Do nothing: this pump consumes nothing on this channel."""
 
     def blocked(self, is_blocked: bool) -> None:
         """Stop reading the spool while the broker has an alarm."""

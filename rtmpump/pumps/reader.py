@@ -409,6 +409,7 @@ class Reader:
         else:
             self._stop.wait(_DISK_PAUSE)
         self.lifecycle.progress()
+        self._source.give_answers()
         if session is not None:
             session.paused(clock.elapsed())
             self._ping_if_due(session)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import signal
+import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pika
@@ -15,6 +17,7 @@ from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.envelopes import SentEnvelope
 from rtmpump.sandbox.slack.workspace import Workspace
+from tests.support.broker_node import add_user, delete_user, memory_alarm, set_permissions
 from tests.support.http import ask
 from tests.support.pump import Broker, Message, PumpProcess, wait_until
 from tests.support.socket_mode import StartSocketPump
@@ -218,3 +221,106 @@ def test_after_a_kill_the_event_is_safe_and_nobody_is_asked_again(
     wait_until(lambda: found.acknowledged)
     assert found.answer == {"n": 2}
     assert not lost.acknowledged
+
+
+def test_a_refreshed_connection_stays_until_its_questions_are_answered(
+    start: Start, broker: Broker, workspace: Workspace, questions: str
+) -> None:
+    """Slack announces its end some seconds before; the answer goes on the connection it came on."""
+    pump = start()
+    modals = [submit(workspace, str(number)) for number in range(4)]
+    asked = broker.take_until(questions, lambda got: len(got) == 4)
+    workspace.disconnect("refresh_requested", close_after=None)
+    pump.pump.wait_log("connection.leaves", 2)
+    wait_until(lambda: len(workspace.sockets) == 4)
+    for question in asked:
+        answer(broker, question, b'{"view": ' + json.dumps(question.json["view"]).encode() + b"}")
+    wait_until(lambda: all(modal.acknowledged for modal in modals))
+    assert [modal.answer for modal in modals] == [{"view": str(number)} for number in range(4)]
+    wait_until(lambda: len(workspace.sockets) == 2)
+    assert pump.counts() == {"answered": 4}
+
+
+def test_a_planned_stop_leaves_no_stored_envelope_unacknowledged(
+    start: Start, broker: Broker, workspace: Workspace, questions: str
+) -> None:
+    """A person sees no error because a pump is restarted."""
+    pump = start()
+    modal = submit(workspace)
+    broker.get(questions)
+    pump.pump.terminate()
+    assert pump.pump.wait() == 0
+    assert modal.acknowledged
+
+
+def test_answers_are_given_while_the_spool_refuses_others(
+    start_socket: StartSocketPump, broker: Broker, workspace: Workspace, questions: str
+) -> None:
+    """Nothing more is read then, but what was asked is answered."""
+    full = broker.queue(("rtm.events", "message"), x_max_length=1, x_overflow="reject-publish")
+    pump = start_socket(slack=PATIENT, spool={"max_bytes": "16MiB"})
+    pump.wait_log("answers.on")
+
+    def flood() -> None:
+        # It ends when the pump reads no more.
+        for number in range(400):
+            ts = f"1.{number:06d}"
+            event = {"type": "message", "channel": "C0GENERAL", "text": "x" * 100_000, "ts": ts}
+            workspace.emit(event)
+
+    modal = submit(workspace)
+    question = broker.get(questions)
+    threading.Thread(target=flood, daemon=True).start()
+    pump.wait_log("spool.refuses")
+    answer(broker, question, b"{}")
+    wait_until(lambda: modal.acknowledged)
+    pump.kill()
+    broker.channel.queue_delete(full)
+
+
+def test_what_is_ignored_is_not_asked(
+    start_socket: StartSocketPump, broker: Broker, workspace: Workspace, questions: str
+) -> None:
+    """Its envelope is acknowledged at once."""
+    port = free_port()
+    pump = start_socket(
+        slack=PATIENT | {"answered": ["interactive"]},
+        events={"ignore": ["interactive.view_submission"]},
+        http={"listen": f"127.0.0.1:{port}"},
+    )
+    pump.wait_log("answers.on")
+    modal = submit(workspace)
+    wait_until(lambda: modal.acknowledged)
+    assert Asked(pump, port).counts() == {}
+    assert broker.count(questions) == 0
+
+
+def test_a_pump_that_may_not_read_answers_pumps_on(
+    node: RabbitNode,
+    tmp_path: Path,
+    broker: Broker,
+    broker_url: str,
+    workspace: Workspace,
+    questions: str,
+) -> None:
+    """It says what is missing, acknowledges at once, also after an alarm; its connection lives."""
+    add_user(node, "no-answers", "secret")
+    vhost = broker_url.rpartition("/")[2]
+    set_permissions(node, vhost, "no-answers", ".*", ".*", r"^rtm\.(?!answers).*$")
+    url = broker_url.replace("guest:guest", "no-answers:secret")
+    slack = {"mode": "socket", "app_token": workspace.app_token} | PATIENT
+    try:
+        with PumpProcess(tmp_path, workspace, url, slack=slack) as pump:
+            pump.wait_log("answers.off")
+            wait_until(lambda: len(workspace.sockets) == 2)
+            with memory_alarm(node):
+                submit(workspace)
+                pump.wait_log("broker.blocked")
+            pump.wait_log("broker.unblocked")
+            modal = submit(workspace)
+            wait_until(lambda: modal.acknowledged)
+            assert broker.get(questions).properties.reply_to is None
+            assert len(pump.logged("broker_events.connected")) == 1
+            assert len(pump.logged("answers.off")) == 1
+    finally:
+        delete_user(node, "no-answers")

@@ -28,7 +28,7 @@ from pika.channel import Channel
 from pika.spec import Basic
 from pika.spec import Queue as AmqpQueue
 
-from rtmpump.config import Broker, Secret
+from rtmpump.config import Broker
 from rtmpump.core.routes import Route
 from rtmpump.errors import LinkError
 from rtmpump.links.dial import Deadline, dial
@@ -110,12 +110,12 @@ class BrokerConnection:
         """
         try:
             urls = urls_of(self._broker)
-            refusal = self._serve_first_of(urls)
+            refusal = serve_first_of(urls, self._broker, self._link, self._try)
             if refusal is not None and refusal.reason in words.REFUSED:
                 read_again(self._broker)
                 # Another connection may have read the new ones before us.
                 if (newest := urls_of(self._broker)) != urls:
-                    refusal = self._serve_first_of(newest)
+                    refusal = serve_first_of(newest, self._broker, self._link, self._try)
             if refusal is not None:
                 self._finish(refusal)
         finally:
@@ -126,9 +126,6 @@ class BrokerConnection:
         if self._end is not None and not self._closing:
             self._end.held = 0.0 if self._ready_at is None else time.monotonic() - self._ready_at
             raise self._end
-
-    def _serve_first_of(self, urls: Iterable[Secret]) -> LinkError | None:
-        return serve_first_of(urls, self._broker, self._link, self._try)
 
     def _try(self, node: pika.URLParameters) -> None:
         """Connect to one node, and serve until the connection ends; raise as `failover` says."""
@@ -267,11 +264,17 @@ class BrokerConnection:
         GroupDeclaration(
             groups,
             done,
-            open_channel=partial(open_channel, self._connection, self._link, self._guarded),
+            open_channel=self.open_beside,
             guarded=self._guarded,
             answered=self._signs.answered,
             end=self._finish,
         ).begin()
+
+    def open_beside(
+        self, opened: Callable[[Channel], None], closed: Callable[[LinkError], None]
+    ) -> None:
+        """Open one more channel; if the broker closes it, only `closed` is called."""
+        open_channel(self._connection, self._link, self._guarded, opened, closed)
 
     def consume(
         self,
@@ -368,7 +371,7 @@ class BrokerConnection:
     def _guarded(self, function: Callable[..., None]) -> Callable[..., None]:
         """Keep a callback's exception from pika, which would take it for a broken connection."""
 
-        def guarded(*args: Any) -> None:
+        def guard(*args: Any) -> None:
             if self._crash is not None:
                 return
             try:
@@ -382,7 +385,9 @@ class BrokerConnection:
                 self._crash = error
                 self._stop_loop()
 
-        return guarded
+        return guard
+
+    guarded = _guarded
 
     def _finish(self, error: LinkError) -> None:
         if self._end is None:
@@ -419,16 +424,13 @@ class BrokerConnection:
         self._channel = channel
         channel.add_on_close_callback(self._guarded(self._channel_closed))
         channel.add_on_return_callback(
-            self._guarded(lambda _channel, _method, properties, _body: self._returned(properties))
+            self._guarded(lambda _c, _m, properties, _b: self._listener.returned(properties))
         )
         channel.confirm_delivery(self._guarded(self._settled), self._guarded(self._confirming))
 
     def _confirming(self, _frame: Any) -> None:
         self._ready_at = time.monotonic()
         self._listener.ready()
-
-    def _returned(self, properties: Properties) -> None:
-        self._listener.returned(properties)
 
     def _settled(self, frame: Any) -> None:
         method = frame.method

@@ -24,14 +24,7 @@ from rtmpump.links.rabbitmq.topology import Binding, Exchange, Item, Queue
 ACCESS_REFUSED: Final = "access_refused"
 _REFUSALS: Final = (ACCESS_REFUSED, "not_found", "precondition_failed", "resource_locked")
 
-
-class OwnQueue(NamedTuple):
-    """A queue that only its connection may use, and that ends with it."""
-
-    name: str
-
-
-Groups = Mapping[str, Sequence[Item | OwnQueue]]
+Groups = Mapping[str, Sequence[Item]]
 
 
 class Refusal(NamedTuple):
@@ -127,9 +120,7 @@ class GroupDeclaration:
         self.begin()
 
 
-def declare(
-    channel: Channel, item: Item | OwnQueue, *, passive: bool, done: Callable[..., None]
-) -> None:
+def declare(channel: Channel, item: Item, *, passive: bool, done: Callable[..., None]) -> None:
     """Ask the broker for one item; `done` is called with pika's frame when it is there."""
     match item:
         case Exchange(name, kind, arguments):
@@ -145,8 +136,6 @@ def declare(
             channel.queue_declare(
                 name, passive=passive, durable=True, arguments=dict(arguments), callback=done
             )
-        case OwnQueue(name):
-            channel.queue_declare(name, exclusive=True, auto_delete=True, callback=done)
         case Binding(source, destination, "exchange", key):
             channel.exchange_bind(destination, source, key, callback=done)
         case Binding(source, destination, _, key):

@@ -1,10 +1,14 @@
 """The envelopes of Socket Mode that wait for a consumer's answer, with their connections.
 
+Law: `due` gives only what was `kept`: its event is in the spool. A question that ends before that
+is acknowledged with all others that were stored.
+
 One thread owns it. Without `slack.answered` nothing waits.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Generic, NamedTuple, TypeVar
 
@@ -22,52 +26,94 @@ class HeldEnvelope(NamedTuple, Generic[_Member]):
     envelope: Envelope
 
 
-class Asking(Generic[_Member]):
-    """Opens questions and keeps what is to be acknowledged with their answers."""
+class DueAnswer(NamedTuple, Generic[_Member]):
+    """What is to be acknowledged now: with a payload, or None where nobody answered."""
 
-    def __init__(self, answers: Answers, answered: frozenset[str]) -> None:
+    member: _Member
+    envelope: Envelope
+    payload: bytes | None
+    result: str
+
+
+class Asking(Generic[_Member]):
+    """Opens questions and keeps what is to be acknowledged with their answers.
+
+    `answered` are the keys that are asked, `ignored` those that nobody gets.
+    """
+
+    def __init__(self, answers: Answers, answered: frozenset[str], ignored: frozenset[str]) -> None:
         self._answers = answers
         self._answered = answered
+        self._ignored = ignored
         self._held: dict[str, HeldEnvelope[_Member]] = {}
         self._by_identity: dict[str, str] = {}
+        self._kept: set[str] = set()
+        self.is_closing = False
+        """Whether nothing is asked any more: the connections are about to end."""
 
     def take(self, member: _Member, envelope: Envelope, received_ms: int) -> None:
         """Open a question if this envelope asks one and somebody may answer it in time."""
+        names = envelope.type, envelope.subtype
         if (
             envelope.takes_answer
-            and is_listed(envelope.type, envelope.subtype, self._answered)
+            and not self.is_closing
+            and is_listed(*names, self._answered)
+            and not is_listed(*names, self._ignored)
             and self._answers.open(envelope.id, received_ms)
         ):
             self._held[envelope.id] = HeldEnvelope(member, envelope)
             self._by_identity[envelope.identity] = envelope.id
+
+    def keeps(self, member: _Member, envelope: Envelope) -> bool:
+        """Return whether this envelope, which is stored, waits, or an earlier copy of it.
+
+        The answer goes to the newest.
+        """
+        first = self._by_identity.get(envelope.identity)
+        if first is None:
+            return False
+        self._held[first] = HeldEnvelope(member, envelope)
+        self._kept.add(first)
+        return True
 
     def forget(self, envelope: Envelope) -> None:
         """Close the question of an envelope that was not stored."""
         if self._let_go(envelope.id) is not None:
             self._answers.withdraw(envelope.id)
 
-    def keeps(self, member: _Member, envelope: Envelope) -> bool:
-        """Return whether this envelope waits, or an earlier copy; the answer goes to the newest."""
-        first = self._by_identity.get(envelope.identity)
-        if first is None:
-            return False
-        self._held[first] = HeldEnvelope(member, envelope)
-        return True
+    def waits_on(self, member: _Member) -> bool:
+        """Return whether an envelope of this connection waits."""
+        return any(held.member is member for held in self._held.values())
 
-    def due(self) -> Iterator[tuple[HeldEnvelope[_Member], bytes | None]]:
-        """Yield what is to be acknowledged now: with a payload, or None where nobody answered."""
-        if self._held:
-            for answer in self._answers.take():
-                held = self._let_go(answer.envelope_id)
-                if held is not None:
-                    yield held, answer.payload
+    def due(self) -> Iterator[DueAnswer[_Member]]:
+        """Yield what is to be acknowledged now; each is counted by `ended`."""
+        for end in self._answers.take() if self._held else ():
+            is_kept = end.envelope_id in self._kept
+            held = self._let_go(end.envelope_id)
+            if held is not None and is_kept:
+                yield DueAnswer(*held, end.payload, end.result)
+            elif held is not None:
+                self._answers.ended("undelivered" if end.payload is not None else end.result)
+
+    def free(self, member: _Member | None = None) -> Iterator[DueAnswer[_Member]]:
+        """Yield all that waits, or all of one connection, for it is about to end."""
+        for id in [id for id in self._kept if member in (None, self._held[id].member)]:
+            held = self._let_go(id)
+            self._answers.withdraw(id)
+            if held is not None:
+                yield DueAnswer(*held, None, "nobody")
+
+    def ended(self, due: DueAnswer[_Member], *, is_written: bool) -> None:
+        """Count one that `due` or `free` gave, now that Slack was told or could not be."""
+        self._answers.ended(due.result if is_written else "undelivered")
 
     def wait(self, now: float) -> float:
         """Return the seconds until `due` has something by time alone."""
-        return self._answers.wait(now) if self._held else float("inf")
+        return self._answers.wait(now) if self._held else math.inf
 
     def _let_go(self, envelope_id: str) -> HeldEnvelope[_Member] | None:
         held = self._held.pop(envelope_id, None)
+        self._kept.discard(envelope_id)
         if held is not None:
             self._by_identity.pop(held.envelope.identity, None)
         return held

@@ -66,6 +66,9 @@ class EventSource(Protocol):
     def accepted(self) -> None:
         """Learn that what the last `read` gave is in the spool."""
 
+    def give_answers(self) -> None:
+        """Tell Slack what consumers answered, while nothing is read."""
+
     def ping(self, frame: bytes, *, connection: int) -> None:
         """Send a ping, made by `core.frames.ping`; `read` will give the pong to its id.
 

@@ -87,6 +87,9 @@ class RtmSource:
     def accepted(self) -> None:
         """Do nothing: RTM has no way to acknowledge an event."""
 
+    def give_answers(self) -> None:
+        """Do nothing: RTM asks nothing."""
+
     def ping(self, frame: bytes, *, connection: int) -> None:
         """Write RTM's own ping, which is a frame like any other."""
         self.send(frame, connection=connection)

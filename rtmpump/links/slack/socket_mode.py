@@ -78,6 +78,7 @@ class SocketMode:
         orders: ConnectionOrders,
         *,
         answers: Answers | None = None,
+        ignored: frozenset[str] = frozenset(),
         recent_ids: int = RECENT_IDS,
     ) -> None:
         self._slack = slack
@@ -87,7 +88,7 @@ class SocketMode:
         self._recent = RecentIds(recent_ids)
         answers = Answers(slack.answer_within, lambda _: None) if answers is None else answers
         answers.wake = orders.waker.wake
-        self._asking: Asking[_Member] = Asking(answers, slack.answered)
+        self._asking: Asking[_Member] = Asking(answers, slack.answered, ignored)
         self._members: list[_Member] = []
         self._unacknowledged: list[tuple[_Member, Envelope]] = []
         self._fresh: dict[str, None] = {}
@@ -130,6 +131,7 @@ class SocketMode:
         self._number += 1
         self._greeted, self._ended, self._not_before = False, None, 0.0
         self._ping = None
+        self._asking.is_closing = False
         self._orders.open()
         self._admit(first)
         return self._number
@@ -147,13 +149,13 @@ class SocketMode:
             self._asking.forget(envelope)
         self._unacknowledged, self._fresh, self._opened = [], {}, {}
         self.heard = False
-        self._give_answers()
+        self.give_answers()
         self._take_arrivals()
         bodies = self._gather()
         if not (bodies or any(member.connection.left for member in self._members)):
             self._poll(min(wait, self._next_duty()))
             self._take_arrivals()
-            self._give_answers()
+            self.give_answers()
             bodies = self._gather()
         self._look_after_all()
         bodies += self._answer_of_all()
@@ -189,8 +191,10 @@ class SocketMode:
                     ping.unanswered.add(member)
 
     def say_goodbye(self) -> None:
-        """Begin the end of each connection; `read` goes on until Slack's answers. Any thread."""
+        """Begin the end of each connection; `read` goes on until Slack's answers."""
         self._orders.close()
+        self._asking.is_closing = True
+        self._free()
         for member in list(self._members):
             member.connection.say_goodbye()
 
@@ -320,25 +324,37 @@ class SocketMode:
         # If none leaves, another program holds connections of this app: a new try would not help.
         self._not_before = now + (_ROOM_COMES if leaving else _ALIEN_STAYS)
         if leaving and self.connections + len(leaving) > 1:
+            self._free(leaving[0])
             leaving[0].retire(now)
 
-    def _give_answers(self) -> None:
-        for (member, envelope), payload in self._asking.due():
-            self._acknowledge(member, envelope, payload)
+    def give_answers(self) -> None:
+        """Acknowledge what was answered, or whose time is over; see `EventSource.give_answers`."""
+        for due in self._asking.due():
+            is_written = self._acknowledge(due.member, due.envelope, due.payload)
+            self._asking.ended(due, is_written=is_written)
+
+    def _free(self, member: _Member | None = None) -> None:
+        """Acknowledge without an answer what waits on a connection (or any) that ends."""
+        for due in self._asking.free(member):
+            is_written = self._acknowledge(due.member, due.envelope)
+            self._asking.ended(due, is_written=is_written)
 
     def _acknowledge(
         self, member: _Member, envelope: Envelope, payload: bytes | None = None
-    ) -> None:
-        """Acknowledge with a consumer's answer; with `slash_answer` if there is none."""
+    ) -> bool:
+        """Acknowledge, with `slash_answer` for None; return whether that could be written."""
         if payload is None:
             text = self._slack.slash_answer if envelope.kind == "slash_commands" else ""
             payload = envelopes.text_answer(text) if envelope.takes_answer else b""
         frame = envelopes.acknowledgement(envelope.id, payload)
         if not member.connection.is_writable:
-            return
-        # If the connection breaks here, the next read finds out, and Slack sends the event again.
-        with suppress(NotConnected, WriteFailed):
+            return False
+        try:
             member.connection.send(frame)
+        except (NotConnected, WriteFailed):
+            # The next read finds out too, and Slack sends the event again.
+            return False
+        return True
 
     # What is due.
 
@@ -353,7 +369,7 @@ class SocketMode:
             self._look_after(member, now)
         if self.connections >= self._slack.connections:
             for member in self._members:
-                if member.is_leaving:
+                if member.is_leaving and not self._asking.waits_on(member):
                     member.retire(now)
         self._order_missing(now)
 
