@@ -19,6 +19,7 @@ import pytest
 
 REAL_ROOMS: Final = (
     "cli",
+    "client",
     "daemon",
     "demo",
     "deploy",

@@ -23,9 +23,10 @@ TYPES_MAX: Final = 512
 
 _UNROUTED_MESSAGES: Final = 100_000
 _UNROUTED_TTL_MS: Final = 7 * 24 * 3600 * 1000
-# By default RabbitMQ 4 dead-letters from a quorum queue after 20 redeliveries, and a
-# pump that is restarted often would lose commands to that; `outbound.max_attempts` decides.
-_NO_DELIVERY_LIMIT: Final = 1_000_000
+NO_DELIVERY_LIMIT: Final = 1_000_000
+"""By default RabbitMQ 4 lets go of a message of a quorum queue after 20 redeliveries, and a program
+that is restarted often would lose messages to that. For commands `outbound.max_attempts` decides.
+"""
 
 Arguments: TypeAlias = Mapping[str, str | int]
 
@@ -106,7 +107,7 @@ def unrouted(events: Events) -> list[Item]:
 
 def outbound(outbound: Outbound) -> list[Item]:
     """Return the queue of the dead commands, which must exist first, and that of the commands."""
-    dead: Arguments = {"x-queue-type": "quorum", "x-delivery-limit": _NO_DELIVERY_LIMIT}
+    dead: Arguments = {"x-queue-type": "quorum", "x-delivery-limit": NO_DELIVERY_LIMIT}
     return [
         Queue(outbound.dead_queue, dead),
         Queue(
@@ -120,7 +121,7 @@ def outbound(outbound: Outbound) -> list[Item]:
                 "x-dead-letter-routing-key": outbound.dead_queue,
                 "x-dead-letter-strategy": "at-least-once",
                 "x-overflow": "reject-publish",
-                "x-delivery-limit": _NO_DELIVERY_LIMIT,
+                "x-delivery-limit": NO_DELIVERY_LIMIT,
                 # Of several pumps one sends at a time, so order and rate hold.
                 "x-single-active-consumer": True,
             },
@@ -135,7 +136,7 @@ def lock(name: str) -> Queue:
         {
             "x-queue-type": "quorum",
             "x-single-active-consumer": True,
-            "x-delivery-limit": _NO_DELIVERY_LIMIT,
+            "x-delivery-limit": NO_DELIVERY_LIMIT,
         },
     )
 

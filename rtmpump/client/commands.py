@@ -1,0 +1,200 @@
+"""Publishes for any thread, and finds the result of each command.
+
+Laws:
+
+- `ask` may be called from any thread; all else happens on the thread of the connection.
+- What was not written yet when a connection ended goes on the next one. What was written, and has
+  no result, ended with the connection: its reply address is gone, and nobody can know whether the
+  pump has it. It is never sent a second time on our own account.
+- While RabbitMQ has an alarm nothing is written, so a command that nobody waits for any more can
+  still be taken back.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, NamedTuple, TypeAlias
+
+from rtmpump.client.errors import BrokerUnavailable, ClientError, ResultMissing
+from rtmpump.errors import LinkError
+from rtmpump.links.rabbitmq.connection import REPLIES, BrokerConnection, Properties
+from rtmpump.links.rabbitmq.listener import Delivery
+
+Answer: TypeAlias = dict[str, Any]
+Asked: TypeAlias = "Future[Answer]"
+
+
+class Letter(NamedTuple):
+    """What is published to a queue; `wants_result`: its end is the result and not the confirm."""
+
+    queue: str
+    body: bytes
+    properties: Properties
+    wants_result: bool
+
+
+class Commands:
+    """What waits to be published, to be confirmed, or for its result."""
+
+    def __init__(self, wake: Callable[[Callable[[], None]], None]) -> None:
+        """Take `wake`, which calls a function on the thread of the connection, if there is one."""
+        self._wake = wake
+        self._outbox: deque[tuple[Letter, Asked]] = deque()
+        self._connection: BrokerConnection | None = None
+        self._is_blocked = False
+        self._next_tag = 1
+        self._written: dict[int, str] = {}
+        self._waiting: dict[str, tuple[Letter, Asked]] = {}
+        self._end: ClientError | None = None
+        self._lock = threading.Lock()
+
+    def ask(self, letter: Letter) -> Asked:
+        """Publish soon; the future gets the result of the pump, or {} for a confirm.
+
+        It fails with a ClientError. `cancel` takes back what was not written yet.
+        """
+        asked: Asked = Future()
+        with self._lock:
+            if self._end is not None:
+                raise self._end
+            self._outbox.append((letter, asked))
+        self._wake(self.flush)
+        return asked
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether RabbitMQ has an alarm and takes nothing."""
+        return self._is_blocked
+
+    # On the thread of the connection.
+
+    def begin(self, connection: BrokerConnection) -> None:
+        """Use a new connection."""
+        self._connection = connection
+        self._is_blocked = False
+        self._next_tag = 1
+        connection.consume_replies()
+        self.flush()
+
+    def flush(self) -> None:
+        """Write all that waits."""
+        connection = self._connection
+        while connection is not None and not self._is_blocked:
+            try:
+                letter, asked = self._outbox.popleft()
+            except IndexError:
+                return
+            if asked.set_running_or_notify_cancel():
+                id = str(letter.properties.message_id)
+                self._written[self._next_tag] = id
+                self._waiting[id] = letter, asked
+                self._next_tag += 1
+                connection.publish("", letter.queue, letter.body, letter.properties, True)
+
+    def blocked(self, is_blocked: bool) -> None:
+        """Hold back while the broker has an alarm."""
+        self._is_blocked = is_blocked
+        self.flush()
+
+    def returned(self, properties: Properties) -> None:
+        """Take back what no queue took."""
+        id = str(properties.message_id)
+        if id in self._waiting:
+            queue = self._waiting[id][0].queue
+            problem = f"there is no queue {queue} in RabbitMQ; start rtmpump, which makes its queue"
+            self._fail(id, BrokerUnavailable("no_queue", problem))
+
+    def settled(self, tag: int, multiple: bool, ok: bool) -> None:
+        """Take the broker's confirm or refusal."""
+        tags = [one for one in self._written if one <= tag] if multiple else [tag]
+        for one in tags:
+            id = self._written.pop(one, "")
+            if id not in self._waiting:
+                continue
+            letter, asked = self._waiting[id]
+            if not ok:
+                problem = f"RabbitMQ refused it: the queue {letter.queue} is full or failing"
+                self._fail(id, BrokerUnavailable("queue_refused", problem))
+            elif not letter.wants_result:
+                del self._waiting[id]
+                asked.set_result({})
+
+    def delivered(self, delivery: Delivery) -> None:
+        """Take a result."""
+        id = str(delivery.properties.correlation_id)
+        if id not in self._waiting:
+            return
+        result = _parsed(delivery.body)
+        if "ok" not in result:
+            problem = "what came back is no result of rtmpump; which program consumes the queue?"
+            self._fail(id, ResultMissing("no_result", problem, uncertain=True))
+            return
+        _, asked = self._waiting.pop(id)
+        asked.set_result(result)
+
+    def ended(self, error: LinkError | None) -> None:
+        """Fail what was written and has no end; the rest waits for the next connection."""
+        self._connection = None
+        self._written.clear()
+        is_refused = error is not None and error.reason == "access_refused"
+        why = f" ({error.reason})" if error else ""
+        for id in list(self._waiting):
+            if is_refused and error is not None:
+                self._fail(id, BrokerUnavailable(error.reason, error.detail))
+            else:
+                problem = f"the connection to RabbitMQ ended before the result came{why}"
+                self._fail(id, ResultMissing("uncertain", problem, uncertain=True))
+
+    def close(self, error: ClientError) -> None:
+        """Fail all, and from now on each `ask`, with this error."""
+        with self._lock:
+            self._end = error
+        while self._outbox:
+            _, asked = self._outbox.popleft()
+            if asked.set_running_or_notify_cancel():
+                asked.set_exception(error)
+
+    def _fail(self, id: str, error: ClientError) -> None:
+        _, asked = self._waiting.pop(id)
+        asked.set_exception(error)
+
+
+def command(queue: str, fields: Answer, *, reply: bool, expires: float | None) -> Letter:
+    """Make a command; with `expires` it is worth nothing after so many seconds."""
+    id = uuid.uuid4().hex
+    properties = Properties(
+        content_type="application/json",
+        delivery_mode=2,
+        message_id=id,
+        correlation_id=id,
+        reply_to=REPLIES if reply else None,
+        timestamp=int(time.time()),
+        expiration=None if expires is None else str(max(1, int(expires * 1000))),
+        app_id="rtmpump",
+    )
+    return Letter(queue, json.dumps(fields).encode(), properties, reply)
+
+
+def answer(queue: str, correlation_id: str, body: bytes) -> Letter:
+    """Make the answer to an event."""
+    properties = Properties(
+        content_type="application/json",
+        correlation_id=correlation_id,
+        message_id=uuid.uuid4().hex,
+        app_id="rtmpump",
+    )
+    return Letter(queue, body, properties, False)
+
+
+def _parsed(body: bytes) -> Answer:
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,220 @@
+"""The one connection of a client, on a thread of its own, made again until the client is closed.
+
+So heartbeats go on while the service works for minutes, and any number of threads may ask.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from rtmpump import config
+from rtmpump.client.commands import Commands
+from rtmpump.client.errors import BrokerUnavailable, ClientError
+from rtmpump.client.stream import EventStream
+from rtmpump.config import Broker
+from rtmpump.errors import ConfigError, LinkError
+from rtmpump.links.lifecycle import Lifecycle, RetryDetails
+from rtmpump.links.rabbitmq.connection import Properties
+from rtmpump.links.rabbitmq.listener import Delivery
+from rtmpump.links.rabbitmq.subscription import SubscribingConnection
+from rtmpump.links.retry import keep_trying
+
+POLICY: Final = config.Retry(initial=0.2, max=5.0, healthy_after=10.0)
+_HOPELESS: Final = ("auth", "not_allowed", "tls")
+_JOIN_SECONDS: Final = 5.0
+_LEAVE_SECONDS: Final = 2.0
+
+_log = logging.getLogger("rtmpump.client")
+
+
+class Link:
+    """The connection; any thread may call what is not said to be the connection's."""
+
+    def __init__(self, name: str, broker: Broker) -> None:
+        self._name = name
+        self._broker = broker
+        self._lifecycle = Lifecycle()
+        self._connection = SubscribingConnection(name, broker, self)
+        self._thread = threading.Thread(target=self._run, name=f"rtmpump-{name}", daemon=True)
+        self._changed = threading.Condition()
+        self._has_started = False
+        self._is_up = False
+        self._was_up = False
+        self._problem: LinkError | None = None
+        self._crash: BaseException | None = None
+        self._down_since = time.monotonic()
+        self._streams: list[EventStream] = []
+        self.commands = Commands(self.call)
+
+    def start(self) -> bool:
+        """Begin to connect; return False if it has begun already."""
+        with self._changed:
+            if self._has_started:
+                return False
+            self._has_started = True
+            self._down_since = time.monotonic()
+            self._thread.start()
+            return True
+
+    def wait_up(self, timeout: float) -> None:
+        """Return when RabbitMQ is connected.
+
+        Raises:
+            BrokerUnavailable: it is not within `timeout` seconds, or it refuses the login.
+        """
+        with self._changed:
+            self._changed.wait_for(self._is_decided, timeout)
+            problem, is_up = self._problem, self._is_up
+        self.check()
+        if is_up:
+            return
+        if problem is None:
+            raise BrokerUnavailable("timeout", f"RabbitMQ did not answer within {timeout:g} s")
+        raise BrokerUnavailable(problem.reason, f"RabbitMQ is away: {problem.detail}")
+
+    def down_for(self) -> float:
+        """Return for how many seconds RabbitMQ has been away; 0.0 if it is not."""
+        with self._changed:
+            return 0.0 if self._is_up else time.monotonic() - self._down_since
+
+    def check(self) -> None:
+        """Raise what ended the connection for good.
+
+        Raises:
+            BrokerUnavailable: the client was closed.
+            ConfigError: its TLS files can't be used.
+        """
+        if self._crash is not None:
+            raise self._crash
+        if self._lifecycle.stop.is_set():
+            raise closed()
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Call a function soon on the thread of the connection, if there is one."""
+        self._connection.call(function)
+
+    def add(self, stream: EventStream) -> None:
+        """Subscribe a stream now and on each further connection."""
+        with self._changed:
+            self._streams.append(stream)
+        self.call(lambda: self._subscribe(stream))
+
+    def leave(self, stream: EventStream) -> None:
+        """End the subscription of a stream, and wait until what it gave back is in the queue."""
+        with self._changed:
+            if stream not in self._streams:
+                return
+            self._streams.remove(stream)
+            is_up = self._is_up
+        ended = threading.Event()
+        self.call(lambda: stream.end(ended.set))
+        # A generator may be closed by the garbage collector, on any thread.
+        if is_up and threading.current_thread() is not self._thread:
+            ended.wait(_LEAVE_SECONDS)
+
+    def wake(self) -> None:
+        """Have all streams look whether they are over; safe in a signal handler."""
+        for stream in list(self._streams):
+            stream.wake()
+
+    def close(self) -> None:
+        """End the connection in good order."""
+        self._lifecycle.stop.set()
+        self.call(self._connection.close)
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join(_JOIN_SECONDS)
+        self.commands.close(closed())
+        self.wake()
+
+    # What the connection calls back, on its own thread.
+
+    def ready(self) -> None:
+        """Subscribe all streams, and send what waits."""
+        with self._changed:
+            self._is_up = self._was_up = True
+            self._problem = None
+            streams = list(self._streams)
+            self._changed.notify_all()
+        _log.info("connected to RabbitMQ at %s", self._connection.node)
+        self.commands.begin(self._connection)
+        for stream in streams:
+            self._subscribe(stream)
+
+    def settled(self, tag: int, multiple: bool, ok: bool) -> None:
+        """Pass on."""
+        self.commands.settled(tag, multiple, ok)
+
+    def returned(self, properties: Properties) -> None:
+        """Pass on."""
+        self.commands.returned(properties)
+
+    def delivered(self, delivery: Delivery) -> None:
+        """Pass on."""
+        self.commands.delivered(delivery)
+
+    def blocked(self, is_blocked: bool) -> None:
+        """Pass on."""
+        if is_blocked:
+            _log.warning("RabbitMQ has an alarm and takes nothing")
+        self.commands.blocked(is_blocked)
+
+    def _subscribe(self, stream: EventStream) -> None:
+        is_wanted = self._is_up and stream in self._streams
+        if is_wanted and not stream.is_subscribed_on(self._connection):
+            stream.use(self._connection.subscribe(stream.wanted, stream))
+
+    def _is_decided(self) -> bool:
+        is_hopeless = (
+            not self._was_up and self._problem is not None and self._problem.reason in _HOPELESS
+        )
+        return self._is_up or is_hopeless or self._crash is not None
+
+    def _run(self) -> None:
+        try:
+            keep_trying(
+                self._session, policy=POLICY, lifecycle=self._lifecycle, report=self._report
+            )
+        except BaseException as error:
+            self._crash = error
+            problem = str(error) if isinstance(error, ConfigError) else repr(error)
+            self.commands.close(ClientError("failed", problem))
+            self.wake()
+        with self._changed:
+            self._changed.notify_all()
+
+    def _session(self) -> None:
+        self._connection = SubscribingConnection(self._name, self._broker, self)
+        error: LinkError | None = None
+        try:
+            if not self._lifecycle.stop.is_set():
+                self._connection.run()
+        except LinkError as end:
+            error = end
+            raise
+        finally:
+            self._note_end(error)
+
+    def _note_end(self, error: LinkError | None) -> None:
+        with self._changed:
+            if self._is_up:
+                self._down_since = time.monotonic()
+            self._is_up = False
+            self._problem = error
+            streams = list(self._streams)
+            self._changed.notify_all()
+        for stream in streams:
+            stream.connection_ended()
+        self.commands.ended(error)
+
+    def _report(self, retry: RetryDetails) -> None:
+        words = "RabbitMQ is away (%s: %s); trying again in %.1f s"
+        _log.warning(words, retry.reason, retry.detail, retry.wait)
+
+
+def closed() -> BrokerUnavailable:
+    """Return the error for what is asked of a client that was closed."""
+    return BrokerUnavailable("closed", "the client was closed")

@@ -1,0 +1,221 @@
+"""The events of one queue in their order, each once, acknowledged when the next one is asked for.
+
+Laws:
+
+- One thread takes. The thread of the connection only puts in, and sets the subscription.
+- An event counts as done when the next one is asked for, or when the client is stopped while it
+  waits for more; then it is acknowledged, and a repeat of it is acknowledged and passed over.
+- What was received on an earlier connection and not handed out is dropped: RabbitMQ has it still.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from queue import Empty, SimpleQueue
+from threading import Event as Flag
+from types import TracebackType
+from typing import Final, Protocol
+
+from rtmpump.client.errors import BrokerUnavailable
+from rtmpump.client.event import Answerer, Event, id_of
+from rtmpump.client.interrupts import ending_on_signals
+from rtmpump.core.recent_ids import RecentIds
+from rtmpump.errors import LinkError
+from rtmpump.links.rabbitmq.subscription import (
+    Arrival,
+    SubscribingConnection,
+    Subscription,
+    Wanted,
+)
+
+REMEMBERED: Final = 20_000
+"""How many events a stream remembers, to pass over their repeats."""
+
+
+class StreamOwner(Answerer, Protocol):
+    """What a stream needs of its client."""
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether loops over events are to end."""
+
+    def stop(self) -> None:
+        """End all loops over events."""
+
+    def check(self) -> None:
+        """Raise what ended the connection for good."""
+
+    def leave(self, stream: EventStream) -> None:
+        """Let go of a stream that ended."""
+
+
+class EventStream:
+    """Iterate over it for the events; it is made by `Client.events`.
+
+    With `signals` SIGINT and SIGTERM end the iteration in order.
+    """
+
+    def __init__(self, owner: StreamOwner, wanted: Wanted, *, signals: bool) -> None:
+        self.wanted = wanted
+        self._owner = owner
+        self._signals = signals
+        self._received: SimpleQueue[Arrival | None] = SimpleQueue()
+        self._subscription: Subscription | None = None
+        self._seen = RecentIds(REMEMBERED)
+        self._handed: list[Arrival] = []
+        self._is_closed = False
+        self._refusal: LinkError | None = None
+        self._settled = Flag()
+
+    def __iter__(self) -> Iterator[Event]:
+        on_signals = ending_on_signals(self._owner.stop) if self._signals else nullcontext()
+        with on_signals, self:
+            while (event := self.take()) is not None:
+                yield event
+
+    def take(self, timeout: float | None = None) -> Event | None:
+        """Return the next event, and acknowledge the one before.
+
+        Returns:
+            None after `timeout` seconds without one, or when the client was stopped or closed.
+        """
+        events = self.take_all(1, timeout)
+        return events[0] if events else None
+
+    def take_all(self, most: int = 100, timeout: float | None = 0.0) -> list[Event]:
+        """Return those that are here, up to `most`, and acknowledge those of the call before.
+
+        It waits for the first one up to `timeout` seconds; None for any time.
+        """
+        self._finish()
+        events: list[Event] = []
+        fresh: set[str] = set()
+        until = None if timeout is None else time.monotonic() + timeout
+        while len(events) < most and not (self._is_closed or self._owner.is_stopped):
+            arrival = self._next(0.0 if events else _left(until))
+            if arrival is None:
+                break
+            subscription, tag = arrival.subscription, arrival.tag
+            if subscription is not self._subscription:
+                continue
+            id = id_of(arrival)
+            is_repeat = id in self._seen or (id != "" and id in fresh)
+            if is_repeat and not self._handed:
+                subscription.done(tag, is_last=self._received.empty())
+                continue
+            self._handed.append(arrival)
+            if not is_repeat:
+                fresh.add(id)
+                events.append(Event(arrival, self._owner))
+        return events
+
+    def close(self) -> None:
+        """Stop consuming. What was handed out last and not finished goes back to its queue."""
+        self._is_closed = True
+        self._owner.leave(self)
+
+    def __enter__(self) -> EventStream:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def wait_until_begun(self, timeout: float) -> None:
+        """Return when the queue is there, is bound, and has us as a consumer.
+
+        Raises:
+            BrokerUnavailable: RabbitMQ refuses it, or was not there in time.
+        """
+        is_settled = self._settled.wait(timeout)
+        self._owner.check()
+        if self._refusal is not None:
+            raise BrokerUnavailable(self._refusal.reason, _with_hint(self._refusal))
+        if not is_settled:
+            raise BrokerUnavailable("timeout", f"RabbitMQ began no delivery within {timeout:g} s")
+
+    def wake(self) -> None:
+        """Have a waiting `take` look whether it is over; safe in a signal handler."""
+        self._received.put(None)
+
+    # What the connection calls, on its own thread.
+
+    def began(self, subscription: Subscription) -> None:
+        """Take from this subscription from now on."""
+        self._settled.set()
+
+    def refused(self, subscription: Subscription, error: LinkError) -> None:
+        """Note why there is no queue; if it had begun once, the whole connection begins anew."""
+        if self._settled.is_set():
+            raise error
+        self._refusal = error
+        self._settled.set()
+
+    def arrived(self, arrival: Arrival) -> None:
+        """Take a message in."""
+        self._received.put(arrival)
+
+    def is_subscribed_on(self, connection: SubscribingConnection) -> bool:
+        """Return whether it has its subscription on this connection."""
+        return self._subscription is not None and self._subscription.connection is connection
+
+    def use(self, subscription: Subscription) -> None:
+        """Forget what came on the connection before."""
+        self._subscription = subscription
+        try:
+            while True:
+                self._received.get_nowait()
+        except Empty:
+            self.wake()
+
+    def connection_ended(self) -> None:
+        """Hand out nothing more of what it brought."""
+        self._subscription = None
+
+    def end(self, ended: Callable[[], None]) -> None:
+        """Give back what is not acknowledged, then call `ended`."""
+        if self._subscription is None:
+            ended()
+        else:
+            self._subscription.end(ended)
+
+    def _next(self, timeout: float | None) -> Arrival | None:
+        """Return the next message; None after `timeout` seconds, or when it is over."""
+        until = None if timeout is None else time.monotonic() + timeout
+        while True:
+            try:
+                arrival = self._received.get(timeout=_left(until))
+            except Empty:
+                return None
+            if arrival is not None:
+                return arrival
+            if self._is_closed or self._owner.is_stopped:
+                return None
+            self._owner.check()
+
+    def _finish(self) -> None:
+        """Take what was handed out as done."""
+        handed, self._handed = self._handed, []
+        if not handed:
+            return
+        self._seen.add(filter(None, map(id_of, handed)))
+        last = handed[-1]
+        is_last = self._received.empty() or self._owner.is_stopped
+        last.subscription.done(last.tag, is_last=is_last)
+
+
+def _left(until: float | None) -> float | None:
+    return None if until is None else max(0.0, until - time.monotonic())
+
+
+def _with_hint(refusal: LinkError) -> str:
+    hint = ""
+    if refusal.reason == "not_found":
+        hint = "; start rtmpump once, or let this user declare the exchange"
+    return f"{refusal.detail.partition(';')[0]}{hint}" if hint else refusal.detail
