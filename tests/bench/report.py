@@ -119,6 +119,7 @@ _TABLES: dict[str, Callable[[Any], list[str]]] = {
     "growth": _growth,
     "live": _live,
     "commands": _plain,
+    "client": _plain,
     "broadcast": _plain,
     "bounds": _plain,
     "starting": _plain,
