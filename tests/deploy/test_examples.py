@@ -20,7 +20,7 @@ import pytest
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.support.broker_node import add_vhost, delete_vhost
-from tests.support.paths import ROOT
+from tests.support.paths import PYTHONPATH, ROOT
 from tests.support.pump import (
     SECONDS,
     Broker,
@@ -57,7 +57,7 @@ class Running:
                 stdout=out,
                 stderr=err,
                 cwd=folder,
-                env=os.environ | {"AMQP_URL": broker_url},
+                env=os.environ | {"AMQP_URL": broker_url, "PYTHONPATH": PYTHONPATH},
                 start_new_session=True,
             )
 
@@ -174,7 +174,7 @@ def test_a_consumer_passes_over_repeats(kit: Kit, start: Start, stage: Stage) ->
     consumer.wait_for(lambda: "waiting" in consumer.err())
     for id, number in (("e:1", 1), ("e:1", 1), ("e:2", 2)):
         body = {"type": "star_added", "number": number}
-        stage.broker.publish(body, exchange="rtm.star_added", queue="star_added", message_id=id)
+        stage.broker.publish(body, exchange="rtm.events", queue="star_added", message_id=id)
     consumer.wait_for(lambda: '"number":2' in consumer.out().replace(" ", ""))
     assert [event["number"] for event in events(consumer.out())] == [1, 2]
 

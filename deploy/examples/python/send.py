@@ -3,53 +3,18 @@
 import json
 import os
 import sys
-import time
-import uuid
 
-import pika
-
-URL = os.environ.get("AMQP_URL", "amqp://guest:guest@localhost:5672/%2F")
-SECONDS = 30
+from rtmpump.client import Client, ClientError, CommandFailed
 
 if len(sys.argv) != 3:
     sys.exit("usage: python send.py CHANNEL TEXT")
-command = {"type": "message", "channel": sys.argv[1], "text": sys.argv[2]}
-id = str(uuid.uuid4())
-results = {}
-
-
-def on_result(_channel, _method, properties, body):
-    """Keep a result under the id of its command."""
-    results[properties.correlation_id] = json.loads(body)
-
-
-connection = pika.BlockingConnection(pika.URLParameters(URL))
-channel = connection.channel()
-channel.confirm_delivery()
-# RabbitMQ's direct reply-to: no queue to declare. It must be consumed before the command goes.
-channel.basic_consume("amq.rabbitmq.reply-to", on_result, auto_ack=True)
-channel.basic_publish(
-    exchange="",
-    routing_key="rtm.outbound",
-    body=json.dumps(command),
-    properties=pika.BasicProperties(
-        content_type="application/json",
-        delivery_mode=2,
-        message_id=id,
-        correlation_id=id,
-        reply_to="amq.rabbitmq.reply-to",
-        # After that time this program no longer waits for the result.
-        expiration=str(SECONDS * 1000),
-    ),
-    # Raises UnroutableError if there is no queue rtm.outbound.
-    mandatory=True,
-)
-deadline = time.monotonic() + SECONDS
-while id not in results and time.monotonic() < deadline:
-    connection.process_data_events(time_limit=1)
-connection.close()
-
-if id not in results:
-    sys.exit(f"no result within {SECONDS} s")
-print(json.dumps(results[id]))
-sys.exit(0 if results[id]["ok"] else 1)
+try:
+    with Client(os.environ.get("AMQP_URL", ""), timeout=30) as client:
+        sent = client.send(sys.argv[1], sys.argv[2])
+except CommandFailed as error:
+    print(json.dumps({"ok": False, "error": {"code": error.code, "message": error.message}}))
+    sys.exit(1)
+except ClientError as error:
+    sys.exit(f"{'it is not known whether it was' if error.uncertain else 'not'} sent: {error}")
+fields = {"channel": sent.channel, "ts": sent.ts}
+print(json.dumps({"ok": True, **fields, "attempts": sent.attempts, "uncertain": sent.uncertain}))
