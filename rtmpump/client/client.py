@@ -253,7 +253,7 @@ class Client:
     def _answered(self, fields: Answer, timeout: float | None) -> Answer:
         wait = self._timeout if timeout is None else timeout
         letter = commands.command(self._commands_queue, fields, reply=True, expires=wait)
-        return self._settle(letter, wait, _GRACE)
+        return self._settle(letter, wait, min(_GRACE, wait))
 
     def _settle(self, letter: Letter, timeout: float, grace: float = 0.0) -> Answer:
         """Publish, and wait for the end of it."""
