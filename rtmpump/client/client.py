@@ -86,7 +86,12 @@ class Client:
         self._link.wait_up(self._timeout if timeout is None else timeout)
 
     def events(
-        self, *patterns: str, queue: str = "", prefetch: int = 200, signals: bool = True
+        self,
+        *patterns: str,
+        queue: str = "",
+        prefetch: int = 200,
+        signals: bool = True,
+        repeats: bool = False,
     ) -> EventStream:
         """Return the events whose routing key one of the topic `patterns` takes; all by default.
 
@@ -106,13 +111,14 @@ class Client:
                 so for work that takes more than a few seconds each, choose a smaller one.
             signals: Whether SIGINT and SIGTERM end the loop after the present event, if it runs in
                 the main thread and the program has no handlers of its own.
+            repeats: Whether repeats of an event come too; by default they are passed over.
 
         Raises:
             BrokerUnavailable: RabbitMQ is away, or refuses.
         """
         self.connect()
         wanted = Wanted(self._exchange, patterns or ("#",), queue, prefetch)
-        stream = EventStream(self, wanted, signals=signals)
+        stream = EventStream(self, wanted, signals=signals, repeats=repeats)
         self._link.add(stream)
         try:
             stream.wait_until_begun(self._timeout)

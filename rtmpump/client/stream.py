@@ -54,13 +54,16 @@ class StreamOwner(Answerer, Protocol):
 class EventStream:
     """Iterate over it for the events; it is made by `Client.events`.
 
-    With `signals` SIGINT and SIGTERM end the iteration in order.
+    With `signals` SIGINT and SIGTERM end the iteration in order; with `repeats` repeats come too.
     """
 
-    def __init__(self, owner: StreamOwner, wanted: Wanted, *, signals: bool) -> None:
+    def __init__(
+        self, owner: StreamOwner, wanted: Wanted, *, signals: bool, repeats: bool = False
+    ) -> None:
         self.wanted = wanted
         self._owner = owner
         self._signals = signals
+        self._repeats = repeats
         self._received: SimpleQueue[Arrival | None] = SimpleQueue()
         self._subscription: Subscription | None = None
         self._seen = RecentIds(REMEMBERED)
@@ -101,7 +104,7 @@ class EventStream:
             if subscription is not self._subscription:
                 continue
             id = id_of(arrival)
-            is_repeat = id in self._seen or (id != "" and id in fresh)
+            is_repeat = not self._repeats and (id in self._seen or (id != "" and id in fresh))
             if is_repeat and not self._handed:
                 subscription.done(tag, is_last=self._received.empty())
                 continue
