@@ -21,6 +21,7 @@ FUNCTION_LINES_P90 = 20
 # Public classes that share a name: each with the reason why both keep it.
 HOMONYMS: dict[str, str] = {
     "Event": "what a frame is for a session, and what a service gets: the word is right for both",
+    "SlackClient": "one bears the name of a library's class, whose users it serves",
 }
 
 # Test files over the limit; none may be added, and one that shrinks goes from the list.

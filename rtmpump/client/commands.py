@@ -21,7 +21,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, NamedTuple, TypeAlias
 
-from rtmpump.client.errors import BrokerUnavailable, ClientError, ResultMissing
+from rtmpump.client.errors import BrokerUnavailable, ClientError, ResultMissing, in_words
 from rtmpump.errors import LinkError
 from rtmpump.links.rabbitmq.connection import REPLIES, BrokerConnection, Properties
 from rtmpump.links.rabbitmq.listener import Delivery
@@ -146,7 +146,7 @@ class Commands:
         why = f" ({error.reason})" if error else ""
         for id in list(self._waiting):
             if is_refused and error is not None:
-                self._fail(id, BrokerUnavailable(error.reason, error.detail))
+                self._fail(id, BrokerUnavailable(error.reason, in_words(error)))
             else:
                 problem = f"the connection to RabbitMQ ended before the result came{why}"
                 self._fail(id, ResultMissing("uncertain", problem, uncertain=True))

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from rtmpump.errors import EXIT_UNREACHABLE, RtmpumpError
+from typing import Final
+
+from rtmpump.errors import EXIT_UNREACHABLE, LinkError, RtmpumpError
+
+# What the pump's own fixes say is about its configuration.
+_FIXES: Final = {
+    "access_refused": "give the RabbitMQ user this permission",
+    "ack_timeout": "choose a smaller prefetch, or raise RabbitMQ's consumer_timeout",
+    "auth": "check both in the URL",
+    "not_found": "start rtmpump once, or let this user declare it",
+}
 
 
 class ClientError(RtmpumpError):
@@ -52,3 +62,9 @@ class ResultMissing(ClientError):
 
 class NotAnswerable(ClientError):
     """The event asks for no answer; `code` is `no_reply_to`."""
+
+
+def in_words(error: LinkError) -> str:
+    """Return what ended or refused a connection, and what the service's operator can do."""
+    problem, fix = error.detail.partition(";")[0], _FIXES.get(error.reason)
+    return f"{problem}; {fix}" if fix else problem

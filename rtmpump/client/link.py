@@ -13,7 +13,7 @@ from typing import Final
 
 from rtmpump import config
 from rtmpump.client.commands import Commands
-from rtmpump.client.errors import BrokerUnavailable, ClientError
+from rtmpump.client.errors import BrokerUnavailable, ClientError, in_words
 from rtmpump.client.stream import EventStream
 from rtmpump.config import Broker
 from rtmpump.errors import ConfigError, LinkError
@@ -74,7 +74,7 @@ class Link:
             return
         if problem is None:
             raise BrokerUnavailable("timeout", f"RabbitMQ did not answer within {timeout:g} s")
-        raise BrokerUnavailable(problem.reason, f"RabbitMQ is away: {problem.detail}")
+        raise BrokerUnavailable(problem.reason, in_words(problem)) from problem
 
     def down_for(self) -> float:
         """Return for how many seconds RabbitMQ has been away; 0.0 if it is not."""
@@ -211,8 +211,9 @@ class Link:
         self.commands.ended(error)
 
     def _report(self, retry: RetryDetails) -> None:
+        problem = in_words(LinkError(retry.link, retry.reason, retry.detail))
         words = "RabbitMQ is away (%s: %s); trying again in %.1f s"
-        _log.warning(words, retry.reason, retry.detail, retry.wait)
+        _log.warning(words, retry.reason, problem, retry.wait)
 
 
 def closed() -> BrokerUnavailable:

@@ -18,7 +18,7 @@ from threading import Event as Flag
 from types import TracebackType
 from typing import Final, Protocol
 
-from rtmpump.client.errors import BrokerUnavailable
+from rtmpump.client.errors import BrokerUnavailable, in_words
 from rtmpump.client.event import Answerer, Event, id_of
 from rtmpump.client.interrupts import ending_on_signals
 from rtmpump.core.recent_ids import RecentIds
@@ -139,7 +139,7 @@ class EventStream:
         is_settled = self._settled.wait(timeout)
         self._owner.check()
         if self._refusal is not None:
-            raise BrokerUnavailable(self._refusal.reason, _with_hint(self._refusal))
+            raise BrokerUnavailable(self._refusal.reason, in_words(self._refusal))
         if not is_settled:
             raise BrokerUnavailable("timeout", f"RabbitMQ began no delivery within {timeout:g} s")
 
@@ -215,10 +215,3 @@ class EventStream:
 
 def _left(until: float | None) -> float | None:
     return None if until is None else max(0.0, until - time.monotonic())
-
-
-def _with_hint(refusal: LinkError) -> str:
-    hint = ""
-    if refusal.reason == "not_found":
-        hint = "; start rtmpump once, or let this user declare the exchange"
-    return f"{refusal.detail.partition(';')[0]}{hint}" if hint else refusal.detail

@@ -8,10 +8,10 @@ import time
 from datetime import datetime
 from typing import Any
 
+from rtmpump.client import Client, Event, EventStream
 from rtmpump.demo.chatter import CHANNELS, PEOPLE
 from rtmpump.demo.screen import Screen
 from rtmpump.demo.tally import Tally, history_key
-from rtmpump.links.rabbitmq.listener import Delivery
 from rtmpump.sandbox.slack.workspace import BOT
 
 _SPEAKERS = PEOPLE | {BOT: "rtmpump"}
@@ -21,7 +21,10 @@ _PLACES = {
 
 
 class Consumer:
-    """Consumes all events; `greeted` is set when the first `rtmpump.connected` arrives."""
+    """Consumes all events on a thread; `greeted` is set when the first `rtmpump.connected` arrives.
+
+    `error` is what ended it, if anything did.
+    """
 
     def __init__(self, tally: Tally, screen: Screen) -> None:
         self._tally = tally
@@ -29,18 +32,35 @@ class Consumer:
         self.greeted = threading.Event()
         self.gaps = 0
         self.backfilled = 0
+        self.error: Exception | None = None
 
-    def seen(self, delivery: Delivery) -> None:
-        """Take an event from RabbitMQ."""
-        properties = delivery.properties
-        key = str(properties.type or "")
+    def start(self, client: Client, queue: str) -> None:
+        """Consume from a queue, which is there when this returns, until the client is closed.
+
+        Raises:
+            BrokerUnavailable: RabbitMQ is away, or refuses.
+        """
+        events = client.events(queue=queue, signals=False, repeats=True)
+        threading.Thread(
+            target=self._run, args=(events,), name="demo-consumer", daemon=True
+        ).start()
+
+    def _run(self, events: EventStream) -> None:
+        try:
+            for event in events:
+                self._see(event)
+        except Exception as error:
+            self.error = error
+
+    def _see(self, arrived: Event) -> None:
+        key, id, body = arrived.key, arrived.message_id, arrived.body
         now_ms = time.time() * 1000
-        event, id = _parsed(delivery.body), str(properties.message_id)
-        is_filled = bool((properties.headers or {}).get("backfill"))
+        event = _parsed(body)
+        is_filled = bool(arrived.headers.get("backfill"))
         if is_filled:
             is_new = self._tally.fetched(id, history_key(event))
         else:
-            is_new = self._tally.received(id, delivery.body, now_ms)
+            is_new = self._tally.received(id, body, now_ms)
         if key == "rtmpump.connected":
             self.greeted.set()
         if key == "rtmpump.gap" and is_new:

@@ -33,10 +33,7 @@ class _Letter(NamedTuple):
 
 
 class Line:
-    """A consumer of `queue` that also publishes; it calls `arrived` on its own thread.
-
-    `has_reached` is whether the broker ever let it in, so that something may have been declared.
-    """
+    """A consumer of `queue` that also publishes; it calls `arrived` on its own thread."""
 
     def __init__(
         self,
@@ -62,7 +59,6 @@ class Line:
         self._next_tag = 1
         self._declared = False
         self._problem = ""
-        self.has_reached = False
         self.error: Exception | None = None
         self._thread = threading.Thread(target=self._run, name=f"demo-{name}", daemon=True)
 
@@ -98,7 +94,6 @@ class Line:
 
     def ready(self) -> None:
         """Declare, then consume."""
-        self.has_reached = True
         if self._stop.is_set():
             self._connection.close()
         else:

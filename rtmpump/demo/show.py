@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-from rtmpump.config.secrets import Secret
+from rtmpump.client import BrokerUnavailable, Client
+from rtmpump.config import Config, Secret
 from rtmpump.demo.chatter import CHANNELS, Chatter
 from rtmpump.demo.consumer import Consumer
 from rtmpump.demo.interrupt import Interrupt
@@ -33,6 +34,7 @@ from rtmpump.sandbox.slack.workspace import Workspace
 
 _LIVE_SECONDS: Final = 60.0
 _PATIENCE: Final = 25.0
+_CONNECT_SECONDS: Final = 5.0
 _HEAL_SECONDS: Final = 120.0
 _TURN: Final = 0.1
 _ASK_EVERY: Final = 0.4
@@ -68,6 +70,7 @@ class Show:
         self._speakers: list[Speaker] = []
         self._problems: list[str] = []
         self._until = self._asked_at = 0.0
+        self._has_reached = False
         self._spooled: int | None = None
         self._left = 0
         self.last_words: list[str] = []
@@ -132,16 +135,7 @@ class Show:
         names, settings = self._names, pump.config
         if self._options.broker_url:
             stage.callback(self._clean_up, pump)
-        self._line(
-            stage,
-            Line(
-                "demo consumer",
-                settings.broker,
-                names.seen_items(settings),
-                names.seen,
-                self._consumer.seen,
-            ),
-        )
+        self._consume(stage, settings)
         if self._options.live:
             return
         service = Service(chatter, self._tally, self._screen, results=names.results)
@@ -155,6 +149,17 @@ class Show:
         self._line(stage, line)
         queue = settings.outbound.queue
         self._speakers.append(Speaker("sender", _COMMAND_EVERY, lambda: service.speak(line, queue)))
+
+    def _consume(self, stage: ExitStack, settings: Config) -> None:
+        exchange = settings.events.exchange
+        client = Client(settings.broker, name="demo consumer", exchange=exchange)
+        stage.callback(client.close)
+        try:
+            client.connect(_CONNECT_SECONDS)
+            self._has_reached = True
+            self._consumer.start(client, self._names.seen)
+        except BrokerUnavailable as error:
+            raise ServiceUnreachable("RabbitMQ", f"{error.code}: {error.message}") from error
 
     def _line(self, stage: ExitStack, line: Line) -> None:
         stage.callback(line.stop)
@@ -232,7 +237,7 @@ class Show:
         """Raise what went wrong in another thread or process."""
         self._screen.tick()
         pump.check()
-        errors = [line.error for line in self._lines]
+        errors = [self._consumer.error, *(line.error for line in self._lines)]
         errors += [speaker.error for speaker in self._speakers]
         for error in [*errors, strikes.error if strikes else None]:
             if error is not None:
@@ -264,7 +269,7 @@ class Show:
         self.last_words = pump.last_lines(20)
 
     def _clean_up(self, pump: PumpProcess) -> None:
-        if not any(line.has_reached for line in self._lines):
+        if not self._has_reached:
             return
         with self._screen.waiting(f"deleting {self._names.stem}.* on {_whose(None)}"):
             problem = remove(pump.config.broker, self._names.all_items(pump.config))

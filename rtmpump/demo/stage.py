@@ -74,12 +74,6 @@ class Names:
             "outbound": {"queue": f"{stem}.outbound", "dead_queue": f"{stem}.outbound.dead"},
         }
 
-    def seen_items(self, settings: Config) -> list[topology.Item]:
-        """Return what the consumer declares: the exchange as the pump does, and its own queue."""
-        queue = topology.Queue(self.seen, {"x-queue-type": "quorum"})
-        bound = topology.Binding(settings.events.exchange, self.seen, "queue", "#")
-        return [*topology.events(settings.events), queue, bound]
-
     def command_items(self, settings: Config) -> list[topology.Item]:
         """Return what the sender declares: the outbound queue as the pump does, and its own."""
         results = topology.Queue(self.results, {"x-queue-type": "quorum"})
@@ -87,8 +81,9 @@ class Names:
 
     def all_items(self, settings: Config) -> list[topology.Item]:
         """Return all that may have been declared."""
-        odd = topology.for_type(settings.events, UNKNOWN_TYPE)
-        return [*self.seen_items(settings), *self.command_items(settings), *odd]
+        events = settings.events
+        of_events = [*topology.events(events), *topology.for_type(events, UNKNOWN_TYPE)]
+        return [*of_events, topology.Queue(self.seen, {}), *self.command_items(settings)]
 
 
 class PumpProcess:
