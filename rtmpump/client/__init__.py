@@ -2,11 +2,11 @@
 
     from rtmpump.client import Client
 
-    with Client("amqp://user:password@rabbit:5672/%2F") as client:
-        for event in client.events("message.#", queue="consumer.greeter"):
+    with Client() as client:
+        for event in client.events("message", queue="consumer.greeter"):
             message = event.json()
-            if message.get("text") == "hello":
-                client.send(message["channel"], "hi", thread_ts=message["ts"])
+            if message["text"] == "hello":
+                client.send(message["channel"], "Hi!", thread_ts=message["ts"])
 
 It needs RabbitMQ alone, and no token of Slack. docs/client.md has more.
 
@@ -25,10 +25,12 @@ from rtmpump.client.errors import (
     ResultMissing,
 )
 from rtmpump.client.event import Event
+from rtmpump.client.link import LOGGER
 from rtmpump.client.result import Result
 from rtmpump.client.stream import EventStream
 
 __all__ = [
+    "LOGGER",
     "BrokerUnavailable",
     "Client",
     "ClientError",

@@ -80,6 +80,7 @@ class Client:
 
         Raises:
             BrokerUnavailable: it is not within `timeout` seconds, or it refuses the login.
+            ConfigError: the files for TLS can't be used.
         """
         if self._link.start():
             atexit.register(self.close)
@@ -291,7 +292,11 @@ def _message(channel: str, text: str, thread_ts: str | None, fields: dict[str, A
 def _broker(url: str | Sequence[str] | Broker, connecting: Connecting) -> Broker:
     if isinstance(url, Broker):
         return url
-    given = [url or os.environ.get(URL_VARIABLE, "") or _LOCAL] if isinstance(url, str) else url
+    given = (
+        [url or os.environ.get(URL_VARIABLE, "") or _LOCAL]
+        if isinstance(url, str)
+        else url or [_LOCAL]
+    )
     try:
         urls: tuple[Secret, ...] = tuple(AmqpUrl().read(one) for one in given)
     except ConfigError as error:

@@ -28,7 +28,10 @@ _HOPELESS: Final = ("auth", "not_allowed", "tls")
 _JOIN_SECONDS: Final = 5.0
 _LEAVE_SECONDS: Final = 2.0
 
-_log = logging.getLogger("rtmpump.client")
+LOGGER: Final = "rtmpump.client"
+"""The logger that says when RabbitMQ comes and goes."""
+
+_log = logging.getLogger(LOGGER)
 
 
 class Link:

@@ -19,6 +19,7 @@ from typing import Any, Final
 from rtmpump.client.client import Client
 from rtmpump.client.errors import ClientError, CommandFailed
 from rtmpump.client.event import Event
+from rtmpump.client.link import LOGGER
 from rtmpump.client.rtm_shapes import RtmShapes, command, reply, slack_code
 from rtmpump.client.slack_server import (
     SlackChannel,
@@ -48,7 +49,7 @@ _AS_MESSAGE: Final = {"channel", "text", "thread_ts", "reply_broadcast"}
 # RTM writes as the bot's user anyway.
 _NO_MATTER: Final = {"as_user"}
 
-_log = logging.getLogger("rtmpump.client")
+_log = logging.getLogger(LOGGER)
 
 
 class SlackClient:

@@ -9,13 +9,14 @@ Laws:
 
 from __future__ import annotations
 
+import logging
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-from rtmpump.client import BrokerUnavailable, Client
+from rtmpump.client import LOGGER, BrokerUnavailable, Client
 from rtmpump.config import Config, Secret
 from rtmpump.demo.chatter import CHANNELS, Chatter
 from rtmpump.demo.consumer import Consumer
@@ -151,6 +152,8 @@ class Show:
         self._speakers.append(Speaker("sender", _COMMAND_EVERY, lambda: service.speak(line, queue)))
 
     def _consume(self, stage: ExitStack, settings: Config) -> None:
+        # The screen says what is broken.
+        logging.getLogger(LOGGER).addHandler(logging.NullHandler())
         exchange = settings.events.exchange
         client = Client(settings.broker, name="demo consumer", exchange=exchange)
         stage.callback(client.close)

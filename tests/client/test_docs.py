@@ -6,12 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
+from rtmpump import client
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
 from tests.support.markdown import page
@@ -19,6 +21,9 @@ from tests.support.paths import PYTHONPATH
 from tests.support.pump import SECONDS, Broker, wait_until
 
 GREETER, SENDER, ANSWERING, BOT = page("docs/client.md").blocks("python")
+DOCSTRING = textwrap.dedent(
+    "".join(line + "\n" for line in str(client.__doc__).splitlines() if line.startswith("    "))
+)
 QUEUES = ("consumer.greeter", "consumer.commands")
 
 
@@ -40,11 +45,12 @@ def program(text: str, broker_url: str) -> Iterator[subprocess.Popen[str]]:
             process.terminate()
 
 
+@pytest.mark.parametrize("text", [GREETER.text, DOCSTRING], ids=["page", "docstring"])
 def test_the_greeter_greets_and_ends_in_order(
-    workspace: Workspace, broker: Broker, broker_url: str
+    workspace: Workspace, broker: Broker, broker_url: str, text: str
 ) -> None:
     """In the thread of the one who said hello."""
-    with program(GREETER.text, broker_url) as process:
+    with program(text, broker_url) as process:
         wait_until(lambda: broker.exists(queue=QUEUES[0]) and has_consumer(broker, QUEUES[0]))
         ts = workspace.say("general", "hello")
         assert workspace.wait(lambda: workspace.sent)

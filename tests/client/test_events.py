@@ -16,11 +16,13 @@ from typing import IO
 import pytest
 
 from rtmpump.client import BrokerUnavailable, Client, Event, EventStream, NotAnswerable
+from rtmpump.errors import ConfigError
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from tests.client.conftest import Connect, Publish
 from tests.support.broker_node import (
     add_user,
     close_connections,
+    consumer_timeout,
     delete_user,
     names_in,
     set_permissions,
@@ -218,6 +220,21 @@ def test_work_may_take_longer_than_two_heartbeats(
     assert len(ours) == 1, ours
 
 
+def test_work_that_takes_longer_than_rabbitmq_waits_is_not_done_twice(
+    client: Client, node: RabbitNode, publish: Publish, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It takes the event back, ends the channel, and delivers it again, which is passed over."""
+    with consumer_timeout(node, 1000):
+        stream = client.events(queue=QUEUE)
+        publish("message", "m:1")
+        publish("message", "m:2")
+        one(stream)
+        wait_until(lambda: "away" in caplog.text)
+    assert ids(stream, 1) == ["m:2"]
+    assert "choose a smaller prefetch" in caplog.text
+    assert stream.take(0) is None
+
+
 def test_a_temporary_queue_is_gone_with_the_client(
     broker_url: str, broker: Broker, node: RabbitNode
 ) -> None:
@@ -301,6 +318,10 @@ def test_a_broker_that_is_away_or_refuses_is_said(node: RabbitNode, connect: Con
         connect(f"amqp://guest:wrong-word@127.0.0.1:{node.port}/%2F").events()
     assert caught.value.code == "auth"
     assert "wrong-word" not in str(caught.value)
+    assert "in the URL" in str(caught.value)
+    with pytest.raises(ConfigError, match="url: must be a URL") as no_url:
+        Client("https://guest:wrong-word@localhost/")
+    assert "wrong-word" not in str(no_url.value)
 
 
 def test_an_import_brings_neither_the_daemon_nor_its_libraries(tmp_path: Path) -> None:
