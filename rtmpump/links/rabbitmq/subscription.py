@@ -6,7 +6,8 @@ Laws:
   whether the queue is there. An exchange is declared only where a binding finds none: a user that
   may only consume has no right to declare it.
 - Until `began` a refusal ends the subscription and nothing else. After that the end of its channel
-  ends the connection, as that of any other channel does, and all begins anew.
+  ends the connection, as that of any other channel does, and all begins anew. So does a broker that
+  answers nothing for half a minute.
 - `done` may be called from one other thread; all else happens on the thread of the connection.
 - What is done is acknowledged with all that was done before, soon and in one write.
 """
@@ -36,6 +37,7 @@ from rtmpump.links.rabbitmq.topology import (
 ACKS_WITHIN: Final = 0.02
 """For how long an ack may wait for others (seconds)."""
 _ACKS_AT_ONCE: Final = 50
+_BEGINS_WITHIN: Final = 30.0
 _KEPT_FOR_US: Final = 10_000
 # RabbitMQ drops a message of a quorum queue after so many redeliveries, 20 by default since 4.0. It
 # also counts those that only waited in the prefetch window of a consumer that was restarted.
@@ -88,6 +90,7 @@ class SubscribingConnection(BrokerConnection):
         """Begin a subscription; the listener learns the rest."""
         subscription = Subscription(self, wanted, listener)
         self.open_beside(subscription.opened, subscription.closed)
+        self.later(_BEGINS_WITHIN, subscription.expect_begin)
         return subscription
 
     def open_beside(
@@ -163,6 +166,12 @@ class Subscription:
         channel.add_on_close_callback(self.connection.guarded(lambda *_: ended()))
         # RabbitMQ discards acks of a quorum queue that a close follows too soon.
         self.connection.later(2 * ACKS_WITHIN, partial(_close, channel, self._tag))
+
+    def expect_begin(self) -> None:
+        """End the connection if the broker has not begun to deliver, nor refused to."""
+        if not (self._has_begun or self._is_over):
+            detail = f"the broker has not answered for the queue {self._queue or 'of the events'}"
+            self.connection.fail("timeout", detail)
 
     # What the broker answers, step by step.
 
