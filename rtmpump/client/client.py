@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Final, Literal, TypedDict, Unpack
 
 from rtmpump.client import commands
-from rtmpump.client.commands import Answer, Letter
+from rtmpump.client.commands import Answer, Outgoing
 from rtmpump.client.errors import BrokerUnavailable, ResultMissing
 from rtmpump.client.link import Link
 from rtmpump.client.result import Result, read_result
@@ -178,11 +178,11 @@ class Client:
             ResultMissing: it may be there, or not.
             BrokerUnavailable: it is not there.
         """
-        letter = commands.command(
+        outgoing = commands.command(
             self._commands_queue, _message(channel, text, None, fields), reply=False, expires=None
         )
-        self._settle(letter, self._timeout)
-        return str(letter.properties.message_id)
+        self._settle(outgoing, self._timeout)
+        return str(outgoing.properties.message_id)
 
     def submit(self, fields: Answer) -> Future[Answer]:
         """Send any command; return a future of its result, as docs/send.md describes both.
@@ -259,14 +259,14 @@ class Client:
 
     def _answered(self, fields: Answer, timeout: float | None) -> Answer:
         wait = self._timeout if timeout is None else timeout
-        letter = commands.command(self._commands_queue, fields, reply=True, expires=wait)
-        return self._settle(letter, wait, min(_GRACE, wait))
+        outgoing = commands.command(self._commands_queue, fields, reply=True, expires=wait)
+        return self._settle(outgoing, wait, min(_GRACE, wait))
 
-    def _settle(self, letter: Letter, timeout: float, grace: float = 0.0) -> Answer:
+    def _settle(self, outgoing: Outgoing, timeout: float, grace: float = 0.0) -> Answer:
         """Publish, and wait for the end of it."""
         until = time.monotonic() + timeout
         self.connect(timeout)
-        asked = self._link.commands.ask(letter)
+        asked = self._link.commands.ask(outgoing)
         try:
             return asked.result(max(0.0, until - time.monotonic()))
         except TimeoutError:

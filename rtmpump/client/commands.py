@@ -30,7 +30,7 @@ Answer: TypeAlias = dict[str, Any]
 Asked: TypeAlias = "Future[Answer]"
 
 
-class Letter(NamedTuple):
+class Outgoing(NamedTuple):
     """What is published to a queue; `wants_result`: its end is the result and not the confirm."""
 
     queue: str
@@ -45,16 +45,16 @@ class Commands:
     def __init__(self, wake: Callable[[Callable[[], None]], None]) -> None:
         """Take `wake`, which calls a function on the thread of the connection, if there is one."""
         self._wake = wake
-        self._outbox: deque[tuple[Letter, Asked]] = deque()
+        self._outbox: deque[tuple[Outgoing, Asked]] = deque()
         self._connection: BrokerConnection | None = None
         self._is_blocked = False
         self._next_tag = 1
         self._written: dict[int, str] = {}
-        self._waiting: dict[str, tuple[Letter, Asked]] = {}
+        self._waiting: dict[str, tuple[Outgoing, Asked]] = {}
         self._end: ClientError | None = None
         self._lock = threading.Lock()
 
-    def ask(self, letter: Letter) -> Asked:
+    def ask(self, outgoing: Outgoing) -> Asked:
         """Publish soon; the future gets the result of the pump, or {} for a confirm.
 
         It fails with a ClientError. `cancel` takes back what was not written yet.
@@ -63,7 +63,7 @@ class Commands:
         with self._lock:
             if self._end is not None:
                 raise self._end
-            self._outbox.append((letter, asked))
+            self._outbox.append((outgoing, asked))
         self._wake(self.flush)
         return asked
 
@@ -87,15 +87,15 @@ class Commands:
         connection = self._connection
         while connection is not None and not self._is_blocked:
             try:
-                letter, asked = self._outbox.popleft()
+                outgoing, asked = self._outbox.popleft()
             except IndexError:
                 return
             if asked.set_running_or_notify_cancel():
-                id = str(letter.properties.message_id)
+                id = str(outgoing.properties.message_id)
                 self._written[self._next_tag] = id
-                self._waiting[id] = letter, asked
+                self._waiting[id] = outgoing, asked
                 self._next_tag += 1
-                connection.publish("", letter.queue, letter.body, letter.properties, True)
+                connection.publish("", outgoing.queue, outgoing.body, outgoing.properties, True)
 
     def blocked(self, is_blocked: bool) -> None:
         """Hold back while the broker has an alarm."""
@@ -117,11 +117,11 @@ class Commands:
             id = self._written.pop(one, "")
             if id not in self._waiting:
                 continue
-            letter, asked = self._waiting[id]
+            outgoing, asked = self._waiting[id]
             if not ok:
-                problem = f"RabbitMQ refused it: the queue {letter.queue} is full or failing"
+                problem = f"RabbitMQ refused it: the queue {outgoing.queue} is full or failing"
                 self._fail(id, BrokerUnavailable("queue_refused", problem))
-            elif not letter.wants_result:
+            elif not outgoing.wants_result:
                 del self._waiting[id]
                 asked.set_result({})
 
@@ -165,7 +165,7 @@ class Commands:
         asked.set_exception(error)
 
 
-def command(queue: str, fields: Answer, *, reply: bool, expires: float | None) -> Letter:
+def command(queue: str, fields: Answer, *, reply: bool, expires: float | None) -> Outgoing:
     """Make a command; with `expires` it is worth nothing after so many seconds."""
     id = uuid.uuid4().hex
     properties = Properties(
@@ -178,10 +178,10 @@ def command(queue: str, fields: Answer, *, reply: bool, expires: float | None) -
         expiration=None if expires is None else str(max(1, int(expires * 1000))),
         app_id="rtmpump",
     )
-    return Letter(queue, json.dumps(fields).encode(), properties, reply)
+    return Outgoing(queue, json.dumps(fields).encode(), properties, reply)
 
 
-def answer(queue: str, correlation_id: str, body: bytes) -> Letter:
+def answer(queue: str, correlation_id: str, body: bytes) -> Outgoing:
     """Make the answer to an event."""
     properties = Properties(
         content_type="application/json",
@@ -189,7 +189,7 @@ def answer(queue: str, correlation_id: str, body: bytes) -> Letter:
         message_id=uuid.uuid4().hex,
         app_id="rtmpump",
     )
-    return Letter(queue, body, properties, False)
+    return Outgoing(queue, body, properties, False)
 
 
 def _parsed(body: bytes) -> Answer:

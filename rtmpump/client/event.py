@@ -83,7 +83,7 @@ class Event:
         """
         properties = self._arrival.properties
         if not properties.reply_to:
-            problem = f'{self.key} asks for no answer; name it in "answered" in [slack] of the pump'
+            problem = f"{self.key} asks for no answer; name it in slack.answered of the pump"
             raise NotAnswerable("no_reply_to", problem)
         body = b"" if payload is None else json.dumps(payload).encode()
         correlation = str(properties.correlation_id or "")

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,6 +18,7 @@ from tests.conftest import StartPump
 from tests.support.markdown import page
 from tests.support.paths import PYTHONPATH
 from tests.support.pump import SECONDS, Broker, wait_until
+from tests.support.socket_mode import StartSocketPump
 
 GREETER, SENDER, ANSWERING, BOT = page("docs/client.md").blocks("python")
 DOCSTRING = textwrap.dedent(
@@ -27,7 +27,7 @@ DOCSTRING = textwrap.dedent(
 QUEUES = ("consumer.greeter", "consumer.commands")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def _pump(start_pump: StartPump) -> None:
     start_pump(outbound={"rate": 1000.0, "burst": 1000, "api_methods": ["reactions.add"]})
 
@@ -45,6 +45,7 @@ def program(text: str, broker_url: str) -> Iterator[subprocess.Popen[str]]:
             process.terminate()
 
 
+@pytest.mark.usefixtures("_pump")
 @pytest.mark.parametrize("text", [GREETER.text, DOCSTRING], ids=["page", "docstring"])
 def test_the_greeter_greets_and_ends_in_order(
     workspace: Workspace, broker: Broker, broker_url: str, text: str
@@ -60,6 +61,7 @@ def test_the_greeter_greets_and_ends_in_order(
     assert broker.count(QUEUES[0]) == 0
 
 
+@pytest.mark.usefixtures("_pump")
 def test_the_sender_sends_and_reacts(workspace: Workspace, broker_url: str) -> None:
     """And says the ts of its message."""
     with program(SENDER.text, broker_url) as process:
@@ -68,22 +70,24 @@ def test_the_sender_sends_and_reacts(workspace: Workspace, broker_url: str) -> N
 
 
 def test_the_answering_one_answers_and_apologizes(
-    workspace: Workspace, broker: Broker, broker_url: str
+    start_socket: StartSocketPump, workspace: Workspace, broker: Broker, broker_url: str
 ) -> None:
-    """In time with the answer, too late with a message."""
-    answers = broker.queue()
-    body = {"text": "hi", "channel_id": "C0GENERAL"}
+    """In time inside Slack's acknowledgement, too late with a message."""
+    pump = start_socket(slack={"answered": ["slash_command"], "answer_within": 3})
+    pump.wait_log("answers.on")
     with program(ANSWERING.text, broker_url):
         wait_until(lambda: broker.exists(queue=QUEUES[1]) and has_consumer(broker, QUEUES[1]))
-        for seconds in (60, -60):
-            by = {"answer_by": round((time.time() + seconds) * 1000)}
-            asked = {"reply_to": answers, "correlation_id": "c1", "headers": by}
-            broker.publish(body, exchange="rtm.events", queue="slash_command", **asked)
-        assert broker.get(answers).json == {"text": "You said hi."}
+        asked = workspace.slash("/say", "hi")
+        assert workspace.wait(lambda: asked.acknowledged)
+        assert asked.answer == {"text": "You said hi."}
+        late = {"reply_to": broker.queue(), "headers": {"answer_by": 1}}
+        body = {"text": "hi", "channel_id": "C0GENERAL"}
+        broker.publish(body, exchange="rtm.events", queue="slash_command", **late)
         assert workspace.wait(lambda: workspace.sent)
     assert workspace.sent[-1].text == "Sorry, that took too long."
 
 
+@pytest.mark.usefixtures("_pump")
 def test_the_bot_answers(workspace: Workspace, broker_url: str) -> None:
     """As soon as it is connected."""
     with program(BOT.text, broker_url):
