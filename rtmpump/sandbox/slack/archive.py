@@ -22,7 +22,7 @@ _DEFAULT_LIMIT: Final = {"history": 100, "replies": 1000}
 _TRUE: Final = ("1", "true", "True")
 _TS: Final = re.compile(r"\d+(\.\d+)?")
 # Fields that an event has, and a message in the history has not.
-_OF_EVENTS: Final = ("channel", "event_ts")
+_OF_EVENTS: Final = ("channel", "event_ts", "channel_type")
 
 
 @dataclass
@@ -41,16 +41,24 @@ class Archive:
     refused: dict[str, str] = field(default_factory=dict)
     page_max: int = _TOP_LIMIT
 
-    def keep(self, event: Mapping[str, Any]) -> None:
-        """Keep a `message` event in the form that the history has."""
-        message = {key: value for key, value in event.items() if key not in _OF_EVENTS}
-        self.said.setdefault(event["channel"], deque(maxlen=_KEPT)).append(message)
+    def keep(self, event: Mapping[str, Any]) -> Json:
+        """Keep a `message` event in the form that the history has.
+
+        Returns:
+            The event as Slack sends it: a reply has the `parent_user_id`, a broadcast one the
+            `root`, if the workspace knows the parent.
+        """
+        event = dict(event)
         thread_ts = event.get("thread_ts")
         parent = self.find(event["channel"], thread_ts) if thread_ts else None
-        if parent is not None and parent is not message:
-            parent["thread_ts"] = parent["ts"]
-            parent["reply_count"] = parent.get("reply_count", 0) + 1
-            parent["latest_reply"] = message["ts"]
+        if parent is not None and parent["ts"] != event["ts"]:
+            _count_reply(parent, event)
+            event.setdefault("parent_user_id", parent.get("user"))
+            if event.get("subtype") == "thread_broadcast":
+                event.setdefault("root", dict(parent))
+        said = self.said.setdefault(event["channel"], deque(maxlen=_KEPT))
+        said.append(as_kept(event))
+        return event
 
     def forget(self, channel: str, ts: str) -> None:
         """Delete a message, as its author would."""
@@ -60,6 +68,23 @@ class Archive:
     def find(self, channel: str, ts: str) -> Json | None:
         """Return the message with this ts, or None."""
         return next((one for one in self.said.get(channel, ()) if one["ts"] == ts), None)
+
+
+def as_kept(event: Mapping[str, Any]) -> Json:
+    """Return a `message` event in the form that the history and the answers of Slack have."""
+    return {key: value for key, value in event.items() if key not in _OF_EVENTS}
+
+
+def _count_reply(parent: Json, reply: Json) -> None:
+    users = list(dict.fromkeys((*parent.get("reply_users", ()), reply.get("user"))))
+    parent |= {
+        "thread_ts": parent["ts"],
+        "reply_count": parent.get("reply_count", 0) + 1,
+        "reply_users_count": len(users),
+        "latest_reply": reply["ts"],
+        "reply_users": users,
+        "is_locked": False,
+    }
 
 
 def history(archive: Archive, kind: str | None, arguments: Mapping[str, str]) -> Json:

@@ -12,8 +12,8 @@ from functools import partial
 from rtmpump.sandbox.slack import rtm
 from rtmpump.sandbox.slack.faults import EXPIRED_URL, Answer, AnswerKind
 from rtmpump.sandbox.slack.hub import Hub
+from rtmpump.sandbox.slack.registry import Ticket
 from rtmpump.sandbox.slack.stream import Stream
-from rtmpump.sandbox.slack.webapi import Ticket
 from rtmpump.sandbox.slack.websocket import (
     Decoder,
     Opcode,
@@ -186,7 +186,7 @@ class RtmConnection:
         self._send(rtm.pong(frame))
 
     def _typing(self, frame: rtm.Json) -> None:
-        self._hub.send_to_others(self, [rtm.typing_event(frame, self._hub.author)])
+        self._hub.send_to_others(self, rtm.typing_event(frame, self._hub.author))
 
     def _presence_sub(self, frame: rtm.Json) -> None:
         ids = rtm.ids_of(frame)
@@ -215,9 +215,9 @@ class RtmConnection:
         problem = self._problem(frame, answer)
         if problem:
             return self._send(rtm.refusal(frame, *problem))
-        ts = self._hub.accept(frame, self.number)
-        self._hub.send_to_others(self, rtm.message_events(frame, ts, self._hub.author))
-        return self._reply(answer, frame, ts)
+        event = self._hub.accept(frame, self.number)
+        self._hub.publish(event, but=self)
+        return self._reply(answer, frame, event["ts"])
 
     def _problem(self, frame: rtm.Json, answer: Answer) -> tuple[int, str] | None:
         if answer.kind is AnswerKind.ERROR:

@@ -33,7 +33,8 @@ class EnvelopeDelivery(NamedTuple):
 class SentEnvelope:
     """One event and its deliveries; `acknowledged_on` is the number of a connection.
 
-    `answer` is the payload that came with the acknowledgement.
+    `answer` is the payload that came with the acknowledgement. `heed` is called with it, unless it
+    came too late: then Slack does not heed it either.
     """
 
     kind: str
@@ -46,6 +47,7 @@ class SentEnvelope:
     acknowledged_at: float = 0.0
     answer: Any = None
     given_up: bool = False
+    heed: Callable[[Any], object] | None = None
 
     @property
     def acknowledged(self) -> bool:
@@ -65,6 +67,7 @@ class Envelopes:
         self._is_running = False
         self.enabled = False
         self.all: list[SentEnvelope] = []
+        hub.events_api = lambda event: self.enabled and self.event(event)
 
     def event(self, event: bytes) -> bool:
         """Send an event; return whether it was written to a connection at once."""
@@ -79,9 +82,11 @@ class Envelopes:
         )
         return self._send(SentEnvelope("events_api", payload, event_id, False))
 
-    def interaction(self, kind: str, payload: bytes) -> SentEnvelope:
+    def interaction(
+        self, kind: str, payload: bytes, heed: Callable[[Any], object] | None = None
+    ) -> SentEnvelope:
         """Send what a person did: `kind` is "slash_commands" or "interactive"."""
-        envelope = SentEnvelope(kind, payload, "", True)
+        envelope = SentEnvelope(kind, payload, "", True, heed=heed)
         self._send(envelope)
         return envelope
 
@@ -92,11 +97,15 @@ class Envelopes:
             if envelope is None:
                 return False
             envelope.acknowledgements += 1
-            if envelope.acknowledgements == 1:
+            is_first = envelope.acknowledgements == 1
+            if is_first:
                 envelope.acknowledged_on, envelope.acknowledged_at = connection, time.time()
                 envelope.answer = answer
+            heed = envelope.heed if is_first and not envelope.given_up else None
             self._hub.changed.notify_all()
-            return True
+        if heed is not None:
+            heed(answer)
+        return True
 
     def missing(self) -> list[SentEnvelope]:
         """Return those that are not acknowledged."""

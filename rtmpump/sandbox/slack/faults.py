@@ -129,6 +129,9 @@ class Faults:
         `copies`: to how many connections each event goes at once.
         `deaf_to_acks`: acknowledgements get lost on the way.
         `most_sockets`: further connections are refused as `too_many_websockets`.
+        `ping_seconds`: how often each connection gets a WebSocket ping.
+    Interactions:
+        `trigger_ttl`: for how many seconds a trigger_id can be used.
     Delivery:
         `byte_by_byte`: each byte is sent alone.
         `fragment`: messages are cut into WebSocket fragments of so many bytes; 0 = not cut.
@@ -155,6 +158,8 @@ class Faults:
     copies: int = 1
     deaf_to_acks: bool = False
     most_sockets: int = 10
+    ping_seconds: float = 5.0
+    trigger_ttl: float = 3.0
 
     def next_api_fault(self, method: str) -> ApiFault | None:
         """Take the fault of the next call of `method`, or None."""

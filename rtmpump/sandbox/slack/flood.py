@@ -33,8 +33,8 @@ def messages(count: int, size: int) -> Iterator[bytes]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until SIGTERM or SIGINT, or until the parent process ends; return an exit code.
 
-    It prints one JSON object a line: first `api_url` and `token`; after a flood `frames`, `seconds`
-    and `rate` (frames a second, as written to the socket).
+    It prints one JSON object a line: first `api_url` and the tokens; after a flood `frames`,
+    `seconds` and `rate` (frames a second, as written to the socket).
     """
     options = _parser().parse_args(arguments)
     over = threading.Event()
@@ -43,7 +43,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, lambda *_: over.set())
     with Workspace(port=options.port, token=options.token) as workspace:
         _print_line(
-            {"api_url": workspace.api_url, "token": workspace.token, "port": workspace.port}
+            {
+                "api_url": workspace.api_url,
+                "token": workspace.token,
+                "app_token": workspace.app_token,
+                "port": workspace.port,
+            }
         )
         if options.flood:
             threading.Thread(target=_flood, args=(workspace, options), daemon=True).start()

@@ -16,13 +16,17 @@ from rtmpump.sandbox.slack.envelopes import Envelopes
 from rtmpump.sandbox.slack.faults import AnswerKind, Hang, HttpAnswer, Raw, Reset
 from rtmpump.sandbox.slack.http_wire import HttpRequest
 from rtmpump.sandbox.slack.hub import Call, Hub
+from rtmpump.sandbox.slack.method_call import MethodCall, parsed
+from rtmpump.sandbox.slack.responses import PATH, Responses
 from rtmpump.sandbox.slack.socket_connection import SocketConnection
 from rtmpump.sandbox.slack.stream import Stream
 from rtmpump.sandbox.slack.websocket import accept_key
 
 HOST = "127.0.0.1"
 _API = "/api/"
-_LINK = "/link/"
+# The ticket of RTM stands in the path: slack-go replaces the query before it connects.
+_RTM = "/websocket/"
+_SOCKET_MODE = "/link/"
 _BACKLOG = 128
 _ACCEPT_SECONDS = 0.5
 _ACCEPT_PAUSE = 0.02
@@ -32,10 +36,16 @@ class FrontDesk:
     """Listens from the beginning; after `close`, `open` listens again on the same port."""
 
     def __init__(
-        self, hub: Hub, envelopes: Envelopes, port: int, tls: ssl.SSLContext | None
+        self,
+        hub: Hub,
+        envelopes: Envelopes,
+        responses: Responses,
+        port: int,
+        tls: ssl.SSLContext | None,
     ) -> None:
         self._hub = hub
         self._envelopes = envelopes
+        self._responses = responses
         self._tls = tls
         self._lock = threading.Lock()
         self._streams: set[Stream] = set()
@@ -120,7 +130,9 @@ class FrontDesk:
         while (request := http_wire.read_request(stream)) is not None:
             if request.path.startswith(_API):
                 self._answer_call(stream, request)
-            elif request.path == _LINK and request.wants_upgrade:
+            elif request.path.startswith(PATH):
+                self._take_response(stream, request)
+            elif request.wants_upgrade and request.path.startswith((_RTM, _SOCKET_MODE)):
                 return self._upgrade(stream, request)
             else:
                 stream.write(http_wire.answer(404, b"not found", {}))
@@ -141,9 +153,18 @@ class FrontDesk:
         elif method == posting.METHOD:
             self._post(stream, request)
         else:
+            call = MethodCall(self._hub, request.arguments, self._link)
             with self._hub.changed:
-                members = webapi.call(self._hub.registry, method, request, self._link)
+                members = webapi.answer(call, method, request)
             stream.write(http_wire.json_answer(members))
+            for event in call.events:
+                self._hub.publish(event)
+
+    def _take_response(self, stream: Stream, request: HttpRequest) -> None:
+        members = parsed(request.body.decode(errors="replace"))
+        found = members if isinstance(members, dict) else {}
+        status, answer = self._responses.take(request.path, found)
+        stream.write(http_wire.json_answer(answer, status))
 
     def _post(self, stream: Stream, request: HttpRequest) -> None:
         """Take a message by chat.postMessage; it may be accepted and the answer lost."""
@@ -160,7 +181,7 @@ class FrontDesk:
         if seconds := posting.rest(hub, arguments):
             body = b'{"ok":false,"error":"ratelimited"}'
             return stream.write(http_wire.answer(429, body, {"Retry-After": str(seconds)}))
-        members = posting.accept(hub, self._envelopes, arguments)
+        members = posting.accept(hub, arguments)
         if answer.kind is AnswerKind.CUT_BEFORE_REPLY:
             return stream.end(reset=True)
         if answer.kind is AnswerKind.NEVER:
@@ -187,18 +208,20 @@ class FrontDesk:
             return False
         return stream.pause(fault.seconds) if isinstance(fault, Hang) else True
 
-    def _link(self, ticket: str) -> str:
+    def _link(self, ticket: str, socket_mode: bool) -> str:
         scheme = "wss" if self._tls else "ws"
         team = self._hub.registry.team
         place = self._hub.faults.place or f"{HOST}:{self.port}"
-        right = f"{scheme}://{place}{_LINK}?ticket={ticket}&v=5&team={team}"
-        return self._hub.faults.connect_url or right
+        way = f"{_SOCKET_MODE}?ticket={ticket}&v=5" if socket_mode else f"{_RTM}{ticket}?v=5"
+        return self._hub.faults.connect_url or f"{scheme}://{place}{way}&team={team}"
 
     def _upgrade(self, stream: Stream, request: HttpRequest) -> None:
         if not self._met(stream, self._hub.faults.next_handshake()):
             return
         with self._hub.changed:
-            word = request.arguments.get("ticket", "")
+            word = request.path.removeprefix(_RTM)
+            if request.path == _SOCKET_MODE:
+                word = request.arguments.get("ticket", "")
             ticket = self._hub.registry.redeem(word, self._hub.faults.url_ttl)
         accept = accept_key(request.headers["sec-websocket-key"])
         stream.write(http_wire.switching_protocols(accept))

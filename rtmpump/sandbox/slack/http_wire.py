@@ -72,10 +72,10 @@ def answer(status: int, body: bytes, headers: Mapping[str, str]) -> bytes:
     return _head(status, lines) + body
 
 
-def json_answer(members: Mapping[str, Any]) -> bytes:
-    """Return the bytes of Slack's usual answer: HTTP 200 and a JSON object."""
+def json_answer(members: Mapping[str, Any], status: int = 200) -> bytes:
+    """Return the bytes of Slack's usual answer: a JSON object, with HTTP 200 even for an error."""
     body = json.dumps(members, ensure_ascii=False).encode()
-    return answer(200, body, {"Content-Type": f"{_JSON}; charset=utf-8"})
+    return answer(status, body, {"Content-Type": f"{_JSON}; charset=utf-8"})
 
 
 def switching_protocols(accept: str) -> bytes:
@@ -101,7 +101,12 @@ def _json_members(body: bytes) -> dict[str, str]:
         members = json.loads(body or b"{}")
     except ValueError:
         return {}
-    return {k: _text(v) for k, v in members.items()} if isinstance(members, dict) else {}
+    return as_text(members) if isinstance(members, dict) else {}
+
+
+def as_text(members: Mapping[str, Any]) -> dict[str, str]:
+    """Return the members of a JSON object as a form has them: all text, and none of null."""
+    return {name: _text(value) for name, value in members.items() if value is not None}
 
 
 def _text(value: object) -> str:

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple, Protocol
 
 from rtmpump.sandbox.slack import rtm
 from rtmpump.sandbox.slack.faults import Faults
-from rtmpump.sandbox.slack.webapi import Registry
+from rtmpump.sandbox.slack.registry import Registry
+from rtmpump.sandbox.slack.views import Views
 from rtmpump.sandbox.slack.websocket import Opcode
 
 _JOIN_SECONDS = 10.0
@@ -82,6 +83,7 @@ class Hub:
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
+        self.views = Views(registry.team, registry.bot_id)
         self.faults = Faults()
         self.changed = threading.Condition(threading.RLock())
         self.sent: list[Sent] = []
@@ -92,6 +94,7 @@ class Hub:
         self.presence: dict[str, str] = {}
         self.last_accepted: tuple[rtm.Json, str] | None = None
         self.connections = 0
+        self.events_api: Callable[[bytes], bool] = lambda _: False
         self.peers: list[Peer] = []
         self.sockets: list[SocketPeer] = []
         self.stopping = threading.Event()
@@ -102,7 +105,10 @@ class Hub:
     @property
     def author(self) -> rtm.Author:
         """The bot that clients of this workspace speak as."""
-        return rtm.Author(self.registry.bot, self.registry.team)
+        registry = self.registry
+        return rtm.Author(
+            registry.bot, registry.team, registry.bot_id, registry.people[registry.bot]
+        )
 
     def next_ts(self) -> str:
         """Return a message `ts`: seconds and microseconds, always greater than the one before."""
@@ -110,19 +116,37 @@ class Hub:
             self._last_micros = max(time.time_ns() // 1000, self._last_micros + 1)
             return f"{self._last_micros // 1_000_000}.{self._last_micros % 1_000_000:06d}"
 
-    def accept(self, message: rtm.Json, connection: int) -> str:
-        """Accept a message of a client; return its `ts`."""
+    def accept(
+        self, message: rtm.Json, connection: int, content: rtm.Json | None = None
+    ) -> rtm.Json:
+        """Accept a message of a client; return its event, which is not sent yet.
+
+        `content` is what the event says, where that is more than the text.
+        """
         with self.changed:
             ts = self.next_ts()
             self.last_accepted = (message, ts)
-            self.keep(rtm.message_events(message, ts, self.author)[-1])
+            event = rtm.message_event(message, ts, self.author) | (content or {})
+            event = self.keep(event)
             self.note(self.sent, _as_sent(message, ts, connection))
-            return ts
+            return event
 
-    def keep(self, event: rtm.Json) -> None:
-        """Put a `message` event into the history."""
+    def keep(self, event: rtm.Json) -> rtm.Json:
+        """Put a `message` event into the history; return it with what Slack knows of its thread."""
         with self.changed:
-            self.registry.archive.keep(event)
+            return self.registry.archive.keep(event)
+
+    def publish(self, event: rtm.Json, *, but: Peer | None = None) -> int:
+        """Send an event to every live connection but one; return to how many it was written.
+
+        A message has a `channel_type` in the Events API, and none over RTM.
+        """
+        body = rtm.as_bytes(event)
+        written = sum(peer.deliver(body) for peer in self.live_peers() if peer is not but)
+        if event.get("type") == "message" and isinstance(event.get("channel"), str):
+            kind = self.registry.channel_type(event["channel"])
+            body = rtm.as_bytes(event | ({"channel_type": kind} if kind else {}))
+        return written + self.events_api(body)
 
     def note(self, record: list[Any], entry: object) -> None:
         """Add `entry` to one of the records, and wake all that wait for a change."""
@@ -182,12 +206,11 @@ class Hub:
         with self.changed:
             return [peer for peer in self.sockets if peer.live]
 
-    def send_to_others(self, sender: Peer, events: list[rtm.Json]) -> None:
-        """Send events to every live connection but the sender's."""
+    def send_to_others(self, sender: Peer, event: rtm.Json) -> None:
+        """Send an event to every live connection of RTM but the sender's."""
         for peer in self.live_peers():
             if peer is not sender:
-                for event in events:
-                    peer.deliver(rtm.as_bytes(event))
+                peer.deliver(rtm.as_bytes(event))
 
     def spawn(self, work: Callable[[], object]) -> bool:
         """Run `work` in a thread that `join` waits for; return False once the workspace stops."""

@@ -10,6 +10,8 @@ import json
 from collections.abc import Container, Mapping
 from typing import Any, NamedTuple
 
+from rtmpump.sandbox.slack.registry import APP
+
 FRAME_LIMIT = 16 * 1024
 TEXT_LIMIT = 4000
 QUERY_LIMIT = 500
@@ -22,10 +24,12 @@ Json = dict[str, Any]
 
 
 class Author(NamedTuple):
-    """The author of a message: user and team."""
+    """The author of a message: user and team; `bot_id` and `name` are those of a bot."""
 
     user: str
     team: str
+    bot_id: str = ""
+    name: str = ""
 
 
 def as_bytes(event: Mapping[str, Any] | str | bytes) -> bytes:
@@ -74,7 +78,10 @@ def echo(message: Json, ts: str, author: Author) -> Json:
 
 
 def message_event(message: Json, ts: str, author: Author) -> Json:
-    """Return the message as an event for everybody else."""
+    """Return the message as an event for everybody else; a broadcast reply is one event too.
+
+    Source: https://docs.slack.dev/reference/events/message/thread_broadcast
+    """
     event = {
         "type": "message",
         "channel": message["channel"],
@@ -84,15 +91,13 @@ def message_event(message: Json, ts: str, author: Author) -> Json:
         "event_ts": ts,
         "team": author.team,
     }
-    return event | ({"thread_ts": message["thread_ts"]} if message.get("thread_ts") else {})
-
-
-def message_events(message: Json, ts: str, author: Author) -> list[Json]:
-    """Return all events of one message: a broadcast reply has one more."""
-    event = message_event(message, ts, author)
-    if message.get("thread_ts") and message.get("reply_broadcast"):
-        return [event, event | {"subtype": "thread_broadcast"}]
-    return [event]
+    if author.bot_id:
+        event |= {"bot_id": author.bot_id, "app_id": APP, "bot_profile": _bot_profile(author)}
+    if message.get("thread_ts"):
+        event["thread_ts"] = message["thread_ts"]
+        if message.get("reply_broadcast"):
+            event["subtype"] = "thread_broadcast"
+    return event
 
 
 def typing_event(typing: Json, author: Author) -> Json:
@@ -124,6 +129,19 @@ def ids_of(frame: Json) -> list[str] | None:
     if isinstance(ids, list) and all(isinstance(user, str) for user in ids):
         return ids
     return None
+
+
+def _bot_profile(author: Author) -> Json:
+    return {
+        "id": author.bot_id,
+        "app_id": APP,
+        "user_id": author.user,
+        "name": author.name,
+        "icons": {},
+        "deleted": False,
+        "updated": 0,
+        "team_id": author.team,
+    }
 
 
 def _is_scalar(value: object) -> bool:

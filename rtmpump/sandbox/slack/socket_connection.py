@@ -8,11 +8,12 @@ from rtmpump.sandbox.slack import socket_frames
 from rtmpump.sandbox.slack.connection import RtmConnection
 from rtmpump.sandbox.slack.envelopes import Envelopes
 from rtmpump.sandbox.slack.hub import Hub
+from rtmpump.sandbox.slack.registry import Ticket
 from rtmpump.sandbox.slack.stream import Stream
-from rtmpump.sandbox.slack.webapi import Ticket
 from rtmpump.sandbox.slack.websocket import Opcode, encode
 
 _CLOSE_SOON = 0.05
+_PING = b"Ping from applink-sandbox"
 
 
 class SocketConnection(RtmConnection):
@@ -52,6 +53,13 @@ class SocketConnection(RtmConnection):
             self._envelopes.enabled = True
             with self._becoming_live():
                 self.write(encode(socket_frames.hello(len(self._hub.open_sockets()))))
+            self._hub.spawn(self._ping_on)
+
+    def _ping_on(self) -> None:
+        """Ping as Slack does, until the end: slack-go takes 30 s without a ping as an end."""
+        while self.live and not self._hub.stopping.wait(self._hub.faults.ping_seconds):
+            if not self.silent:
+                self.write_live(encode(_PING, Opcode.PING))
 
     def _take_frame(self, payload: bytes) -> None:
         """Take an acknowledgement; Slack answers neither to it nor to other frames."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from rtmpump.sandbox.slack.registry import APP
+
 MOST_CONNECTIONS = 10
-APP = "A0SANDBOX"
 
 
 def hello(connections: int) -> bytes:

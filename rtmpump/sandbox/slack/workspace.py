@@ -21,8 +21,9 @@ from rtmpump.sandbox.slack.envelopes import Envelopes, SentEnvelope
 from rtmpump.sandbox.slack.faults import Faults
 from rtmpump.sandbox.slack.front_desk import HOST, FrontDesk
 from rtmpump.sandbox.slack.hub import Call, Hub, Peer, Sent
-from rtmpump.sandbox.slack.socket_frames import APP
-from rtmpump.sandbox.slack.webapi import Registry
+from rtmpump.sandbox.slack.person import Person
+from rtmpump.sandbox.slack.registry import APP, Registry
+from rtmpump.sandbox.slack.responses import Response, Responses
 from rtmpump.sandbox.slack.websocket import Opcode, encode, header
 
 __all__ = ["Call", "Faults", "Sent", "SentEnvelope", "Workspace"]
@@ -58,10 +59,12 @@ class Workspace:
         registry = Registry(team, BOT, token, app_token, dict(channels))
         self._hub = Hub(registry)
         self._envelopes = Envelopes(self._hub)
-        self._desk = FrontDesk(self._hub, self._envelopes, port, tls)
+        self._responses = Responses(self._hub)
+        self._desk = FrontDesk(self._hub, self._envelopes, self._responses, port, tls)
         self.host = HOST
         self.port = self._desk.port
-        self.api_url = f"{'https' if tls else 'http'}://{HOST}:{self.port}/api/"
+        self._base = f"{'https' if tls else 'http'}://{HOST}:{self.port}"
+        self.api_url = f"{self._base}/api/"
 
     @property
     def team(self) -> str:
@@ -97,8 +100,13 @@ class Workspace:
         return self._hub.registry.channels
 
     @property
+    def users(self) -> dict[str, str]:
+        """Ids and names of people; may be changed."""
+        return self._hub.registry.users
+
+    @property
     def page_size(self) -> int:
-        """The most channels in one answer of conversations.list; may be changed."""
+        """The most channels or users in one answer of a list; may be changed."""
         return self._hub.registry.page_size
 
     @page_size.setter
@@ -128,6 +136,11 @@ class Workspace:
     def sent(self) -> list[Sent]:
         """The accepted messages of clients."""
         return self._hub.sent
+
+    @property
+    def responses(self) -> list[Response]:
+        """What the app answered to people: by a `response_url`, or to a slash command at once."""
+        return self._responses.all
 
     @property
     def frames(self) -> list[dict[str, Any]]:
@@ -206,20 +219,15 @@ class Workspace:
         return written + (self._envelopes.enabled and self._envelopes.event(body))
 
     def slash(self, command: str, text: str = "", user: str = "U0ALICE") -> SentEnvelope:
-        """Use a slash command, as a user does; it is sent over Socket Mode only."""
-        payload = {
-            "team_id": self.team,
-            "channel_id": self._hub.registry.channel_id("general"),
-            "user_id": user,
-            "command": command,
-            "text": text,
-            "api_app_id": APP,
-            "trigger_id": self._hub.next_ts(),
-        }
-        return self._envelopes.interaction("slash_commands", rtm.as_bytes(payload))
+        """Use a slash command in the first channel, see `Person.slash`."""
+        return self.person(user).slash(command, text, next(iter(self.channels.values())))
+
+    def person(self, user: str = "U0ALICE") -> Person:
+        """Return a user, who can press buttons, fill modals and the like."""
+        return Person(self._hub, self._envelopes, self._responses, self._base, user)
 
     def interact(self, payload: Mapping[str, Any]) -> SentEnvelope:
-        """Press a button or the like, as a user does; it is sent over Socket Mode only."""
+        """Send an interaction as it is, over Socket Mode; `person` makes whole ones."""
         return self._envelopes.interaction("interactive", rtm.as_bytes(payload))
 
     def limit_events(self, minute: int) -> SentEnvelope:
@@ -300,8 +308,7 @@ class Workspace:
         if thread_ts:
             message["thread_ts"] = thread_ts
         event = rtm.message_event(message, ts, rtm.Author(user, self.team))
-        self._hub.keep(event)
-        self.emit(event)
+        self._hub.publish(self._hub.keep(event))
         return ts
 
     def keep(self, event: Mapping[str, Any]) -> None:

@@ -67,10 +67,11 @@ def link_error(api: SlackApi) -> LinkError:
 
 
 def test_connect_tells_url_and_names(workspace: Workspace) -> None:
-    """The URL with its query, the ids and names of workspace and bot."""
+    """The URL whole, the ids and names of workspace and bot."""
     answer = api_of(workspace).sign_in()
     assert answer == SignIn(answer.url, workspace.team, workspace.bot, "Sandbox", "pump")
-    assert answer.url.reveal().startswith(f"ws://127.0.0.1:{workspace.port}/link/?ticket=")
+    assert answer.url.reveal().startswith(f"ws://127.0.0.1:{workspace.port}/websocket/")
+    assert answer.url.reveal().endswith(f"?v=5&team={workspace.team}")
 
 
 @pytest.mark.parametrize(("aware", "sent"), [(True, "1"), (False, None)])
@@ -287,8 +288,8 @@ def test_an_answer_without_end_is_given_up(workspace: Workspace, status: int) ->
 def test_the_url_of_a_connection_shows_nowhere(workspace: Workspace) -> None:
     """Its ticket opens the workspace for half a minute."""
     answer = api_of(workspace).sign_in()
-    assert "ticket" not in f"{answer} {answer!r} {answer.url}"
-    assert "ticket=" in answer.url.reveal()
+    assert "websocket/" not in f"{answer} {answer!r} {answer.url}"
+    assert "websocket/" in answer.url.reveal()
 
 
 def test_a_plain_api_gives_no_plain_url_to_elsewhere(workspace: Workspace) -> None:

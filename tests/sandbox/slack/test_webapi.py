@@ -82,7 +82,7 @@ def test_rtm_connect_answers_url_self_and_team(workspace: Workspace) -> None:
     answer = web_client(workspace).api_call("rtm.connect")
     assert answer["self"]["id"] == workspace.bot
     assert answer["team"]["id"] == workspace.team
-    assert answer["url"].startswith(f"ws://127.0.0.1:{workspace.port}/link/?ticket=")
+    assert answer["url"].startswith(f"ws://127.0.0.1:{workspace.port}/websocket/")
 
 
 def test_a_url_works_once(workspace: Workspace) -> None:
@@ -96,10 +96,16 @@ def test_a_url_works_once(workspace: Workspace) -> None:
         assert first.hear_nothing()
 
 
-def test_a_url_without_its_query_string_is_expired(workspace: Workspace) -> None:
-    """The ticket is in the query: who drops it can't connect (slack-go#239)."""
+def test_the_ticket_of_rtm_is_in_the_path_and_that_of_socket_mode_in_the_query(
+    workspace: Workspace,
+) -> None:
+    """slack-go replaces the query of an RTM URL; without that of Socket Mode nobody connects."""
     url = web_client(workspace).api_call("rtm.connect")["url"].partition("?")[0]
-    refused = websocket.create_connection(url, timeout=100)
+    client = websocket.create_connection(f"{url}?batch_presence_aware=1", timeout=100)
+    assert json.loads(client.recv())["type"] == "hello"
+    client.close()
+    opened = web_client(workspace).apps_connections_open(app_token=workspace.app_token)["url"]
+    refused = websocket.create_connection(opened.partition("?")[0], timeout=100)
     assert json.loads(refused.recv())["error"]["code"] == 1
 
 

@@ -86,12 +86,17 @@ def test_others_see_a_message_and_its_sender_does_not(workspace: Workspace) -> N
 
 
 def test_a_thread_reply_can_be_broadcast(workspace: Workspace) -> None:
-    """Others see it in the thread, and once more with the subtype thread_broadcast."""
+    """Others see one event: a thread_broadcast, which has the parent as its `root`."""
     with connect(workspace) as sender, connect(workspace) as other:
-        sender.say("hi", thread_ts="1355517523.000005", reply_broadcast=True)
-        events = [other.get(), other.get()]
-        assert [event.get("subtype") for event in events] == [None, "thread_broadcast"]
-        assert {event["thread_ts"] for event in events} == {"1355517523.000005"}
+        parent = workspace.say("general", "parent")
+        sender.say("hi", thread_ts=parent, reply_broadcast=True)
+        assert other.get()["text"] == "parent"
+        event = other.get()
+        assert (event["subtype"], event["thread_ts"]) == ("thread_broadcast", parent)
+        root = event["root"]
+        assert (root["text"], root["ts"], root["reply_count"]) == ("parent", parent, 1)
+        assert root["reply_users"] == [workspace.bot]
+        assert other.hear_nothing()
         assert workspace.sent[0].reply_broadcast is True
 
 
