@@ -84,3 +84,36 @@ def connect(workspace: Workspace, *, batch: bool = False) -> RtmClient:
     client = RtmClient(workspace, batch=batch)
     assert client.get()["type"] == "hello"
     return client
+
+
+class SocketApp:
+    """An app with one connection of Socket Mode, which answers when its test says so."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        opened = web_client(workspace).apps_connections_open(app_token=workspace.app_token)
+        self.socket = websocket.create_connection(opened["url"], timeout=100)
+        assert self._next()["type"] == "hello"
+        assert workspace.wait_live()
+
+    def take(self) -> Any:
+        """Return the payload of the next envelope, and acknowledge it without an answer."""
+        frame = self._next()
+        self.socket.send(json.dumps({"envelope_id": frame["envelope_id"]}))
+        return frame["payload"]
+
+    def answer(self, payload: object) -> Any:
+        """Return the payload of the next envelope, and acknowledge it with this answer."""
+        frame = self._next()
+        assert frame["accepts_response_payload"]
+        answer = {"envelope_id": frame["envelope_id"], "payload": payload}
+        self.socket.send(json.dumps(answer))
+        return frame["payload"]
+
+    def _next(self) -> Any:
+        return json.loads(self.socket.recv())
+
+    def __enter__(self) -> SocketApp:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()

@@ -23,7 +23,7 @@ _USES: Final = 5
 _SECONDS: Final = 30 * 60.0
 
 
-class Response(NamedTuple):
+class PersonalAnswer(NamedTuple):
     """What an app answered: who sees it where; `url` is "" for an acknowledgement."""
 
     user: str
@@ -49,7 +49,7 @@ class Responses:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._places: dict[str, _Place] = {}
-        self.all: list[Response] = []
+        self.all: list[PersonalAnswer] = []
 
     def issue(self, user: str, channel: str, ts: str = "") -> str:
         """Return the path of a new URL."""
@@ -93,7 +93,7 @@ class Responses:
                 event = editing.change(hub, place.channel, message, new)
             elif members.get("response_type") == "in_channel":
                 event = hub.keep(self._new(place, members))
-            hub.note(self.all, Response(place.user, place.channel, members, url))
+            hub.note(self.all, PersonalAnswer(place.user, place.channel, members, url))
         if event is not None:
             hub.publish(event)
 

@@ -162,7 +162,7 @@ class Views:
                 self.push(found.user, view)
             else:
                 found.trouble = _TROUBLE
-        elif action is None and not members:
+        elif answer in (None, "", {}):
             self.close(found)
         else:
             found.trouble = _TROUBLE

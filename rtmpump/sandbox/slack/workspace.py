@@ -23,7 +23,7 @@ from rtmpump.sandbox.slack.front_desk import HOST, FrontDesk
 from rtmpump.sandbox.slack.hub import Call, Hub, Peer, Sent
 from rtmpump.sandbox.slack.person import Person
 from rtmpump.sandbox.slack.registry import APP, Registry
-from rtmpump.sandbox.slack.responses import Response, Responses
+from rtmpump.sandbox.slack.responses import PersonalAnswer, Responses
 from rtmpump.sandbox.slack.websocket import Opcode, encode, header
 
 __all__ = ["Call", "Faults", "Sent", "SentEnvelope", "Workspace"]
@@ -138,7 +138,7 @@ class Workspace:
         return self._hub.sent
 
     @property
-    def responses(self) -> list[Response]:
+    def responses(self) -> list[PersonalAnswer]:
         """What the app answered to people: by a `response_url`, or to a slash command at once."""
         return self._responses.all
 
