@@ -62,7 +62,7 @@ def _open(call: MethodCall) -> Json:
         letter = "D" if len(users) == 1 else "G"
         new = f"{letter}0OPENED{len(registry.channels):03d}"
         channel = registry.channels.setdefault(_name_for(registry, users), new)
-    whole = _channel(registry, _name_of(registry, channel), channel)
+    whole = _channel(registry, registry.name_of(channel) or "", channel)
     found = whole if call.flag("return_im") else {"id": channel}
     again = {} if is_new else {"no_op": True, "already_open": True}
     return {"ok": True, **again, "channel": found}
@@ -72,10 +72,6 @@ def _name_for(registry: Registry, users: list[str]) -> str:
     if len(users) == 1:
         return users[0]
     return "mpdm-" + "--".join(registry.people[user] for user in users) + "-1"
-
-
-def _name_of(registry: Registry, channel: str) -> str:
-    return next(name for name, id in registry.channels.items() if id == channel)
 
 
 def _channels(registry: Registry, types: frozenset[str], active: bool) -> list[Json]:

@@ -144,7 +144,7 @@ class Person:
                 raise ValueError(f"these inputs must be filled: {', '.join(empty)}")
         return self._interact(
             "view_submission",
-            {"view": view.body, "response_urls": []},
+            {"view": view.body, "response_urls": self._response_urls(view)},
             triggers=True,
             heed=lambda answer: self._heed(view, answer),
         )
@@ -156,6 +156,7 @@ class Person:
             LookupError: no view is open.
         """
         view = self.view
+        all = all or view.body["clear_on_close"]
         with self._hub.changed:
             self._hub.views.close(view, all=all)
         if not view.body["notify_on_close"]:
@@ -170,6 +171,18 @@ class Person:
         with self._hub.changed:
             self._hub.views.heed(view, answer)
             self._hub.changed.notify_all()
+
+    def _response_urls(self, view: OpenView) -> list[Json]:
+        """Return a URL for each channel that was chosen where `response_url_enabled` stands."""
+        found = []
+        for one in inputs.elements(view.body["blocks"]):
+            block_id, action_id = one.place
+            channel = view.values.get(block_id, {}).get(action_id, {}).get(one.field)
+            if channel and one.body.get("response_url_enabled"):
+                url = self._base + self._responses.issue(self._user, channel)
+                place = {"block_id": block_id, "action_id": action_id, "channel_id": channel}
+                found.append(place | {"response_url": url})
+        return found
 
     def _trigger(self) -> str:
         with self._hub.changed:

@@ -53,7 +53,7 @@ class Registry:
     @property
     def people(self) -> dict[str, str]:
         """Ids and names of all users, the bot's too, and of all with a direct channel."""
-        direct = [name for name, id in self.channels.items() if id.startswith("D")]
+        direct = [name for name, id in list(self.channels.items()) if id.startswith("D")]
         return {self.bot: "pump"} | {id: id.lower() for id in direct} | self.users
 
     def channel_id(self, channel: str) -> str | None:
@@ -62,14 +62,18 @@ class Registry:
             return channel
         return self.channels.get(channel.removeprefix("#"))
 
+    def name_of(self, channel: str) -> str | None:
+        """Return the name of a channel (of a direct one: the user's id); None if there is none."""
+        # A list, because another thread may open a channel at the same time.
+        return next((name for name, id in list(self.channels.items()) if id == channel), None)
+
     def channel_name(self, channel: str) -> str:
         """Return the name of a channel as a slash command tells it."""
-        name = next((name for name, id in self.channels.items() if id == channel), "")
-        return "directmessage" if channel.startswith("D") else name
+        return "directmessage" if channel.startswith("D") else self.name_of(channel) or ""
 
     def kind(self, channel: str) -> str | None:
         """Return the kind of conversation of an id; None if there is none."""
-        name = next((name for name, id in self.channels.items() if id == channel), None)
+        name = self.name_of(channel)
         if name is None:
             return None
         return "mpim" if name.startswith(_MANY) else _TYPES.get(channel[:1])
@@ -81,9 +85,8 @@ class Registry:
 
     def members(self, channel: str) -> list[str]:
         """Return the ids of those in a channel: all, but in direct messages those named."""
-        name = next((name for name, id in self.channels.items() if id == channel), "")
         if channel.startswith("D"):
-            return sorted({name, self.bot})
+            return sorted({self.name_of(channel) or "", self.bot})
         return sorted(
             id for id in self.people if id != self.bot or channel not in self.archive.left
         )

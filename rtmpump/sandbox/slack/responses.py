@@ -2,7 +2,8 @@
 
 Source: https://docs.slack.dev/interactivity/handling-user-interaction#message_responses: such a URL
 takes five answers within thirty minutes. An answer is seen by one person unless it says
-`in_channel`; it may also replace or delete the message that the button stood in.
+`in_channel`; it may also replace or delete the message that the button stood in. The errors of a
+URL that is over are not documented; these were seen on the wire.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class Responses:
             if place is None:
                 return 404, {"ok": False, "error": "no_service"}
             if time.monotonic() - place.issued > _SECONDS:
-                return 404, {"ok": False, "error": "expired_url"}
+                return 404, {"ok": False, "error": "Expired url"}
             if place.uses >= _USES:
                 return 404, {"ok": False, "error": "used_url"}
             problem = "" if members.get("delete_original") else _problem(members)

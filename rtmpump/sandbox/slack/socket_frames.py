@@ -36,12 +36,18 @@ def disconnect(reason: str) -> bytes:
 def event_payload(event: bytes, *, team: str, event_id: str, event_time: int, bot: str) -> bytes:
     """Return an event in the wrapper of the Events API; its bytes stay as they are."""
     before = _bytes({"token": "sandbox", "team_id": team, "api_app_id": APP})[:-1]
-    authorizations = [{"team_id": team, "user_id": bot, "is_bot": True}]
+    authorization = {
+        "enterprise_id": None,
+        "team_id": team,
+        "user_id": bot,
+        "is_bot": True,
+        "is_enterprise_install": False,
+    }
     after = {
         "type": "event_callback",
         "event_id": event_id,
         "event_time": event_time,
-        "authorizations": authorizations,
+        "authorizations": [authorization],
         "is_ext_shared_channel": False,
     }
     return before + b',"event":' + event + b"," + _bytes(after)[1:]

@@ -220,7 +220,7 @@ class Workspace:
 
     def slash(self, command: str, text: str = "", user: str = "U0ALICE") -> SentEnvelope:
         """Use a slash command in the first channel, see `Person.slash`."""
-        return self.person(user).slash(command, text, next(iter(self.channels.values())))
+        return self.person(user).slash(command, text, next(iter(self.channels), ""))
 
     def person(self, user: str = "U0ALICE") -> Person:
         """Return a user, who can press buttons, fill modals and the like."""

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError
+from slack_sdk.webhook import WebhookClient
 
 from rtmpump.sandbox.slack.person import Person
 from rtmpump.sandbox.slack.workspace import Workspace
@@ -220,6 +221,25 @@ def test_an_app_can_update_and_push_by_itself(
     assert refusal(client, "views.push", trigger_id=app.take()["trigger_id"], view=VIEW) == (
         "not_found"
     )
+
+
+def test_a_submission_can_bring_a_response_url(
+    workspace: Workspace, app: SocketApp, client: WebClient, alice: Person
+) -> None:
+    """For the channel that was chosen where the view asks for one; it is good for a message."""
+    menu = {
+        "type": "conversations_select",
+        "action_id": "to",
+        "response_url_enabled": True,
+    }
+    block = {"type": "input", "block_id": "where", "label": words("Where"), "element": menu}
+    open_view(app, client, alice, VIEW | {"blocks": [block]})
+    alice.submit({"where": {"to": "C0RANDOM"}})
+    (found,) = app.take()["response_urls"]
+    assert (found["channel_id"], found["block_id"]) == ("C0RANDOM", "where")
+    assert found["action_id"] == "to"
+    WebhookClient(found["response_url"]).send(text="hi", response_type="in_channel")
+    assert app.take()["event"]["channel"] == "C0RANDOM"
 
 
 def test_a_closed_view_is_told_if_the_app_wants_it(
