@@ -34,6 +34,7 @@ from rtmpump.http.server import Port
 from rtmpump.links.active_role import ActiveRole
 from rtmpump.links.answers import Answers
 from rtmpump.links.lifecycle import Lifecycle, Pump
+from rtmpump.links.slack.asking import Asking
 from rtmpump.links.slack.bot_token import BotToken
 from rtmpump.links.slack.connection_orders import ConnectionOrders
 from rtmpump.links.slack.event_source import EventSource
@@ -230,9 +231,11 @@ def _event_source(
     if slack.mode == "rtm":
         rtm = RtmSource(slack, api, base.ids)
         return rtm, rtm, None
-    orders = ConnectionOrders()
-    ignored = base.config.events.ignore
-    source = SocketMode(slack, api, base.ids, orders, answers=answers, ignored=ignored)
+    orders, asking = ConnectionOrders(), None
+    if answers is not None:
+        answers.wake = orders.waker.wake
+        asking = Asking[Any](answers, slack.answered, base.config.events.ignore)
+    source = SocketMode(slack, api, base.ids, orders, asking=asking)
     source.remember(_newest(base.spool, RECENT_IDS))
     dialer = Dialer(slack, api, policy=base.config.retry, lifecycle=Lifecycle(), orders=orders)
     return source, None, dialer

@@ -41,8 +41,13 @@ class Asking(Generic[_Member]):
     `answered` are the keys that are asked, `ignored` those that nobody gets.
     """
 
-    def __init__(self, answers: Answers, answered: frozenset[str], ignored: frozenset[str]) -> None:
-        self._answers = answers
+    def __init__(
+        self,
+        answers: Answers | None = None,
+        answered: frozenset[str] = frozenset(),
+        ignored: frozenset[str] = frozenset(),
+    ) -> None:
+        self._answers = Answers(0.0, lambda _: None) if answers is None else answers
         self._answered = answered
         self._ignored = ignored
         self._held: dict[str, HeldEnvelope[_Member]] = {}

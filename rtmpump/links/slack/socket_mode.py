@@ -26,7 +26,7 @@ import select
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 from rtmpump import log
 from rtmpump.config import Slack
@@ -36,7 +36,6 @@ from rtmpump.core.frames import Event, Frame, Goodbye, Hello, Pong
 from rtmpump.core.recent_ids import RecentIds
 from rtmpump.core.session import MessageIds, Session, Signal, State
 from rtmpump.errors import LinkError, NotConnected, TokenRefused, WriteFailed
-from rtmpump.links.answers import Answers
 from rtmpump.links.slack.asking import Asking
 from rtmpump.links.slack.connection_orders import ConnectionOrders
 from rtmpump.links.slack.event_source import new_session
@@ -65,7 +64,8 @@ _log = log.get("socket_mode")
 class SocketMode:
     """The EventSource of Socket Mode; `orders` brings the connections after the first.
 
-    `recent_ids`: how many accepted events are remembered, to recognize repeats.
+    `asking` is where consumers answer; `recent_ids`: how many accepted events are remembered, to
+    recognize repeats.
     """
 
     name = envelopes.SOURCE
@@ -77,8 +77,7 @@ class SocketMode:
         ids: MessageIds,
         orders: ConnectionOrders,
         *,
-        answers: Answers | None = None,
-        ignored: frozenset[str] = frozenset(),
+        asking: Asking[Any] | None = None,
         recent_ids: int = RECENT_IDS,
     ) -> None:
         self._slack = slack
@@ -86,9 +85,7 @@ class SocketMode:
         self._ids = ids
         self._orders = orders
         self._recent = RecentIds(recent_ids)
-        answers = Answers(slack.answer_within, lambda _: None) if answers is None else answers
-        answers.wake = orders.waker.wake
-        self._asking: Asking[_Member] = Asking(answers, slack.answered, ignored)
+        self._asking: Asking[_Member] = Asking() if asking is None else asking
         self._members: list[_Member] = []
         self._unacknowledged: list[tuple[_Member, Envelope]] = []
         self._fresh: dict[str, None] = {}
