@@ -82,7 +82,7 @@ def events_of(words: Iterable[str]) -> list[str]:
     """Return the event types that the words name; `message` stands for those of all conversations.
 
     Raises:
-        ValueError: a bot can't subscribe to one; the text is for people.
+        ValueError: a bot can't subscribe to one, or there is none; the text is for people.
     """
     events: dict[str, None] = {}
     for word in words:
@@ -94,6 +94,8 @@ def events_of(words: Iterable[str]) -> list[str]:
             near = get_close_matches(word, [*SCOPES, "message"], 1)
             hint = f"did you mean {near[0]}?" if near else "they are on docs.slack.dev"
             raise ValueError(f"{word!r} is no event that an app can subscribe to; {hint}")
+    if not events:
+        raise ValueError("there must be at least one event, such as app_mention")
     return sorted(events)
 
 
@@ -158,7 +160,7 @@ def _slash_commands(commands: Sequence[str]) -> Iterator[str]:
         yield "  slash_commands:"
     for command in commands:
         yield f"    - command: {command}"
-        yield f"      description: {command[1:]}"
+        yield f"      description: {_quoted(command[1:])}"
         yield "      should_escape: false"
 
 

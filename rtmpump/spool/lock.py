@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,11 +24,9 @@ def hold(path: Path) -> int:
 
     Raises:
         SpoolLocked: another process holds the lock.
-        SpoolError: the folder is missing or not writable.
+        SpoolError: the folder is missing or not writable, or the spool is no regular file.
     """
-    folder = path.parent
-    if not folder.is_dir():
-        raise SpoolError(str(path), f"there is no folder {folder}", "create it or set spool.path")
+    require_place(path)
     lock = _open_for_writing(path, beside(path, ".lock"))
     try:
         _flock(path, lock)
@@ -38,6 +37,41 @@ def hold(path: Path) -> int:
         os.close(lock)
         raise
     return lock
+
+
+def require_place(path: Path) -> None:
+    """Return if the folder of a spool is there, and the spool is a regular file or not there yet.
+
+    Raises:
+        SpoolError: it is otherwise, or this user may not look.
+    """
+    folder = path.parent
+    try:
+        is_folder = stat.S_ISDIR(folder.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        is_folder = False
+    except OSError as error:
+        problem = f"can't look into {folder} ({error.strerror})"
+        raise SpoolError(
+            str(path), problem, "see owner and mode of the folders above it"
+        ) from error
+    if not is_folder:
+        raise SpoolError(str(path), f"there is no folder {folder}", "create it or set spool.path")
+    require_regular(path)
+
+
+def require_regular(path: Path) -> None:
+    """Return if this is a regular file, or can't be looked at: what opens it says why.
+
+    Raises:
+        SpoolError: it is a folder, a device, a pipe or the like.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return
+    if not stat.S_ISREG(mode):
+        raise SpoolError(str(path), "it is no regular file", "set spool.path to another")
 
 
 def _open_for_writing(path: Path, target: Path) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rtmpump.errors import SpoolCorrupt, SpoolError
 from rtmpump.spool.file import beside, file_size
+from rtmpump.spool.lock import require_place
 from rtmpump.spool.read_only import reading
 
 
@@ -33,12 +34,11 @@ def require_access(path: Path) -> None:
     """Return if this user (the effective one) may write the spool and its folder.
 
     Raises:
-        SpoolError: the folder is missing, or something is not writable.
+        SpoolError: the folder is missing, something is not writable, or it is no regular file.
     """
     path = Path(os.path.realpath(path))
     folder = path.parent
-    if not folder.is_dir():
-        raise SpoolError(str(path), f"there is no folder {folder}", "create it or set spool.path")
+    require_place(path)
     _require(folder, os.W_OK | os.X_OK, path)
     for file in (path, *(beside(path, suffix) for suffix in (".lock", "-wal"))):
         if file.exists():

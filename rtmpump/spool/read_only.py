@@ -20,7 +20,7 @@ from pathlib import Path
 
 from rtmpump.errors import SpoolCorrupt, SpoolError
 from rtmpump.spool.file import beside, check, faults, file_size, find_problems, is_empty, set_up
-from rtmpump.spool.lock import share, unreadable
+from rtmpump.spool.lock import require_regular, share, unreadable
 
 _PROBLEMS_MAX = 200
 _PRAGMAS = ("locking_mode=EXCLUSIVE", "cache_size=-8192", "mmap_size=0")
@@ -86,7 +86,8 @@ def _connected(path: Path) -> Iterator[sqlite3.Connection]:
 def _source(path: Path) -> Path:
     """Return the file that counts: after an interrupted repair it is the salvaged one."""
     salvaged = beside(path, ".salvaged")
-    source = salvaged if salvaged.exists() else path
+    source = salvaged if os.path.exists(salvaged) else path
+    require_regular(source)
     try:
         os.close(os.open(source, os.O_RDONLY))
     except FileNotFoundError as error:

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from rtmpump.errors import SpoolCorrupt, SpoolError, SpoolFailed, SpoolLocked
+from rtmpump.spool.preflight import require_usable
+from rtmpump.spool.read_only import find_all_problems
 from tests.support.disk import small_disk
 from tests.support.spool import (
     MIB,
@@ -115,11 +117,29 @@ def test_places_where_no_spool_can_be(tmp_path: Path) -> None:
     """A missing folder, a folder in its place and one we can't write in are named."""
     with pytest.raises(SpoolError, match=r"there is no folder .*/missing; create it"):
         opened(tmp_path / "missing" / "spool.db")
-    with pytest.raises(SpoolError, match="directory"):
+    with pytest.raises(SpoolError, match="no regular file"):
         opened(tmp_path)
     if Path("/proc/self").exists():
         with pytest.raises(SpoolError, match=r"can't write /proc/spool\.db"):
             opened(Path("/proc/spool.db"))
+
+
+def test_a_folder_that_this_user_may_not_enter(tmp_path: Path) -> None:
+    """It is named before a start and at the start; of the file nobody knows whether it is there."""
+    closed = tmp_path / "closed"
+    closed.mkdir(0o000)
+    path, user = closed / "in" / "spool.db", os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        for look in (opened, require_usable):
+            with pytest.raises(SpoolError, match=r"can't look into .*/in \(Permission denied\)"):
+                look(path)
+        with pytest.raises(SpoolError, match="can't be read"):
+            find_all_problems(path)
+    finally:
+        os.seteuid(user)
+        closed.chmod(0o700)
 
 
 def test_file_is_for_its_owner_alone(path: Path) -> None:
