@@ -68,7 +68,7 @@ def report_on(
         _print_config(report)
     if connect:
         for service, ask in _SERVICES.items():
-            report[service] = _asked(ask, loaded.config)
+            report[service] = _asked(ask, loaded.to_connect())
             if not as_json:
                 _print_service(service, report[service])
     good = [report[service]["ok"] for service in _SERVICES if service in report]

@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from rtmpump.config import Config, SlowRate
 
 _UNIT: Final = "rtmpump.unit"
+# The files that are read anew for each connection.
+_OPENED_LATER: Final = (
+    "slack.ca_file",
+    "broker.ca_file",
+    "broker.client_cert",
+    "broker.client_key",
+)
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
@@ -56,6 +63,15 @@ class Loaded(NamedTuple):
     file: Path | None
     env: Mapping[str, str]
     unit: UnitRun | None
+
+    def to_connect(self) -> Config:
+        """Return the configuration without the file of a credential that was read and is gone."""
+        from msgspec.structs import replace
+
+        folder, file = self.env.get("CREDENTIALS_DIRECTORY"), self.config.broker.url_file
+        if not folder or not Path(file).is_relative_to(folder) or os.path.exists(file):
+            return self.config
+        return replace(self.config, broker=replace(self.config.broker, url_file=""))
 
 
 def config_option(function: _Function) -> _Function:
@@ -116,14 +132,21 @@ def load(config_file: str | None, *, need_token: bool) -> Loaded:
     if name := ctx.meta.get(_UNIT):
         from rtmpump.cli.unit import run_of
 
-        # Its credentials are there until the command ends.
-        unit = ctx.with_resource(run_of(name, os.environ))
+        unit = ctx.with_resource(run_of(name, os.environ, need_token=need_token))
         env, config_file = unit.env, config_file or unit.config_file
-    file = config.find(config_file, env)
-    loaded = config.load(file, env, need_token=need_token)
+    folder = unit.folder if unit else ""
+    file = config.find(config_file, env, tuple(Path(folder, place) for place in config.PLACES))
+    loaded = config.load(file, env, need_token=need_token, folder=folder)
     if unit is not None:
-        unit.require_readable(config.files(loaded, file))
-    return Loaded(loaded, file, env, unit)
+        files = {
+            key: name
+            for key, name in config.files(loaded, file).items()
+            if need_token or not key.startswith("slack.")
+        }
+        unit.require_readable(files)
+        unit.credentials.forget(but=[files[key] for key in _OPENED_LATER if key in files])
+    found = Loaded(loaded, file, env, unit)
+    return found if need_token else found._replace(config=found.to_connect())
 
 
 def start_log(config: Config) -> None:

@@ -5,9 +5,12 @@ A spool or a port that the running daemon of this configuration holds is no mist
 
 from __future__ import annotations
 
+import json
+import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -15,12 +18,13 @@ from rtmpump.cli.common import Loaded
 from rtmpump.cli.status import ask
 from rtmpump.cli.unit import UnitRun
 from rtmpump.config import Http
-from rtmpump.daemon.control_socket import addressed, socket_path
-from rtmpump.errors import PortRefused, RtmpumpError, ServiceUnreachable, SpoolError
+from rtmpump.daemon.control_socket import CONFIG, addressed, socket_path
+from rtmpump.errors import PortRefused, RtmpumpError, ServiceUnreachable, SpoolError, SpoolLocked
 from rtmpump.http.server import Port
 from rtmpump.spool.preflight import require_access, require_usable
 
 _SECONDS: Final = 5.0
+_ONE_EACH: Final = "one spool serves one rtmpump: stop the other or set spool.path"
 # pid, user and group (unix(7), SO_PEERCRED).
 _UCRED: Final = struct.Struct("3i")
 
@@ -36,10 +40,34 @@ def look(loaded: Loaded) -> Iterator[Finding]:
     """Look at the spool and at the port; nothing is made or changed."""
     unit = loaded.unit
     path = Path(unit.folder if unit else "", loaded.config.spool.path)
-    daemon = _holder(path)
-    yield _spool(unit, path, daemon)
+    holder = _holder(path)
+    daemon = holder.pid if holder and holder.runs_with(loaded.file) else None
+    if holder is not None and daemon is None:
+        yield Finding("", SpoolLocked(str(path), holder.in_words(), _ONE_EACH))
+    else:
+        yield _spool(unit, path, daemon)
     if (address := loaded.config.http.address) is not None:
-        yield _port(loaded.config.http, address, daemon)
+        yield _port(unit, loaded.config.http, address, daemon)
+
+
+class _Holder(NamedTuple):
+    """Who listens at the control socket: what it said of itself, None for no answer in time."""
+
+    pid: int
+    said: Mapping[str, object] | None
+
+    def runs_with(self, file: Path | None) -> bool:
+        """Return whether its configuration is this file; None is that of the environment alone."""
+        if self.said is None:
+            return False
+        return self.said.get("file", "") == (os.path.realpath(file) if file else None)
+
+    def in_words(self) -> str:
+        """Say which other rtmpump it is."""
+        if self.said is None:
+            return f"process {self.pid} holds it and does not say with which configuration"
+        name = self.said.get("file") or "no configuration file"
+        return f"another rtmpump holds it (pid {self.pid}, with {name})"
 
 
 def _spool(unit: UnitRun | None, path: Path, daemon: int | None) -> Finding:
@@ -50,8 +78,7 @@ def _spool(unit: UnitRun | None, path: Path, daemon: int | None) -> Finding:
             require_usable(path)
         elif not unit.makes(path):
             if not unit.may_write(path):
-                problem = f"the unit may write to {', '.join(unit.writable)} only"
-                raise SpoolError(str(path), problem, "add ReadWritePaths= to it or set spool.path")
+                raise SpoolError(str(path), *_not_writable(unit, path))
             with unit.as_user():
                 require_access(path)
             require_usable(path)
@@ -60,12 +87,26 @@ def _spool(unit: UnitRun | None, path: Path, daemon: int | None) -> Finding:
             require_usable(path)
     except SpoolError as error:
         return Finding("", error)
+    except PermissionError:
+        return Finding(f"spool {path}: only root can look at it")
     return Finding(f"spool {path}: can be used")
 
 
-def _port(http: Http, address: tuple[str, int], daemon: int | None) -> Finding:
+def _not_writable(unit: UnitRun, path: Path) -> tuple[str, str]:
+    if setting := unit.places.hides(str(path)):
+        return f"{setting} hides it from the unit", "set spool.path to another"
+    problem = f"the unit may write to {', '.join(unit.places.writable)} only"
+    return problem, "add ReadWritePaths= to it or set spool.path"
+
+
+def _port(
+    unit: UnitRun | None, http: Http, address: tuple[str, int], daemon: int | None
+) -> Finding:
     try:
-        Port(address).stop()
+        # This loads what turns a host into an address, which the unit's user need not be able to.
+        address[0].encode("idna")
+        with unit.as_user(to_listen=True) if unit else nullcontext():
+            Port(address).stop()
     except PortRefused as error:
         if daemon is not None and _pid_at(http) == daemon:
             return Finding(f"port {http.listen}: in use by the running rtmpump (pid {daemon})")
@@ -80,8 +121,8 @@ def _pid_at(http: Http) -> int | None:
         return None
 
 
-def _holder(path: Path) -> int | None:
-    """Return the pid of the daemon whose control socket is beside this spool."""
+def _holder(path: Path) -> _Holder | None:
+    """Ask the daemon whose control socket is beside this spool; return None if there is none."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asker:
         asker.settimeout(_SECONDS)
         try:
@@ -90,5 +131,15 @@ def _holder(path: Path) -> int | None:
             credentials = asker.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
         except OSError:
             return None
-    pid: int = _UCRED.unpack(credentials)[0]
-    return pid
+        pid: int = _UCRED.unpack(credentials)[0]
+        return _Holder(pid, _said(asker))
+
+
+def _said(asker: socket.socket) -> Mapping[str, object] | None:
+    try:
+        asker.sendall(f"{CONFIG}\n".encode())
+        with asker.makefile("rb") as lines:
+            said = json.loads(next(lines, b"null"))
+    except (OSError, ValueError):
+        return None
+    return said if isinstance(said, dict) else None

@@ -30,7 +30,7 @@ def run(config_file: str | None) -> None:
     for risk in risks(loaded):
         log.get("config").warning("config.unwise", **risk)
     notifier = Notifier(os.environ)
-    supervisor = Supervisor(build(config, notifier), notifier)
+    supervisor = Supervisor(build(config, notifier, loaded.file), notifier)
     code = supervisor.run()
     if supervisor.alive():
         _exit_now(code)

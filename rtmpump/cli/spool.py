@@ -157,9 +157,19 @@ def _with_fixes(path: Path) -> Iterator[None]:
         problem = f"it is damaged: {error.problem.splitlines()[-1]}"
         raise SpoolError(error.path, problem, _SAVED) from error
     except SpoolError as error:
-        if path.exists():
-            raise
-        raise SpoolError(error.path, error.problem, _UNIT) from error
+        if _is_missing(path):
+            raise SpoolError(error.path, error.problem, _UNIT) from error
+        raise
+
+
+def _is_missing(path: Path) -> bool:
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        pass
+    return False
 
 
 def _ask(path: Path, question: str) -> Iterator[bytes] | None:

@@ -12,7 +12,7 @@ without Slack and RabbitMQ is a ConfigError here, before anything starts.
 """
 
 from rtmpump.config.exposure import Exposed, exposed, files
-from rtmpump.config.loading import find, load
+from rtmpump.config.loading import PLACES, find, load
 from rtmpump.config.origins import origins
 from rtmpump.config.secrets import Secret
 from rtmpump.config.sections import (
@@ -31,6 +31,7 @@ from rtmpump.config.slow_rates import SlowRate, slow_rates
 from rtmpump.config.unanswerable import unanswerable
 
 __all__ = [
+    "PLACES",
     "Broker",
     "Config",
     "Events",

@@ -27,8 +27,11 @@ from rtmpump.config.sources import Given, from_env, from_file
 from rtmpump.errors import ConfigError
 
 _T = TypeVar("_T")
-_PLACES: Final = (Path("config.toml"), Path("/etc/rtmpump/config.toml"))
-_LOOKED_FOR: Final = " and ".join(map(str, _PLACES))
+PLACES: Final = (Path("config.toml"), Path("/etc/rtmpump/config.toml"))
+"""Where the file is looked for that nobody named."""
+_LOOKED_FOR: Final = " and ".join(map(str, PLACES))
+# Besides those that end with `_file`.
+_PATHS: Final = ("broker.client_cert", "broker.client_key", "spool.path")
 _TLS: Final = "http is for this machine only, unless slack.insecure = true"
 
 
@@ -73,7 +76,7 @@ _BROKER_URL: Final = "broker-url"
 
 
 def find(
-    explicit: str | None, env: Mapping[str, str], places: tuple[Path, ...] = _PLACES
+    explicit: str | None, env: Mapping[str, str], places: tuple[Path, ...] = PLACES
 ) -> Path | None:
     """Return the file to load: `explicit`, $RTMPUMP_CONFIG, or the first of `places` that exists.
 
@@ -90,19 +93,23 @@ def find(
     return next((place for place in places if _exists(place)), None)
 
 
-def load(path: Path | None, env: Mapping[str, str], *, need_token: bool = True) -> Config:
+def load(
+    path: Path | None, env: Mapping[str, str], *, need_token: bool = True, folder: str = ""
+) -> Config:
     """Read the file, then the environment over it, and check the whole.
 
     With `need_token` the token is searched in this order: slack.token, SLACK_API_TOKEN,
     slack.token_file, $CREDENTIALS_DIRECTORY/slack-token. In Socket Mode the app-level token is
     searched in the same way. Without `need_token` only the keys count, and they may be empty. A
-    credential that is blank counts as none.
+    credential that is blank counts as none. With `folder` the relative paths of other files begin
+    there and become whole; else they begin where the process is.
 
     Raises:
         ConfigError: something is wrong; the first mistake, and the others as its `more`.
     """
     mistakes = Mistakes()
-    read = _Read(path, env, given := _given(path, env, mistakes))
+    given = {name: _based(one, folder) for name, one in _given(path, env, mistakes).items()}
+    read = _Read(path, env, given)
     config = Config(
         **{name: cls(**_values(name, given, mistakes)) for name, cls in sections().items()}
     )
@@ -114,7 +121,9 @@ def load(path: Path | None, env: Mapping[str, str], *, need_token: bool = True) 
         mistakes.add(read.place("slack.api_url").wrong(problem))
     if need_token:
         slack = _with_tokens(slack, read, mistakes)
-    config = replace(config, slack=slack, broker=broker, spool=_with_path(config.spool, env))
+    spool = _with_path(config.spool, env)
+    spool = replace(spool, path=Path(folder, spool.path))
+    config = replace(config, slack=slack, broker=broker, spool=spool)
     for contradiction in contradictions(config):
         # A value that could not be read stands there as its default, which contradicts nothing.
         if not mistakes.keys.intersection(contradiction.names):
@@ -145,6 +154,13 @@ def _given(path: Path | None, env: Mapping[str, str], mistakes: Mistakes) -> dic
         # These keys are three ways to say one thing, so one in the environment replaces them all.
         in_file = [one for one in in_file if one.name not in URL_KEYS]
     return {one.name: one for one in in_file + in_env}
+
+
+def _based(one: Given, folder: str) -> Given:
+    is_path = one.key.endswith("_file") or one.name in _PATHS
+    if not folder or not is_path or not isinstance(one.value, str) or not one.value:
+        return one
+    return one._replace(value=str(Path(folder, one.value)))
 
 
 def _values(section: str, given: Mapping[str, Given], mistakes: Mistakes) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """A Unix socket beside the spool, through which a running daemon answers questions about it.
 
 Only the process that holds the spool may open it, so a command that wants to look asks that
-process. It sends a word of `daemon.spool_report.ANSWERS` and a line feed. The answer is the lines
-of that report, then `{"end": ""}`, with the problem in place of "" if there was one.
+process. It sends a word of `daemon.spool_report.ANSWERS` and a line feed, or `config` for which
+configuration the daemon runs with. The answer is the lines of that report, then `{"end": ""}`, with
+the problem in place of "" if there was one.
 
 Laws:
 
@@ -36,6 +37,8 @@ _READ_SECONDS: Final = 60.0
 _ASK_BYTES: Final = 64
 _AT_ONCE: Final = 4
 _REST: Final = 1.0
+CONFIG: Final = "config"
+"""The word that asks for `file` (null: none, the environment alone) and `unit` (of systemd)."""
 # What fits into sockaddr_un.sun_path with its last NUL (unix(7)).
 _ADDRESS_BYTES: Final = 107
 
@@ -68,13 +71,14 @@ def addressed(path: Path) -> Iterator[str]:
 class ControlSocket:
     """Listens from when it is made, answers from `start` until `stop`."""
 
-    def __init__(self, spool: Spool) -> None:
-        """Make the socket of a spool that this process holds.
+    def __init__(self, spool: Spool, config_file: Path | None = None) -> None:
+        """Make the socket of a spool that this process holds; `config_file` is what it runs with.
 
         Raises:
             OSError: it can't be made.
         """
         self._spool = spool
+        self._identity = _identity(config_file)
         self._path = socket_path(spool.path)
         self._places = threading.BoundedSemaphore(_AT_ONCE)
         self._stopped = threading.Event()
@@ -82,10 +86,10 @@ class ControlSocket:
         self._listener = _listener(self._path)
 
     @classmethod
-    def beside(cls, spool: Spool) -> ControlSocket | None:
+    def beside(cls, spool: Spool, config_file: Path | None = None) -> ControlSocket | None:
         """Make the socket; if that fails, log it and return None."""
         try:
-            return cls(spool)
+            return cls(spool, config_file)
         except OSError as error:
             path, problem = str(socket_path(spool.path)), error.strerror or str(error)
             _log.warning("spool.no_socket", path=path, problem=problem)
@@ -142,8 +146,12 @@ class ControlSocket:
 
     def _answer_in_time(self, asker: socket.socket) -> None:
         asker.settimeout(_ASK_SECONDS)
-        make = ANSWERS.get(_word(asker))
+        word = _word(asker)
+        make = ANSWERS.get(word)
         asker.settimeout(_READ_SECONDS)
+        if word == CONFIG:
+            asker.sendall(self._identity + _end(""))
+            return
         if make is None:
             asker.sendall(_end("this version of the daemon does not know that question"))
             return
@@ -156,6 +164,13 @@ class ControlSocket:
         except RtmpumpError as error:
             problem = "the daemon is stopping" if self._stopped.is_set() else str(error)
         asker.sendall(_end(problem))
+
+
+def _identity(config_file: Path | None) -> bytes:
+    file = None if config_file is None else os.path.realpath(config_file)
+    # systemd gives its services this variable (systemd.exec(5)), and a socket or none to notify.
+    facts = {"file": file, "unit": "INVOCATION_ID" in os.environ}
+    return json.dumps(facts).encode() + b"\n"
 
 
 def _listener(path: Path) -> socket.socket:

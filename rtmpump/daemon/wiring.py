@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from threading import Event
 from typing import Any, Final, NamedTuple
 
@@ -112,8 +113,10 @@ class _Base(NamedTuple):
     ids: MessageIds
 
 
-def build(config: Config, notifier: Notifier) -> Parts:
+def build(config: Config, notifier: Notifier, config_file: Path | None = None) -> Parts:
     """Build all of it; the spool and the port are open afterwards.
+
+    `config_file` is where `config` was loaded from; who asks at the control socket is told.
 
     Raises:
         SpoolError: the spool can't be opened, or another process holds it.
@@ -131,14 +134,13 @@ def build(config: Config, notifier: Notifier) -> Parts:
         token = BotToken(config.slack.token, status)
         api = SlackApi(config.slack, token=token)
         base = _Base(config, spool, metrics, status, token, api, MessageIds())
-        parts = _build_on(base, port)
+        parts = _build_on(base, port, ControlSocket.beside(spool, config_file))
         undo.pop_all()
     return parts
 
 
-def _build_on(base: _Base, port: Port | None) -> Parts:
+def _build_on(base: _Base, port: Port | None, control_socket: ControlSocket | None) -> Parts:
     config, spool, metrics, status, _, api, _ = base
-    control_socket = ControlSocket.beside(spool)
     answers = Answers(config.slack.answer_within, metrics.answer) if config.slack.answered else None
     publisher = Publisher(config, spool, metrics, Lifecycle(status), answers)
     directory = Directory(api, policy=config.retry, lifecycle=Lifecycle(status))

@@ -129,6 +129,34 @@ def test_what_the_running_daemon_holds_is_no_mistake(tmp_path: Path, start_pump:
     assert code == 1
 
 
+def test_a_spool_that_another_configuration_holds(tmp_path: Path, start_pump: StartPump) -> None:
+    """It is said before the start; a link to the same configuration is the same one."""
+    pump = start_pump()
+    other, link = tmp_path / "other.toml", tmp_path / "link.toml"
+    other.write_text(pump.config.read_text())
+    link.symlink_to(pump.config)
+    code, _, errors = check(tmp_path, "-c", str(other))
+    assert code == 1
+    assert f"another rtmpump holds it (pid {pump.pid}, with {pump.config}); " in errors
+    assert check(tmp_path, "-c", str(link))[0] == 0
+
+
+def test_a_spool_that_is_no_file(tmp_path: Path) -> None:
+    """A pipe, a device or a folder: `check` says what `run` says, and nothing is left beside it."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in (str(pipe), "/dev/null", str(tmp_path)):
+        env = {"RTMPUMP_SPOOL_PATH": path, "SLACK_API_TOKEN": "xoxb-1"}
+        code, _, errors = check(tmp_path, **env)
+        run = rtmpump(tmp_path, "run", env=env)
+        assert (code, errors) == (run.returncode, run.stderr.splitlines()[-1] + "\n")
+        assert (
+            errors == f"rtmpump: spool {path}: it is no regular file; set spool.path to another\n"
+        )
+    assert rtmpump(tmp_path, "spool", "info", "--path", str(pipe)).returncode == 1
+    assert list(tmp_path.iterdir()) == [pipe]
+
+
 def test_check_warns_of_a_secret_that_all_may_read(tmp_path: Path) -> None:
     """One line with file, mode and key, and what to do; it is no error, and --json has it too."""
     file = config_file(tmp_path, NOBODY)

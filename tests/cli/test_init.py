@@ -171,9 +171,18 @@ def test_a_manifest_has_the_least_scopes(
     assert found["features"]["slash_commands"][0]["command"] == "/deploy"
 
 
+@pytest.mark.parametrize("word", ["no", "123", "-", "null"])
+def test_a_command_that_yaml_could_take_for_something_else(tmp_path: Path, word: str) -> None:
+    """Its description is a text all the same."""
+    done = rtmpump(tmp_path, "manifest", "--command", f"/{word}")
+    (command,) = yaml.safe_load(done.stdout)["features"]["slash_commands"]
+    assert (command["command"], command["description"]) == (f"/{word}", word)
+
+
 @pytest.mark.parametrize(
     ("args", "problem"),
     [
+        (["--events", ""], "there must be at least one event, such as app_mention"),
         (["--events", "user_typing"], "'user_typing' is no event that an app can subscribe to"),
         (["--events", "reaction_add"], "did you mean reaction_added?"),
         (["--command", "deploy"], "'deploy' must be / and up to 31 of"),

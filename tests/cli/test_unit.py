@@ -6,6 +6,7 @@ talk to a systemd.
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
@@ -15,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cli import rtmpump
+from tests.support.cli import Running, rtmpump
 from tests.support.paths import ROOT
-from tests.support.pump import Broker
+from tests.support.pump import Broker, wait_until
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may become the unit's user")
 
@@ -39,7 +40,9 @@ def install(etc: Path, tmp_path: Path) -> Install:
     def install(unit: str = "rtmpump.service", *drop_ins: str) -> Path:
         text = (ROOT / "systemd" / unit).read_text().replace("/etc/rtmpump", str(etc))
         cat = tmp_path / "unit.txt"
-        cat.write_text("\n".join([f"# /etc/systemd/system/{unit}", text, *drop_ins]))
+        # The unit has a /tmp of its own, and these files stand for some of /etc.
+        shown = f"[Service]\nBindReadOnlyPaths={etc}\n"
+        cat.write_text("\n".join([f"# /etc/systemd/system/{unit}", text, shown, *drop_ins]))
         program = tmp_path / "bin" / "systemctl"
         program.parent.mkdir()
         program.write_text(
@@ -169,3 +172,98 @@ def test_send_finds_the_broker_of_the_unit(
     done = run(tmp_path, install(), "send", "--unit", "rtmpump", "--no-wait", "general", "hello")
     assert (done.returncode, done.stderr) == (0, "")
     assert broker.get("rtm.outbound").json["text"] == "hello"
+
+
+@as_root
+def test_no_copy_of_a_secret_is_on_the_disk(
+    tmp_path: Path, etc: Path, install: Install, broker_url: str, broker: Broker
+) -> None:
+    """Not while the command waits, and not after a signal; tokens that it needs not aren't read."""
+    config(etc, "")
+    secret(etc / "broker-url", broker_url)
+    (etc / "slack-token").mkdir()
+    broker.queue(name="rtm.outbound")
+    private = tmp_path / "private"
+    private.mkdir(0o700)
+    path = f"{install()}:{os.environ['PATH']}"
+    args = ("send", "--unit", "rtmpump", "general", "hello")
+    with Running(tmp_path, *args, env={"PATH": path, "TMPDIR": str(private)}) as asker:
+        wait_until(lambda: broker.count("rtm.outbound") == 1, what="the command")
+        assert list(private.iterdir()) == []
+        asker.process.terminate()
+        asker.wait()
+    assert list(private.iterdir()) == []
+
+
+@as_root
+def test_check_sees_what_the_unit_would_stumble_over(
+    tmp_path: Path, etc: Path, install: Install
+) -> None:
+    """A port that root may have, a file in a home that the service has not, another's folder."""
+    if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) <= 99:
+        pytest.skip("every user may have every port here")
+    (tmp_path / "config.toml").write_text("no TOML")
+    (etc / "w").mkdir()
+    config(etc / "w", "")
+    secret(etc / "slack-token", "xoxb-1")
+    drop_in = (
+        f"[Service]\nWorkingDirectory={etc}/w\nExecStart=\nExecStart=/x/rtmpump run\n"
+        "Environment=RTMPUMP_HTTP_LISTEN=127.0.0.1:99 RTMPUMP_SPOOL_PATH=/home/me/s.db\n"
+    )
+    bin = install("rtmpump.service", drop_in)
+    env = {"RTMPUMP_HTTP_LISTEN": "", "TMPDIR": str(tmp_path)}
+    done = run(tmp_path, bin, "check", "--unit", "rtmpump", env=env)
+    assert done.returncode == 1
+    assert done.stdout.startswith(f"{etc}/w/config.toml, as rtmpump.service runs it")
+    assert "can't listen on 127.0.0.1:99: Permission denied" in done.stderr
+    assert "spool /home/me/s.db: ProtectHome=yes hides it from the unit" in done.stderr
+    cat = tmp_path / "unit.txt"
+    with tempfile.NamedTemporaryFile("w", dir="/tmp") as token:
+        token.write("xoxb-1")
+        token.flush()
+        cat.write_text(f"{cat.read_text()}Environment=RTMPUMP_SLACK_TOKEN_FILE={token.name}\n")
+        done = run(tmp_path, bin, "check", "--unit", "rtmpump", env=env)
+    assert done.returncode == 78
+    assert f"can't read {token.name}: PrivateTmp=yes hides it; move it, or" in done.stderr
+
+
+@as_root
+def test_check_takes_what_systemd_takes(tmp_path: Path, etc: Path, install: Install) -> None:
+    """Groups, a relative file, `--config=`, variables, a credential that systemd-creds decrypts."""
+    (etc / "w").mkdir()
+    config(etc / "w", '[slack]\nmode = "socket"\ntoken_file = "token"', "a.toml")
+    secret(etc / "w/token", "xoxb-1")
+    os.chown(etc / "w/token", 0, 4242)
+    (etc / "w/token").chmod(0o640)
+    (etc / "vars").write_bytes(b'NAME=a.toml # no comment\nRTMPUMP_SLACK_ANSWERED=["a", "b"]\n')
+    drop_in = (
+        f"[Service]\nWorkingDirectory={etc}/w\nSupplementaryGroups=4242\nExecStart=\n"
+        "ExecStart=/x/rtmpump run \\\n# a comment\n  --config=${FILE}\nEnvironment=FILE=a.toml\n"
+        f"EnvironmentFile={etc}/vars\nLoadCredentialEncrypted=slack-app-token:{etc}/sealed\n"
+    )
+    (etc / "sealed").write_text("sealed")
+    bin = install("rtmpump.service", drop_in)
+    (bin / "systemd-creds").write_text("#!/bin/sh\necho no key for $4 >&2; exit 1\n")
+    (bin / "systemd-creds").chmod(0o755)
+    done = run(tmp_path, bin, "check", "--unit", "rtmpump")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "rtmpump: --unit rtmpump.service: its credential slack-app-token is encrypted, and can't"
+        f" be read here: systemd-creds decrypt: no key for {etc}/sealed\n",
+    )
+    (bin / "systemd-creds").write_text("#!/bin/sh\necho xapp-1\n")
+    done = run(tmp_path, bin, "check", "--json", "--unit", "rtmpump")
+    assert (done.returncode, json.loads(done.stdout)["problems"]) == (0, [])
+    assert json.loads(done.stdout)["values"]["slack.answered"]["value"] == ["a", "b"]
+    (etc / "vars").write_bytes(b"A=\xff\n")
+    done = run(tmp_path, bin, "check", "--unit", "rtmpump")
+    assert "vars is not UTF-8 text, which systemd refuses" in done.stderr
+
+
+@as_root
+def test_spool_looks_where_the_unit_has_it(tmp_path: Path, etc: Path, install: Install) -> None:
+    """A relative path begins at WorkingDirectory=, not where the person is."""
+    config(etc, '[spool]\npath = "s.db"')
+    bin = install("rtmpump.service", f"[Service]\nWorkingDirectory={etc}\n")
+    done = run(tmp_path, bin, "spool", "info", "--unit", "rtmpump")
+    assert f"spool {etc}/s.db: there is no such file" in done.stderr
