@@ -3,8 +3,8 @@
 Laws:
 
 - No secret is shown, and none is written into the configuration: each has a file of its own.
-- A file is written whole or not at all, with its mode from the first moment on. An existing
-  configuration keeps all but the keys that are set here.
+- All is computed and checked before anything is changed. A file is written whole or not at all, as
+  `cli.whole_files` has it. An existing configuration keeps all but the keys that are set here.
 """
 
 from __future__ import annotations
@@ -14,42 +14,42 @@ import os
 import sys
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple
-from urllib.parse import quote, urlsplit
+from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
 
 import click
 
 from rtmpump.cli.check import report_on
 from rtmpump.cli.common import Loaded, start_log
+from rtmpump.cli.credentials import copies
+from rtmpump.cli.questions import Asking
+from rtmpump.cli.unit import NOT_INHERITED
+from rtmpump.cli.whole_files import WholeFiles, mode_in
 from rtmpump.config import load
-from rtmpump.config.secrets import AmqpUrl, Secret, Token, TokenFile, UrlFile, shown_url
+from rtmpump.config.exposure import secret_keys
+from rtmpump.config.secrets import AmqpUrl, AmqpUrls, Secret, UrlFile
 from rtmpump.config.sections import DEFAULT_URL
+from rtmpump.config.sources import lines_of
 from rtmpump.config.writing import with_keys
-from rtmpump.core import app_manifest
 from rtmpump.errors import EXIT_DONE, ConfigError, RtmpumpError
 
 _ETC: Final = Path("/etc/rtmpump/config.toml")
 # The package makes this user; where it is there, the daemon may read the files of secrets itself.
 _GROUP: Final = "rtmpump"
-_CREDENTIALS: Final = ("slack-token", "slack-app-token", "broker-url")
 _TOKENS: Final = ("SLACK_API_TOKEN", "SLACK_APP_TOKEN")
 
 
 class _Answers(NamedTuple):
-    """What was asked; `app_token` is empty in RTM."""
+    """What was asked; `app_token` is empty in RTM, `broker_urls` None to leave what is there."""
 
     mode: str
     token: Secret
     app_token: Secret
-    broker_url: Secret
-
-    @property
-    def has_password(self) -> bool:
-        """Whether the broker's URL holds a secret; the default's password is none."""
-        return self.broker_url != DEFAULT_URL and bool(urlsplit(self.broker_url.reveal()).password)
+    broker_urls: tuple[Secret, ...] | None
 
 
 class _Place(NamedTuple):
@@ -102,7 +102,8 @@ def init(config_file: str | None, *, yes: bool, no_connect: bool, **options: str
     rtmpump init --yes --mode socket --token-file T --app-token-file A --broker-url amqp://host
     """  # noqa: D301 - click wants this control character
     place = _place(config_file)
-    ask = _Asking(options, is_person=not yes and sys.stdin.isatty())
+    text = _text_of(place.config)
+    ask = Asking(options, is_person=not yes and sys.stdin.isatty())
     if place.config.exists():
         ask.leave_to_go_on(f"{place.config} is there. Set mode, tokens and broker in it?")
     answers = _Answers(
@@ -111,11 +112,15 @@ def init(config_file: str | None, *, yes: bool, no_connect: bool, **options: str
         ask.token("app_token_file", "SLACK_APP_TOKEN", "App-level token (xapp-…)", "xapp-")
         if mode == "socket"
         else Secret(""),
-        ask.broker_url(),
+        ask.broker_urls(_present_urls(place, text)),
     )
-    for path in _write(place, answers):
-        click.echo(f"wrote {path}")
-    loaded = _loaded(place, answers)
+    plan = _plan(place, text, answers)
+    with ExitStack() as loading:
+        env = _environment(place, plan, loading)
+        _try(place, text, plan.tried, answers, env)
+        for path in _write(place, plan):
+            click.echo(f"wrote {path}")
+        loaded = Loaded(load(place.config, env), place.config, env, None)
     start_log(loaded.config)
     code = report_on(loaded, connect=not no_connect, on_this_machine=not place.is_system)
     click.echo("\n".join(_what_next(place, mode, is_good=code == EXIT_DONE)))
@@ -135,151 +140,18 @@ def _place(config_file: str | None) -> _Place:
     return _Place(config, group, is_system and group is None)
 
 
-class _Asking:
-    """Gets each answer: from an option or a variable, else from the person, else the default."""
+class _Plan(NamedTuple):
+    """What will be written: the text, the secrets by their names, and a secret that goes."""
 
-    def __init__(self, options: Mapping[str, str | None], *, is_person: bool) -> None:
-        self._options = options
-        self._is_person = is_person
-
-    def leave_to_go_on(self, question: str) -> None:
-        """Return if a person says yes, or if there is none to ask.
-
-        Raises:
-            Abort: the person said no.
-        """
-        if self._is_person:
-            click.confirm(question, default=True, abort=True)
-
-    def mode(self) -> str:
-        """Return which kind of app there is; help those who have none."""
-        mode = self._options["mode"]
-        if mode is None and self._is_person:
-            click.echo("Which Slack app have you?")
-            click.echo("  1  none yet, or one that was made since 2020 (Socket Mode)")
-            click.echo("  2  a classic app whose bot token has the scope bot (RTM)")
-            choice = click.prompt("1 or 2", type=click.Choice(["1", "2"]), default="1")
-            mode = "socket" if choice == "1" else "rtm"
-            if mode == "socket":
-                self._show_how_to_make_an_app()
-        return mode or "socket"
-
-    @staticmethod
-    def _show_how_to_make_an_app() -> None:
-        events = app_manifest.events_of(app_manifest.DEFAULT_EVENTS)
-        click.echo("No app yet? Open this link; Slack's page makes it:")
-        click.echo(f"  {app_manifest.link(app_manifest.manifest('rtmpump', events, ()))}")
-        click.echo("Then, on the pages of the app:")
-        click.echo("  Install App: the Bot User OAuth Token (xoxb-…)")
-        click.echo("  Basic Information, App-Level Tokens: generate one with connections:write")
-
-    def token(self, option: str, variable: str, prompt: str, begins: str) -> Secret:
-        """Return a token that begins as it should."""
-
-        def read(text: str) -> Secret:
-            token = Token().read(text.strip())
-            if not token.reveal().startswith(begins):
-                raise ConfigError(f"must begin with {begins}")
-            return token
-
-        if file := self._options[option]:
-            with _naming(f"--{option.replace('_', '-')}"):
-                return read(TokenFile().read(file).reveal())
-        if given := os.environ.get(variable, "").strip():
-            with _naming(variable):
-                return read(given)
-        if self._is_person:
-            return self._until_good(prompt, read)
-        raise click.UsageError(f"There is no --{option.replace('_', '-')} and no {variable}.")
-
-    def broker_url(self) -> Secret:
-        """Return RabbitMQ's URL, with the password that it needs."""
-        if file := self._options["broker_url_file"]:
-            with _naming("--broker-url-file"):
-                return UrlFile().read(file)[0]
-        if given := self._options["broker_url"]:
-            with _naming("--broker-url"):
-                return self._with_password(AmqpUrl().read(given))
-        if not self._is_person:
-            return DEFAULT_URL
-        while True:
-            shown = click.prompt("URL of RabbitMQ", default=shown_url(DEFAULT_URL))
-            if shown == shown_url(DEFAULT_URL):
-                return DEFAULT_URL
-            try:
-                return self._with_password(AmqpUrl().read(shown))
-            except ConfigError as error:
-                click.echo(f"  {error}")
-
-    def _with_password(self, url: Secret) -> Secret:
-        parts = urlsplit(url.reveal())
-        if not self._is_person or not parts.username or parts.password is not None:
-            return url
-        prompt = f"Password of {parts.username}"
-        password = click.prompt(prompt, hide_input=True, default="", show_default=False)
-        user, _, host = parts.netloc.rpartition("@")
-        netloc = f"{user}:{quote(password, safe='')}@{host}" if password else parts.netloc
-        return Secret(parts._replace(netloc=netloc).geturl())
-
-    @staticmethod
-    def _until_good(prompt: str, read: Callable[[str], Secret]) -> Secret:
-        while True:
-            try:
-                return read(click.prompt(prompt, hide_input=True))
-            except ConfigError as error:
-                click.echo(f"  {error}")
-
-
-@contextmanager
-def _naming(where: str) -> Iterator[None]:
-    """Say in an error which option or variable is wrong."""
-    try:
-        yield
-    except ConfigError as error:
-        raise ConfigError(error.problem, where=where, fix=error.fix) from error
-
-
-def _write(place: _Place, answers: _Answers) -> Iterator[Path]:
-    """Write all files, secrets first; yield each one."""
-    keys = {"slack.mode": answers.mode, "slack.token": "", "slack.app_token": ""}
-    keys |= {"broker.url": DEFAULT_URL.reveal(), "broker.url_file": ""}
-    secrets = {"slack-token": answers.token, "slack-app-token": answers.app_token}
-    named = {"slack-token": "slack.token_file", "slack-app-token": "slack.app_token_file"}
-    if answers.has_password:
-        secrets["broker-url"], named["broker-url"] = answers.broker_url, "broker.url_file"
-    else:
-        # The unit would hand over one of an earlier time.
-        place.secret("broker-url").unlink(missing_ok=True)
-        keys["broker.url"] = answers.broker_url.reveal()
-    _make_folder(place)
-    for name, secret in secrets.items():
-        if secret:
-            _write_whole(place.secret(name), secret.reveal(), 0o600, place.group)
-            keys[named[name]] = "" if place.is_service else str(place.secret(name))
-            yield place.secret(name)
-    text = _text_of(place.config)
-    _write_whole(place.config, with_keys(text, _needed(keys, text)), 0o600, place.group)
-    if place.is_service:
-        # It holds no secret, and the service's user is none of ours.
-        place.config.chmod(0o644)
-    yield place.config
-
-
-def _needed(keys: Mapping[str, str], text: str) -> dict[str, str]:
-    """Return the keys to write: a default only where the file says something else."""
-    found = tomllib.loads(text)
-    defaults = {"", DEFAULT_URL.reveal()}
-
-    def is_there(name: str) -> bool:
-        section, _, key = name.partition(".")
-        return key in found.get(section, {})
-
-    return {name: value for name, value in keys.items() if value not in defaults or is_there(name)}
+    text: str
+    tried: str
+    secrets: Mapping[str, str]
+    obsolete: Path | None
 
 
 def _text_of(config: Path) -> str:
     try:
-        text = config.read_text("utf-8")
+        text = config.read_bytes().decode("utf-8-sig")
         tomllib.loads(text)
         return text
     except FileNotFoundError:
@@ -288,60 +160,217 @@ def _text_of(config: Path) -> str:
         raise RtmpumpError(f"can't read {config}: {error}") from error
 
 
+def _in_section(text: str, section: str) -> Mapping[str, Any]:
+    """Return the keys of a section; one that is no table has none, and `with_keys` says so."""
+    table = tomllib.loads(text).get(section, {})
+    return table if isinstance(table, dict) else {}
+
+
+def _own_urls(text: str) -> tuple[Secret, ...]:
+    """Return the URLs that the configuration itself holds; wrong ones are none, `load` says so."""
+    broker = _in_section(text, "broker")
+    with suppress(ConfigError):
+        if urls := broker.get("urls"):
+            return AmqpUrls().read(urls)
+        if url := broker.get("url"):
+            return (AmqpUrl().read(url),)
+    return ()
+
+
+def _present_urls(place: _Place, text: str) -> tuple[Secret, ...]:
+    """Return the URLs that are in use before; none if there are none or they can't be read."""
+    file = _in_section(text, "broker").get("url_file")
+    own = tuple(url for url in _own_urls(text) if url != DEFAULT_URL)
+    if not file and not own and place.is_system:
+        file = place.secret("broker-url")
+    with suppress(ConfigError):
+        return UrlFile().read(file) if file else own
+    return ()
+
+
+def _plan(place: _Place, text: str, answers: _Answers) -> _Plan:
+    """Compute all that will be written, and change nothing.
+
+    Raises:
+        ConfigError: the text can't take the keys.
+    """
+    keys: dict[str, str | list[str]] = {"slack.mode": answers.mode}
+    keys |= {"slack.token": "", "slack.app_token": ""}
+    secrets = {"slack-token": answers.token.reveal(), "slack-app-token": answers.app_token.reveal()}
+    named = {"slack-token": "slack.token_file", "slack-app-token": "slack.app_token_file"}
+    urls, obsolete = answers.broker_urls, None
+    if urls is None and place.is_system and any(map(_has_password, _own_urls(text))):
+        urls = _own_urls(text)
+    if urls is not None:
+        keys |= {"broker.url": DEFAULT_URL.reveal(), "broker.urls": [], "broker.url_file": ""}
+        if len(urls) > 1 or _has_password(urls[0]):
+            secrets["broker-url"] = "\n".join(url.reveal() for url in urls)
+            named["broker-url"] = "broker.url_file"
+        else:
+            keys["broker.url"] = urls[0].reveal()
+            # The unit would hand over the one of an earlier time.
+            obsolete = place.secret("broker-url") if place.is_system else None
+    secrets = {name: secret for name, secret in secrets.items() if secret}
+    tried = keys | {"broker.urls": [_bare(url) for url in urls]} if urls else keys
+    tried = tried | {"broker.url": DEFAULT_URL.reveal()} if urls else tried
+    for name in secrets:
+        keys[named[name]] = "" if place.is_service else str(place.secret(name))
+    return _Plan(
+        with_keys(text, _needed(keys, text)),
+        with_keys(text, _needed(tried, text)),
+        secrets,
+        obsolete,
+    )
+
+
+def _has_password(url: Secret) -> bool:
+    """Return whether a URL holds a secret; the default's password is none."""
+    return url != DEFAULT_URL and bool(urlsplit(url.reveal()).password)
+
+
+def _bare(url: Secret) -> str:
+    """Return a URL without its password, which is in no file yet."""
+    parts = urlsplit(url.reveal())
+    user, host = parts.username, parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=host if user is None else f"{user}@{host}").geturl()
+
+
+def _needed(keys: Mapping[str, str | list[str]], text: str) -> dict[str, str | list[str]]:
+    """Return the keys to write: a default only where the file says something else."""
+    defaults: tuple[object, ...] = ("", [], DEFAULT_URL.reveal())
+
+    def is_there(name: str) -> bool:
+        section, _, key = name.partition(".")
+        return key in _in_section(text, section)
+
+    return {name: value for name, value in keys.items() if value not in defaults or is_there(name)}
+
+
+def _try(place: _Place, before: str, text: str, answers: _Answers, env: Mapping[str, str]) -> None:
+    """Load the text that will stand in place of the one before, when nothing is changed yet.
+
+    Raises:
+        ConfigError: it would be wrong; the lines are those of the text before.
+    """
+    tokens = zip(_TOKENS, (answers.token.reveal(), answers.app_token.reveal()), strict=True)
+    with tempfile.NamedTemporaryFile("w", prefix="rtmpump-", encoding="utf-8", newline="") as file:
+        file.write(text)
+        file.flush()
+        try:
+            load(Path(file.name), {**env, **dict(tokens)})
+        except ConfigError as error:
+            raise _of_file(error, file.name, place.config, lines_of(before)) from None
+
+
+def _of_file(
+    error: ConfigError, tried: str, config: Path, lines: Mapping[tuple[str, str], int]
+) -> ConfigError:
+    where = error.where
+    if where.startswith(tried):
+        section, _, key = error.key.partition(".")
+        line = lines.get((section, key))
+        where = f"{config}:{line}" if line else str(config)
+    renamed = ConfigError(error.problem, key=error.key, where=where, fix=error.fix)
+    renamed.more = tuple(_of_file(one, tried, config, lines) for one in error.more)
+    return renamed
+
+
+def _write(place: _Place, plan: _Plan) -> Iterator[Path]:
+    """Write all files, secrets first; yield each one."""
+    mode_of_config = partial(_mode_of_config, place, plan)
+    _make_folder(place)
+    with WholeFiles() as files:
+        for name, secret in plan.secrets.items():
+            files.add(place.secret(name), secret, partial(_mode_of_secret, place), place.group)
+        files.add(place.config, plan.text, mode_of_config, _group_of_config(place))
+        yield from files.put()
+    if plan.obsolete is not None:
+        plan.obsolete.unlink(missing_ok=True)
+
+
+def _mode_of_secret(place: _Place, old: os.stat_result | None) -> int:
+    kept = 0 if old is None else mode_in(old) & 0o070
+    return 0o600 | kept | (0o040 if place.group is not None else 0)
+
+
+def _is_readable(place: _Place, old: os.stat_result) -> bool:
+    """Return whether the service may read a configuration as it is now."""
+    mode = mode_in(old)
+    if mode & 0o004:
+        return True
+    # Who gave it to a group of their own did so for the service's user.
+    group = old.st_gid == place.group if place.group is not None else old.st_gid != 0
+    return bool(mode & 0o040) and group
+
+
+def _group_of_config(place: _Place) -> int | None:
+    with suppress(OSError):
+        if _is_readable(place, place.config.stat()):
+            return None
+    return place.group
+
+
+def _mode_of_config(place: _Place, plan: _Plan, old: os.stat_result | None) -> int:
+    """Return the mode with which the service can read it, or that of before.
+
+    Raises:
+        ConfigError: for that all users would have to read a secret in it.
+    """
+    mode = 0o600 if old is None else mode_in(old)
+    if not place.is_system or (old is not None and _is_readable(place, old)):
+        return mode
+    if place.group is not None:
+        return mode | 0o040
+    for key in secret_keys(plan.text):
+        problem = "holds a secret, and the service's user must be able to read this file"
+        variable = f"RTMPUMP_{key.replace('.', '_').upper()}"
+        fix = f"take it out, and set {variable} in an EnvironmentFile= of the unit"
+        raise ConfigError(problem, key=key, where=str(place.config), fix=fix)
+    return mode | 0o044
+
+
 def _make_folder(place: _Place) -> None:
     folder = place.config.parent
     if folder.is_dir():
         return
+    # The service's user must get in, whatever the person keeps to themselves.
+    before = os.umask(0o022) if place.is_system else None
     try:
         folder.mkdir(parents=True)
     except OSError as error:
         raise RtmpumpError(f"can't make the folder {folder}: {error.strerror}") from error
+    finally:
+        if before is not None:
+            os.umask(before)
 
 
-def _write_whole(path: Path, text: str, mode: int, group: int | None) -> None:
-    """Write a file with its owner and mode, in place of the old one."""
-    try:
-        descriptor, new = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-        try:
-            with open(descriptor, "w", encoding="utf-8") as file:
-                file.write(text if text.endswith("\n") else f"{text}\n")
-                if group is not None:
-                    os.fchown(descriptor, 0, group)
-                os.fchmod(descriptor, mode | (0o040 if group is not None else 0))
-                file.flush()
-                os.fsync(descriptor)
-            os.replace(new, path)
-        except BaseException:
-            os.unlink(new)
-            raise
-    except OSError as error:
-        raise RtmpumpError(f"can't write {path}: {error.strerror}") from error
-
-
-def _loaded(place: _Place, answers: _Answers) -> Loaded:
-    """Load what was written, with the secrets as the service will have them."""
-    env = {key: value for key, value in os.environ.items() if key not in _TOKENS}
-    if place.is_service:
-        ctx = click.get_current_context()
-        folder = Path(ctx.with_resource(tempfile.TemporaryDirectory(prefix="rtmpump-")))
-        url = answers.broker_url if answers.has_password else Secret("")
-        secrets = (answers.token, answers.app_token, url)
-        for name, secret in zip(_CREDENTIALS, secrets, strict=True):
-            _write_whole(folder / name, secret.reveal(), 0o400, None)
-        env["CREDENTIALS_DIRECTORY"] = str(folder)
-    return Loaded(load(place.config, env), place.config, env, None)
+def _environment(place: _Place, plan: _Plan, loading: ExitStack) -> dict[str, str]:
+    """Return the environment of the daemon: a service has nothing of this one's configuration."""
+    if not place.is_system:
+        return {key: value for key, value in os.environ.items() if key not in _TOKENS}
+    env = {key: value for key, value in os.environ.items() if not key.startswith(NOT_INHERITED)}
+    credentials = loading.enter_context(copies())
+    credentials.add({name: secret.encode() for name, secret in plan.secrets.items()})
+    url = place.secret("broker-url")
+    if "broker-url" not in plan.secrets and plan.obsolete is None and url.is_file():
+        credentials.add({"broker-url": url.read_bytes()})
+    env |= {"CREDENTIALS_DIRECTORY": str(credentials.folder), "INVOCATION_ID": "0"}
+    return env
 
 
 def _what_next(place: _Place, mode: str, *, is_good: bool) -> Iterator[str]:
+    unit = "rtmpump" if place.config == _ETC else f"rtmpump@{place.config.stem}"
     option = "" if place.config == _ETC else f" -c {place.config}"
+    if place.is_service:
+        # The URL of RabbitMQ may be a credential, which the configuration does not name.
+        option = f" --unit {unit}"
     yield ""
     if not is_good:
         yield "Mend what is said above, then run this again, or:"
-        yield f"  rtmpump check --connect{' --unit rtmpump' if place.is_system else option}"
+        yield f"  rtmpump check --connect{f' --unit {unit}' if place.is_system else option}"
         return
     yield "Next:"
     if place.is_system:
-        unit = "rtmpump" if place.config == _ETC else f"rtmpump@{place.config.stem}"
         yield f"  systemctl enable --now {unit}      (restart {unit}, if it runs already)"
         yield f"  rtmpump status{option}"
     else:

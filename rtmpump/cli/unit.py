@@ -28,8 +28,8 @@ from rtmpump.errors import ConfigError, RtmpumpError
 _SECONDS: Final = 30
 # One of those that systemd gives to DynamicUser= (systemd.exec(5)); it stands for any of them.
 _DYNAMIC: Final = 61184
-# What systemd sets for a service with these settings, or what would configure another rtmpump.
-_NOT_INHERITED: Final = ("RTMPUMP_", "SLACK_", "CREDENTIALS_DIRECTORY", "STATE_DIRECTORY")
+NOT_INHERITED: Final = ("RTMPUMP_", "SLACK_", "CREDENTIALS_DIRECTORY", "STATE_DIRECTORY")
+"""What systemd sets for a service, or what would configure another rtmpump."""
 _TOKENS: Final = ("slack-token", "slack-app-token")
 # Where a credential without a path is looked for (systemd.exec(5)).
 _STORES: Final = ("/etc/{}", "/run/{}", "/usr/local/lib/{}", "/usr/lib/{}")
@@ -192,7 +192,7 @@ def _run(settings: Settings, credentials: Copies, own: Mapping[str, str]) -> Uni
         raise RtmpumpError(f"--unit {settings.name}: its ExecStart=: {error}") from None
     if "run" not in command[1:]:
         raise RtmpumpError(f"--unit {settings.name}: it does not start `rtmpump run`")
-    inherited = {key: value for key, value in own.items() if not key.startswith(_NOT_INHERITED)}
+    inherited = {key: value for key, value in own.items() if not key.startswith(NOT_INHERITED)}
     start = _start(settings)
     config_file = _named_config(command) or given.get("RTMPUMP_CONFIG")
     return UnitRun(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -77,6 +78,17 @@ def exposed(loaded: Config, path: Path | None, env: Mapping[str, str]) -> list[E
         for key, file in held.items()
         if not any(Path(file).is_relative_to(folder) for folder in protected)
         if (mode := secrets.mode_for_all(Path(file)))
+    ]
+
+
+def secret_keys(text: str) -> list[str]:
+    """Return the keys of a TOML text whose values are secrets, as `section.key`."""
+    return [
+        f"{section}.{key}"
+        for section, table in tomllib.loads(text).items()
+        if isinstance(table, dict)
+        for key, value in table.items()
+        if _holds_secret(Given(section, key, value, ""))
     ]
 
 

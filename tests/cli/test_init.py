@@ -196,6 +196,116 @@ def test_a_manifest_that_slack_would_refuse(tmp_path: Path, args: list[str], pro
     assert problem in done.stderr
 
 
+WRONG = {
+    "[slack\n": "can't read",
+    "slack = 3\n": "slack: must be a table",
+    "[brokr]\n": "config.toml:1: brokr: unknown section",
+    "[broker]\nheartbeat = -1\n": "config.toml:2: broker.heartbeat: must be",
+    "log = { level = 'info' }\nslack = { mode = 'rtm' }\n": "can't be set by one line",
+}
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_nothing_changes_where_it_can_not_succeed(tmp_path: Path, text: str) -> None:
+    """Neither the secrets of before nor the file that is wrong."""
+    before = {"config.toml": text, "slack-token": "xoxb-old\n", "broker-url": "amqp://u:p@h\n"}
+    for name, content in before.items():
+        (tmp_path / name).write_text(content)
+    args = ("init", "--yes", "-c", "config.toml", "--no-connect", "--broker-url", "amqp://h")
+    env = {"SLACK_API_TOKEN": "xoxb-1", "SLACK_APP_TOKEN": "xapp-1"}
+    done = rtmpump(tmp_path, *args, env=env)
+    assert WRONG[text] in done.stderr
+    assert "Traceback" not in done.stderr
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before
+
+
+def test_a_broker_that_is_not_given_stays(tmp_path: Path) -> None:
+    """With its password and all of its nodes; a new one takes the place of all."""
+    (tmp_path / "urls").write_text("amqp://u:p@a\namqp://u:p@b\n")
+    file = tmp_path / "config.toml"
+    file.write_bytes("\ufeff# \u2028\r\n[broker]\r\nurls = [\r\n 'amqp://x'\r\n]\r\n".encode())
+    env = {"SLACK_API_TOKEN": "xoxb-1"}
+    args = ("init", "--yes", "--mode", "rtm", "-c", "config.toml", "--no-connect")
+    for more in (["--broker-url-file", "urls"], []):
+        done = rtmpump(tmp_path, *args, *more, env=env)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert (tmp_path / "broker-url").read_text() == "amqp://u:p@a\namqp://u:p@b\n"
+        assert "broker.url       = ['amqp://u:***@a', 'amqp://u:***@b']" in done.stdout
+    assert file.read_bytes().startswith("# \u2028\r\n[broker]\r\n".encode())
+    assert b"amqp" not in file.read_bytes()
+
+
+def test_files_keep_owner_and_mode_and_links_stay(tmp_path: Path) -> None:
+    """As a person set them up, perhaps in a repository of their own."""
+    real = tmp_path / "real.toml"
+    real.write_text("[log]\n")
+    real.chmod(0o640)
+    owner = (4242, 4243) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
+    os.chown(real, *owner)
+    (tmp_path / "config.toml").symlink_to("real.toml")
+    args = ("init", "--yes", "--mode", "rtm", "-c", "config.toml", "--no-connect")
+    done = rtmpump(tmp_path, *args, env={"SLACK_API_TOKEN": "xoxb-1"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "config.toml").is_symlink()
+    status = real.stat()
+    assert (status.st_uid, status.st_gid, mode_of(real)) == (*owner, 0o640)
+    assert 'mode = "rtm"' in real.read_text() or "token_file" in real.read_text()
+
+
+@pytest.fixture
+def etc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give the folder that stands for /etc/rtmpump, on a machine without the package's user."""
+    etc = tmp_path / "etc"
+    monkeypatch.setattr("rtmpump.cli.init._ETC", etc / "config.toml")
+    monkeypatch.setattr("rtmpump.cli.init._GROUP", "no-such-group")
+    monkeypatch.setattr("rtmpump.log.setup", lambda *_: None)
+    return etc
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root writes for a service")
+def test_a_secret_in_the_configuration_of_a_service_is_opened_to_nobody(etc: Path) -> None:
+    """What `init` can move it moves; with the rest it says what to do, and changes nothing."""
+    etc.mkdir()
+    file = etc / "config.toml"
+    file.touch(0o600)
+    file.write_text('[slack]\nproxy = "http://me:pass-word@proxy:1"\n')
+    args = ["init", "--yes", "--mode", "rtm", "--no-connect"]
+    env = environment({"SLACK_API_TOKEN": "xoxb-1"})
+    done = CliRunner().invoke(main, args, env=env)
+    assert done.exit_code == 78
+    assert f"{file}: slack.proxy: holds a secret, and" in done.output
+    assert ([path.name for path in etc.iterdir()], mode_of(file)) == (["config.toml"], 0o600)
+    file.write_text('[broker]\nurls = ["amqp://u:pass-word@a", "amqp://u:pass-word@b"]\n')
+    done = CliRunner().invoke(main, args, env=env)
+    assert done.exit_code == 0, done.output
+    assert (mode_of(file), "pass-word" in file.read_text()) == (0o644, False)
+    assert (etc / "broker-url").read_text().count("pass-word") == 2
+    done = CliRunner().invoke(main, args, env=env)
+    assert "(credential broker-url)" in done.output
+    assert (etc / "broker-url").read_text().count("pass-word") == 2
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root writes for a service")
+def test_what_a_service_has_is_checked_and_named(etc: Path) -> None:
+    """Not the environment of who asks; the next steps are those of the unit."""
+    args = ["init", "--yes", "--mode", "rtm", "--no-connect", "-c", str(etc / "acme.toml")]
+    strange = {"RTMPUMP_BROKER_URL": "amqp://of-the-shell", "SLACK_API_TOKEN": "xoxb-1"}
+    before = os.umask(0o077)
+    try:
+        done = CliRunner().invoke(main, args, env=environment(strange))
+    finally:
+        os.umask(before)
+    assert done.exit_code == 0, done.output
+    assert mode_of(etc) == 0o755
+    assert "of-the-shell" not in done.output
+    assert "  rtmpump tail --unit rtmpump@acme\n" in done.output
+    (etc / "acme.toml").write_text('[broker]\nurl = "amqp://127.0.0.1:1"\n')
+    args.remove("--no-connect")
+    (etc / "acme.toml").write_text('[slack]\napi_url = "http://127.0.0.1:1/"\n')
+    done = CliRunner().invoke(main, args, env=environment(strange))
+    assert "  rtmpump check --connect --unit rtmpump@acme\n" in done.output
+
+
 def test_nothing_half_written_is_left(tmp_path: Path) -> None:
     """Where a file can't be written the others of its folder are whole, and the words say which."""
     env = {"SLACK_API_TOKEN": "xoxb-1"}

@@ -38,7 +38,12 @@ def test_the_example_changes_in_these_lines_alone() -> None:
         ('[log]\nformat = "x"', '[log]\nlevel = "info"\nformat = "json"\n'),
         ("log.level = 'x'\n", None),
         ('log = { level = "x" }\n', None),
-        ('[log]\nlevel = """\nx"""\n', None),
+        ('[log]\nlevel = """\nx"""\n', '[log]\nlevel = "info"\nformat = "json"\n'),
+        (
+            '# \u2028\x85\n[log]\nlevel="x"\n',
+            '# \u2028\x85\n[log]\nlevel = "info"\nformat = "json"\n',
+        ),
+        ('[log]\r\nlevel="x"\r\n', '[log]\r\nlevel = "info"\r\nformat = "json"\r\n'),
         ("log = 3\n", None),
         ("[log\n", None),
     ],
@@ -46,10 +51,17 @@ def test_the_example_changes_in_these_lines_alone() -> None:
 def test_keys_that_are_missing_and_lines_that_cannot_be_replaced(
     text: str, wanted: str | None
 ) -> None:
-    """A new key comes under its header; where one line can't do it, nothing is guessed."""
+    """A new key comes under its header; where that can't be done, nothing is guessed."""
     keys = {"log.level": "info", "log.format": "json"}
     if wanted is None:
         with pytest.raises(ConfigError):
             with_keys(text, keys)
     else:
         assert with_keys(text, keys) == wanted
+
+
+def test_a_list_in_place_of_one_of_many_lines() -> None:
+    """All of its lines go, and nothing else."""
+    text = '[broker]\nurls = [\n  "a", # one\n  "b",\n]\n# mine\nheartbeat = 3\n'
+    wanted = "[broker]\nurls = []\n# mine\nheartbeat = 3\n"
+    assert with_keys(text, {"broker.urls": []}) == wanted
