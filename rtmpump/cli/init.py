@@ -26,7 +26,7 @@ import click
 from rtmpump.cli.check import report_on
 from rtmpump.cli.common import Loaded, start_log
 from rtmpump.cli.credentials import copies
-from rtmpump.cli.questions import Asking
+from rtmpump.cli.questions import Questions
 from rtmpump.cli.unit import NOT_INHERITED
 from rtmpump.cli.whole_files import WholeFiles, mode_in
 from rtmpump.config import load
@@ -103,7 +103,7 @@ def init(config_file: str | None, *, yes: bool, no_connect: bool, **options: str
     """  # noqa: D301 - click wants this control character
     place = _place(config_file)
     text = _text_of(place.config)
-    ask = Asking(options, is_person=not yes and sys.stdin.isatty())
+    ask = Questions(options, is_person=not yes and sys.stdin.isatty())
     if place.config.exists():
         ask.leave_to_go_on(f"{place.config} is there. Set mode, tokens and broker in it?")
     answers = _Answers(

@@ -104,7 +104,7 @@ def _port(
 ) -> Finding:
     try:
         # This loads what turns a host into an address, which the unit's user need not be able to.
-        address[0].encode("idna")
+        "host".encode("idna")
         with unit.as_user(to_listen=True) if unit else nullcontext():
             Port(address).stop()
     except PortRefused as error:

@@ -19,7 +19,7 @@ from rtmpump.core import app_manifest
 from rtmpump.errors import ConfigError
 
 
-class Asking:
+class Questions:
     """Gets each answer: from an option or a variable, else from the person, else the default."""
 
     def __init__(self, options: Mapping[str, str | None], *, is_person: bool) -> None:

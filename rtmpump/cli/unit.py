@@ -243,7 +243,7 @@ def _named_config(command: list[str]) -> str | None:
         elif word.startswith("--config="):
             file = word.removeprefix("--config=")
         elif word.startswith("-c"):
-            file = word.removeprefix("-c").removeprefix("=")
+            file = word.removeprefix("-c")
     return file
 
 

@@ -64,7 +64,10 @@ class Stage:
         world, text = self.world, self.world.inside(text)
         named = re.search(r"-c (\S+)", text)
         config = named[1] if named else world.environment["RTMPUMP_CONFIG"]
-        with Terminal(["bash", "-c", text], world.checkout, world.environment) as person:
+        env = dict(world.environment)
+        if named:
+            env |= {"RTMPUMP_SPOOL_PATH": f"{config}.db", "RTMPUMP_HTTP_LISTEN": "127.0.0.1:0"}
+        with Terminal(["bash", "-c", text], world.checkout, env) as person:
             if Path(config).exists():
                 person.answer("Set mode, tokens and broker in it? [Y/n]: ", "")
             person.answer("1 or 2", "1")
@@ -113,6 +116,8 @@ def stage(node: RabbitNode, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         world.port = port
         with PumpProcess(folder, workspace, url, spool=spool, http=listen) as pump:
             pump.wait_ready()
+            # It is what the pages talk about: the daemon that runs with this configuration.
+            (world.root / "etc/rtmpump/config.toml").symlink_to(pump.config)
             yield Stage(world, workspace, broker)
     delete_vhost(node, VHOST)
 
