@@ -253,13 +253,15 @@ def _try(place: _Place, before: str, text: str, answers: _Answers, env: Mapping[
         ConfigError: it would be wrong; the lines are those of the text before.
     """
     tokens = zip(_TOKENS, (answers.token.reveal(), answers.app_token.reveal()), strict=True)
-    with tempfile.NamedTemporaryFile("w", prefix="rtmpump-", encoding="utf-8", newline="") as file:
-        file.write(text)
-        file.flush()
+    # It has no name, so that it is gone whatever ends this process: it may hold a secret.
+    with tempfile.TemporaryFile() as file:
+        file.write(text.encode())
+        file.seek(0)
+        name = f"/dev/fd/{file.fileno()}"
         try:
-            load(Path(file.name), {**env, **dict(tokens)})
+            load(Path(name), {**env, **dict(tokens)})
         except ConfigError as error:
-            raise _of_file(error, file.name, place.config, lines_of(before)) from None
+            raise _of_file(error, name, place.config, lines_of(before)) from None
 
 
 def _of_file(

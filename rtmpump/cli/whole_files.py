@@ -10,6 +10,7 @@ Laws:
 from __future__ import annotations
 
 import os
+import signal
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from typing import Final, NamedTuple
 from rtmpump.errors import RtmpumpError
 
 _MODE: Final = 0o7777
+_ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 ModeOf = Callable[[os.stat_result | None], int]
 """Makes the mode of a file from what is there, None for nothing."""
@@ -37,8 +39,11 @@ class WholeFiles:
 
     def __init__(self) -> None:
         self._ready: list[_Ready] = []
+        self._before: set[signal.Signals] | set[int] = set()
 
     def __enter__(self) -> WholeFiles:
+        # A file beside its place may hold a secret, so no signal may leave it there.
+        self._before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
         return self
 
     def __exit__(
@@ -50,6 +55,7 @@ class WholeFiles:
         for one in self._ready:
             with suppress(OSError):
                 os.unlink(one.new)
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
 
     def add(self, path: Path, text: str, mode_of: ModeOf, group: int | None = None) -> None:
         """Write a file beside its place; `group` is its new group, None for the one that it has.

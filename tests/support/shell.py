@@ -145,7 +145,8 @@ class World:
         given = " ".join(f"{name}=${name}" for name in (*kept, "RTMPUMP_SPOOL_PATH"))
         edits = (
             f"s#/etc/#{self.root}/etc/#; s#/var/#{self.root}/var/#; /^DynamicUser/d;"
-            f" s#^User=.*#User=root#; /^Protect/d; /^PrivateTmp/d; s#^.Service.#&\\nEnvironment={given}#"
+            f" s#^User=.*#User=root#; /^Protect/d; /^PrivateTmp/d;"
+            f" s#^.Service.#&\\nEnvironment={given}#"
         )
         unit = self.checkout / "systemd" / "rtmpump.service"
         return f'[ "$1" = cat ] || exit 0\nexec sed "{edits}" "{unit}"'
