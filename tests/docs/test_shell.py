@@ -106,7 +106,6 @@ def stage(node: RabbitNode, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         world = World(tmp_path_factory.mktemp("world"), environment(env))
         (world.root / "var/lib/rtmpump").mkdir()
         (world.root / "etc/rtmpump").mkdir()
-        (world.root / "etc/rtmpump/config.toml").touch()
         for name, token in (("slack-token", bot), ("slack-app-token", app)):
             (world.root / "etc/rtmpump" / name).write_text(token)
         world.environment["RTMPUMP_CONFIG"] = str(world.root / "etc/rtmpump/config.toml")
