@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from rtmpump.config.sections import Broker, Config
+from rtmpump.config import secrets
+from rtmpump.config.sections import CLIENTS, Broker, Config, Gateway
 
 # The lock's own heartbeat is half of it, and AMQP counts in whole seconds.
 _LEAST_HEARTBEAT: Final = 2
@@ -39,6 +40,7 @@ def contradictions(config: Config) -> Iterator[Contradiction]:
         problem = f"ha.enabled needs a broker.heartbeat of {_LEAST_HEARTBEAT} seconds or more"
         yield Contradiction(problem, ("broker.heartbeat", "ha.enabled"))
     yield from _tls_contradictions(config.broker)
+    yield from _gateway_contradictions(config.gateway)
     taken: dict[str, str] = {}
     for name, queue in _queues(config):
         if queue in taken:
@@ -57,8 +59,27 @@ def _queues(config: Config) -> list[tuple[str, str]]:
         ("events.unrouted", config.events.unrouted),
         ("events.stream", config.events.stream),
         ("ha.lock", config.ha.lock if config.ha.enabled else ""),
+        *(
+            (f"{CLIENTS}.{client.name}.queue", client.queue_name)
+            for client in config.gateway.clients
+        ),
     ]
     return [(name, queue) for name, queue in queues if queue]
+
+
+def _gateway_contradictions(gateway: Gateway) -> Iterator[Contradiction]:
+    if bool(gateway.tls_cert) is not bool(gateway.tls_key):
+        names = ("gateway.tls_cert", "gateway.tls_key")
+        yield Contradiction("gateway.tls_cert and gateway.tls_key need each other", names)
+    elif not gateway.tls_cert and not secrets.is_loopback(gateway.address[0]):
+        problem = "gateway.listen other than loopback needs gateway.tls_cert and gateway.tls_key"
+        yield Contradiction(problem, ("gateway.listen",))
+    holders: dict[str, str] = {}
+    for client in gateway.clients:
+        token, key = client.token.reveal(), f"{CLIENTS}.{client.name}.token"
+        if token and token in holders:
+            yield Contradiction(f"{key} and {holders[token]} must differ", (key, holders[token]))
+        holders[token] = key
 
 
 def _tls_contradictions(broker: Broker) -> Iterator[Contradiction]:

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from rtmpump.config import secrets
 from rtmpump.config.mistakes import Mistakes
-from rtmpump.config.sections import DEFAULT_URL, URL_KEYS, Config, kinds
+from rtmpump.config.sections import CLIENTS, DEFAULT_URL, URL_KEYS, Config, key_names
 from rtmpump.config.sources import Given, from_file
 
 _TOKENS: Final = ("slack.token", "slack.app_token")
@@ -66,8 +66,7 @@ def exposed(loaded: Config, path: Path | None, env: Mapping[str, str]) -> list[E
     held: dict[str, str] = {key: named[key] for key in _SECRET_FILES if key in named}
     if "broker.client_key" not in named and "broker.client_cert" in named:
         held["broker.client_key"] = named["broker.client_cert"]
-    names = {section: tuple(keys) for section, keys in kinds().items()}
-    in_file = from_file(path, names, Mistakes()) if path else []
+    in_file = from_file(path, key_names(), Mistakes()) if path else []
     holders = [one.name for one in in_file if _holds_secret(one)]
     if path and holders:
         held[holders[0]] = str(path)
@@ -93,7 +92,8 @@ def secret_keys(text: str) -> list[str]:
 
 
 def _holds_secret(one: Given) -> bool:
-    if one.name in _TOKENS:
+    is_clients = one.section.startswith(f"{CLIENTS}.") and one.key == "token"
+    if is_clients or one.name in _TOKENS:
         return bool(one.value)
     is_default = one.value == DEFAULT_URL.reveal()
     return (

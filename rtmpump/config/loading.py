@@ -13,13 +13,17 @@ from rtmpump.config.contradictions import contradictions
 from rtmpump.config.mistakes import Mistakes
 from rtmpump.config.secrets import Secret
 from rtmpump.config.sections import (
+    CLIENTS,
     DEFAULT_SPOOL,
     DEFAULT_URL,
     URL_KEYS,
     Broker,
     Config,
+    GatewayClient,
     Slack,
     SpoolConfig,
+    client_kinds,
+    key_names,
     kinds,
     sections,
 )
@@ -44,7 +48,7 @@ class _Read(NamedTuple):
 
     def place(self, name: str) -> Given:
         """Return a value; one that is not set has no place."""
-        section, _, key = name.partition(".")
+        section, _, key = name.rpartition(".")
         return self.given.get(name) or Given(section, key, None, "")
 
 
@@ -94,7 +98,12 @@ def find(
 
 
 def load(
-    path: Path | None, env: Mapping[str, str], *, need_token: bool = True, folder: str = ""
+    path: Path | None,
+    env: Mapping[str, str],
+    *,
+    need_token: bool = True,
+    need_clients: bool = False,
+    folder: str = "",
 ) -> Config:
     """Read the file, then the environment over it, and check the whole.
 
@@ -103,6 +112,9 @@ def load(
     searched in the same way. Without `need_token` only the keys count, and they may be empty. A
     credential that is blank counts as none. With `folder` the relative paths of other files begin
     there and become whole; else they begin where the process is.
+
+    With `need_clients`, which is for the gateway, each of its clients must have a token, and those
+    that stand in files are read.
 
     Raises:
         ConfigError: something is wrong; the first mistake, and the others as its `more`.
@@ -121,9 +133,15 @@ def load(
         mistakes.add(read.place("slack.api_url").wrong(problem))
     if need_token:
         slack = _with_tokens(slack, read, mistakes)
+    clients = _clients(read, mistakes, need_tokens=need_clients)
     spool = _with_path(config.spool, env)
-    spool = replace(spool, path=Path(folder, spool.path))
-    config = replace(config, slack=slack, broker=broker, spool=spool)
+    config = replace(
+        config,
+        slack=slack,
+        broker=broker,
+        spool=replace(spool, path=Path(folder, spool.path)),
+        gateway=replace(config.gateway, clients=clients),
+    )
     for contradiction in contradictions(config):
         # A value that could not be read stands there as its default, which contradicts nothing.
         if not mistakes.keys.intersection(contradiction.names):
@@ -147,7 +165,7 @@ def _exists(path: Path) -> bool:
 
 def _given(path: Path | None, env: Mapping[str, str], mistakes: Mistakes) -> dict[str, Given]:
     """Return each value that is set, by its whole name; the environment wins."""
-    names = {section: tuple(keys) for section, keys in kinds().items()}
+    names = key_names()
     in_file = from_file(path, names, mistakes) if path else []
     in_env = from_env(env, names, mistakes)
     if any(one.name in URL_KEYS for one in in_env):
@@ -163,11 +181,44 @@ def _based(one: Given, folder: str) -> Given:
     return one._replace(value=str(Path(folder, one.value)))
 
 
-def _values(section: str, given: Mapping[str, Given], mistakes: Mistakes) -> dict[str, Any]:
-    kind_of = kinds()[section]
+def _clients(read: _Read, mistakes: Mistakes, *, need_tokens: bool) -> tuple[GatewayClient, ...]:
+    """Return the gateway's clients in the order of their names."""
+    clients: list[GatewayClient] = []
+    for one in read.given.values():
+        name = one.section.removeprefix(f"{CLIENTS}.")
+        if one.key or name == one.section:
+            continue
+        good = _values(one.section, read.given, mistakes, client_kinds())
+        client = GatewayClient(name=name, **good)
+        if need_tokens and not mistakes.keys & {f"{one.section}.token"}:
+            with mistakes.collected():
+                client = replace(client, token=_client_token(client, one, read))
+        clients.append(client)
+    return tuple(sorted(clients, key=lambda client: client.name))
+
+
+def _client_token(client: GatewayClient, table: Given, read: _Read) -> Secret:
+    file = read.place(f"{table.section}.token_file")
+    if client.token and client.token_file:
+        raise file.wrong(ConfigError("stands beside token", fix="keep one of them"))
+    if client.token_file:
+        return _value(file, secrets.GatewayTokenFile())
+    if not client.token:
+        fix = "set token or token_file"
+        raise ConfigError("has no token", key=table.section, where=table.where, fix=fix)
+    return client.token
+
+
+def _values(
+    section: str,
+    given: Mapping[str, Given],
+    mistakes: Mistakes,
+    kind_of: Mapping[str, values.Kind[Any]] | None = None,
+) -> dict[str, Any]:
+    kind_of = kinds()[section] if kind_of is None else kind_of
     good: dict[str, Any] = {}
     for one in given.values():
-        if one.section == section:
+        if one.section == section and one.key:
             with mistakes.collected():
                 good[one.key] = _value(one, kind_of[one.key])
     return good

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from rtmpump.config.mistakes import Mistakes
 from rtmpump.config.secrets import Secret, shown_url
-from rtmpump.config.sections import URL_KEYS, Config, Slack, kinds
+from rtmpump.config.sections import CLIENTS, URL_KEYS, Config, Slack, key_names, kinds
 from rtmpump.config.sources import Given, from_env, from_file
 from rtmpump.config.values import MASK
 
@@ -46,13 +46,26 @@ def origins(loaded: Config, path: Path | None, env: Mapping[str, str]) -> dict[s
     urls = [shown_url(url) for url in loaded.broker.urls]
     where = _url_place(loaded, places, env)
     shown["broker.url"] = ShownValue(urls[0] if len(urls) == 1 else urls, where)
-    return {name: shown[name] for name in _values(loaded) if name in shown}
+    ordered = {name: shown[name] for name in _values(loaded) if name in shown}
+    return ordered | _of_clients(places)
+
+
+def _of_clients(places: Mapping[str, Given]) -> dict[str, ShownValue]:
+    """Return all that is set for the gateway's clients."""
+    return {
+        name: ShownValue(MASK if one.key == "token" else _shown_given(one.value), one.where)
+        for name, one in places.items()
+        if one.section.startswith(f"{CLIENTS}.") and one.key
+    }
+
+
+def _shown_given(value: object) -> object:
+    return [str(item) for item in value] if isinstance(value, list) else _shown(value)
 
 
 def _places(path: Path | None, env: Mapping[str, str]) -> dict[str, Given]:
-    names = {section: tuple(keys) for section, keys in kinds().items()}
-    in_file = from_file(path, names, Mistakes()) if path else []
-    return {one.name: one for one in [*in_file, *from_env(env, names, Mistakes())]}
+    in_file = from_file(path, key_names(), Mistakes()) if path else []
+    return {one.name: one for one in [*in_file, *from_env(env, key_names(), Mistakes())]}
 
 
 def _values(config: Config) -> dict[str, object]:

@@ -95,6 +95,33 @@ class Token(Kind[Secret]):
         return Secret(value)
 
 
+_SLACKS_PREFIX: Final = re.compile("xoxb-|xoxp-|xapp-")
+_TOKEN_LEAST: Final = 24
+
+
+def without_prefix(token: str) -> str:
+    """Return a token without the prefix that Slack's libraries want to see, if it has one."""
+    return _SLACKS_PREFIX.sub("", token, count=1) if _SLACKS_PREFIX.match(token) else token
+
+
+class GatewayToken(Kind[Secret]):
+    """A token that the operator made up for one program, or "" for none; hidden."""
+
+    def read(self, value: object) -> Secret:
+        """Return the value without Slack's prefix, hidden."""
+        if not isinstance(value, str):
+            raise ConfigError("must be a string")
+        if not value:
+            return Secret("")
+        if not re.fullmatch("[!-~]+", value):
+            raise ConfigError("must hold printable ASCII characters only, and no blanks")
+        token = without_prefix(value)
+        if len(token) < _TOKEN_LEAST:
+            problem = f"must have at least {_TOKEN_LEAST} characters behind xoxb- or xapp-"
+            raise ConfigError(problem, fix="make one with: openssl rand -hex 24")
+        return Secret(token)
+
+
 def _split(url: str) -> SplitResult | None:
     """Split a URL; return None if it has no host, a bad port, or impossible characters."""
     try:
@@ -103,6 +130,11 @@ def _split(url: str) -> SplitResult | None:
     except ValueError:
         return None
     return parts if usable else None
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host is this machine alone."""
+    return bool(_LOOPBACK.fullmatch(host))
 
 
 def is_protected(url: str) -> bool:
@@ -156,6 +188,21 @@ class ApiUrl(Kind[str]):
         return parts.geturl().rstrip("/") + "/"
 
 
+class PublicUrl(Kind[str]):
+    """The URL by which programs reach the gateway, or "" for the host that they name."""
+
+    def read(self, value: object) -> str:
+        """Return the URL without a slash at its end."""
+        parts = _split(value) if isinstance(value, str) and value else None
+        if value == "":
+            return ""
+        if parts is None or parts.scheme not in ("http", "https"):
+            raise ConfigError("must be a URL such as https://gateway.example, or empty")
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise ConfigError("must be a URL without user, password, query and fragment")
+        return parts.geturl().rstrip("/")
+
+
 class ProxyUrl(Kind[Secret]):
     """The URL of an HTTP proxy, or "" for none; hidden: it may have a password."""
 
@@ -187,6 +234,17 @@ class TokenFile(Kind[Secret]):
         if len(lines) != 1:
             raise ConfigError(f"the file must hold one line, the token; it has {len(lines)}")
         return Secret(Token().read(lines[0]).reveal(), str(value))
+
+
+class GatewayTokenFile(Kind[Secret]):
+    """A file with the token of one program of the gateway and nothing else."""
+
+    def read(self, value: object) -> Secret:
+        """Read the file; return the token, hidden."""
+        lines = _lines(str(value))
+        if len(lines) != 1:
+            raise ConfigError(f"the file must hold one line, the token; it has {len(lines)}")
+        return GatewayToken().read(lines[0])
 
 
 def is_blank(path: Path) -> bool:

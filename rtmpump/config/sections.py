@@ -15,6 +15,8 @@ DEFAULT_URL: Final = Secret("amqp://guest:guest@localhost:5672/%2F")
 DEFAULT_SPOOL: Final = Path("rtmpump-spool.db")
 URL_KEYS: Final = ("broker.url", "broker.urls", "broker.url_file")
 """Three ways to say where RabbitMQ is; only one of them may be used."""
+CLIENTS: Final = "gateway.clients"
+"""The tables below this name are one section each, `gateway.clients.NAME`."""
 
 
 class Slack(Struct, frozen=True, kw_only=True):
@@ -132,6 +134,43 @@ class Http(Struct, frozen=True, kw_only=True):
         return values.host_and_port(self.listen)
 
 
+class GatewayClient(Struct, frozen=True, kw_only=True):
+    """`[gateway.clients.NAME]`: one program. After `load` for the gateway, `token` is there.
+
+    `token` is without Slack's prefix. `queue` is "" where it is not set: see `queue_name`.
+    `max_messages` counts those that wait in it.
+    """
+
+    name: str = ""
+    token: Annotated[Secret, secrets.GatewayToken()] = Secret("")
+    token_file: Annotated[str, values.Text()] = ""
+    events: Annotated[tuple[str, ...], values.Patterns()] = ("#",)
+    queue: Annotated[str, values.Name(empty=True)] = ""
+    max_messages: Annotated[int, values.Whole(1, 1_000_000_000)] = 1_000_000
+    api_methods: Annotated[frozenset[str], values.Methods()] = frozenset()
+    send: Annotated[bool, values.Flag()] = True
+
+    @property
+    def queue_name(self) -> str:
+        """The queue that the connections of this client share."""
+        return self.queue or f"rtm.gateway.{self.name}"
+
+
+class Gateway(Struct, frozen=True, kw_only=True):
+    """`[gateway]`: `public_url` is what programs reach us by, "" for the host that they name."""
+
+    listen: Annotated[str, values.Address(empty=False)] = "127.0.0.1:9465"
+    public_url: Annotated[str, secrets.PublicUrl()] = ""
+    tls_cert: Annotated[str, values.Text()] = ""
+    tls_key: Annotated[str, values.Text()] = ""
+    clients: tuple[GatewayClient, ...] = ()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port to listen on."""
+        return values.host_and_port(self.listen) or ("127.0.0.1", 0)
+
+
 class Log(Struct, frozen=True, kw_only=True):
     """`[log]`."""
 
@@ -155,6 +194,7 @@ class Config(Struct, frozen=True, kw_only=True):
     retry: Retry = Retry()
     ha: Ha = Ha()
     http: Http = Http()
+    gateway: Gateway = Gateway()
     log: Log = Log()
 
 
@@ -171,6 +211,23 @@ def kinds() -> dict[str, dict[str, values.Kind[Any]]]:
         section: {
             key: hint.__metadata__[0]
             for key, hint in get_type_hints(cls, include_extras=True).items()
+            if hasattr(hint, "__metadata__")
         }
         for section, cls in sections().items()
     }
+
+
+@cache
+def client_kinds() -> dict[str, values.Kind[Any]]:
+    """Return the kind of each key of `[gateway.clients.NAME]`."""
+    hints = get_type_hints(GatewayClient, include_extras=True)
+    return {
+        key: hint.__metadata__[0] for key, hint in hints.items() if hasattr(hint, "__metadata__")
+    }
+
+
+@cache
+def key_names() -> dict[str, tuple[str, ...]]:
+    """Return the keys of each section; those of each gateway client under `CLIENTS`."""
+    names = {section: tuple(keys) for section, keys in kinds().items()}
+    return names | {CLIENTS: tuple(client_kinds())}

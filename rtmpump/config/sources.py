@@ -14,11 +14,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rtmpump.config.mistakes import Mistakes
+from rtmpump.config.sections import CLIENTS
 from rtmpump.config.values import found, masked, nearest, reason
 from rtmpump.errors import ConfigError
 
 Names = Mapping[str, tuple[str, ...]]
 _PREFIX = "RTMPUMP_"
+# A client's keys are three tables down.
+_DEEPEST = 3
+_ANY_CLIENT = f"{CLIENTS}.NAME"
+_CLIENT_NAME = re.compile("[A-Za-z0-9_-]{1,64}")
 # Kubernetes sets these in every container for a Service with a name like `rtmpump-http`.
 _SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT)(_|$)|_PORT_\d+_(TCP|UDP|SCTP)(_|$)")
 
@@ -67,14 +72,52 @@ def _in_file(path: Path, names: Names, mistakes: Mistakes) -> Iterator[Given]:
         with mistakes.collected():
             for key, value in _keys(section, table, names, f"{path}:{lines[section, '']}"):
                 one = Given(section, key, value, f"{path}:{lines[section, key]}")
+                if one.name == CLIENTS:
+                    with mistakes.collected():
+                        yield from _in_clients(path, one, names, lines, mistakes)
+                    continue
                 with mistakes.collected():
                     _check_name(one, names)
                     yield one
 
 
+def _in_clients(
+    path: Path,
+    group: Given,
+    names: Names,
+    lines: Mapping[tuple[str, str], int],
+    mistakes: Mistakes,
+) -> Iterator[Given]:
+    """Yield the values of each table of a group, and first one without a key for the table."""
+    if not isinstance(group.value, dict):
+        raise group.wrong(ConfigError(f"must be a table, {found(group.value)}"))
+    for name, table in group.value.items():
+        section = f"{group.name}.{name}"
+        where = f"{path}:{lines[group.name, name]}"
+        with mistakes.collected():
+            _check_client(name, section, table, where)
+            yield Given(section, "", None, where)
+            for key, value in table.items():
+                one = Given(section, key, value, f"{path}:{lines[section, key]}")
+                with mistakes.collected():
+                    _check_name(one, names)
+                    yield one
+
+
+def _check_client(name: str, section: str, table: object, where: str) -> None:
+    if not _CLIENT_NAME.fullmatch(name):
+        fix = "a name has 1 to 64 of the characters a-z, A-Z, 0-9, _ and -"
+        raise ConfigError("can't be a name", key=masked(section), where=where, fix=fix)
+    if not isinstance(table, dict):
+        fix = f"write [{section}] above its keys"
+        raise ConfigError(
+            f"must be a table, {found(table)}", key=masked(section), where=where, fix=fix
+        )
+
+
 def from_env(env: Mapping[str, str], names: Names, mistakes: Mistakes) -> list[Given]:
     """Return every `RTMPUMP_<SECTION>_<KEY>`; a mistake is one that is nearly the name of a key."""
-    known = {f"{s}_{k}".upper(): (s, k) for s, keys in names.items() for k in keys}
+    known = {f"{s}_{k}".upper(): (s, k) for s, keys in names.items() if s != CLIENTS for k in keys}
     given = []
     for variable in sorted(name for name in env if name.startswith(_PREFIX)):
         name = variable.removeprefix(_PREFIX)
@@ -117,13 +160,18 @@ def _unknown_section(section: str, value: object, names: Names, where: str) -> C
         fix = f"it belongs under [{homes[0]}]"
         return ConfigError("stands outside of its section", key=section, where=where, fix=fix)
     near = nearest(section, names)
-    fix = f"did you mean [{near}]?" if near else "there are " + _listed(f"[{s}]" for s in names)
+    fix = f"did you mean [{near}]?" if near else _all_sections(names)
     return ConfigError("unknown section", key=masked(section), where=where, fix=fix)
 
 
+def _all_sections(names: Names) -> str:
+    return "there are " + _listed(f"[{name}]" for name in names if name != CLIENTS)
+
+
 def _check_name(given: Given, names: Names) -> None:
-    if given.key not in names[given.section]:
-        fix = _did_you_mean(given.section, given.key, names)
+    section = CLIENTS if given.section.startswith(f"{CLIENTS}.") else given.section
+    if given.key not in names[section]:
+        fix = _did_you_mean(section, given.key, names)
         raise given.wrong(ConfigError("unknown key", fix=fix))
 
 
@@ -131,8 +179,10 @@ def _did_you_mean(section: str, key: str, names: Names) -> str:
     near = nearest(key, names[section])
     homes = [other for other, keys in names.items() if key in keys]
     if near or homes:
-        return f"did you mean {section}.{near}?" if near else f"did you mean {homes[0]}.{key}?"
-    return f"[{section}] has " + _listed(names[section])
+        shown = section.replace(CLIENTS, _ANY_CLIENT)
+        home = f"{homes[0].replace(CLIENTS, _ANY_CLIENT)}.{key}" if homes else ""
+        return f"did you mean {shown}.{near}?" if near else f"did you mean {home}?"
+    return f"[{section.replace(CLIENTS, _ANY_CLIENT)}] has " + _listed(names[section])
 
 
 def _listed(words: Any) -> str:
@@ -161,6 +211,8 @@ def _check_variable(name: str, known: Mapping[str, tuple[str, str]], names: Name
 
 def lines_of(text: str) -> dict[tuple[str, str], int]:
     """Return the line at which each section, as `(section, "")`, and each key begins.
+
+    A key of a table in a section is there by the whole name of its table: `("a.b", "key")`.
 
     tomllib gives no positions. So the text is cut into statements: each has the fewest lines that
     parse alone under the current table header. This is exact for arrays and strings of many lines
@@ -191,5 +243,11 @@ def _parsed(text: str) -> dict[str, Any] | None:
 def _names_in(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for section, table in data.items():
         yield section, ""
-        if isinstance(table, dict):
-            yield from ((section, key) for key in table)
+        yield from _names_below(section, table, _DEEPEST)
+
+
+def _names_below(path: str, table: object, depth: int) -> Iterator[tuple[str, str]]:
+    if isinstance(table, dict) and depth > 0:
+        for key, value in table.items():
+            yield path, key
+            yield from _names_below(f"{path}.{key}", value, depth - 1)

@@ -303,6 +303,18 @@ class Methods(ListOf[frozenset[str]]):
         return frozenset(words)
 
 
+class Patterns(ListOf[tuple[str, ...]]):
+    """Patterns of a topic exchange, such as `message.#`."""
+
+    def read(self, value: object) -> tuple[str, ...]:
+        """Return them without repeats, in their order."""
+        words = self.strings(value)
+        for word in words:
+            if not re.fullmatch(r"[A-Za-z0-9_*#-]+(\.[A-Za-z0-9_*#-]+)*", word) or len(word) > 255:
+                raise wrong('a list of patterns such as "message.#"', word)
+        return tuple(dict.fromkeys(words))
+
+
 class File(Text):
     """A file that must exist, or "" for none."""
 
@@ -331,7 +343,7 @@ def host_and_port(text: str) -> tuple[str, int] | None:
 
 
 class Address(Text):
-    """Where a server listens, `host:port`, or "" for nowhere."""
+    """Where a server listens, `host:port`, or "" for nowhere where `empty` allows it."""
 
     def read(self, value: object) -> str:
         """Return the address as it is written."""

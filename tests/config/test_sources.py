@@ -17,7 +17,7 @@ _WRONG_NAMES = table(r"""
 [log]\nzzz = 1 | 2: log.zzz: unknown key; [log] has level, format
 [http]\nlisten = ""\n[http.more]\nx = 1 | 3: http.more: unknown key; [http] has listen
 [log]\n[brokr]\nurl = 1 | 2: brokr: unknown section; did you mean [broker]?
-[zzz] | 1: zzz: unknown section; there are [slack], [broker], [events], [outbound], [spool], [retry], [ha], [http], [log]
+[zzz] | 1: zzz: unknown section; there are [slack], [broker], [events], [outbound], [spool], [retry], [ha], [http], [gateway], [log]
 \ntoken_file = "x"\n[slack] | 2: token_file: stands outside of its section; it belongs under [slack]
 log = 3 | 1: log: must be a table, found 3
 [[log]]\nlevel = 'info' | 1: log: must be a table, found an array
