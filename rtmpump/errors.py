@@ -85,16 +85,19 @@ class ServiceUnreachable(RtmpumpError):
 
 
 class PortRefused(RtmpumpError):
-    """The HTTP port can't be opened; `listen` is the value of http.listen."""
+    """A port can't be opened; `listen` is the value of its `key`."""
 
-    def __init__(self, listen: str, problem: str) -> None:
-        super().__init__(listen, problem)
+    def __init__(self, listen: str, problem: str, *, key: str = "http.listen") -> None:
+        super().__init__(listen, problem, key)
         self.listen = listen
         self.problem = problem
+        self.key = key
 
     def __str__(self) -> str:
-        fix = 'choose another port, or set http.listen = "" for none'
-        return f"http.listen: can't listen on {self.listen}: {self.problem}; {fix}"
+        fix = "choose another port"
+        if self.key == "http.listen":
+            fix = f'{fix}, or set http.listen = "" for none'
+        return f"{self.key}: can't listen on {self.listen}: {self.problem}; {fix}"
 
 
 class LinkError(RtmpumpError):

@@ -117,7 +117,7 @@ def named_config() -> list[str]:
     return [word for option, value in given if value for word in (option, value)]
 
 
-def load(config_file: str | None, *, need_token: bool) -> Loaded:
+def load(config_file: str | None, *, need_token: bool, need_clients: bool = False) -> Loaded:
     """Find and load the configuration, with `--unit` as that systemd unit would.
 
     Raises:
@@ -136,7 +136,9 @@ def load(config_file: str | None, *, need_token: bool) -> Loaded:
         env, config_file = unit.env, config_file or unit.config_file
     folder = unit.folder if unit else ""
     file = config.find(config_file, env, tuple(Path(folder, place) for place in config.PLACES))
-    loaded = config.load(file, env, need_token=need_token, folder=folder)
+    loaded = config.load(
+        file, env, need_token=need_token, need_clients=need_clients, folder=folder
+    )
     if unit is not None:
         files = {
             key: name

@@ -44,6 +44,7 @@ _COMMANDS: Final = {
     "status": _Row("rtmpump.cli.status", "What the running daemon is doing."),
     "spool": _Row("rtmpump.cli.spool", "Look at the events that RabbitMQ has not confirmed."),
     "dead": _Row("rtmpump.cli.dead", "List, retry or drop the dead-lettered commands."),
+    "gateway": _Row("rtmpump.cli.gateway", "An endpoint for Slack's own client libraries."),
     "topology": _Row("rtmpump.cli.topology", "What is declared in RabbitMQ."),
 }
 

@@ -261,7 +261,7 @@ def _backfill(base: _Base, term: Term, publisher: Publisher) -> Backfill | None:
 
 
 def _web_api_workers(config: Config, token: BotToken) -> WebApiWorkers:
-    """Build the workers for calls of the Web API; none where no command can ask for one."""
+    """Build the workers for calls of the Web API."""
     methods = config.outbound.api_methods
     posts = config.slack.mode == "socket" or POST in methods
     return WebApiWorkers(

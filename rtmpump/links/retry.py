@@ -88,6 +88,26 @@ class _Ends:
         self._report(RetryDetails(error.link, error.reason, error.detail, attempt, wait))
 
 
+class AttemptPauses:
+    """How long to wait after each end of a link, where the waiting is done by an asyncio loop."""
+
+    def __init__(self, policy: config.Retry) -> None:
+        self._ends = _Ends(policy, lambda _: None)
+        self._state = RetryCallState(Retrying(), None, (), {})
+
+    @property
+    def attempt(self) -> int:
+        """How many ends there were in a row, with the next one."""
+        return self._state.attempt_number
+
+    def after(self, error: LinkError) -> float:
+        """Return the seconds to wait after the link ended with `error`."""
+        self._state.set_exception((type(error), error, None))
+        wait = self._ends.wait(self._state)
+        self._state.prepare_for_next_attempt()
+        return wait
+
+
 def _link_error(state: RetryCallState) -> LinkError:
     error = state.outcome.exception() if state.outcome else None
     if not isinstance(error, LinkError):

@@ -50,10 +50,8 @@ class Crew(NamedTuple):
 
 def crew(*, posts: bool, methods: int) -> Crew:
     """Return how many workers are needed where messages are posted or not, beside `methods`."""
-    if not posts and not methods:
-        return Crew(0, 0)
     calling = min(methods, _METHODS_MOST) + SPARE_CALLS if methods else 0
-    # One more, for the trial of the token.
+    # One more, for auth.test: whoever sends commands may ask for it, and it is the trial.
     return Crew(POSTS_AT_ONCE if posts else 0, calling + 1)
 
 

@@ -60,6 +60,8 @@ class PumpProcess:
     which also fails if the token was ever printed. `program` is what Python is given to run.
     """
 
+    command = "run"
+
     def __init__(
         self,
         folder: Path,
@@ -73,8 +75,8 @@ class PumpProcess:
         self.folder = folder
         self._program = program
         self.spool = folder / "spool.db"
-        self._number = len(list(folder.glob("pump-*.toml")))
-        self.config = folder / f"pump-{self._number}.toml"
+        self._number = len(list(folder.glob(f"{self.command}-*.toml")))
+        self.config = folder / f"{self.command}-{self._number}.toml"
         self._env = dict(env or {})
         self._outputs: list[Path] = []
         self._process: subprocess.Popen[bytes] | None = None
@@ -97,12 +99,11 @@ class PumpProcess:
     def start(self) -> PumpProcess:
         """Starts it again, with the same config."""
         assert self._process is None or not self.running
-        output = self.folder / f"pump-{self._number}-{len(self._outputs)}.log"
-        self._outputs.append(output)
+        self._outputs.append(self.config.with_suffix(f".{len(self._outputs)}.log"))
         self._read_upto, self._lines = 0, []
-        with output.open("wb") as file:
+        with self._outputs[-1].open("wb") as file:
             self._process = subprocess.Popen(
-                [sys.executable, *self._program, "run", "-c", str(self.config)],
+                [sys.executable, *self._program, self.command, "-c", str(self.config)],
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,

@@ -24,6 +24,7 @@ REAL_ROOMS: Final = (
     "demo",
     "deploy",
     "e2e",
+    "gateway",
     "http",
     "links/rabbitmq",
     "links/slack",

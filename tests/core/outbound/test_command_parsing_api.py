@@ -212,3 +212,8 @@ def test_only_whole_names_that_the_config_has_are_allowed() -> None:
         assert "outbound.api_methods" in error.message
         assert '"reactions.add"' in error.message
     require_allowed(parse(message()), frozenset())
+
+
+def test_who_we_are_needs_no_list() -> None:
+    """`auth.test` is allowed where no method is."""
+    require_allowed(parse(b'{"type": "api", "method": "auth.test"}'), frozenset())

@@ -1,0 +1,13 @@
+"""`rtmpump gateway`: Slack's own client libraries in front of RabbitMQ.
+
+A program connects here as it would to Slack; its events come from RabbitMQ, and what it calls goes
+there as commands. All of it runs on one asyncio loop.
+
+- `server` starts and stops; `routes` is what is served under which path.
+- `programs` holds who is known by which token, and `tickets` who may open a WebSocket.
+- `broker` keeps the connection to RabbitMQ; `queues` declares the queue of each program and brings
+  its bindings in line, which `notes` remembers.
+- `socket_face` is one WebSocket of Socket Mode, with the envelopes that `envelopes` makes.
+- `commands` publishes commands and finds their results.
+- `counts` is what is measured, for `/metrics`.
+"""

@@ -1,0 +1,69 @@
+"""What the gateway measures, for `/metrics`."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter as Tally
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+
+from rtmpump import log
+
+_LOG_EVERY: Final = 60.0
+
+_log = log.get("gateway")
+
+
+class GatewayCounts:
+    """Counters by the name of the program; `told` also logs, once a minute for each kind."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self.connections = Gauge(
+            "rtmpump_gateway_connections",
+            "WebSockets that are open.",
+            ("client", "face"),
+            registry=self._registry,
+        )
+        self.envelopes = Counter(
+            "rtmpump_gateway_envelopes",
+            "Envelopes by how they went: sent, again, acknowledged, given_back, unanswered.",
+            ("client", "result"),
+            registry=self._registry,
+        )
+        self.calls = Counter(
+            "rtmpump_gateway_calls",
+            "Calls of the Web API by how they ended.",
+            ("client", "result"),
+            registry=self._registry,
+        )
+        self.refused = Counter(
+            "rtmpump_gateway_refused",
+            "What programs sent and could not be used, by the reason.",
+            ("client", "reason"),
+            registry=self._registry,
+        )
+        self.link_up = Gauge(
+            "rtmpump_gateway_link_up",
+            "Whether RabbitMQ is connected.",
+            registry=self._registry,
+        )
+        self._tallies: dict[str, Tally[str]] = {}
+        self._logged_at: dict[str, float] = {}
+
+    def told(self, event: str, client: str, **fields: Any) -> None:
+        """Log an event of a program as a warning, at most once a minute, with how often it was."""
+        tally = self._tallies.setdefault(event, Tally())
+        tally[client] += 1
+        now = time.monotonic()
+        if now - self._logged_at.get(event, -_LOG_EVERY) < _LOG_EVERY:
+            return
+        self._logged_at[event] = now
+        _log.warning(event, clients=dict(tally), **fields)
+        tally.clear()
+
+    def exposition(self, *, is_up: bool) -> bytes:
+        """Return the page of `/metrics`, in text format 0.0.4."""
+        self.link_up.set(is_up)
+        return generate_latest(self._registry)

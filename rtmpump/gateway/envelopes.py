@@ -1,0 +1,163 @@
+"""Events of RabbitMQ as Slack would have sent them in Socket Mode.
+
+The event stays as it is, byte for byte. What Slack wrapped around it comes from the header
+`payload`; over RTM Slack wraps nothing, so the least that its libraries need is made.
+
+Source: https://docs.slack.dev/apis/events-api/using-socket-mode
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from rtmpump.core.envelopes import EVENTS_API
+from rtmpump.core.routes import PAYLOAD
+from rtmpump.core.tolerant_json import join_members
+
+_KINDS: Final = {"slash_command": "slash_commands", "interactive": "interactive"}
+# About the pump and its own connection to Slack, or nothing that a program could read.
+_NOT_FOR_PROGRAMS: Final = frozenset(("rtmpump", "hello", "goodbye", "error", "unknown"))
+_REASON: Final = "timeout"
+
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+class Attempt(NamedTuple):
+    """How often an envelope was sent before, and why it is sent again; 0 and "" at first."""
+
+    number: int = 0
+    reason: str = ""
+
+
+class OutgoingEnvelope(NamedTuple):
+    """An envelope; `frame` makes it the text of a WebSocket."""
+
+    id: str
+    kind: str
+    payload: bytes
+    takes_answer: bool
+    before: Attempt
+
+    def frame(self, attempt: int = 0) -> str:
+        """Return the frame; `attempt` counts how often we have sent it before."""
+        members: dict[str, Any] = {
+            "envelope_id": self.id,
+            "type": self.kind,
+            "accepts_response_payload": self.takes_answer,
+            "payload": msgspec.Raw(self.payload),
+        }
+        number = self.before.number + attempt
+        if self.kind == EVENTS_API or number:
+            members["retry_attempt"] = number
+            members["retry_reason"] = _REASON if attempt else self.before.reason
+        return msgspec.json.encode(members).decode()
+
+
+def is_for_programs(key: str) -> bool:
+    """Return whether an event with this routing key is one of Slack's, which a program can read."""
+    return key.partition(".")[0] not in _NOT_FOR_PROGRAMS
+
+
+def rebuilt(
+    key: str, body: bytes, headers: Mapping[str, Any], message_id: str, *, is_asked: bool
+) -> OutgoingEnvelope | None:
+    """Return the envelope of an event; None if its body is no JSON.
+
+    `is_asked`: the pump waits for an answer.
+    """
+    try:
+        msgspec.json.decode(body, type=msgspec.Raw)
+        body.decode()
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        if not _is_odd_json(body):
+            return None
+    before = Attempt(_whole(headers, "retry_attempt"), _word(headers, "retry_reason"))
+    kind = _KINDS.get(key.partition(".")[0], EVENTS_API)
+    payload = body if kind != EVENTS_API else _wrapped(key, body, headers, message_id)
+    return OutgoingEnvelope(_new_id(), kind, payload, is_asked, before)
+
+
+def trigger_of(body: bytes) -> str:
+    """Return the `trigger_id` of a slash command or an interaction, or ""."""
+    try:
+        trigger = msgspec.json.decode(body, type=_Trigger).trigger_id
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ""
+    return trigger if isinstance(trigger, str) else ""
+
+
+class _Trigger(msgspec.Struct):
+    trigger_id: Any = None
+
+
+def _wrapped(key: str, body: bytes, headers: Mapping[str, Any], message_id: str) -> bytes:
+    around = _around(headers.get(PAYLOAD)) or _made_around(headers, message_id)
+    return join_members({**around, "event": body})
+
+
+def _around(header: object) -> dict[str, bytes]:
+    if not isinstance(header, str):
+        return {}
+    try:
+        return {name: bytes(value) for name, value in _members(header.encode()).items()}
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return {}
+
+
+def _made_around(headers: Mapping[str, Any], message_id: str) -> dict[str, bytes]:
+    team, bot = _word(headers, "team_id") or _word(headers, "team"), _word(headers, "bot")
+    event_id = _word(headers, "event_id") or f"Ev{_digest(message_id)}"
+    seconds = _whole(headers, "event_time") or _whole(headers, "received_at") // 1000
+    authorization = {
+        "enterprise_id": None,
+        "team_id": team,
+        "user_id": bot,
+        "is_bot": True,
+        "is_enterprise_install": False,
+    }
+    around = {
+        "team_id": team,
+        "context_team_id": team,
+        "api_app_id": "",
+        "type": "event_callback",
+        "event_id": event_id,
+        "event_time": seconds,
+        "authorizations": [authorization],
+        "is_ext_shared_channel": False,
+    }
+    return {name: json.dumps(value).encode() for name, value in around.items()}
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest().upper()
+
+
+def _new_id() -> str:
+    """Return a random id in the form of a UUID, as Slack's are."""
+    digits = secrets.token_hex(16)
+    parts = (digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:])
+    return "-".join(parts)
+
+
+def _is_odd_json(body: bytes) -> bool:
+    try:
+        json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _whole(headers: Mapping[str, Any], name: str) -> int:
+    value = headers.get(name)
+    return value if type(value) is int and value >= 0 else 0
+
+
+def _word(headers: Mapping[str, Any], name: str) -> str:
+    value = headers.get(name)
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,91 @@
+"""The programs that may connect, each by its name: who it is, and what its connections hold."""
+
+from __future__ import annotations
+
+import hmac
+import random
+from collections.abc import Iterable
+from typing import Final, Protocol
+
+from rtmpump.config import GatewayClient
+from rtmpump.config.secrets import without_prefix
+from rtmpump.core.recent_ids import RecentIds
+
+CONNECTIONS_MAX: Final = 10
+"""How many WebSockets of Socket Mode one name may have, as at Slack."""
+_REMEMBERED: Final = 10_000
+
+
+class ProgramConnection(Protocol):
+    """A WebSocket of a program, as the others and the server know it."""
+
+    @property
+    def holds(self) -> int:
+        """How many messages it holds."""
+
+    def send_for(self, holder: ProgramConnection, id: str, frame: str) -> None:
+        """Send an envelope that `holder` holds, unless it is acknowledged first."""
+
+    def is_held(self, id: str) -> bool:
+        """Return whether it holds an envelope."""
+
+    def acknowledged(self, id: str, payload: object) -> None:
+        """Take the acknowledgement of an envelope that it holds."""
+
+    async def disconnect(self, reason: str) -> None:
+        """Tell the program that this connection ends soon; no more messages come on it."""
+
+    async def close(self) -> None:
+        """Close it."""
+
+
+class Program:
+    """One name: the connections of Socket Mode share what is here."""
+
+    def __init__(self, client: GatewayClient) -> None:
+        self.client = client
+        self.name = client.name
+        self.sockets: list[ProgramConnection] = []
+        self.holders: dict[str, ProgramConnection] = {}
+        """Which connection holds an envelope, by its id."""
+        self.settled = RecentIds(_REMEMBERED)
+        """The message ids that programs acknowledged; RabbitMQ may not know of the last ones."""
+        self._lost: dict[str, str] = {}
+
+    def other(self, one: ProgramConnection) -> ProgramConnection:
+        """Return a connection that an envelope is sent to again: another one, if there is one."""
+        others = [socket for socket in self.sockets if socket is not one]
+        return random.choice(others) if others else one  # noqa: S311 - no secret
+
+    def lose(self, envelope_id: str, message_id: str) -> None:
+        """Remember an envelope whose message RabbitMQ has taken back."""
+        if message_id:
+            self._lost[envelope_id] = message_id
+            while len(self._lost) > _REMEMBERED:
+                del self._lost[next(iter(self._lost))]
+
+    def acknowledged_late(self, envelope_id: str) -> bool:
+        """Take an acknowledgement of such an envelope; return whether it is one."""
+        message_id = self._lost.pop(envelope_id, None)
+        if message_id is not None:
+            self.settled.add([message_id])
+        return message_id is not None
+
+
+class Programs:
+    """All names, by their tokens."""
+
+    def __init__(self, clients: Iterable[GatewayClient]) -> None:
+        self.by_name = {client.name: Program(client) for client in clients}
+        self._tokens = [
+            (program.client.token.reveal().encode(), program) for program in self.by_name.values()
+        ]
+
+    def of_token(self, token: str) -> Program | None:
+        """Return whose token it is; the time that takes says nothing about it."""
+        given = without_prefix(token).encode("utf-8", "replace")
+        found: Program | None = None
+        for right, program in self._tokens:
+            if hmac.compare_digest(given, right):
+                found = program
+        return found

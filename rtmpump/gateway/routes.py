@@ -1,0 +1,116 @@
+"""What is served under which path: Slack's Web API, the WebSockets, health and metrics."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from rtmpump.gateway import arguments
+from rtmpump.gateway.arguments import BODY_MAX, ApiRequest, BadArguments
+from rtmpump.gateway.programs import CONNECTIONS_MAX, Program, Programs
+from rtmpump.gateway.shared import Shared
+from rtmpump.gateway.socket_face import EnvelopeSocket
+from rtmpump.gateway.tickets import Tickets
+from rtmpump.gateway.web_api import Answer, WebApi, error
+
+FRAME_MAX: Final = 1 << 20
+"""The largest frame that a program may send; a larger one ends its connection."""
+_PING_EVERY: Final = 10.0
+_OPEN_SOCKET: Final = "apps.connections.open"
+_HOST: Final = re.compile(r"[A-Za-z0-9.:\[\]_-]{1,255}")
+_STOPPING: Final = error("service_unavailable", "the gateway is being stopped")
+
+
+class Routes:
+    """The handlers; `is_stopping` is set once and refuses new WebSockets."""
+
+    def __init__(self, shared: Shared, programs: Programs) -> None:
+        self._shared = shared
+        self._programs = programs
+        self._tickets = Tickets()
+        self._api = WebApi(shared)
+        self.is_stopping = False
+
+    def application(self) -> web.Application:
+        """Return the application with all routes."""
+        app = web.Application(client_max_size=BODY_MAX)
+        for verb in ("GET", "POST"):
+            app.router.add_route(verb, "/api/{method}", self._called)
+        app.router.add_get("/link", self._socket_mode)
+        app.router.add_get("/livez", self._livez)
+        app.router.add_get("/readyz", self._readyz)
+        app.router.add_get("/metrics", self._metrics)
+        return app
+
+    async def _called(self, request: web.Request) -> web.Response:
+        try:
+            given = await arguments.read(request)
+        except BadArguments as bad:
+            return _answered(error(bad.code, bad.message))
+        program = self._programs.of_token(given.token) if given.token else None
+        if program is None:
+            code = "invalid_auth" if given.token else "not_authed"
+            return _answered(error(code, "the gateway knows no client with this token"))
+        return _answered(await self._answer(request, program, given))
+
+    async def _answer(self, request: web.Request, program: Program, given: ApiRequest) -> Answer:
+        method = request.match_info["method"]
+        if method == _OPEN_SOCKET:
+            if self.is_stopping:
+                return _STOPPING
+            ticket = self._tickets.issue(program.name, "socket")
+            return {"ok": True, "url": f"{self._base(request)}/link?ticket={ticket}&app_id=rtmpump"}
+        return await self._api.call(program, method, given.arguments)
+
+    def _base(self, request: web.Request) -> str:
+        """Return the URL by which the program reaches us, for a WebSocket."""
+        if public := self._shared.config.gateway.public_url:
+            return f"ws{public.removeprefix('http')}"
+        host = request.host if _HOST.fullmatch(request.host) else ""
+        scheme = "wss" if self._shared.config.gateway.tls_cert else "ws"
+        return f"{scheme}://{host or urlsplit(str(request.url)).netloc}"
+
+    def _redeemed(self, word: str, *, rtm: bool = False) -> Program | None:
+        name = self._tickets.redeem(word, "rtm" if rtm else "socket")
+        return self._programs.by_name[name] if name else None
+
+    async def _socket_mode(self, request: web.Request) -> web.StreamResponse:
+        program = self._redeemed(request.query.get("ticket", ""))
+        if program is None or self.is_stopping:
+            raise web.HTTPForbidden(text="the ticket is unknown, used, or over 30 seconds old\n")
+        socket = web.WebSocketResponse(heartbeat=_PING_EVERY, max_msg_size=FRAME_MAX)
+        await socket.prepare(request)
+        if len(program.sockets) >= CONNECTIONS_MAX:
+            await socket.send_json({"type": "disconnect", "reason": "too_many_websockets"})
+            await socket.close()
+            return socket
+
+        def cut() -> None:
+            if request.transport is not None:
+                request.transport.abort()
+
+        await EnvelopeSocket(self._shared, program, socket).serve(cut)
+        return socket
+
+    async def _livez(self, _request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def _readyz(self, _request: web.Request) -> web.Response:
+        if self.is_stopping:
+            return web.Response(status=503, text="the gateway is being stopped\n")
+        if not self._shared.broker.is_up:
+            return web.Response(status=503, text="RabbitMQ is not connected\n")
+        return web.Response(text="ok\n")
+
+    async def _metrics(self, _request: web.Request) -> web.Response:
+        page = self._shared.counts.exposition(is_up=self._shared.broker.is_up)
+        return web.Response(
+            body=page, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+        )
+
+
+def _answered(answer: Answer) -> web.Response:
+    return web.json_response(answer)

@@ -1,0 +1,263 @@
+"""Socket Mode as a program sees it, spoken to by Slack's own library; RabbitMQ is real."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections import Counter
+from contextlib import closing
+
+import pytest
+import websocket
+
+from tests.gateway.conftest import Publish, StartGateway
+from tests.support.gateway import OTHER, TOKEN, soon
+from tests.support.pump import Broker, wait_until
+from tests.support.socket_client import SocketProgram
+
+
+def test_each_event_once_in_order_and_acknowledged(
+    start_gateway: StartGateway, broker: Broker, publish: Publish
+) -> None:
+    """Twenty events to the one connection of a name; the pump's own go to nobody."""
+    gateway = start_gateway()
+    with SocketProgram(gateway) as program:
+        wait_until(lambda: broker.exists(queue="rtm.gateway.bot"))
+        gateway.wait_log("gateway.queue_bound")
+        publish("rtmpump.connected")
+        publish("hello")
+        for number in range(20):
+            publish("message", n=number, text="é")
+        first = program.wait_for(20)[0]
+        assert program.numbers == list(range(20))
+        assert (first.type, first.retry_attempt, first.accepts_response_payload) == (
+            "events_api",
+            0,
+            False,
+        )
+        assert first.payload["type"] == "event_callback"
+        assert first.payload["team_id"] == "T1"
+        assert first.payload["event"]["text"] == "é"
+        assert first.payload["authorizations"][0]["user_id"] == "U1"
+    wait_until(lambda: broker.count("rtm.gateway.bot") == 0)
+    gateway.terminate()
+    assert gateway.wait() == 0
+    assert broker.count("rtm.gateway.bot") == 0
+
+
+def test_workers_share_and_names_fan_out(
+    start_gateway: StartGateway, broker: Broker, publish: Publish
+) -> None:
+    """Two connections of one name get each event once between them; another name gets all."""
+    gateway = start_gateway(
+        clients={"bot": {"token": TOKEN}, "few": {"token": OTHER, "events": ["message.x"]}}
+    )
+    with (
+        SocketProgram(gateway) as one,
+        SocketProgram(gateway) as two,
+        SocketProgram(gateway, OTHER) as other,
+    ):
+        gateway.wait_log("gateway.queue_bound", client="bot")
+        gateway.wait_log("gateway.queue_bound", client="few")
+        for number in range(30):
+            publish("message", n=number)
+        publish("message.x", n=99)
+        wait_until(lambda: len(one.numbers) + len(two.numbers) == 31)
+        wait_until(lambda: other.numbers == [99])
+        assert sorted(one.numbers + two.numbers) == [*range(30), 99]
+
+
+def test_what_a_connection_held_goes_to_another(
+    start_gateway: StartGateway, broker: Broker, publish: Publish
+) -> None:
+    """Unacknowledged envelopes of a connection that ends come to the next one, in their order."""
+    gateway = start_gateway()
+    with SocketProgram(gateway) as silent:
+        silent.acknowledges = False
+        gateway.wait_log("gateway.queue_bound")
+        for number in range(20):
+            publish("message", n=number)
+        silent.wait_for(20)
+    with SocketProgram(gateway) as next:
+        next.wait_for(20)
+        assert next.numbers == list(range(20))
+        assert {one.retry_attempt for one in next.requests} == {0}
+
+
+def test_kill_of_the_gateway_loses_nothing(
+    start_gateway: StartGateway, broker: Broker, publish: Publish
+) -> None:
+    """`kill -9` under events, and a start: the library comes back by itself, and gets all."""
+    gateway = start_gateway()
+    with SocketProgram(gateway) as program:
+        gateway.wait_log("gateway.queue_bound")
+        for number in range(100):
+            publish("message", n=number)
+            if number == 50:
+                program.wait_for(20)
+                gateway.kill()
+        gateway.start()
+        wait_until(lambda: set(program.numbers) == set(range(100)), 30)
+    # What was in flight may come twice; the rest does not.
+    assert sum(count - 1 for count in Counter(program.numbers).values()) <= 100
+
+
+def test_a_planned_stop_loses_and_repeats_nothing(
+    start_gateway: StartGateway, broker: Broker, publish: Publish
+) -> None:
+    """Programs hear `disconnect` first, and what they acknowledge then still counts."""
+    gateway = start_gateway()
+    with closing(raw(gateway.call("apps.connections.open")["url"])) as socket:
+        assert json.loads(socket.recv())["num_connections"] == 1
+        gateway.wait_log("gateway.queue_bound")
+        publish("message", n=1)
+        envelope = json.loads(socket.recv())
+        gateway.terminate()
+        warned = [json.loads(socket.recv()) for _ in range(2)]
+        assert [one["reason"] for one in warned] == ["warning", "refresh_requested"]
+        publish("message", n=2)
+        socket.send(json.dumps({"envelope_id": envelope["envelope_id"]}))
+        assert gateway.wait() == 0
+    gateway.start()
+    with SocketProgram(gateway) as program:
+        program.wait_for(1)
+        assert program.numbers == [2]
+
+
+def raw(url: str) -> websocket.WebSocket:
+    """A WebSocket without a library's manners."""
+    return websocket.create_connection(url, timeout=30)
+
+
+def acknowledged(socket: websocket.WebSocket, count: int) -> list[int]:
+    """Acknowledges so many envelopes; returns their numbers."""
+    numbers: list[int] = []
+    while len(numbers) < count:
+        frame = json.loads(socket.recv())
+        if "envelope_id" in frame:
+            numbers.append(frame["payload"]["event"]["n"])
+            socket.send(json.dumps({"envelope_id": frame["envelope_id"]}))
+    return numbers
+
+
+def test_an_envelope_is_sent_again_as_slack_does_and_then_settled(
+    start_gateway: StartGateway, broker: Broker, publish: Publish
+) -> None:
+    """Three times, each with its number and reason; then RabbitMQ hears that it is done."""
+    gateway = start_gateway(program=soon(0.1, 0.1, 0.1, 0.1))
+    with SocketProgram(gateway) as silent:
+        silent.acknowledges = False
+        gateway.wait_log("gateway.queue_bound")
+        publish("message", n=1)
+        told = silent.wait_for(4)
+        gateway.wait_log("gateway.unanswered")
+        assert [(one.retry_attempt, one.retry_reason or "") for one in told] == [
+            (0, ""),
+            (1, "timeout"),
+            (2, "timeout"),
+            (3, "timeout"),
+        ]
+        assert len({one.envelope_id for one in told}) == 1
+        assert 'result="unanswered"} 1.0' in gateway.get("/metrics")[1]
+    gateway.terminate()
+    assert gateway.wait() == 0
+    assert broker.count("rtm.gateway.bot") == 0
+
+
+def test_a_connection_holds_at_most_a_hundred_and_a_deaf_one_is_cut(
+    start_gateway: StartGateway, broker: Broker, publish: Publish
+) -> None:
+    """A program that reads nothing keeps a hundred; then it is cut, and others get all."""
+    gateway = start_gateway(program=soon(30.0, read=1.0))
+    with closing(raw(gateway.call("apps.connections.open")["url"])):
+        gateway.wait_log("gateway.queue_bound")
+        for number in range(120):
+            publish("message", f"id-{number}", n=number, text="x" * 100_000)
+        gateway.wait_log("gateway.full")
+        gateway.wait_log("gateway.refused", reason="reads_nothing")
+        with closing(raw(gateway.call("apps.connections.open")["url"])) as reader:
+            assert sorted(acknowledged(reader, 120)) == list(range(120))
+
+
+def test_a_frame_that_is_no_acknowledgement_changes_nothing(
+    start_gateway: StartGateway, broker: Broker, publish: Publish
+) -> None:
+    """No JSON, no object, a stranger's envelope: the connection lives. 10 MiB end it."""
+    gateway = start_gateway()
+    with closing(raw(gateway.call("apps.connections.open")["url"])) as socket:
+        socket.recv()
+        gateway.wait_log("gateway.queue_bound")
+        for odd in ("{", "[1]", '{"envelope_id": 5}', '{"envelope_id": "x"}', "[" * 100_000):
+            socket.send(odd)
+        socket.send_binary(b"\x00")
+        publish("message", n=1)
+        assert json.loads(socket.recv())["payload"]["event"]["n"] == 1
+        assert ends_with(socket, "x" * (10 << 20))
+    with SocketProgram(gateway) as program:
+        program.wait_for(1)
+
+
+def ends_with(socket: websocket.WebSocket, text: str) -> bool:
+    """Whether the connection is ended by this frame."""
+    try:
+        socket.send(text)
+        while socket.recv():
+            continue
+    except (websocket.WebSocketException, ConnectionError):
+        pass
+    return True
+
+
+def test_tickets_are_good_once_and_tokens_are_known(start_gateway: StartGateway) -> None:
+    """A ticket used, a ticket of nobody, a wrong token, none: each is refused in Slack's words."""
+    gateway = start_gateway()
+    url = gateway.call("apps.connections.open")["url"]
+    raw(url).close()
+    for used in (url, url.replace("ticket=", "ticket=x")):
+        with pytest.raises(websocket.WebSocketBadStatusException):
+            raw(used)
+    assert gateway.call("apps.connections.open", token="x" * 30)["error"] == "invalid_auth"
+    status, text = gateway.get("/api/apps.connections.open")
+    assert (status, json.loads(text)["error"]) == (200, "not_authed")
+
+
+def test_only_ten_connections(start_gateway: StartGateway) -> None:
+    """The eleventh hears why it is ended; when one goes there is room again."""
+    gateway = start_gateway()
+    sockets = [raw(gateway.call("apps.connections.open")["url"]) for _ in range(10)]
+    for socket in sockets:
+        assert json.loads(socket.recv())["type"] == "hello"
+    more = raw(gateway.call("apps.connections.open")["url"])
+    assert json.loads(more.recv())["reason"] == "too_many_websockets"
+    for socket in sockets:
+        socket.close()
+
+
+def test_a_queue_that_goes_is_made_anew_and_patterns_come_in_line(
+    start_gateway: StartGateway, broker: Broker, publish: Publish
+) -> None:
+    """While it runs, and by a start with other patterns; a queue that nobody has is named."""
+    gateway = start_gateway(clients={"bot": {"token": TOKEN, "events": ["message", "old"]}})
+    with SocketProgram(gateway) as program:
+        gateway.wait_log("gateway.queue_bound")
+        broker.channel.queue_delete("rtm.gateway.bot")
+        gateway.wait_log("gateway.no_events")
+        wait_until(lambda: broker.exists(queue="rtm.gateway.bot"))
+
+        def comes() -> bool:
+            broker.queue(("rtm.events", "message"), name="so-that-it-is-routed")
+            publish("message", n=1)
+            return len(program.requests) > 0
+
+        wait_until(comes)
+    gateway.signal(signal.SIGINT)
+    assert gateway.wait() == 0
+    broker.channel.queue_purge("rtm.gateway.bot")
+    second = start_gateway(clients={"bot": {"token": TOKEN, "events": ["message", "new"]}})
+    changed = second.wait_log("gateway.bindings_changed")
+    assert (changed["added"], changed["removed"]) == (["new"], ["old"])
+    for key in ("old", "new", "message"):
+        broker.channel.basic_publish("rtm.events", key, b"{}")
+    wait_until(lambda: broker.count("rtm.gateway.bot") == 2)
+    third = start_gateway(clients={"else": {"token": TOKEN}})
+    assert third.wait_log("gateway.queue_left")["queue"] == "rtm.gateway.bot"

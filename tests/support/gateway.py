@@ -1,0 +1,80 @@
+"""The gateway as a real process, and small programs that use it as Slack's libraries do."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from rtmpump.sandbox.ports import free_port
+from tests.support.programs import OFTEN
+from tests.support.pump import PumpProcess
+
+TOKEN = "Gateway-Token-0123456789abcdef"
+OTHER = "Another-Token-0123456789abcdef"
+# Slack's pauses are too long for a test.
+SOON = (
+    "-c",
+    "from rtmpump import cli; from rtmpump.gateway import socket_face as face;"
+    "face.ACK_WITHIN, face.RETRY_AFTER, face.READ_WITHIN = {waits};"
+    "cli.main()",
+)
+
+
+def soon(ack: float, *pauses: float, read: float = 30.0) -> tuple[str, ...]:
+    """Return what Python is given to run, for a gateway with these waits."""
+    return (SOON[0], SOON[1].format(waits=(ack, pauses, read)))
+
+
+class GatewayProcess(PumpProcess):
+    """`rtmpump gateway` as a process; keywords are sections, `gateway.clients.NAME` among them."""
+
+    command = "gateway"
+
+    def __init__(
+        self,
+        folder: Path,
+        broker_url: str,
+        *,
+        clients: Mapping[str, Mapping[str, Any]] | None = None,
+        program: tuple[str, ...] = OFTEN,
+        **sections: Any,
+    ) -> None:
+        self.port = free_port()
+        tables = {"bot": {"token": TOKEN}} if clients is None else clients
+        ours = {f"gateway.clients.{name}": dict(table) for name, table in tables.items()}
+        listen = {"gateway": {"listen": f"127.0.0.1:{self.port}"}}
+        super().__init__(folder, None, broker_url, program=program, **listen, **ours, **sections)
+        self._secrets += [str(table["token"]) for table in tables.values() if "token" in table]
+
+    @property
+    def api_url(self) -> str:
+        """What a program gives its library as Slack's address."""
+        return f"http://127.0.0.1:{self.port}/api/"
+
+    def wait_connected(self) -> None:
+        """Waits until it listens and has RabbitMQ."""
+        self.wait_log("gateway.listening")
+        self.wait_log("broker.connected")
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Status and text of a GET."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as got:
+                return got.status, got.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def call(self, method: str, token: str = TOKEN, **arguments: str) -> Any:
+        """A call of the Web API with a form."""
+        request = urllib.request.Request(  # noqa: S310 - our own
+            self.api_url + method,
+            urlencode(arguments).encode(),
+            {"Authorization": f"Bearer xoxb-{token}"},
+        )
+        with urllib.request.urlopen(request, timeout=60) as got:  # noqa: S310
+            return json.load(got)

@@ -1,0 +1,68 @@
+"""A program of Slack's own library for Socket Mode, that notes what it gets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, cast
+
+from slack_sdk.socket_mode import SocketModeClient
+from slack_sdk.socket_mode.client import BaseSocketModeClient
+from slack_sdk.socket_mode.request import SocketModeRequest
+from slack_sdk.socket_mode.response import SocketModeResponse
+from slack_sdk.web import WebClient
+
+from tests.support.gateway import TOKEN, GatewayProcess
+from tests.support.pump import wait_until
+
+Answer = Callable[[SocketModeRequest], dict[str, Any] | None]
+
+
+class SocketProgram:
+    """The library's own client; `answer` gives the payload of each acknowledgement.
+
+    While `acknowledges` is False nothing is acknowledged.
+    """
+
+    def __init__(
+        self, gateway: GatewayProcess, token: str = TOKEN, answer: Answer = lambda _: None
+    ) -> None:
+        self.requests: list[SocketModeRequest] = []
+        self.acknowledges = True
+        self._answer = answer
+        self.client = SocketModeClient(
+            app_token=f"xapp-{token}",
+            web_client=WebClient(base_url=gateway.api_url),
+            ping_interval=1,
+        )
+        self.client.socket_mode_request_listeners.append(self._handle)
+
+    @property
+    def numbers(self) -> list[int]:
+        """The numbers of the events, as they came."""
+        return [
+            one.payload["event"]["n"] for one in list(self.requests) if one.type == "events_api"
+        ]
+
+    def wait_for(self, count: int) -> list[SocketModeRequest]:
+        """Waits until so many envelopes came."""
+        wait_until(lambda: len(self.requests) >= count, 30, lambda: f"only {self.numbers}")
+        return self.requests
+
+    def _handle(self, client: BaseSocketModeClient, request: SocketModeRequest) -> None:
+        self.requests.append(request)
+        if self.acknowledges:
+            response = SocketModeResponse(request.envelope_id, self._answer(request))
+            cast(SocketModeClient, client).send_socket_mode_response(response)
+
+    def __enter__(self) -> SocketProgram:
+        self.client.connect()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.client.close()
