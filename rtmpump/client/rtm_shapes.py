@@ -12,9 +12,9 @@ Laws:
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
 
-from rtmpump.client.event import Event
 from rtmpump.core.recent_ids import RecentIds
 
 _NOT_OF_RTM: Final = frozenset(
@@ -26,13 +26,28 @@ _OF_THE_EVENTS_API: Final = ("channel_type",)
 _NO_COMMAND: Final = ("ping",)
 
 
+class ReceivedEvent(Protocol):
+    """An event as it came from RabbitMQ."""
+
+    @property
+    def type(self) -> str:
+        """Slack's type."""
+
+    @property
+    def headers(self) -> Mapping[str, Any]:
+        """The AMQP headers."""
+
+    def json(self) -> Any:
+        """Return the body as the object that it is."""
+
+
 class RtmShapes:
     """Turns events into frames of RTM, one after the other."""
 
     def __init__(self) -> None:
         self._seen = RecentIds(_REMEMBERED)
 
-    def frame(self, event: Event) -> dict[str, Any] | None:
+    def frame(self, event: ReceivedEvent) -> dict[str, Any] | None:
         """Return the event as RTM would have sent it; None if it would not."""
         if event.type in _NOT_OF_RTM:
             return None
@@ -46,7 +61,7 @@ class RtmShapes:
             return self._of_socket_mode(event, frame)
         return frame
 
-    def _of_socket_mode(self, event: Event, frame: dict[str, Any]) -> dict[str, Any] | None:
+    def _of_socket_mode(self, event: ReceivedEvent, frame: dict[str, Any]) -> dict[str, Any] | None:
         if event.type not in ("message", _MENTION):
             return frame
         if frame.get("user") and frame["user"] == event.headers.get("bot"):

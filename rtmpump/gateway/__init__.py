@@ -8,6 +8,7 @@ there as commands. All of it runs on one asyncio loop.
 - `broker` keeps the connection to RabbitMQ; `queues` declares the queue of each program and brings
   its bindings in line, which `notes` remembers.
 - `socket_face` is one WebSocket of Socket Mode, with the envelopes that `envelopes` makes.
+- `rtm_face` is one WebSocket of RTM, with the frames of the client's `rtm_shapes`.
 - `commands` publishes commands and finds their results.
 - `counts` is what is measured, for `/metrics`.
 """

@@ -13,24 +13,17 @@ from rtmpump.core.recent_ids import RecentIds
 
 CONNECTIONS_MAX: Final = 10
 """How many WebSockets of Socket Mode one name may have, as at Slack."""
+RTM_MAX: Final = 50
+"""How many WebSockets of RTM one name may have: each has a queue of its own."""
 _REMEMBERED: Final = 10_000
 
 
 class ProgramConnection(Protocol):
-    """A WebSocket of a program, as the others and the server know it."""
+    """A WebSocket of a program, as the server knows it."""
 
     @property
     def holds(self) -> int:
         """How many messages it holds."""
-
-    def send_for(self, holder: ProgramConnection, id: str, frame: str) -> None:
-        """Send an envelope that `holder` holds, unless it is acknowledged first."""
-
-    def is_held(self, id: str) -> bool:
-        """Return whether it holds an envelope."""
-
-    def acknowledged(self, id: str, payload: object) -> None:
-        """Take the acknowledgement of an envelope that it holds."""
 
     async def disconnect(self, reason: str) -> None:
         """Tell the program that this connection ends soon; no more messages come on it."""
@@ -39,20 +32,34 @@ class ProgramConnection(Protocol):
         """Close it."""
 
 
+class EnvelopeHolder(ProgramConnection, Protocol):
+    """A WebSocket of Socket Mode."""
+
+    def send_for(self, holder: EnvelopeHolder, id: str, frame: str) -> None:
+        """Send an envelope that `holder` holds, unless it is acknowledged first."""
+
+    def is_held(self, id: str) -> bool:
+        """Return whether it holds an envelope."""
+
+    def acknowledged(self, id: str, payload: object) -> None:
+        """Take the acknowledgement of an envelope that it holds."""
+
+
 class Program:
-    """One name: the connections of Socket Mode share what is here."""
+    """One name: its connections share what is here, those of Socket Mode most of it."""
 
     def __init__(self, client: GatewayClient) -> None:
         self.client = client
         self.name = client.name
-        self.sockets: list[ProgramConnection] = []
-        self.holders: dict[str, ProgramConnection] = {}
+        self.sockets: list[EnvelopeHolder] = []
+        self.rtm: list[ProgramConnection] = []
+        self.holders: dict[str, EnvelopeHolder] = {}
         """Which connection holds an envelope, by its id."""
         self.settled = RecentIds(_REMEMBERED)
         """The message ids that programs acknowledged; RabbitMQ may not know of the last ones."""
         self._lost: dict[str, str] = {}
 
-    def other(self, one: ProgramConnection) -> ProgramConnection:
+    def other(self, one: EnvelopeHolder) -> EnvelopeHolder:
         """Return a connection that an envelope is sent to again: another one, if there is one."""
         others = [socket for socket in self.sockets if socket is not one]
         return random.choice(others) if others else one  # noqa: S311 - no secret

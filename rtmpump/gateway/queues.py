@@ -77,7 +77,7 @@ class ProgramQueues:
 
     async def _bring_in_line(self, connection: LoopConnection, client: GatewayClient) -> None:
         queue, wanted = client.queue_name, set(client.events)
-        await self._have_exchange(connection)
+        await self.have_exchange(connection)
         channel = await connection.channel()
         try:
             await channel.confirm_publishes()
@@ -94,7 +94,17 @@ class ProgramQueues:
         finally:
             channel.close()
 
-    async def _have_exchange(self, connection: LoopConnection) -> None:
+    @property
+    def exchange(self) -> str:
+        """The exchange that gets all events."""
+        return self._exchange
+
+    async def have_exchange(self, connection: LoopConnection) -> None:
+        """Declare the exchange of the events, as any consumer may.
+
+        Raises:
+            LinkError: the broker refuses it for another reason than our rights.
+        """
         channel = await connection.channel()
         try:
             await channel.declare_exchange(self._exchange)

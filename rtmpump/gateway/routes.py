@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -10,7 +11,9 @@ from aiohttp import web
 
 from rtmpump.gateway import arguments
 from rtmpump.gateway.arguments import BODY_MAX, ApiRequest, BadArguments
-from rtmpump.gateway.programs import CONNECTIONS_MAX, Program, Programs
+from rtmpump.gateway.programs import CONNECTIONS_MAX, RTM_MAX, Program, Programs
+from rtmpump.gateway.rtm_face import FRAME_MAX as RTM_FRAME_MAX
+from rtmpump.gateway.rtm_face import RtmSocket
 from rtmpump.gateway.shared import Shared
 from rtmpump.gateway.socket_face import EnvelopeSocket
 from rtmpump.gateway.tickets import Tickets
@@ -20,7 +23,9 @@ FRAME_MAX: Final = 1 << 20
 """The largest frame that a program may send; a larger one ends its connection."""
 _PING_EVERY: Final = 10.0
 _OPEN_SOCKET: Final = "apps.connections.open"
+_OPEN_RTM: Final = "rtm.connect"
 _HOST: Final = re.compile(r"[A-Za-z0-9.:\[\]_-]{1,255}")
+_NO_TICKET: Final = "the ticket is unknown, used, or over 30 seconds old\n"
 _STOPPING: Final = error("service_unavailable", "the gateway is being stopped")
 
 
@@ -40,6 +45,7 @@ class Routes:
         for verb in ("GET", "POST"):
             app.router.add_route(verb, "/api/{method}", self._called)
         app.router.add_get("/link", self._socket_mode)
+        app.router.add_get("/websocket/{ticket}", self._rtm)
         app.router.add_get("/livez", self._livez)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._metrics)
@@ -63,7 +69,28 @@ class Routes:
                 return _STOPPING
             ticket = self._tickets.issue(program.name, "socket")
             return {"ok": True, "url": f"{self._base(request)}/link?ticket={ticket}&app_id=rtmpump"}
+        if method == _OPEN_RTM:
+            return await self._rtm_connect(request, program)
+        if method == "rtm.start":
+            return error("method_deprecated", "use rtm.connect")
         return await self._api.call(program, method, given.arguments)
+
+    async def _rtm_connect(self, request: web.Request, program: Program) -> Answer:
+        if self.is_stopping:
+            return _STOPPING
+        if len(program.rtm) >= RTM_MAX:
+            return error("too_many_websockets", f"one client has at most {RTM_MAX} over RTM")
+        who = await self._api.identity()
+        if not who.get("ok"):
+            return who
+        domain = str(who.get("url", "")).partition("://")[2].partition(".")[0]
+        ticket = self._tickets.issue(program.name, "rtm")
+        return {
+            "ok": True,
+            "url": f"{self._base(request)}/websocket/{ticket}",
+            "team": {"id": who.get("team_id"), "name": who.get("team"), "domain": domain},
+            "self": {"id": who.get("user_id"), "name": who.get("user")},
+        }
 
     def _base(self, request: web.Request) -> str:
         """Return the URL by which the program reaches us, for a WebSocket."""
@@ -80,7 +107,7 @@ class Routes:
     async def _socket_mode(self, request: web.Request) -> web.StreamResponse:
         program = self._redeemed(request.query.get("ticket", ""))
         if program is None or self.is_stopping:
-            raise web.HTTPForbidden(text="the ticket is unknown, used, or over 30 seconds old\n")
+            raise web.HTTPForbidden(text=_NO_TICKET)
         socket = web.WebSocketResponse(heartbeat=_PING_EVERY, max_msg_size=FRAME_MAX)
         await socket.prepare(request)
         if len(program.sockets) >= CONNECTIONS_MAX:
@@ -88,11 +115,16 @@ class Routes:
             await socket.close()
             return socket
 
-        def cut() -> None:
-            if request.transport is not None:
-                request.transport.abort()
+        await EnvelopeSocket(self._shared, program, socket).serve(partial(_cut, request))
+        return socket
 
-        await EnvelopeSocket(self._shared, program, socket).serve(cut)
+    async def _rtm(self, request: web.Request) -> web.StreamResponse:
+        program = self._redeemed(request.match_info["ticket"], rtm=True)
+        if program is None or self.is_stopping or len(program.rtm) >= RTM_MAX:
+            raise web.HTTPForbidden(text=_NO_TICKET)
+        socket = web.WebSocketResponse(heartbeat=_PING_EVERY, max_msg_size=RTM_FRAME_MAX)
+        await socket.prepare(request)
+        await RtmSocket(self._shared, program, socket).serve(partial(_cut, request))
         return socket
 
     async def _livez(self, _request: web.Request) -> web.Response:
@@ -110,6 +142,12 @@ class Routes:
         return web.Response(
             body=page, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
         )
+
+
+def _cut(request: web.Request) -> None:
+    """End a connection at once."""
+    if request.transport is not None:
+        request.transport.abort()
 
 
 def _answered(answer: Answer) -> web.Response:

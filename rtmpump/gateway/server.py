@@ -89,7 +89,13 @@ class _Gateway:
         self._notifier.stopping()
         routes.is_stopping = True
         await site.stop()
-        await _drain([one for program in programs.by_name.values() for one in program.sockets])
+        await _drain(
+            [
+                one
+                for program in programs.by_name.values()
+                for one in (*program.sockets, *program.rtm)
+            ]
+        )
         await runner.cleanup()
         for task in [beat, *tasks]:
             task.cancel()

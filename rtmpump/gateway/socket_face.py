@@ -25,7 +25,7 @@ from rtmpump import log
 from rtmpump.core.envelopes import is_object
 from rtmpump.errors import LinkError
 from rtmpump.gateway.envelopes import OutgoingEnvelope, is_for_programs, rebuilt
-from rtmpump.gateway.programs import Program, ProgramConnection
+from rtmpump.gateway.programs import EnvelopeHolder, Program
 from rtmpump.gateway.shared import Shared
 from rtmpump.links.answers import ANSWER_MAX
 from rtmpump.links.rabbitmq.listener import Delivery, Properties
@@ -67,7 +67,7 @@ class EnvelopeSocket:
         self._shared = shared
         self._program = program
         self._socket = socket
-        self._outgoing: asyncio.Queue[tuple[ProgramConnection, str, str]] = asyncio.Queue()
+        self._outgoing: asyncio.Queue[tuple[EnvelopeHolder, str, str]] = asyncio.Queue()
         self._held: dict[str, _Held] = {}
         self._channel: LoopChannel | None = None
         self._consumer = ""
@@ -83,7 +83,7 @@ class EnvelopeSocket:
         """Return whether it holds an envelope."""
         return id in self._held
 
-    def send_for(self, holder: ProgramConnection, id: str, frame: str) -> None:
+    def send_for(self, holder: EnvelopeHolder, id: str, frame: str) -> None:
         """Send an envelope that `holder` holds, unless it is acknowledged first."""
         self._outgoing.put_nowait((holder, id, frame))
 

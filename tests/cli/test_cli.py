@@ -54,7 +54,7 @@ def test_help_tells_each_command_without_importing_what_is_heavy(tmp_path: Path)
         (
             "xyzzy",
             "There are run, init, manifest, check, demo, tail, send, status, spool, dead,"
-            " topology.",
+            " gateway, topology.",
         ),
     ],
 )

@@ -1,0 +1,224 @@
+"""One WebSocket of RTM: events out, messages in, their replies out.
+
+Laws:
+
+- Each connection has a queue of its own, which ends with it. Where the connection to RabbitMQ ends,
+  the program is told `goodbye`, as by Slack: it would miss events without a word.
+- A message is acknowledged to RabbitMQ when it was written to the program. Who reads nothing, or
+  asks without reading, is cut off.
+- What RTM answers, and in which words, stands in `rtmpump.client.rtm_shapes`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, Final, NamedTuple
+
+from aiohttp import WSMsgType, web
+
+from rtmpump.client.rtm_shapes import RtmShapes, command, reply
+from rtmpump.core.outbound.commands import FRAME_MAX as SLACKS_FRAME_MAX
+from rtmpump.errors import LinkError
+from rtmpump.gateway.programs import Program
+from rtmpump.gateway.shared import Shared
+from rtmpump.links.rabbitmq.listener import Delivery
+from rtmpump.links.rabbitmq.loop_connection import LoopChannel
+
+FRAME_MAX: Final = SLACKS_FRAME_MAX
+"""Slack ends the connection at a larger frame."""
+READ_WITHIN: float = 30.0
+"""For how long a program may take nothing of what is sent to it (seconds)."""
+_PREFETCH: Final = 100
+_KEPT: Final = 10_000
+_OUTGOING_MAX: Final = 2_000
+_UNDER_WAY_MAX: Final = 500
+_BROKER_WITHIN: Final = 5.0
+_MESSAGE: Final = "message"
+_OF_RTM_ALONE: Final = ("typing", "presence_sub", "presence_query")
+_CANNOT_PROCESS: Final = {"code": 4, "msg": "cannot process message"}
+_NO_TEXT: Final = {"code": 2, "msg": "message text is missing"}
+_SLOW_DOWN: Final = {"code": -1, "msg": "slow down, too many messages..."}
+
+
+class _Received(NamedTuple):
+    """An event, as `rtm_shapes` takes it."""
+
+    type: str
+    headers: Mapping[str, Any]
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class RtmSocket:
+    """One connection; `serve` returns when it is over."""
+
+    def __init__(self, shared: Shared, program: Program, socket: web.WebSocketResponse) -> None:
+        self._shared = shared
+        self._program = program
+        self._socket = socket
+        self._shapes = RtmShapes()
+        self._outgoing: asyncio.Queue[tuple[str, int | None]] = asyncio.Queue()
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._channel: LoopChannel | None = None
+
+    @property
+    def holds(self) -> int:
+        """How many of its messages wait for their replies."""
+        return len(self._under_way)
+
+    async def serve(self, cut: Callable[[], None]) -> None:
+        """Serve until the connection is over; `cut` ends it at once."""
+        self._program.rtm.append(self)
+        gauge = self._shared.counts.connections.labels(self._program.name, "rtm")
+        gauge.inc()
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            self._channel = channel = await self._begin()
+            self._send({"type": "hello"})
+            tasks += [
+                asyncio.create_task(self._write(cut)),
+                asyncio.create_task(self._leave_with(channel)),
+            ]
+            async for message in self._socket:
+                self._take(message, cut)
+        except (LinkError, TimeoutError):
+            await self.disconnect("")
+        except ConnectionError:
+            pass
+        finally:
+            gauge.dec()
+            self._program.rtm.remove(self)
+            # What was sent is on its way; there is nobody to tell how it ended.
+            for task in (*tasks, *self._under_way):
+                task.cancel()
+            await asyncio.gather(*tasks, *self._under_way, return_exceptions=True)
+            if self._channel is not None:
+                self._channel.close()
+
+    async def disconnect(self, reason: str) -> None:
+        """Say goodbye, which has no reason over RTM."""
+        if not self._socket.closed:
+            with suppress(ConnectionError, TimeoutError):
+                await asyncio.wait_for(self._socket.send_str('{"type":"goodbye"}'), 1.0)
+
+    async def close(self) -> None:
+        """Close the WebSocket."""
+        with suppress(ConnectionError, TimeoutError):
+            await asyncio.wait_for(self._socket.close(), 1.0)
+
+    # From RabbitMQ to the program.
+
+    async def _begin(self) -> LoopChannel:
+        """Have a queue with the events from now on."""
+        async with asyncio.timeout(_BROKER_WITHIN):
+            connection = await self._shared.broker.connection()
+            await self._shared.queues.have_exchange(connection)
+            channel = await connection.channel()
+            queue = f"rtm.gateway.{self._program.name}.{secrets.token_hex(8)}"
+            await channel.declare_queue(queue, {"x-max-length": _KEPT}, exclusive=True)
+            for pattern in self._program.client.events:
+                await channel.bind(queue, self._shared.queues.exchange, pattern)
+            await channel.consume(queue, _PREFETCH, self._arrived)
+            return channel
+
+    async def _leave_with(self, channel: LoopChannel) -> None:
+        await asyncio.shield(channel.ended)
+        await self.disconnect("")
+        await self.close()
+
+    def _arrived(self, key: str, delivery: Delivery) -> None:
+        type = str(delivery.properties.type or key).partition(".")[0]
+        headers = delivery.properties.headers or {}
+        frame = self._shapes.frame(_Received(type, headers, delivery.body))
+        if frame is not None:
+            self._outgoing.put_nowait((json.dumps(frame), delivery.tag))
+        elif self._channel is not None:
+            self._channel.ack(delivery.tag)
+
+    async def _write(self, cut: Callable[[], None]) -> None:
+        while True:
+            text, tag = await self._outgoing.get()
+            try:
+                await asyncio.wait_for(self._socket.send_str(text), READ_WITHIN)
+            except (TimeoutError, ConnectionError):
+                self._refuse("reads_nothing")
+                cut()
+                return
+            if tag is not None and self._channel is not None:
+                self._channel.ack(tag)
+
+    def _send(self, frame: dict[str, Any]) -> None:
+        self._outgoing.put_nowait((json.dumps(frame), None))
+
+    # From the program to RabbitMQ.
+
+    def _take(self, message: Any, cut: Callable[[], None]) -> None:
+        if self._outgoing.qsize() > _OUTGOING_MAX:
+            self._refuse("reads_nothing")
+            cut()
+            return
+        frame: Any = None
+        if message.type is WSMsgType.TEXT:
+            with suppress(ValueError, RecursionError):
+                frame = json.loads(message.data)
+        if not isinstance(frame, dict):
+            self._refuse("no_json")
+            self._send({"type": "error", "error": _CANNOT_PROCESS})
+            return
+        kind = frame.get("type")
+        if kind == "ping":
+            echoed = {name: value for name, value in frame.items() if name not in ("id", "type")}
+            self._send({"type": "pong", "reply_to": frame.get("id"), **echoed})
+        elif kind == _MESSAGE:
+            self._post(frame)
+        elif kind in _OF_RTM_ALONE:
+            self._pass_on(frame)
+        else:
+            self._fail(frame, _CANNOT_PROCESS)
+
+    def _post(self, frame: dict[str, Any]) -> None:
+        if not self._program.client.send:
+            name = self._program.name
+            told = f"not_allowed: [gateway.clients.{name}] of the gateway has send = false"
+            self._fail(frame, {"code": 4, "msg": told})
+        elif not frame.get("text"):
+            self._fail(frame, _NO_TEXT)
+        elif len(self._under_way) >= _UNDER_WAY_MAX:
+            self._fail(frame, _SLOW_DOWN)
+        else:
+            self._begin_command(frame)
+
+    def _pass_on(self, frame: dict[str, Any]) -> None:
+        """Carry out what RTM has without a reply; where the pump has no RTM, nothing does it."""
+        may = self._program.client.send or frame["type"] != "typing"
+        is_rtm = self._shared.config.slack.mode == "rtm"
+        if may and is_rtm and len(self._under_way) < _UNDER_WAY_MAX:
+            self._begin_command(frame)
+
+    def _begin_command(self, frame: dict[str, Any]) -> None:
+        task = asyncio.create_task(self._carry_out(frame))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    async def _carry_out(self, frame: dict[str, Any]) -> None:
+        fields = command(frame)
+        if fields is None:
+            return
+        end = await self._shared.commands.ask(fields, None)
+        answer = reply(frame, end.fields)
+        if answer is not None:
+            self._send(answer)
+
+    def _fail(self, frame: dict[str, Any], problem: dict[str, Any]) -> None:
+        number = {"reply_to": frame["id"]} if "id" in frame else {}
+        self._send({"ok": False, **number, "error": problem})
+
+    def _refuse(self, reason: str) -> None:
+        self._shared.counts.refused.labels(self._program.name, reason).inc()
+        self._shared.counts.told("gateway.refused", self._program.name, reason=reason)
