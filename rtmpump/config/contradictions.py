@@ -10,6 +10,7 @@ from rtmpump.config.sections import CLIENTS, Broker, Config, Gateway
 
 # The lock's own heartbeat is half of it, and AMQP counts in whole seconds.
 _LEAST_HEARTBEAT: Final = 2
+_GATEWAYS_OWN: Final = ("rtm.gateway", "rtm.gateway.dropped")
 
 
 class Contradiction(NamedTuple):
@@ -74,6 +75,10 @@ def _gateway_contradictions(gateway: Gateway) -> Iterator[Contradiction]:
     elif not gateway.tls_cert and not secrets.is_loopback(gateway.address[0]):
         problem = "gateway.listen other than loopback needs gateway.tls_cert and gateway.tls_key"
         yield Contradiction(problem, ("gateway.listen",))
+    for client in gateway.clients:
+        if client.queue_name in _GATEWAYS_OWN:
+            problem = f"{CLIENTS}.{client.name}.queue can't be {client.queue_name}, which is ours"
+            yield Contradiction(problem, (f"{CLIENTS}.{client.name}.queue",))
     holders: dict[str, str] = {}
     for client in gateway.clients:
         token, key = client.token.reveal(), f"{CLIENTS}.{client.name}.token"

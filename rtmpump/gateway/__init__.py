@@ -6,7 +6,7 @@ there as commands. All of it runs on one asyncio loop.
 - `server` starts and stops; `routes` is what is served under which path.
 - `programs` holds who is known by which token, and `tickets` who may open a WebSocket.
 - `broker` keeps the connection to RabbitMQ; `queues` declares the queue of each program and brings
-  its bindings in line, which `notes` remembers.
+  its bindings in line, which `notes` remembers; `dropped` counts what a full one lost.
 - `socket_face` is one WebSocket of Socket Mode, with the envelopes that `envelopes` makes.
 - `rtm_face` is one WebSocket of RTM, with the frames of the client's `rtm_shapes`.
 - `commands` publishes commands and finds their results.

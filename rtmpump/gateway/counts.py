@@ -44,6 +44,12 @@ class GatewayCounts:
             ("client", "reason"),
             registry=self._registry,
         )
+        self.dropped = Counter(
+            "rtmpump_gateway_dropped",
+            "Events that a full queue dropped, the oldest first.",
+            ("client",),
+            registry=self._registry,
+        )
         self.link_up = Gauge(
             "rtmpump_gateway_link_up",
             "Whether RabbitMQ is connected.",

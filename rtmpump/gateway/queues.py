@@ -14,6 +14,7 @@ from rtmpump import log
 from rtmpump.config import GatewayClient
 from rtmpump.errors import LinkError
 from rtmpump.gateway import notes
+from rtmpump.gateway.dropped import DROPPED
 from rtmpump.links.rabbitmq.loop_connection import LoopChannel, LoopConnection
 from rtmpump.links.rabbitmq.topology import NO_DELIVERY_LIMIT, Arguments
 
@@ -148,6 +149,9 @@ def _arguments(client: GatewayClient) -> Arguments:
         "x-delivery-limit": NO_DELIVERY_LIMIT,
         "x-max-length": client.max_messages,
         "x-overflow": "drop-head",
+        # What is dropped is only counted there: `dropped`.
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": DROPPED,
     }
 
 

@@ -22,6 +22,7 @@ from rtmpump.errors import ConfigError, LinkError, PortRefused
 from rtmpump.gateway.broker import BrokerLink
 from rtmpump.gateway.commands import GatewayCommands
 from rtmpump.gateway.counts import GatewayCounts
+from rtmpump.gateway.dropped import count_dropped
 from rtmpump.gateway.programs import ProgramConnection, Programs
 from rtmpump.gateway.queues import ProgramQueues
 from rtmpump.gateway.routes import Routes
@@ -79,6 +80,7 @@ class _Gateway:
             asyncio.create_task(broker.run()),
             asyncio.create_task(shared.commands.run()),
             asyncio.create_task(_declare(shared)),
+            asyncio.create_task(count_dropped(broker, shared.counts, config.gateway.clients)),
         ]
         beat = asyncio.create_task(self._beat())
         self._notifier.ready()

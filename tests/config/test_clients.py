@@ -61,6 +61,7 @@ _WRONG = table(r"""
 [gateway]\nlisten = "" | 2: gateway.listen: must not be empty
 [gateway]\ntls_cert = "x" | 2: gateway.tls_cert and gateway.tls_key need each other
 [gateway]\npublic_url = "ftp://x" | 2: gateway.public_url: must be a URL such as https://gateway.example, or empty
+[gateway.clients.a]\nqueue = "rtm.gateway" | 2: gateway.clients.a.queue can't be rtm.gateway, which is ours
 [gateway.clients.a]\nqueue = "rtm.outbound" | 2: gateway.clients.a.queue and outbound.queue must differ
 [gateway.clients.a]\nqueue = "q"\n[gateway.clients.b]\nqueue = "q" | 4: gateway.clients.b.queue and gateway.clients.a.queue must differ
 """)  # noqa: E501

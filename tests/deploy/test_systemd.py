@@ -60,6 +60,24 @@ def test_systemd_has_nothing_to_say_about_the_units(installed: Path, unit: str) 
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_the_unit_of_the_gateway(tmp_path: Path) -> None:
+    """It is as closed as the daemon's, keeps no state, and sees no token of Slack."""
+    name = "rtmpump-gateway.service"
+    text = (FOLDER / name).read_text()
+    assert f"ExecStart={PROGRAM} gateway -c /etc/rtmpump/config.toml" in text
+    assert "slack-token" not in text
+    assert values(name, "StateDirectory") == []
+    for key in ("Type", "WantedBy", "RestartPreventExitStatus", "DynamicUser", "LimitCORE"):
+        assert values(name, key) == values("rtmpump.service", key)
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("there is no systemd-analyze")
+    (tmp_path / name).write_text(text.replace(PROGRAM, shutil.which("true") or ""))
+    done = analyze("verify", "--man=no", tmp_path / name)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    done = analyze("security", "--offline=true", "--threshold=15", FOLDER / name)
+    assert done.returncode == 0, done.stdout
+
+
 @needs_systemd
 def test_verify_would_see_an_unknown_key(installed: Path) -> None:
     """The silence above means something: a key that systemd doesn't know is told."""

@@ -261,3 +261,18 @@ def test_a_queue_that_goes_is_made_anew_and_patterns_come_in_line(
     wait_until(lambda: broker.count("rtm.gateway.bot") == 2)
     third = start_gateway(clients={"else": {"token": TOKEN}})
     assert third.wait_log("gateway.queue_left")["queue"] == "rtm.gateway.bot"
+
+
+def test_a_full_queue_drops_the_oldest_and_counts(
+    start_gateway: StartGateway, broker: Broker, publish: Publish
+) -> None:
+    """A queue that the file names is there from the start; what it can't keep is told."""
+    gateway = start_gateway(clients={"bot": {"token": TOKEN, "queue": "own", "max_messages": 5}})
+    gateway.wait_log("gateway.queue_bound", queue="own")
+    for number in range(8):
+        publish("message", n=number)
+    assert gateway.wait_log("gateway.dropped")["clients"] == {"bot": 1}
+    wait_until(lambda: 'gateway_dropped_total{client="bot"} 3.0' in gateway.get("/metrics")[1])
+    with SocketProgram(gateway) as program:
+        program.wait_for(5)
+        assert program.numbers == [3, 4, 5, 6, 7]

@@ -30,6 +30,11 @@ WEBSOCKET: Final = "websocket"
 WEB_API: Final = "web_api"
 """What the trial is about: all methods together."""
 SLACK_AWAY: Final = "slack_away"
+_VIEWS: Final = "views."
+# Slack's Tier 4 (https://docs.slack.dev/apis/web-api/rate-limits): a person waits for a modal, and
+# its trigger is good for three seconds.
+_VIEWS_RATE: Final = 100 / 60
+_VIEWS_BURST: Final = 20
 _OF_ALL: Final = (Trouble.TOKEN, Trouble.UNREACHABLE)
 
 
@@ -99,12 +104,14 @@ class Trial:
 class Throttles:
     """All of them, by name; each method begins without trouble.
 
-    `calls` is the rate limit of each method but chat.postMessage, which Slack limits by channel.
+    `calls` is the rate limit of each method but chat.postMessage, which Slack limits by channel,
+    and but views.*, which have a tier of their own.
     """
 
     def __init__(self, pauses: Pauses, calls: RateLimit) -> None:
         self._pauses = pauses
         self._calls = calls
+        self._views = RateLimit(_VIEWS_RATE, _VIEWS_BURST)
         self._spare_under_way = 0
         self._throttles = {
             WEBSOCKET: Throttle(pauses),
@@ -132,7 +139,7 @@ class Throttles:
             return at
         if throttle.under_way and self._spare_under_way >= SPARE_CALLS:
             return math.inf
-        return max(at, self._calls.ready_at(name))
+        return max(at, self._pace_of(name).ready_at(name))
 
     def why(self, name: str, now: float) -> str:
         """Return what holds commands back there, in one word; "" if nothing does."""
@@ -151,7 +158,7 @@ class Throttles:
         """Let a job go, which `opens_at` allows."""
         throttle = self._of(job.throttle)
         if self._is_call(job.throttle):
-            self._calls.take(job.throttle, now)
+            self._pace_of(job.throttle).take(job.throttle, now)
             self._spare_under_way += throttle.under_way > 0
         job.ticket = throttle.enter(now)
 
@@ -196,6 +203,9 @@ class Throttles:
             # Slack limits such a method as a whole.
             throttle = self._throttles[name] = Throttle(self._pauses, several=1)
         return throttle
+
+    def _pace_of(self, method: str) -> RateLimit:
+        return self._views if method.startswith(_VIEWS) else self._calls
 
     def _is_call(self, name: str) -> bool:
         return name not in (WEBSOCKET, POST)

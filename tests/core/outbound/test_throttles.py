@@ -178,3 +178,13 @@ def test_a_closed_way_is_shut() -> None:
     assert is_open(some, POST)
     some.open(WEBSOCKET)
     assert is_open(some, WEBSOCKET)
+
+
+def test_modals_have_a_pace_of_their_own() -> None:
+    """Twenty at once and a hundred a minute, however slow other methods are."""
+    some = throttles(rate=0.1, burst=1)
+    for _ in range(20):
+        some.worked(enter(some, "views.open"))
+    assert some.opens_at("views.open") == pytest.approx(0.6)
+    some.worked(enter(some, "users.info"))
+    assert some.opens_at("users.info") == pytest.approx(10.0)
