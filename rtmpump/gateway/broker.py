@@ -49,8 +49,12 @@ class BrokerLink:
 
     async def connection(self) -> LoopConnection:
         """Wait for a connection."""
-        while (connection := self._connection) is None:
-            await self._changed.wait()
+        while (connection := self._connection) is None or connection.ended.done():
+            if connection is None:
+                await self._changed.wait()
+            else:
+                # `run` learns of its end in the same turn of the loop, and must get its turn.
+                await asyncio.sleep(0)
         return connection
 
     async def _serve(self) -> LinkError:

@@ -146,7 +146,9 @@ class RtmSocket:
             text, tag = await self._outgoing.get()
             try:
                 await asyncio.wait_for(self._socket.send_str(text), READ_WITHIN)
-            except (TimeoutError, ConnectionError):
+            except ConnectionError:
+                return
+            except TimeoutError:
                 self._refuse("reads_nothing")
                 cut()
                 return

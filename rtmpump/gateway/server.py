@@ -12,7 +12,7 @@ import resource
 import signal
 import ssl
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -59,6 +59,7 @@ class _Gateway:
 
     async def run(self) -> None:
         config = self._config
+        asyncio.get_running_loop().set_exception_handler(_report_bug)
         broker = BrokerLink(config.broker, config.retry)
         shared = Shared(
             config,
@@ -154,6 +155,11 @@ async def _drain(sockets: list[ProgramConnection]) -> None:
                 await asyncio.sleep(0.05)
     await asyncio.sleep(_ACKS_ARRIVE)
     await asyncio.gather(*(one.close() for one in sockets))
+
+
+def _report_bug(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what a callback raised: asyncio's own line would go nowhere."""
+    _log.error("gateway.bug", what=context.get("message"), exc_info=context.get("exception"))
 
 
 def _stop_signal() -> asyncio.Event:

@@ -151,6 +151,8 @@ class EnvelopeSocket:
                 await self._shared.queues.ensure(connection, client)
                 self._channel = channel = await connection.channel()
                 self._consumer = await channel.consume(client.queue_name, PREFETCH, self._arrived)
+                if self._stopping:
+                    channel.stop_consuming(self._consumer)
                 error = await asyncio.shield(channel.ended)
             except LinkError as refused:
                 error = refused
@@ -198,7 +200,9 @@ class EnvelopeSocket:
                 continue
             try:
                 await asyncio.wait_for(self._socket.send_str(frame), READ_WITHIN)
-            except (TimeoutError, ConnectionError):
+            except ConnectionError:
+                return
+            except TimeoutError:
                 self._refuse("reads_nothing")
                 cut()
                 return

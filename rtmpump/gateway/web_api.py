@@ -9,6 +9,7 @@ Laws:
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import time
@@ -50,6 +51,7 @@ class WebApi:
         self._shared = shared
         self._identity: Answer = {}
         self._asked_at = -_KEPT
+        self._asking: asyncio.Task[Answer] | None = None
         self._is_socket_mode = shared.config.slack.mode == "socket"
 
     async def call(self, program: Program, method: str, arguments: dict[str, Any]) -> Answer:
@@ -63,6 +65,12 @@ class WebApi:
         """Return the answer of `auth.test`; an old one where no pump answers."""
         if time.monotonic() - self._asked_at < _KEPT:
             return self._identity
+        if self._asking is None or self._asking.done():
+            # A thousand programs that start together ask once.
+            self._asking = asyncio.create_task(self._ask_identity())
+        return await asyncio.shield(self._asking)
+
+    async def _ask_identity(self) -> Answer:
         end = await self._shared.commands.ask(
             {"type": "api", "method": TRIAL, "arguments": {}}, _IDENTITY_WITHIN
         )

@@ -47,8 +47,8 @@ class GatewayProcess(PumpProcess):
         self.port = free_port()
         tables = {"bot": {"token": TOKEN}} if clients is None else clients
         ours = {f"gateway.clients.{name}": dict(table) for name, table in tables.items()}
-        listen = {"gateway": {"listen": f"127.0.0.1:{self.port}"}}
-        super().__init__(folder, None, broker_url, program=program, **listen, **ours, **sections)
+        own = {"listen": f"127.0.0.1:{self.port}", **sections.pop("gateway", {})}
+        super().__init__(folder, None, broker_url, program=program, gateway=own, **ours, **sections)
         self._secrets += [str(table["token"]) for table in tables.values() if "token" in table]
 
     @property

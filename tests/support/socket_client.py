@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, cast
@@ -65,4 +66,5 @@ class SocketProgram:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.client.close()
+        # It waits seconds for its own threads.
+        threading.Thread(target=self.client.close, daemon=True).start()

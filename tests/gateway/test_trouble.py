@@ -1,0 +1,136 @@
+"""What happens to programs when RabbitMQ or time goes, and how the gateway is reached."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from socket import create_connection
+
+import pytest
+import trustme
+import websocket
+
+from rtmpump.sandbox.rabbitmq.node import RabbitNode
+from rtmpump.sandbox.slack.workspace import Workspace
+from tests.gateway.conftest import Publish, StartGateway
+from tests.support.broker_node import close_connections
+from tests.support.cli import environment, rtmpump
+from tests.support.gateway import TOKEN
+from tests.support.pump import Broker
+from tests.support.socket_client import SocketProgram
+from tests.support.socket_mode import StartSocketPump
+
+
+def test_a_websocket_lives_through_the_end_of_the_connection_to_rabbitmq(
+    start_gateway: StartGateway,
+    node: RabbitNode,
+    broker_url: str,
+    broker: Broker,
+    publish: Publish,
+) -> None:
+    """What was acknowledged in the gap does not come again; a bot of RTM would miss events."""
+    gateway = start_gateway()
+    url = gateway.call("apps.connections.open")["url"]
+    with closing(websocket.create_connection(url, timeout=30)) as socket:
+        socket.recv()
+        gateway.wait_log("gateway.queue_bound")
+        publish("message", n=1)
+        first = json.loads(socket.recv())
+        close_connections(node, broker_url.rpartition("/")[2], product="rtmpump")
+        gateway.wait_log("broker.disconnected")
+        socket.send(json.dumps({"envelope_id": first["envelope_id"]}))
+        gateway.wait_log("broker.connected", 2)
+        publish("message", n=2)
+        frames = [json.loads(socket.recv())]
+        if frames[0]["payload"]["event"]["n"] == 1:
+            # RabbitMQ was back before the acknowledgement came.
+            frames.append(json.loads(socket.recv()))
+        assert frames[-1]["payload"]["event"]["n"] == 2
+        socket.send(json.dumps({"envelope_id": frames[-1]["envelope_id"]}))
+    gateway.terminate()
+    assert gateway.wait() == 0
+
+
+def test_a_modal_that_comes_too_late_is_not_sent(
+    start_socket: StartSocketPump,
+    start_gateway: StartGateway,
+    workspace_that_retries: Workspace,
+    publish: Publish,
+) -> None:
+    """Slack would refuse its trigger; one that is new goes to Slack."""
+    start_socket(outbound={"api_methods": ["views.open"]})
+    gateway = start_gateway(clients={"bot": {"token": TOKEN, "api_methods": ["views.open"]}})
+    with SocketProgram(gateway) as program:
+        gateway.wait_log("gateway.queue_bound")
+        for trigger, age in (("old", 10), ("new", 0)):
+            at = {"headers": {"received_at": round((time.time() - age) * 1000)}}
+            publish("slash_command", trigger, properties=at, command="/x", trigger_id=trigger)
+        assert [one.type for one in program.wait_for(2)] == ["slash_commands"] * 2
+        late = gateway.call("views.open", trigger_id="old", view="{}")
+        assert late["error"] == "expired_trigger_id"
+        soon = gateway.call("views.open", trigger_id="new", view="{}")
+        assert soon["error"] == "unknown_method", "the simulated Slack knows no views"
+
+
+def test_tls_and_the_url_that_programs_reach(start_gateway: StartGateway, tmp_path: Path) -> None:
+    """With a certificate all is TLS; behind a proxy the WebSocket has the proxy's name."""
+    authority = trustme.CA()
+    pair = authority.issue_cert("127.0.0.1")
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    pair.cert_chain_pems[0].write_to_path(str(cert))
+    pair.private_key_pem.write_to_path(str(key))
+    gateway = start_gateway(gateway={"tls_cert": str(cert), "tls_key": str(key)})
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    call = f"GET /api/apps.connections.open?token={TOKEN} HTTP/1.0\r\nHost: here:1\r\n\r\n"
+    plain = create_connection(("127.0.0.1", gateway.port), timeout=30)
+    with context.wrap_socket(plain, server_hostname="127.0.0.1") as socket:
+        socket.sendall(call.encode())
+        answer = b"".join(iter(lambda: socket.recv(4096), b"")).decode()
+    assert '"url": "wss://here:1/link?ticket=' in answer
+    behind = start_gateway(gateway={"public_url": "https://gw.example/slack"})
+    url = behind.call("apps.connections.open")["url"]
+    assert url.startswith("wss://gw.example/slack/link?ticket=")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "gateway: no program is configured; add a table [gateway.clients.NAME]"),
+        ("[gateway.clients.a]\n", "config.toml:1: gateway.clients.a: has no token"),
+        ('[gateway.clients.a]\ntoken_file = "nowhere"\n', "can't read the file: no such file"),
+        (
+            f'[gateway]\ntls_cert = "x"\ntls_key = "y"\n[gateway.clients.a]\ntoken = "{TOKEN}"\n',
+            "gateway.tls_cert or tls_key: can't be loaded",
+        ),
+    ],
+)
+def test_a_wrong_configuration_is_78(tmp_path: Path, text: str, problem: str) -> None:
+    """In one line; no token of Slack is asked for."""
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    done = rtmpump(tmp_path, "gateway", "-c", str(path))
+    assert done.returncode == 78, done.stderr
+    assert problem in done.stderr
+
+
+def test_without_aiohttp_it_says_what_to_install(tmp_path: Path) -> None:
+    """The rest of the program does without."""
+    path = tmp_path / "config.toml"
+    path.write_text(f'[gateway.clients.a]\ntoken = "{TOKEN}"\n')
+    hidden = "import sys; sys.modules['aiohttp'] = None; from rtmpump import cli; cli.main()"
+    done = subprocess.run(
+        [sys.executable, "-c", hidden, "gateway", "-c", str(path)],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "pip install 'rtmpump[gateway]'" in done.stderr
