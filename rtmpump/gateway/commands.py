@@ -13,6 +13,7 @@ import asyncio
 import json
 import secrets
 import time
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from rtmpump import log
@@ -26,6 +27,7 @@ EXPIRES_AFTER: Final = 25.0
 """How long a command of a program may wait for its turn; its HTTP call waits half a minute."""
 _RESULT_AFTER: Final = 12.0
 _CONFIRM_WITHIN: Final = 10.0
+_CHANNEL_WITHIN: Final = 3.0
 
 _log = log.get("gateway")
 
@@ -64,6 +66,7 @@ class GatewayCommands:
         self._queue = queue
         self._broker = broker
         self._channel: LoopChannel | None = None
+        self._opened = asyncio.Event()
         self._waiting: dict[str, asyncio.Future[CommandEnd]] = {}
 
     async def run(self) -> None:
@@ -74,10 +77,12 @@ class GatewayCommands:
                 channel = await connection.channel()
                 await channel.expect_replies(self._replied)
                 self._channel = channel
+                self._opened.set()
                 error = await asyncio.shield(channel.ended)
             except LinkError as refused:
                 error = refused
             self._channel = None
+            self._opened.clear()
             self._lose_all(error)
             if not connection.ended.done():
                 _log.warning("gateway.no_commands", problem=error.detail or error.reason)
@@ -88,7 +93,7 @@ class GatewayCommands:
 
         `expires` is for how many seconds it may wait for its turn; None for as long as it takes.
         """
-        channel = self._channel
+        channel = await self._open_channel()
         if channel is None:
             return failed("service_unavailable", "the gateway has no connection to RabbitMQ")
         correlation = secrets.token_hex(16)
@@ -122,6 +127,12 @@ class GatewayCommands:
             return failed("uncertain", f"the connection to RabbitMQ ended: {problem}")
         finally:
             self._waiting.pop(correlation, None)
+
+    async def _open_channel(self) -> LoopChannel | None:
+        """Return the channel; it may come in a moment, as after a start."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._opened.wait(), _CHANNEL_WITHIN)
+        return self._channel
 
     def answer(self, to: str, body: bytes, properties: Properties) -> None:
         """Publish an answer to the pump's question."""

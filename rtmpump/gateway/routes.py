@@ -108,7 +108,7 @@ class Routes:
         program = self._redeemed(request.query.get("ticket", ""))
         if program is None or self.is_stopping:
             raise web.HTTPForbidden(text=_NO_TICKET)
-        socket = web.WebSocketResponse(heartbeat=_PING_EVERY, max_msg_size=FRAME_MAX)
+        socket = _websocket(FRAME_MAX)
         await socket.prepare(request)
         if len(program.sockets) >= CONNECTIONS_MAX:
             await socket.send_json({"type": "disconnect", "reason": "too_many_websockets"})
@@ -122,7 +122,7 @@ class Routes:
         program = self._redeemed(request.match_info["ticket"], rtm=True)
         if program is None or self.is_stopping or len(program.rtm) >= RTM_MAX:
             raise web.HTTPForbidden(text=_NO_TICKET)
-        socket = web.WebSocketResponse(heartbeat=_PING_EVERY, max_msg_size=RTM_FRAME_MAX)
+        socket = _websocket(RTM_FRAME_MAX)
         await socket.prepare(request)
         await RtmSocket(self._shared, program, socket).serve(partial(_cut, request))
         return socket
@@ -142,6 +142,11 @@ class Routes:
         return web.Response(
             body=page, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
         )
+
+
+def _websocket(most: int) -> web.WebSocketResponse:
+    """Return a WebSocket with pings; compressed frames could be small and yet fill the memory."""
+    return web.WebSocketResponse(heartbeat=_PING_EVERY, max_msg_size=most, compress=False)
 
 
 def _cut(request: web.Request) -> None:

@@ -7,7 +7,7 @@ import ssl
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from socket import create_connection
 
@@ -98,6 +98,22 @@ def test_tls_and_the_url_that_programs_reach(start_gateway: StartGateway, tmp_pa
     assert url.startswith("wss://gw.example/slack/link?ticket=")
 
 
+def test_many_that_say_nothing_hold_up_nobody(
+    start_gateway: StartGateway, broker: Broker, publish: Publish
+) -> None:
+    """Five hundred half requests, and a program that works beside them."""
+    gateway = start_gateway()
+    with ExitStack() as stack:
+        for _ in range(500):
+            one = stack.enter_context(create_connection(("127.0.0.1", gateway.port), timeout=30))
+            one.sendall(b"POST /api/auth.test HTTP/1.1\r\nContent-Length: 1000000\r\n")
+        with SocketProgram(gateway) as program:
+            gateway.wait_log("gateway.queue_bound")
+            publish("message", n=1)
+            program.wait_for(1)
+    assert gateway.get("/livez")[0] == 200
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
@@ -120,9 +136,10 @@ def test_a_wrong_configuration_is_78(tmp_path: Path, text: str, problem: str) ->
 
 
 def test_without_aiohttp_it_says_what_to_install(tmp_path: Path) -> None:
-    """The rest of the program does without."""
+    """And it looks at no token of Slack, even where the file names one."""
     path = tmp_path / "config.toml"
-    path.write_text(f'[gateway.clients.a]\ntoken = "{TOKEN}"\n')
+    slack = '[slack]\nmode = "socket"\ntoken_file = "nowhere"\napp_token_file = "nowhere"\n'
+    path.write_text(f'{slack}[gateway.clients.a]\ntoken = "{TOKEN}"\n')
     hidden = "import sys; sys.modules['aiohttp'] = None; from rtmpump import cli; cli.main()"
     done = subprocess.run(
         [sys.executable, "-c", hidden, "gateway", "-c", str(path)],
