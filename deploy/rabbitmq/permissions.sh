@@ -26,4 +26,5 @@ allow rtm-pump     '^(rtm\..*|rtmpump\.lock)$' '^(rtm\..*|amq\.default)$' '^(rtm
 allow rtm-consumer '^consumer\.'       '^consumer\.'                '^(consumer\..*|rtm\.(?!outbound$|outbound\.dead$|unrouted$).*)$'
 allow rtm-app      '^(consumer\.|amq\.gen-)' '^(consumer\..*|amq\.gen-.*|amq\.default)$' '^(consumer\..*|amq\.gen-.*|rtm\.(?!outbound$|outbound\.dead$|unrouted$).*)$'
 allow rtm-producer '^amq\.gen-'        '^amq\.default$'             '^amq\.gen-'
+allow rtm-gateway  '^rtm\.gateway(\..*)?$' '^(rtm\.gateway(\..*)?|amq\.default)$' '^rtm\.(gateway(\..*)?|events)$'
 allow rtm-operator '^amq\.gen-'        '^(amq\.gen-.*|amq\.default)$' '^(amq\.gen-.*|rtm\..*)$'

@@ -130,8 +130,9 @@ class GatewayCommands:
 
     async def _open_channel(self) -> LoopChannel | None:
         """Return the channel; it may come in a moment, as after a start."""
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._opened.wait(), _CHANNEL_WITHIN)
+        if self._channel is None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._opened.wait(), _CHANNEL_WITHIN)
         return self._channel
 
     def answer(self, to: str, body: bytes, properties: Properties) -> None:

@@ -32,6 +32,7 @@ from rtmpump.links.systemd import Notifier
 
 _WARNED_FOR: Final = 0.5
 _DRAINED_WITHIN: Final = 5.0
+_CALLS_END_WITHIN: Final = 5.0
 # RabbitMQ keeps acks for a quorum queue back for a moment.
 _ACKS_ARRIVE: Final = 0.3
 _QUEUES_AGAIN: Final = 5.0
@@ -72,7 +73,7 @@ class _Gateway:
         programs = Programs(config.gateway.clients)
         routes = Routes(shared, programs)
         runner = web.AppRunner(
-            routes.application(), access_log=None, handle_signals=False, shutdown_timeout=2.0
+            routes.application(), access_log=None, handle_signals=False, shutdown_timeout=_CALLS_END_WITHIN
         )
         await runner.setup()
         site = await self._listen(runner)

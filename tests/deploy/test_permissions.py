@@ -7,7 +7,7 @@ import os
 import secrets
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import pika
 import pika.exceptions
 import pytest
+import websocket
 from pika.adapters.blocking_connection import BlockingChannel
 
 from rtmpump.config import Config, Ha
@@ -29,11 +30,12 @@ from tests.support.broker_node import (
     set_permissions,
 )
 from tests.support.cli import config_file, rtmpump
+from tests.support.gateway import GatewayProcess
 from tests.support.paths import ROOT
 from tests.support.pump import Broker, PumpProcess, wait_until
 
 RABBITMQ = ROOT / "deploy" / "rabbitmq"
-USERS = ("rtm-pump", "rtm-consumer", "rtm-app", "rtm-producer", "rtm-operator")
+USERS = ("rtm-pump", "rtm-consumer", "rtm-app", "rtm-producer", "rtm-gateway", "rtm-operator")
 PASSWORD = "opens-nothing"
 ACCESS_REFUSED = 403
 MESSAGE = {"type": "message", "channel": "C0GENERAL", "user": "U1", "text": "x", "ts": "1.000001"}
@@ -108,7 +110,7 @@ def test_users_that_do_not_exist_are_left_out(node: RabbitNode, tmp_path: Path, 
         add_user(node, "rtm-operator", PASSWORD)
         for call in permissions(node, urls["guest"].rpartition("/")[2], again)[0]:
             node.ctl(*call)
-    assert [call[3] for call in calls] == ["rtm-pump", "rtm-consumer", "rtm-app", "rtm-producer"]
+    assert [call[3] for call in calls] == [user for user in USERS if user != "rtm-operator"]
     assert complaints == (
         "there is no user rtm-operator, so it got nothing; "
         "to have it: rabbitmqctl add_user rtm-operator\n"
@@ -402,3 +404,23 @@ def test_an_operator_needs_no_more_for_the_dead_letters(urls: Urls, tmp_path: Pa
         assert "ACCESS_REFUSED" in done.stderr
         assert guest.count("rtm.outbound.dead") == 1
         guest.drain("rtm.outbound.dead")
+
+
+def test_the_gateway_can_do_its_work(
+    urls: Urls, pump: PumpProcess, workspace: Workspace, tmp_path: Path
+) -> None:
+    """It declares, binds, delivers an event, takes its acknowledgement, and sends a message."""
+    gateway = GatewayProcess(tmp_path, urls["rtm-gateway"])
+    with gateway:
+        gateway.wait_connected()
+        url = gateway.call("apps.connections.open")["url"]
+        with closing(websocket.create_connection(url, timeout=30)) as socket:
+            assert json.loads(socket.recv())["type"] == "hello"
+            gateway.wait_log("gateway.queue_bound")
+            workspace.emit(MESSAGE)
+            envelope = json.loads(socket.recv())
+            assert envelope["payload"]["event"] == MESSAGE
+            socket.send(json.dumps({"envelope_id": envelope["envelope_id"]}))
+            assert gateway.call("chat.postMessage", channel="general", text="by it")["ok"]
+        assert gateway.logged("gateway.no_events") == []
+        assert gateway.logged("gateway.dropped_unknown") == []
