@@ -24,7 +24,7 @@ from rtmpump.client.rtm_shapes import RtmShapes, command, reply
 from rtmpump.core.outbound.commands import FRAME_MAX as SLACKS_FRAME_MAX
 from rtmpump.errors import LinkError
 from rtmpump.gateway.programs import Program
-from rtmpump.gateway.shared import Shared
+from rtmpump.gateway.shared import Shared, watch
 from rtmpump.links.rabbitmq.listener import Delivery
 from rtmpump.links.rabbitmq.loop_connection import LoopChannel
 
@@ -82,8 +82,8 @@ class RtmSocket:
             self._channel = channel = await self._begin()
             self._send({"type": "hello"})
             tasks += [
-                asyncio.create_task(self._write(cut)),
-                asyncio.create_task(self._leave_with(channel)),
+                watch(asyncio.create_task(self._write(cut)), cut),
+                watch(asyncio.create_task(self._leave_with(channel)), cut),
             ]
             async for message in self._socket:
                 self._take(message, cut)

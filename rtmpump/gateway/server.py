@@ -73,7 +73,10 @@ class _Gateway:
         programs = Programs(config.gateway.clients)
         routes = Routes(shared, programs)
         runner = web.AppRunner(
-            routes.application(), access_log=None, handle_signals=False, shutdown_timeout=_CALLS_END_WITHIN
+            routes.application(),
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=_CALLS_END_WITHIN,
         )
         await runner.setup()
         site = await self._listen(runner)

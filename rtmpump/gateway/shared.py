@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import asyncio
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
+from rtmpump import log
 from rtmpump.config import Config
 from rtmpump.gateway.broker import BrokerLink
 from rtmpump.gateway.commands import GatewayCommands
 from rtmpump.gateway.counts import GatewayCounts
 from rtmpump.gateway.queues import ProgramQueues
 from rtmpump.gateway.triggers import Triggers
+
+_log = log.get("gateway")
 
 
 class Shared(NamedTuple):
@@ -21,3 +26,15 @@ class Shared(NamedTuple):
     commands: GatewayCommands
     triggers: Triggers
     counts: GatewayCounts
+
+
+def watch(task: asyncio.Task[Any], cut: Callable[[], None]) -> asyncio.Task[Any]:
+    """Cut a connection where a task of it ends by a bug, so that it is never silently idle."""
+
+    def ended(task: asyncio.Task[Any]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("gateway.bug", what="a task of a connection", exc_info=error)
+            cut()
+
+    task.add_done_callback(ended)
+    return task

@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 from aiohttp import WSMsgType, web
 
@@ -26,7 +27,7 @@ from rtmpump.core.envelopes import is_object
 from rtmpump.errors import LinkError
 from rtmpump.gateway.envelopes import OutgoingEnvelope, is_for_programs, rebuilt
 from rtmpump.gateway.programs import EnvelopeHolder, Program
-from rtmpump.gateway.shared import Shared
+from rtmpump.gateway.shared import Shared, watch
 from rtmpump.links.answers import ANSWER_MAX
 from rtmpump.links.rabbitmq.listener import Delivery, Properties
 from rtmpump.links.rabbitmq.loop_connection import LoopChannel
@@ -87,12 +88,15 @@ class EnvelopeSocket:
         """Send an envelope that `holder` holds, unless it is acknowledged first."""
         self._outgoing.put_nowait((holder, id, frame))
 
-    async def serve(self, cut: Any) -> None:
+    async def serve(self, cut: Callable[[], None]) -> None:
         """Serve until the connection is over; `cut` ends it at once."""
         self._program.sockets.append(self)
         gauge = self._shared.counts.connections.labels(self._program.name, "socket")
         gauge.inc()
-        tasks = [asyncio.create_task(self._consume()), asyncio.create_task(self._write(cut))]
+        tasks = [
+            watch(asyncio.create_task(self._consume()), cut),
+            watch(asyncio.create_task(self._write(cut)), cut),
+        ]
         try:
             await self._socket.send_str(self._hello())
             async for message in self._socket:
@@ -192,7 +196,7 @@ class EnvelopeSocket:
             fix = f"narrow events in [gateway.clients.{self._program.name}] to what it listens to"
             self._shared.counts.told("gateway.full", self._program.name, fix=fix)
 
-    async def _write(self, cut: Any) -> None:
+    async def _write(self, cut: Callable[[], None]) -> None:
         """Send what waits; cut the connection where nothing of it is read."""
         while True:
             holder, id, frame = await self._outgoing.get()

@@ -134,7 +134,7 @@ class LoopChannel:
     @property
     def is_open(self) -> bool:
         """Whether it can be used."""
-        return not self.ended.done()
+        return not self.ended.done() and bool(self._channel.is_open)
 
     def end(self, reason: LinkError) -> None:
         """Take the channel as over."""
@@ -284,8 +284,7 @@ class LoopChannel:
         Raises:
             LinkError: the channel is over; the broker may have the message.
         """
-        if self.ended.done():
-            raise self.ended.result()
+        self._require_open()
         self._published += 1
         future = self._unconfirmed[self._published] = asyncio.get_running_loop().create_future()
         self._channel.basic_publish("", queue, body, properties, mandatory=True)
@@ -303,8 +302,7 @@ class LoopChannel:
 
     async def _ask(self, begin: Callable[[Callable[..., None]], object]) -> Any:
         """Begin something that calls back, and wait for that."""
-        if self.ended.done():
-            raise self.ended.result()
+        self._require_open()
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.add(future)
         try:
@@ -314,6 +312,12 @@ class LoopChannel:
             raise translated(self._link, error) from error
         finally:
             self._waiting.discard(future)
+
+    def _require_open(self) -> None:
+        if self.ended.done():
+            raise self.ended.result()
+        if not self._channel.is_open:
+            raise LinkError(self._link, "lost", "the channel is being closed", at_once=True)
 
     def _cancelled(self, queue: str) -> None:
         self.end(cancelled(self._link, queue))
