@@ -8,6 +8,7 @@ crash, or a second gateway, leaves more than one, and what all of them say count
 from __future__ import annotations
 
 import json
+import secrets
 from typing import Final, NamedTuple
 
 from rtmpump.errors import LinkError
@@ -56,7 +57,12 @@ async def write(channel: LoopChannel, notes: GatewayNotes) -> None:
         LinkError: the broker refuses it; the old notes stay.
     """
     body = json.dumps({queue: sorted(patterns) for queue, patterns in notes.bound.items()})
-    properties = Properties(content_type="application/json", delivery_mode=2, app_id="rtmpump")
+    properties = Properties(
+        content_type="application/json",
+        delivery_mode=2,
+        message_id=secrets.token_hex(16),
+        app_id="rtmpump",
+    )
     if await channel.publish(QUEUE, body.encode(), properties) != "taken":
         raise LinkError(LINK, "refused", f"RabbitMQ did not take a message for {QUEUE}")
     for tag in notes.tags:

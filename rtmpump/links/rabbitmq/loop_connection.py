@@ -243,8 +243,7 @@ class LoopChannel:
             LinkError: the channel is over.
         """
         channel = self._channel
-        await self._ask(lambda done: channel.confirm_delivery(self._confirmed, callback=done))
-        channel.add_on_return_callback(lambda _, __, given, ___: self._came_back(given))
+        await self.confirm_publishes()
 
         def delivered(_channel: object, method: Any, properties: Properties, body: bytes) -> None:
             deliver(method.routing_key, delivery(method, properties, body))
@@ -261,6 +260,7 @@ class LoopChannel:
         """
         channel = self._channel
         await self._ask(lambda done: channel.confirm_delivery(self._confirmed, callback=done))
+        channel.add_on_return_callback(lambda _, __, given, ___: self._came_back(given))
 
     def stop_consuming(self, tag: str) -> None:
         """Have no more messages delivered; those that were stay unacknowledged."""
