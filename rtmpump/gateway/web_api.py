@@ -31,6 +31,8 @@ _KEPT: Final = 600.0
 _IDENTITY_WITHIN: Final = 5.0
 _UPLOADS: Final = ("files.upload",)
 _WITH_TRIGGER: Final = "views."
+# The expiration passed in RabbitMQ, or in the pump.
+_NOT_SENT: Final = ("request_timeout", "timeout")
 # These have the types of JSON in a command; a form has texts.
 _OF_JSON: Final = ("blocks", "attachments", "metadata")
 _FLAGS: Final = (
@@ -126,7 +128,8 @@ class WebApi:
             if expires <= 0:
                 return _expired()
         end = await self._ask({"type": "api", "method": method, "arguments": arguments}, expires)
-        if expires < EXPIRES_AFTER and end.code in ("request_timeout", "expired"):
+        is_unsent = end.code in _NOT_SENT and not end.fields.get("uncertain")
+        if expires < EXPIRES_AFTER and is_unsent:
             return _expired()
         return _of_call(end)
 
