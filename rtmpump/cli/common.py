@@ -136,9 +136,7 @@ def load(config_file: str | None, *, need_token: bool, need_clients: bool = Fals
         env, config_file = unit.env, config_file or unit.config_file
     folder = unit.folder if unit else ""
     file = config.find(config_file, env, tuple(Path(folder, place) for place in config.PLACES))
-    loaded = config.load(
-        file, env, need_token=need_token, need_clients=need_clients, folder=folder
-    )
+    loaded = config.load(file, env, need_token=need_token, need_clients=need_clients, folder=folder)
     if unit is not None:
         files = {
             key: name
