@@ -69,6 +69,11 @@ class GatewayCounts:
         _log.warning(event, clients=dict(tally), **fields)
         tally.clear()
 
+    def refuse(self, client: str, reason: str) -> None:
+        """Count and log something of a program that can't be used."""
+        self.refused.labels(client, reason).inc()
+        self.told("gateway.refused", client, reason=reason)
+
     def exposition(self, *, is_up: bool) -> bytes:
         """Return the page of `/metrics`, in text format 0.0.4."""
         self.link_up.set(is_up)

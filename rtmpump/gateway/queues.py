@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import closing
 from typing import Final
 
 from rtmpump import log
@@ -15,7 +16,7 @@ from rtmpump.config import GatewayClient
 from rtmpump.errors import LinkError
 from rtmpump.gateway import notes
 from rtmpump.gateway.dropped import DROPPED
-from rtmpump.links.rabbitmq.loop_connection import LoopChannel, LoopConnection
+from rtmpump.links.rabbitmq.loop_connection import LoopConnection
 from rtmpump.links.rabbitmq.topology import NO_DELIVERY_LIMIT, Arguments
 
 _EXISTS_OTHERWISE: Final = ("precondition_failed", "access_refused")
@@ -61,26 +62,23 @@ class ProgramQueues:
             self._in_line.add(client.name)
 
     async def _declare(self, connection: LoopConnection, client: GatewayClient) -> None:
-        channel = await connection.channel()
-        try:
-            await channel.declare_queue(client.queue_name, _arguments(client))
-        except LinkError as error:
-            if error.reason not in _EXISTS_OTHERWISE:
-                raise
-            if not await _is_there(connection, client.queue_name):
-                raise
-            fix = "it is used as it is; to change it, have it emptied and delete it"
-            _log.warning(
-                "gateway.queue_differs", queue=client.queue_name, problem=error.detail, fix=fix
-            )
-        finally:
-            channel.close()
+        with closing(await connection.channel()) as channel:
+            try:
+                await channel.declare_queue(client.queue_name, _arguments(client))
+            except LinkError as error:
+                if error.reason not in _EXISTS_OTHERWISE:
+                    raise
+                if not await _is_there(connection, client.queue_name):
+                    raise
+                fix = "it is used as it is; to change it, have it emptied and delete it"
+                _log.warning(
+                    "gateway.queue_differs", queue=client.queue_name, problem=error.detail, fix=fix
+                )
 
     async def _bring_in_line(self, connection: LoopConnection, client: GatewayClient) -> None:
         queue, wanted = client.queue_name, set(client.events)
         await self.have_exchange(connection)
-        channel = await connection.channel()
-        try:
+        with closing(await connection.channel()) as channel:
             await channel.confirm_publishes()
             known = await notes.read(channel)
             before = known.bound.get(queue)
@@ -92,8 +90,6 @@ class ProgramQueues:
                 known.bound[queue] = wanted
                 await notes.write(channel, known)
                 self._report_change(client, before)
-        finally:
-            channel.close()
 
     @property
     def exchange(self) -> str:
@@ -106,15 +102,13 @@ class ProgramQueues:
         Raises:
             LinkError: the broker refuses it for another reason than our rights.
         """
-        channel = await connection.channel()
-        try:
-            await channel.declare_exchange(self._exchange)
-        except LinkError as error:
-            # A user that may only consume can't declare it; the binding says whether it is there.
-            if error.reason not in _EXISTS_OTHERWISE:
-                raise
-        finally:
-            channel.close()
+        with closing(await connection.channel()) as channel:
+            try:
+                await channel.declare_exchange(self._exchange)
+            except LinkError as error:
+                # Who may only consume can't declare it; the binding says whether it is there.
+                if error.reason not in _EXISTS_OTHERWISE:
+                    raise
 
     def _report_change(self, client: GatewayClient, before: set[str] | None) -> None:
         _log.info(
@@ -133,14 +127,11 @@ class ProgramQueues:
             fix = f"it fills up: delete it with rabbitmqctl delete_queue {queue}"
             _log.warning("gateway.queue_left", queue=queue, patterns=sorted(patterns), fix=fix)
             return
-        channel = await connection.channel()
-        try:
+        with closing(await connection.channel()) as channel:
             await channel.confirm_publishes()
             known = await notes.read(channel)
             known.bound.pop(queue, None)
             await notes.write(channel, known)
-        finally:
-            channel.close()
 
 
 def _arguments(client: GatewayClient) -> Arguments:
@@ -156,21 +147,16 @@ def _arguments(client: GatewayClient) -> Arguments:
 
 
 async def _notes(connection: LoopConnection) -> notes.Bound:
-    channel = await connection.channel()
-    try:
+    with closing(await connection.channel()) as channel:
         return (await notes.read(channel)).bound
-    finally:
-        channel.close()
 
 
 async def _is_there(connection: LoopConnection, queue: str) -> bool:
-    channel: LoopChannel = await connection.channel()
-    try:
-        await channel.declare_queue(queue, {}, passive=True)
-    except LinkError as error:
-        if error.reason != "not_found":
-            raise
-        return False
-    finally:
-        channel.close()
+    with closing(await connection.channel()) as channel:
+        try:
+            await channel.declare_queue(queue, {}, passive=True)
+        except LinkError as error:
+            if error.reason != "not_found":
+                raise
+            return False
     return True

@@ -222,5 +222,4 @@ class RtmSocket:
         self._send({"ok": False, **number, "error": problem})
 
     def _refuse(self, reason: str) -> None:
-        self._shared.counts.refused.labels(self._program.name, reason).inc()
-        self._shared.counts.told("gateway.refused", self._program.name, reason=reason)
+        self._shared.counts.refuse(self._program.name, reason)

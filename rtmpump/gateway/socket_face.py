@@ -299,5 +299,4 @@ class EnvelopeSocket:
             self._stopping = True
 
     def _refuse(self, reason: str) -> None:
-        self._shared.counts.refused.labels(self._program.name, reason).inc()
-        self._shared.counts.told("gateway.refused", self._program.name, reason=reason)
+        self._shared.counts.refuse(self._program.name, reason)
