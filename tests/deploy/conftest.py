@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.support.packages import Packages, skip_where_none_can_be_built
 from tests.support.paths import ROOT
+from tests.support.running import Running, Start
 
 EXAMPLES = ROOT / "deploy" / "examples"
 UNREACHABLE = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "ENETUNREACH")
@@ -38,3 +42,17 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Packages:
     skip_where_none_can_be_built()
     base = tmp_path_factory.getbasetemp()
     return Packages(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts a program with AMQP_URL; it is ended with the test."""
+    with ExitStack() as stack:
+
+        def begin(command: list[str], broker_url: str) -> Running:
+            folder = Path(tempfile.mkdtemp(dir=tmp_path))
+            running = Running(command, broker_url, folder)
+            stack.callback(running.end)
+            return running
+
+        yield begin

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,9 +13,10 @@ import pytest
 
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.workspace import Workspace
-from tests.deploy.test_examples import EXAMPLES, Running, Start
+from tests.deploy.conftest import EXAMPLES
 from tests.support.broker_node import add_vhost, delete_vhost
 from tests.support.pump import PumpProcess
+from tests.support.running import Start
 
 VHOST = "test-apps"
 SLACK = {
@@ -50,20 +50,6 @@ def stage(node: RabbitNode, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         pump.wait_log("answers.on")
         yield Stage(workspace, url)
     delete_vhost(node, VHOST)
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Start a program with AMQP_URL; it is ended with the test."""
-    with ExitStack() as stack:
-
-        def begin(command: list[str], broker_url: str) -> Running:
-            folder = Path(tempfile.mkdtemp(dir=tmp_path))
-            running = Running(command, broker_url, folder)
-            stack.callback(running.end)
-            return running
-
-        yield begin
 
 
 @pytest.fixture(params=["python", "node"])

@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 from itertools import count
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -20,13 +14,14 @@ import pytest
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.support.broker_node import add_vhost, delete_vhost
-from tests.support.paths import PYTHONPATH, ROOT
+from tests.support.paths import ROOT
 from tests.support.pump import (
     SECONDS,
     Broker,
     PumpProcess,
     wait_until,
 )
+from tests.support.running import Start
 
 EXAMPLES = ROOT / "deploy" / "examples"
 EVENT = {"type": "reaction_added", "user": "U1", "reaction": "tada", "event_ts": "1.000001"}
@@ -40,45 +35,6 @@ class Kit(NamedTuple):
     name: str
     consume: list[str]
     send: list[str]
-
-
-Start = Callable[[list[str], str], "Running"]
-
-
-class Running:
-    """A program that runs; its output goes to files."""
-
-    def __init__(self, command: list[str], broker_url: str, folder: Path) -> None:
-        self._out, self._err = folder / "stdout", folder / "stderr"
-        with self._out.open("wb") as out, self._err.open("wb") as err:
-            self.process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                cwd=folder,
-                env=os.environ | {"AMQP_URL": broker_url, "PYTHONPATH": PYTHONPATH},
-                start_new_session=True,
-            )
-
-    def out(self) -> str:
-        """What it printed."""
-        return self._out.read_text()
-
-    def err(self) -> str:
-        """What it complained about."""
-        return self._err.read_text()
-
-    def wait_for(self, true: Callable[[], object]) -> None:
-        """Waits for something while it runs."""
-        wait_until(lambda: true() or self.process.poll() is not None, what=self.err())
-        assert true(), f"it ended: {self.out()}{self.err()}"
-
-    def end(self) -> None:
-        """Ends it and what it started."""
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait(SECONDS)
 
 
 class Stage(NamedTuple):
@@ -106,20 +62,6 @@ def empty_vhost(node: RabbitNode) -> Iterator[str]:
     """The URL of a vhost where no pump ever was."""
     yield add_vhost(node, f"{VHOST}-empty")
     delete_vhost(node, f"{VHOST}-empty")
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts a program with AMQP_URL; it is ended with the test."""
-    with ExitStack() as stack:
-
-        def begin(command: list[str], broker_url: str) -> Running:
-            folder = Path(tempfile.mkdtemp(dir=tmp_path))
-            running = Running(command, broker_url, folder)
-            stack.callback(running.end)
-            return running
-
-        yield begin
 
 
 @pytest.fixture(params=["python", "node", "shell"])

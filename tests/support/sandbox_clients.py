@@ -7,8 +7,10 @@ import socket
 import ssl
 from typing import Any
 
+import pytest
 import websocket
 from slack_sdk import WebClient
+from slack_sdk.errors import SlackApiError
 
 from rtmpump.sandbox.slack.workspace import Workspace
 
@@ -18,6 +20,13 @@ def web_client(workspace: Workspace, tls: ssl.SSLContext | None = None) -> WebCl
     return WebClient(
         token=workspace.token, base_url=workspace.api_url, ssl=tls, timeout=100, retry_handlers=[]
     )
+
+
+def refusal(client: WebClient, method: str, **arguments: Any) -> str:
+    """Return the error code that slack_sdk reports for a call."""
+    with pytest.raises(SlackApiError) as caught:
+        client.api_call(method, params=arguments)
+    return str(caught.value.response["error"])
 
 
 class RtmClient:

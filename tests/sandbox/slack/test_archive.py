@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,22 +9,8 @@ from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError
 
 from rtmpump.sandbox.slack.workspace import Workspace
-from tests.support.sandbox_clients import web_client
 
 GENERAL = "C0GENERAL"
-
-
-@pytest.fixture
-def workspace() -> Iterator[Workspace]:
-    """One workspace."""
-    with Workspace() as workspace:
-        yield workspace
-
-
-@pytest.fixture
-def client(workspace: Workspace) -> WebClient:
-    """Slack's own client for it."""
-    return web_client(workspace)
 
 
 def texts(answer: Any) -> list[str]:

@@ -7,7 +7,6 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
 
 import pytest
 import websocket
@@ -17,13 +16,6 @@ from rtmpump.sandbox.slack import faults
 from rtmpump.sandbox.slack.faults import Answer, Hang, HttpAnswer, Raw, Reset
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.support.sandbox_clients import RtmClient, connect, web_client
-
-
-@pytest.fixture
-def workspace() -> Iterator[Workspace]:
-    """One workspace."""
-    with Workspace() as workspace:
-        yield workspace
 
 
 def how_it_ends(connection: socket.socket) -> str:

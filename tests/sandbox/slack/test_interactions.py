@@ -21,13 +21,6 @@ ACTIONS = {"type": "actions", "block_id": "row", "elements": [BUTTON | {"value":
 
 
 @pytest.fixture
-def workspace() -> Iterator[Workspace]:
-    """One workspace."""
-    with Workspace() as workspace:
-        yield workspace
-
-
-@pytest.fixture
 def app(workspace: Workspace) -> Iterator[SocketApp]:
     """An app with a connection of Socket Mode."""
     with SocketApp(workspace) as app:

@@ -12,7 +12,7 @@ from slack_sdk.webhook import WebhookClient
 
 from rtmpump.sandbox.slack.person import Person
 from rtmpump.sandbox.slack.workspace import Workspace
-from tests.support.sandbox_clients import SocketApp, web_client
+from tests.support.sandbox_clients import SocketApp
 
 
 def words(text: str) -> dict[str, Any]:
@@ -54,12 +54,6 @@ def app(workspace: Workspace) -> Iterator[SocketApp]:
     """An app with a connection of Socket Mode."""
     with SocketApp(workspace) as app:
         yield app
-
-
-@pytest.fixture
-def client(workspace: Workspace) -> WebClient:
-    """Slack's own client for it."""
-    return web_client(workspace)
 
 
 @pytest.fixture

@@ -2,35 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
-import pytest
 from slack_sdk import WebClient
-from slack_sdk.errors import SlackApiError
 
 from rtmpump.sandbox.slack.workspace import Workspace
-from tests.support.sandbox_clients import web_client
-
-
-@pytest.fixture
-def workspace() -> Iterator[Workspace]:
-    """One workspace."""
-    with Workspace() as workspace:
-        yield workspace
-
-
-@pytest.fixture
-def client(workspace: Workspace) -> WebClient:
-    """Slack's own client for it."""
-    return web_client(workspace)
-
-
-def refusal(client: WebClient, method: str, **arguments: Any) -> str:
-    """Return the error code that slack_sdk reports."""
-    with pytest.raises(SlackApiError) as caught:
-        client.api_call(method, params=arguments)
-    return str(caught.value.response["error"])
+from tests.support.sandbox_clients import refusal
 
 
 def test_users_have_names(workspace: Workspace, client: WebClient) -> None:

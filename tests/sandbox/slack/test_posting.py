@@ -2,38 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
-import pytest
 from slack_sdk import WebClient
-from slack_sdk.errors import SlackApiError
 
 from rtmpump.sandbox.slack.workspace import Workspace
-from tests.support.sandbox_clients import SocketApp, connect, web_client
+from tests.support.sandbox_clients import SocketApp, connect, refusal
 
 GENERAL = "C0GENERAL"
 SECTION = {"type": "section", "text": {"type": "mrkdwn", "text": "*x*"}}
-
-
-@pytest.fixture
-def workspace() -> Iterator[Workspace]:
-    """One workspace."""
-    with Workspace() as workspace:
-        yield workspace
-
-
-@pytest.fixture
-def client(workspace: Workspace) -> WebClient:
-    """Slack's own client for it."""
-    return web_client(workspace)
-
-
-def refusal(client: WebClient, method: str, **arguments: Any) -> str:
-    """Return the error code that slack_sdk reports."""
-    with pytest.raises(SlackApiError) as caught:
-        client.api_call(method, params=arguments)
-    return str(caught.value.response["error"])
 
 
 def test_blocks_and_bot_come_back_everywhere(workspace: Workspace, client: WebClient) -> None:

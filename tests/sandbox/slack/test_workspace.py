@@ -17,13 +17,6 @@ from tests.support.sandbox_clients import RtmClient, connect, web_client
 from tests.support.tls import make_pair
 
 
-@pytest.fixture
-def workspace() -> Iterator[Workspace]:
-    """One workspace."""
-    with Workspace() as workspace:
-        yield workspace
-
-
 def test_hello_is_the_first_frame(workspace: Workspace) -> None:
     """Nothing comes before hello, and the connection is live from then on."""
     with connect(workspace) as client:
