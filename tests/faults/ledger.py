@@ -4,6 +4,8 @@ Laws:
 
 - Events are numbered from 0 in the order in which Slack wrote them, and any that isn't received has
   to lie in a gap that was told (`demo.tally.AnnouncedGap`), or in what was `excused` before.
+- Order is asked of all but what was published while the consumer's queue was `unbound`: the pump
+  publishes that again if a connection ends then, and the queue has been bound since.
 - Where Slack sends again what it wasn't told of (`modes`), a gap excuses nothing, and no order is
   asked for.
 - A command that is not wrong fails only where nobody can know whether Slack took it, or where a
@@ -21,6 +23,7 @@ from array import array
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
@@ -71,11 +74,12 @@ class Ledger:
         self._ended = array("d")
         self._ids = array("Q")
         self._last = -1
-        self._disorder: list[str] = []
+        self._late: list[tuple[int, int]] = []
         self._clashes: list[str] = []
         self._strangers = 0
         self._gaps: list[AnnouncedGap] = []
         self._excused: list[range] = []
+        self._unbound: list[range] = []
         self._commands: dict[str, _Command] = {}
         self._again: set[str] = set()
         self._strikes: list[tuple[float, float]] = []
@@ -130,7 +134,7 @@ class Ledger:
             self.highest = max(self.highest, number)
             if in_order and not self._sends_again:
                 if number < self._last:
-                    self._disorder.append(f"event {number} came after {self._last}")
+                    self._late.append((number, self._last))
                 self._last = max(self._last, number)
 
     def gap(self, from_ms: float, to_ms: float) -> None:
@@ -142,6 +146,16 @@ class Ledger:
         """Who damaged the spool knows that these may be gone; it was held against what was told."""
         with self._lock:
             self._excused.append(numbers)
+
+    @contextmanager
+    def unbound(self) -> Iterator[None]:
+        """The consumer's queue is not bound for a while: RabbitMQ may return what is published."""
+        first = self.highest + 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._unbound.append(range(first, len(self._began)))
 
     def missing(self, numbers: range | None = None) -> list[int]:
         """Those that did not come and that no gap covers."""
@@ -166,6 +180,10 @@ class Ledger:
         for number in numbers or range(len(self._ids)):
             if not self._ids[number]:
                 yield number
+
+    def _disorder(self) -> list[str]:
+        late = ((n, last) for n, last in self._late if not any(n in ns for ns in self._unbound))
+        return [f"event {number} came after {last}" for number, last in late]
 
     def _is_excused(self, number: int) -> bool:
         return any(number in numbers for numbers in self._excused)
@@ -235,7 +253,7 @@ class Ledger:
             found.append(f"{len(lost)} events were lost: {', '.join(self._runs(lost))}")
         if self._strangers:
             found.append(f"{self._strangers} events came that were never sent")
-        found += self._disorder[:_SHOWN] + self._clashes[:_SHOWN] + self._shared_ids()
+        found += self._disorder()[:_SHOWN] + self._clashes[:_SHOWN] + self._shared_ids()
         for id, command in self._commands.items():
             found += self._command_problems(id, command)
         return [*found, *self._slack_problems(accepted)]

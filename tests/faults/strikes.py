@@ -146,7 +146,7 @@ def _kill_channels(rig: Rig) -> None:
 
 @kind("broker: events exchange deleted")
 def _delete_exchange(rig: Rig) -> None:
-    with rig.broker() as broker:
+    with rig.broker() as broker, rig.ledger.unbound():
         broker.channel.exchange_delete("rtm.events")
         # The consumer's own binding went with it, and only the consumer can know.
         broker.channel.exchange_declare("rtm.events", "topic", durable=True)
@@ -173,7 +173,7 @@ def _change_type(rig: Rig) -> None:
 @contextmanager
 def _unbound(rig: Rig) -> Iterator[BlockingChannel]:
     """All events are unrouted in this time."""
-    with rig.broker() as broker:
+    with rig.broker() as broker, rig.ledger.unbound():
         broker.channel.queue_unbind(SEEN, "rtm.events", "#")
         yield broker.channel
         hold(rig, 0.2, 1)

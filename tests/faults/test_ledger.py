@@ -187,6 +187,19 @@ def test_only_what_was_damaged_is_excused() -> None:
     assert ledger.problems(SENT) == ["1 events were lost: 11-11 at 20000"]
 
 
+def test_only_what_was_sent_while_no_queue_was_bound_may_be_late() -> None:
+    """Of two that are late, the one of that time."""
+    ledger = good()
+    with ledger.unbound():
+        swapped(ledger)
+    assert ledger.problems(SENT) == []
+    for _ in range(2):
+        ledger.emitted(ledger.emits(20_000), 20_001)
+    for number in (13, 12):
+        ledger.came(number, 200 + number, in_order=True)
+    assert ledger.problems(SENT) == ["event 12 came after 13"]
+
+
 def test_a_slack_that_sends_again_owes_all_of_it_and_no_order() -> None:
     """A gap excuses nothing there."""
     ledger = good(sends_again=True)
