@@ -68,6 +68,9 @@ class _TokenSources(NamedTuple):
             problem += f", the credential {self.credential} is blank ({file})"
         key = f"slack.{self.key}"
         fix = f"set {self.variable}, {key}, {key}_file or the systemd credential {self.credential}"
+        others = [name for name in _OTHER_NAMES if self.key == "token" and env.get(name)]
+        if others:
+            fix = f"rename {others[0]}, which is set, to {self.variable}, or {fix}"
         if not has_file:
             problem += f" and no configuration file ({_LOOKED_FOR} were looked for)"
             fix = f"write one with `rtmpump init`, or {fix}"
@@ -77,6 +80,8 @@ class _TokenSources(NamedTuple):
 _BOT_TOKEN: Final = _TokenSources("token", "SLACK_API_TOKEN", "slack-token", "xapp-")
 _APP_TOKEN: Final = _TokenSources("app_token", "SLACK_APP_TOKEN", "slack-app-token", "xox")
 _BROKER_URL: Final = "broker-url"
+# What other programs call the bot token (Bolt, slackclient).
+_OTHER_NAMES: Final = ("SLACK_BOT_TOKEN", "SLACK_TOKEN")
 
 
 def find(
