@@ -297,12 +297,17 @@ def _mode_of_secret(place: _Place, old: os.stat_result | None) -> int:
 
 def _is_readable(place: _Place, old: os.stat_result) -> bool:
     """Return whether the service may read a configuration as it is now."""
+    return _is_allowed(place, old, 0o4)
+
+
+def _is_allowed(place: _Place, old: os.stat_result, bit: int) -> bool:
+    """Return whether the service has this right of a file or a folder."""
     mode = mode_in(old)
-    if mode & 0o004:
+    if mode & bit:
         return True
     # Who gave it to a group of their own did so for the service's user.
     group = old.st_gid == place.group if place.group is not None else old.st_gid != 0
-    return bool(mode & 0o040) and group
+    return bool(mode & bit << 3) and group
 
 
 def _group_of_config(place: _Place) -> int | None:
@@ -334,6 +339,9 @@ def _mode_of_config(place: _Place, plan: _Plan, old: os.stat_result | None) -> i
 def _make_folder(place: _Place) -> None:
     folder = place.config.parent
     if folder.is_dir():
+        if place.is_system and not _is_allowed(place, folder.stat(), 0o1):
+            problem = f"the service's user can't enter {folder}, so it could read nothing there"
+            raise RtmpumpError(f"{problem}; run `chmod 0755 {folder}` first")
         return
     # The service's user must get in, whatever the person keeps to themselves.
     before = os.umask(0o022) if place.is_system else None

@@ -151,6 +151,22 @@ def test_an_instance_can_read_its_files(tmp_path: Path, monkeypatch: pytest.Monk
     assert "spool " not in done.output
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root writes for a service")
+def test_a_folder_that_the_service_cannot_enter_gets_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The daemon would find no configuration there."""
+    etc = tmp_path / "etc"
+    etc.mkdir(0o700)
+    monkeypatch.setattr("rtmpump.cli.init._ETC", etc / "config.toml")
+    monkeypatch.setattr("rtmpump.cli.init._GROUP", "no-such-group")
+    env = {"SLACK_API_TOKEN": "xoxb-1", "SLACK_APP_TOKEN": "xapp-1"}
+    done = CliRunner().invoke(main, ["init", "--yes", "--no-connect"], env=environment(env))
+    assert done.exit_code == 1
+    assert done.output.endswith(f"run `chmod 0755 {etc}` first\n")
+    assert not [*etc.iterdir()]
+
+
 @pytest.mark.parametrize(
     ("args", "events", "scopes"),
     [
