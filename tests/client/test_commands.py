@@ -119,21 +119,32 @@ def test_without_a_pump_nothing_is_sent_and_it_is_said(client: Client, broker: B
     assert error.code == "no_result"
 
 
-def test_no_result_in_time_is_uncertain(broker: Broker, connect: Connect) -> None:
-    """The command expires at that time, so it is not sent much later."""
+def test_a_client_that_is_closed_while_it_waits_is_uncertain(
+    broker: Broker, connect: Connect
+) -> None:
+    """The command expires when nobody would wait any more, so it is not sent much later."""
     broker.queue(name="rtm.outbound", x_queue_type="quorum")
-    client = connect(timeout=0.2)
+    client = connect(timeout=200)
     failed: list[ClientError] = []
     thread = threading.Thread(
         target=lambda: failed.append(failure(lambda: client.send("general", "hello"))),
     )
     thread.start()
     command = broker.get("rtm.outbound")
-    assert command.properties.expiration == "200"
+    assert command.properties.expiration == "200000"
     client.close()
     thread.join(SECONDS)
     assert (failed[0].code, failed[0].uncertain) == ("uncertain", True)
     assert failure(lambda: client.send("general", "hello")).code == "closed"
+
+
+def test_no_result_in_time_is_uncertain(client: Client, broker: Broker) -> None:
+    """Nobody takes the command, and the client can't know."""
+    broker.queue(name="rtm.outbound", x_queue_type="quorum")
+    client.connect(SECONDS)
+    error = failure(lambda: client.send("general", "hello", timeout=5))
+    assert isinstance(error, ResultMissing)
+    assert (error.code, error.uncertain) == ("timeout", True)
 
 
 def test_a_command_that_waits_when_the_connection_ends_is_uncertain(

@@ -45,12 +45,6 @@ def test_token_order(token_env: dict[str, str]) -> None:
     )
 
 
-def test_a_token_under_the_name_of_other_programs_is_noticed() -> None:
-    """Bolt reads SLACK_BOT_TOKEN; nothing is sent with a token that was not named for us."""
-    with pytest.raises(ConfigError, match="rename SLACK_BOT_TOKEN, which is set, to SLACK_API_T"):
-        config.load(None, {"SLACK_BOT_TOKEN": "xoxb-bolt"})
-
-
 def test_app_token_order(tmp_path: Path) -> None:
     """In Socket Mode the app-level token has the same kinds of sources, in the same order."""
     (tmp_path / "token").write_text("xapp-file\n")

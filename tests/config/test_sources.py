@@ -115,3 +115,9 @@ def test_a_value_too_large_to_be_read(tmp_path: Path, value: str) -> None:
     """Lists in lists by the thousand, and a number of as many digits: one line that says so."""
     line = error_text(tmp_path, f"[broker]\nurls = {value}\n")
     assert line == "config.toml: holds a value too large to be read"
+
+
+def test_a_token_under_the_name_of_other_programs_is_noticed() -> None:
+    """Bolt reads SLACK_BOT_TOKEN; we use no token that was not named for us, and say so."""
+    with pytest.raises(ConfigError, match="rename SLACK_BOT_TOKEN, which is set, to SLACK_API_T"):
+        config.load(None, {"SLACK_BOT_TOKEN": "xoxb-bolt"})

@@ -218,13 +218,19 @@ def test_a_pause_that_slack_asked_for(
 ) -> None:
     """It is said at once, and is no failure until it lasts; then it is one."""
     port = free_port()
-    workspace.faults.api_errors["chat.postMessage"].append(HttpAnswer(429, {"Retry-After": "12"}))
+    workspace.faults.api_errors["chat.postMessage"].append(HttpAnswer(429, {"Retry-After": "25"}))
     env = changed(tmp_path, IMPATIENT, "standstill.LENIENCE = 6.0")
     pump = start_socket(env=env, http={"listen": f"127.0.0.1:{port}"})
     asked = Asked(pump, port)
     sent = broker.command({"channel": "general", "text": "x"})
-    wait_until(lambda: [one["reason"] for one in asked.verdict()["more"]] == ["slack_pause"])
-    assert asked.ready()
+
+    def is_said_and_no_failure() -> bool:
+        verdict = asked.verdict()
+        return bool(verdict["ready"]) and [one["reason"] for one in verdict["more"]] == [
+            "slack_pause"
+        ]
+
+    wait_until(is_said_and_no_failure)
     first = asked.wait_failure("slack_pause")
     assert "1 command waits for " in first
     assert "Slack asked for a pause (chat.postMessage)" in first
@@ -237,8 +243,12 @@ def test_a_slack_that_answers_no_call(
 ) -> None:
     """A command that Slack does not answer is not carried out."""
     port = free_port()
-    workspace.faults.api_errors["chat.postMessage"].append(Hang(9))
-    pump = start_socket(env=changed(tmp_path, IMPATIENT), http={"listen": f"127.0.0.1:{port}"})
+    workspace.faults.api_errors["chat.postMessage"].append(Hang(25))
+    pump = start_socket(
+        env=changed(tmp_path, IMPATIENT),
+        http={"listen": f"127.0.0.1:{port}"},
+        outbound={"reply_timeout": 60},
+    )
     sent = broker.command({"channel": "general", "text": "x"})
     asked = Asked(pump, port)
     assert "Slack has not answered 1 command for " in asked.wait_failure("no_answer")

@@ -36,6 +36,8 @@ _NAMES_REQ = b"\x00\x01n"
 _METHOD_FRAME = b"\x01"
 _POLL = 0.1
 _STOP_SECONDS = 20.0
+# A tool takes a second, and minutes on a machine that is busy with much else.
+_TOOL_SECONDS = 300.0
 _MOVES = 2
 _PORT_TAKEN = ("eaddrinuse", "already in use", "already listening", "could be in use")
 _IN_BASE64 = re.compile(r'(?:\{ok, )?"([A-Za-z0-9+/=]+)"\}?')
@@ -179,7 +181,7 @@ class RabbitNode:
                 shutil.rmtree(self._unkept, ignore_errors=True)
             self._unkept = None
 
-    def ctl(self, *args: str, timeout: float = 60.0) -> str:
+    def ctl(self, *args: str, timeout: float = _TOOL_SECONDS) -> str:
         """Run `rabbitmqctl --quiet ARGS` for this node; return what it printed.
 
         Raises:
@@ -191,7 +193,7 @@ class RabbitNode:
         command = [tool, "--quiet", "--node", self.name, *args]
         return self._run_tool(f"rabbitmqctl {' '.join(args)}", command, timeout)
 
-    def evaluate(self, expressions: str, timeout: float = 60.0) -> str:
+    def evaluate(self, expressions: str, timeout: float = _TOOL_SECONDS) -> str:
         """Evaluate Erlang expressions on the node; return the last value as Erlang writes it.
 
         Erlang's `erl_call` does it in some 10 ms. Where that is missing, `rabbitmqctl` does it,
