@@ -119,6 +119,7 @@ def test_a_planned_stop_loses_and_repeats_nothing(
         socket.send(json.dumps({"envelope_id": envelope["envelope_id"]}))
         assert gateway.wait() == 0
     gateway.start()
+    gateway.wait_connected()
     with SocketProgram(gateway) as program:
         program.wait_for(1)
         assert program.numbers == [2]
@@ -168,7 +169,7 @@ def test_a_connection_holds_at_most_a_hundred_and_a_deaf_one_is_cut(
     start_gateway: StartGateway, broker: Broker, publish: Publish
 ) -> None:
     """A program that reads nothing keeps a hundred; then it is cut, and others get all."""
-    gateway = start_gateway(program=soon(30.0, read=1.0))
+    gateway = start_gateway(program=soon(60.0, read=10.0))
     with closing(raw(gateway.call("apps.connections.open")["url"])):
         gateway.wait_log("gateway.queue_bound")
         for number in range(120):
