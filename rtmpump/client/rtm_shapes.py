@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 from rtmpump.core.recent_ids import RecentIds
+from rtmpump.slack_side import rtm
 
 _NOT_OF_RTM: Final = frozenset(
     ("rtmpump", "hello", "goodbye", "slash_command", "interactive", "unknown", "app_home_opened")
@@ -80,12 +81,10 @@ def reply(fields: dict[str, Any], result: dict[str, Any]) -> dict[str, Any] | No
     """Return the frame with which RTM answers a message; it answers nothing else."""
     if fields.get("type", "message") != "message":
         return None
-    number = {"reply_to": fields["id"]} if "id" in fields else {}
     if result.get("ok") is True:
-        return {"ok": True, **number, "ts": result.get("ts", ""), "text": fields.get("text", "")}
+        return rtm.reply(fields, result.get("ts", ""))
     error = result.get("error", {})
-    told = {"code": _number(error.get("code", "")), "msg": str(error.get("message", ""))}
-    return {"ok": False, **number, "error": told}
+    return rtm.refusal(fields, _number(error.get("code", "")), str(error.get("message", "")))
 
 
 def command(frame: dict[str, Any]) -> dict[str, Any] | None:

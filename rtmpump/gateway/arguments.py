@@ -1,29 +1,16 @@
-"""What a program calls: the arguments and the token of a request to the Web API.
-
-Source: https://docs.slack.dev/apis/web-api (GET and POST, query, form and JSON).
-"""
+"""What a program calls: the arguments and the token of a request of aiohttp to the Web API."""
 
 from __future__ import annotations
 
-import json
 from typing import Any, Final, NamedTuple
 
 from aiohttp import BodyPartReader, web
 
+from rtmpump.slack_side.web_api import BadArguments, body_arguments, token_of
+
 BODY_MAX: Final = 256 << 10
 """The most bytes of a request's body."""
-_FORM: Final = "application/x-www-form-urlencoded"
-_JSON: Final = "application/json"
 _MULTIPART: Final = "multipart/form-data"
-
-
-class BadArguments(Exception):
-    """A request that can't be read: Slack's error code, and words."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(code, message)
-        self.code = code
-        self.message = message
 
 
 class ApiRequest(NamedTuple):
@@ -42,42 +29,22 @@ async def read(request: web.Request) -> ApiRequest:
     arguments: dict[str, Any] = dict(request.query)
     if request.method == "POST":
         arguments |= await _body(request)
-    own = arguments.pop("token", "")
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and token.strip():
-        return ApiRequest(token.strip(), arguments)
-    return ApiRequest(own if isinstance(own, str) else "", arguments)
+    token = token_of(request.headers.get("Authorization", ""), arguments)
+    arguments.pop("token", None)
+    return ApiRequest(token, arguments)
 
 
 async def _body(request: web.Request) -> dict[str, Any]:
     if not request.can_read_body:
         return {}
     try:
-        if request.content_type == _JSON:
-            return _json(await request.read())
         if request.content_type == _MULTIPART:
             return await _multipart(request)
-        if request.content_type == _FORM:
-            return dict(await request.post())
+        return body_arguments(request.content_type, await request.read())
     except web.HTTPRequestEntityTooLarge:
         raise BadArguments("request_too_large", f"a body has at most {BODY_MAX:,} bytes") from None
     except ValueError:
         raise BadArguments("invalid_form_data", "the body can't be read as a form") from None
-    if not await request.read():
-        return {}
-    raise BadArguments("invalid_post_type", f"send a body as {_JSON} or {_FORM}")
-
-
-def _json(body: bytes) -> dict[str, Any]:
-    if not body.strip():
-        return {}
-    try:
-        found = json.loads(body)
-    except (ValueError, RecursionError):
-        raise BadArguments("invalid_json", "the body is no JSON") from None
-    if not isinstance(found, dict):
-        raise BadArguments("json_not_object", "the body is JSON, but no object")
-    return found
 
 
 async def _multipart(request: web.Request) -> dict[str, Any]:

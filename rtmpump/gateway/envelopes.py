@@ -10,20 +10,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import secrets
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from rtmpump.core.envelopes import EVENTS_API
 from rtmpump.core.routes import PAYLOAD
 from rtmpump.core.tolerant_json import join_members
+from rtmpump.slack_side import socket_mode
+from rtmpump.slack_side.socket_mode import EVENTS_API, INTERACTIVE, SLASH_COMMANDS
 
-_KINDS: Final = {"slash_command": "slash_commands", "interactive": "interactive"}
+_KINDS: Final = {"slash_command": SLASH_COMMANDS, "interactive": INTERACTIVE}
 # About the pump and its own connection to Slack, or nothing that a program could read.
 _NOT_FOR_PROGRAMS: Final = frozenset(("rtmpump", "hello", "goodbye", "error", "unknown"))
-_REASON: Final = "timeout"
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
@@ -46,17 +45,14 @@ class OutgoingEnvelope(NamedTuple):
 
     def frame(self, attempt: int = 0) -> str:
         """Return the frame; `attempt` counts how often we have sent it before."""
-        members: dict[str, Any] = {
-            "envelope_id": self.id,
-            "type": self.kind,
-            "accepts_response_payload": self.takes_answer,
-            "payload": msgspec.Raw(self.payload),
-        }
-        number = self.before.number + attempt
-        if self.kind == EVENTS_API or number:
-            members["retry_attempt"] = number
-            members["retry_reason"] = _REASON if attempt else self.before.reason
-        return msgspec.json.encode(members).decode()
+        return socket_mode.envelope(
+            self.kind,
+            self.payload,
+            id=self.id,
+            takes_answer=self.takes_answer,
+            attempt=self.before.number + attempt,
+            reason=socket_mode.NOT_ACKNOWLEDGED if attempt else self.before.reason,
+        ).decode()
 
 
 def is_for_programs(key: str) -> bool:
@@ -80,7 +76,7 @@ def rebuilt(
     before = Attempt(_whole(headers, "retry_attempt"), _word(headers, "retry_reason"))
     kind = _KINDS.get(key.partition(".")[0], EVENTS_API)
     payload = body if kind != EVENTS_API else _wrapped(key, body, headers, message_id)
-    return OutgoingEnvelope(_new_id(), kind, payload, is_asked, before)
+    return OutgoingEnvelope(socket_mode.new_envelope_id(), kind, payload, is_asked, before)
 
 
 def trigger_of(body: bytes) -> str:
@@ -97,8 +93,17 @@ class _Trigger(msgspec.Struct):
 
 
 def _wrapped(key: str, body: bytes, headers: Mapping[str, Any], message_id: str) -> bytes:
-    around = _around(headers.get(PAYLOAD)) or _made_around(headers, message_id)
-    return join_members({**around, "event": body})
+    if around := _around(headers.get(PAYLOAD)):
+        return join_members({**around, "event": body})
+    return socket_mode.event_payload(
+        body,
+        team=_word(headers, "team_id") or _word(headers, "team"),
+        event_id=_word(headers, "event_id") or f"Ev{_digest(message_id)}",
+        event_time=_whole(headers, "event_time") or _whole(headers, "received_at") // 1000,
+        bot=_word(headers, "bot"),
+        app="",
+        token="",
+    )
 
 
 def _around(header: object) -> dict[str, bytes]:
@@ -110,39 +115,8 @@ def _around(header: object) -> dict[str, bytes]:
         return {}
 
 
-def _made_around(headers: Mapping[str, Any], message_id: str) -> dict[str, bytes]:
-    team, bot = _word(headers, "team_id") or _word(headers, "team"), _word(headers, "bot")
-    event_id = _word(headers, "event_id") or f"Ev{_digest(message_id)}"
-    seconds = _whole(headers, "event_time") or _whole(headers, "received_at") // 1000
-    authorization = {
-        "enterprise_id": None,
-        "team_id": team,
-        "user_id": bot,
-        "is_bot": True,
-        "is_enterprise_install": False,
-    }
-    around = {
-        "team_id": team,
-        "context_team_id": team,
-        "api_app_id": "",
-        "type": "event_callback",
-        "event_id": event_id,
-        "event_time": seconds,
-        "authorizations": [authorization],
-        "is_ext_shared_channel": False,
-    }
-    return {name: json.dumps(value).encode() for name, value in around.items()}
-
-
 def _digest(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest().upper()
-
-
-def _new_id() -> str:
-    """Return a random id in the form of a UUID, as Slack's are."""
-    digits = secrets.token_hex(16)
-    parts = (digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:])
-    return "-".join(parts)
 
 
 def _is_odd_json(body: bytes) -> bool:

@@ -11,8 +11,6 @@ from rtmpump.config import GatewayClient
 from rtmpump.config.secrets import without_prefix
 from rtmpump.core.recent_ids import RecentIds
 
-CONNECTIONS_MAX: Final = 10
-"""How many WebSockets of Socket Mode one name may have, as at Slack."""
 RTM_MAX: Final = 50
 """How many WebSockets of RTM one name may have: each has a queue of its own."""
 _REMEMBERED: Final = 10_000

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import re
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from rtmpump.gateway import arguments
-from rtmpump.gateway.arguments import BODY_MAX, ApiRequest, BadArguments
-from rtmpump.gateway.programs import CONNECTIONS_MAX, RTM_MAX, Program, Programs
-from rtmpump.gateway.rtm_face import FRAME_MAX as RTM_FRAME_MAX
+from rtmpump.gateway.arguments import BODY_MAX, ApiRequest
+from rtmpump.gateway.programs import RTM_MAX, Program, Programs
 from rtmpump.gateway.rtm_face import RtmSocket
 from rtmpump.gateway.shared import Shared
-from rtmpump.gateway.socket_face import EnvelopeSocket
-from rtmpump.gateway.tickets import Tickets
+from rtmpump.gateway.socket_face import HOST, EnvelopeSocket
 from rtmpump.gateway.web_api import Answer, WebApi, error
+from rtmpump.slack_side import rtm, socket_mode
+from rtmpump.slack_side.tickets import RTM_PATH, SOCKET_MODE_PATH, Tickets
+from rtmpump.slack_side.web_api import BadArguments
 
 FRAME_MAX: Final = 1 << 20
 """The largest frame that a program may send; a larger one ends its connection."""
@@ -29,13 +30,20 @@ _NO_TICKET: Final = "the ticket is unknown, used, or over 30 seconds old\n"
 _STOPPING: Final = error("service_unavailable", "the gateway is being stopped")
 
 
+class WebSocketRight(NamedTuple):
+    """Who may open a WebSocket, and of which face."""
+
+    client: str
+    rtm: bool
+
+
 class Routes:
     """The handlers; `is_stopping` is set once and refuses new WebSockets."""
 
     def __init__(self, shared: Shared, programs: Programs) -> None:
         self._shared = shared
         self._programs = programs
-        self._tickets = Tickets()
+        self._tickets = Tickets[WebSocketRight]()
         self._api = WebApi(shared)
         self.is_stopping = False
 
@@ -44,8 +52,8 @@ class Routes:
         app = web.Application(client_max_size=BODY_MAX)
         for verb in ("GET", "POST"):
             app.router.add_route(verb, "/api/{method}", self._called)
-        app.router.add_get("/link", self._socket_mode)
-        app.router.add_get("/websocket/{ticket}", self._rtm)
+        app.router.add_get(SOCKET_MODE_PATH, self._socket_mode)
+        app.router.add_get(f"{RTM_PATH}{{ticket}}", self._rtm)
         app.router.add_get("/livez", self._livez)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._metrics)
@@ -67,8 +75,9 @@ class Routes:
         if method == _OPEN_SOCKET:
             if self.is_stopping:
                 return _STOPPING
-            ticket = self._tickets.issue(program.name, "socket")
-            return {"ok": True, "url": f"{self._base(request)}/link?ticket={ticket}&app_id=rtmpump"}
+            ticket = self._tickets.issue(WebSocketRight(program.name, rtm=False))
+            way = f"{SOCKET_MODE_PATH}?ticket={ticket}&app_id=rtmpump"
+            return {"ok": True, "url": self._base(request) + way}
         if method == _OPEN_RTM:
             return await self._rtm_connect(request, program)
         if method == "rtm.start":
@@ -84,10 +93,10 @@ class Routes:
         if not who.get("ok"):
             return who
         domain = str(who.get("url", "")).partition("://")[2].partition(".")[0]
-        ticket = self._tickets.issue(program.name, "rtm")
+        ticket = self._tickets.issue(WebSocketRight(program.name, rtm=True))
         return {
             "ok": True,
-            "url": f"{self._base(request)}/websocket/{ticket}",
+            "url": f"{self._base(request)}{RTM_PATH}{ticket}",
             "team": {"id": who.get("team_id"), "name": who.get("team"), "domain": domain},
             "self": {"id": who.get("user_id"), "name": who.get("user")},
         }
@@ -101,8 +110,10 @@ class Routes:
         return f"{scheme}://{host or urlsplit(str(request.url)).netloc}"
 
     def _redeemed(self, word: str, *, rtm: bool = False) -> Program | None:
-        name = self._tickets.redeem(word, "rtm" if rtm else "socket")
-        return self._programs.by_name[name] if name else None
+        right = self._tickets.redeem(word)
+        if right is None or right.rtm != rtm:
+            return None
+        return self._programs.by_name[right.client]
 
     async def _socket_mode(self, request: web.Request) -> web.StreamResponse:
         program = self._redeemed(request.query.get("ticket", ""))
@@ -110,8 +121,9 @@ class Routes:
             raise web.HTTPForbidden(text=_NO_TICKET)
         socket = _websocket(FRAME_MAX)
         await socket.prepare(request)
-        if len(program.sockets) >= CONNECTIONS_MAX:
-            await socket.send_json({"type": "disconnect", "reason": "too_many_websockets"})
+        if len(program.sockets) >= socket_mode.CONNECTIONS_MAX:
+            refusal = socket_mode.disconnect(socket_mode.TOO_MANY, host=HOST)
+            await socket.send_str(refusal.decode())
             await socket.close()
             return socket
 
@@ -122,7 +134,7 @@ class Routes:
         program = self._redeemed(request.match_info["ticket"], rtm=True)
         if program is None or self.is_stopping or len(program.rtm) >= RTM_MAX:
             raise web.HTTPForbidden(text=_NO_TICKET)
-        socket = _websocket(RTM_FRAME_MAX)
+        socket = _websocket(rtm.FRAME_MAX)
         await socket.prepare(request)
         await RtmSocket(self._shared, program, socket).serve(partial(_cut, request))
         return socket

@@ -6,7 +6,8 @@ Laws:
   the program is told `goodbye`, as by Slack: it would miss events without a word.
 - A message is acknowledged to RabbitMQ when it was written to the program. Who reads nothing, or
   asks without reading, is cut off.
-- What RTM answers, and in which words, stands in `rtmpump.client.rtm_shapes`.
+- What RTM answers, and in which words, stands in `rtmpump.slack_side.rtm`; which events it has, in
+  `rtmpump.client.rtm_shapes`.
 """
 
 from __future__ import annotations
@@ -21,15 +22,13 @@ from typing import Any, Final, NamedTuple
 from aiohttp import WSMsgType, web
 
 from rtmpump.client.rtm_shapes import RtmShapes, command, reply
-from rtmpump.core.outbound.commands import FRAME_MAX as SLACKS_FRAME_MAX
 from rtmpump.errors import LinkError
 from rtmpump.gateway.programs import Program
 from rtmpump.gateway.shared import Shared, watch
 from rtmpump.links.rabbitmq.listener import Delivery
 from rtmpump.links.rabbitmq.loop_connection import LoopChannel
+from rtmpump.slack_side import frames, rtm
 
-FRAME_MAX: Final = SLACKS_FRAME_MAX
-"""Slack ends the connection at a larger frame."""
 READ_WITHIN: float = 30.0
 """For how long a program may take nothing of what is sent to it (seconds)."""
 _PREFETCH: Final = 100
@@ -39,9 +38,6 @@ _UNDER_WAY_MAX: Final = 500
 _BROKER_WITHIN: Final = 5.0
 _MESSAGE: Final = "message"
 _OF_RTM_ALONE: Final = ("typing", "presence_sub", "presence_query")
-_CANNOT_PROCESS: Final = {"code": 4, "msg": "cannot process message"}
-_NO_TEXT: Final = {"code": 2, "msg": "message text is missing"}
-_SLOW_DOWN: Final = {"code": -1, "msg": "slow down, too many messages..."}
 
 
 class _Received(NamedTuple):
@@ -80,7 +76,7 @@ class RtmSocket:
         tasks: list[asyncio.Task[None]] = []
         try:
             self._channel = channel = await self._begin()
-            self._send({"type": "hello"})
+            self._send(rtm.hello("rtmpump"))
             tasks += [
                 watch(asyncio.create_task(self._write(cut)), cut),
                 watch(asyncio.create_task(self._leave_with(channel)), cut),
@@ -105,7 +101,7 @@ class RtmSocket:
         """Say goodbye, which has no reason over RTM."""
         if not self._socket.closed:
             with suppress(ConnectionError, TimeoutError):
-                await asyncio.wait_for(self._socket.send_str('{"type":"goodbye"}'), 1.0)
+                await asyncio.wait_for(self._socket.send_json(rtm.GOODBYE), 1.0)
 
     async def close(self) -> None:
         """Close the WebSocket."""
@@ -165,34 +161,30 @@ class RtmSocket:
             self._refuse("reads_nothing")
             cut()
             return
-        frame: Any = None
-        if message.type is WSMsgType.TEXT:
-            with suppress(ValueError, RecursionError):
-                frame = json.loads(message.data)
-        if not isinstance(frame, dict):
+        frame = frames.read(message.data) if message.type is WSMsgType.TEXT else None
+        if frame is None:
             self._refuse("no_json")
-            self._send({"type": "error", "error": _CANNOT_PROCESS})
+            self._send(rtm.error_event(*rtm.CANNOT_PROCESS))
             return
         kind = frame.get("type")
         if kind == "ping":
-            echoed = {name: value for name, value in frame.items() if name not in ("id", "type")}
-            self._send({"type": "pong", "reply_to": frame.get("id"), **echoed})
+            self._send(rtm.pong(frame))
         elif kind == _MESSAGE:
             self._post(frame)
         elif kind in _OF_RTM_ALONE:
             self._pass_on(frame)
         else:
-            self._fail(frame, _CANNOT_PROCESS)
+            self._send(rtm.refusal(frame, *rtm.CANNOT_PROCESS))
 
     def _post(self, frame: dict[str, Any]) -> None:
         if not self._program.client.send:
             name = self._program.name
             told = f"not_allowed: [gateway.clients.{name}] of the gateway has send = false"
-            self._fail(frame, {"code": 4, "msg": told})
-        elif not frame.get("text"):
-            self._fail(frame, _NO_TEXT)
+            self._send(rtm.refusal(frame, 4, told))
+        elif problem := rtm.text_problem(frame):
+            self._send(rtm.refusal(frame, *problem))
         elif len(self._under_way) >= _UNDER_WAY_MAX:
-            self._fail(frame, _SLOW_DOWN)
+            self._send(rtm.refusal(frame, *rtm.TOO_FAST))
         else:
             self._begin_command(frame)
 
@@ -216,10 +208,6 @@ class RtmSocket:
         answer = reply(frame, end.fields)
         if answer is not None:
             self._send(answer)
-
-    def _fail(self, frame: dict[str, Any], problem: dict[str, Any]) -> None:
-        number = {"reply_to": frame["id"]} if "id" in frame else {}
-        self._send({"ok": False, **number, "error": problem})
 
     def _refuse(self, reason: str) -> None:
         self._shared.counts.refuse(self._program.name, reason)

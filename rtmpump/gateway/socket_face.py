@@ -32,16 +32,19 @@ from rtmpump.links.answers import ANSWER_MAX
 from rtmpump.links.rabbitmq.listener import Delivery, Properties
 from rtmpump.links.rabbitmq.loop_connection import LoopChannel
 from rtmpump.links.retry import AttemptPauses
+from rtmpump.slack_side import frames, socket_mode
 
 PREFETCH: Final = 100
 """How many messages one connection holds."""
-ACK_WITHIN: float = 3.0
+ACK_WITHIN: float = socket_mode.ACK_SECONDS
 """How long Slack waits for an acknowledgement (seconds); then the pause begins."""
 RETRY_AFTER: tuple[float, ...] = (1.0, 60.0, 300.0)
 """How long it waits then before it sends an envelope again (seconds): "nearly immediately", a
 minute, five minutes (https://docs.slack.dev/apis/events-api/#retries)."""
 READ_WITHIN: float = 30.0
 """For how long a program may take nothing of what is sent to it (seconds)."""
+HOST: Final = "rtmpump"
+"""How programs know us in `debug_info`."""
 
 _log = log.get("gateway")
 
@@ -98,7 +101,8 @@ class EnvelopeSocket:
             watch(asyncio.create_task(self._write(cut)), cut),
         ]
         try:
-            await self._socket.send_str(self._hello())
+            hello = socket_mode.hello(len(self._program.sockets), host=HOST, app="")
+            await self._socket.send_str(hello.decode())
             async for message in self._socket:
                 if message.type is WSMsgType.TEXT:
                     self._take(message.data)
@@ -120,29 +124,14 @@ class EnvelopeSocket:
         if self._channel is not None and self._consumer:
             self._channel.stop_consuming(self._consumer)
             self._consumer = ""
-        frame = {"type": "disconnect", "reason": reason, "debug_info": {"host": "rtmpump"}}
+        frame = socket_mode.disconnect(reason, host=HOST)
         with suppress(ConnectionError, TimeoutError):
-            await asyncio.wait_for(self._socket.send_str(json.dumps(frame)), 1.0)
+            await asyncio.wait_for(self._socket.send_str(frame.decode()), 1.0)
 
     async def close(self) -> None:
         """Close the WebSocket."""
         with suppress(ConnectionError, TimeoutError):
             await asyncio.wait_for(self._socket.close(), 1.0)
-
-    def _hello(self) -> str:
-        info = {
-            "host": "rtmpump",
-            "build_number": 1,
-            "approximate_connection_time": 18060,
-        }
-        return json.dumps(
-            {
-                "type": "hello",
-                "num_connections": len(self._program.sockets),
-                "debug_info": info,
-                "connection_info": {"app_id": ""},
-            }
-        )
 
     # From RabbitMQ to the program.
 
@@ -235,12 +224,11 @@ class EnvelopeSocket:
     # From the program to RabbitMQ.
 
     def _take(self, text: str) -> None:
-        try:
-            frame = json.loads(text)
-        except (ValueError, RecursionError):
+        frame = frames.read(text)
+        if frame is None:
             self._refuse("no_json")
             return
-        id = frame.get("envelope_id") if isinstance(frame, dict) else None
+        id = frame.get("envelope_id")
         if not isinstance(id, str):
             self._refuse("no_acknowledgement")
             return

@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from rtmpump.gateway.envelopes import trigger_of
+from rtmpump.slack_side.socket_mode import TRIGGER_SECONDS
 
-GOOD_FOR: Final = 3.0
-"""Seconds."""
 _KEPT: Final = 10_000
 _WITH_TRIGGER: Final = ("slash_command", "interactive")
 
@@ -34,4 +33,4 @@ class Triggers:
     def left(self, trigger: str) -> float:
         """Return for how many seconds Slack still takes it; one that is not known counts as new."""
         received = self._received.get(trigger)
-        return GOOD_FOR if received is None else received + GOOD_FOR - time.time()
+        return TRIGGER_SECONDS if received is None else received + TRIGGER_SECONDS - time.time()

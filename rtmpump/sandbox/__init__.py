@@ -7,6 +7,7 @@
   owner ends. It can be stopped, killed and started again with its data.
 - `live_line.LiveLine`: what is being waited for, while one of these starts or stops.
 
-The laws of this room: it knows no part of the program but `errors`, and needs only the standard
-library. So it can't share a mistake with the code that it tests.
+The laws of this room: it knows no part of the program but `errors` and `slack_side`, which the pump
+does not have, and needs only the standard library. So it can't share a mistake with the code that
+it tests.
 """

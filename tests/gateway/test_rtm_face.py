@@ -21,7 +21,8 @@ from tests.support.socket_mode import StartSocketPump
 def connect(gateway: GatewayProcess, token: str = TOKEN) -> websocket.WebSocket:
     """A connection that has its hello."""
     socket = websocket.create_connection(gateway.call("rtm.connect", token)["url"], timeout=30)
-    assert json.loads(socket.recv()) == {"type": "hello"}
+    hello = {"type": "hello", "fast_reconnect": False, "region": "rtmpump", "start": True}
+    assert json.loads(socket.recv()) == hello
     return socket
 
 
@@ -86,17 +87,19 @@ def test_frames_and_what_is_wrong_with_them(
         clients={"bot": {"token": TOKEN}, "mute": {"token": OTHER, "send": False}}
     )
     with closing(connect(gateway)) as socket, closing(connect(gateway, OTHER)) as mute:
-        say(socket, {"id": 1, "type": "ping", "time": 5})
+        say(socket, {"id": 1, "type": "ping", "time": 5, "list": [1]})
         assert hear(socket) == {"type": "pong", "reply_to": 1, "time": 5}
         for odd in ("{", "[1]", "[" * 10_000):
             say(socket, odd)
             assert hear(socket)["type"] == "error"
-        say(socket, {"id": 2, "type": "message", "channel": "C0GENERAL"})
-        assert hear(socket) == {
-            "ok": False,
-            "reply_to": 2,
-            "error": {"code": 2, "msg": "message text is missing"},
-        }
+        for text, code, msg in (
+            (None, 2, "message text is missing"),
+            (5, 2, "message text is missing"),
+            ("x" * 4001, 4, "message text is too long"),
+        ):
+            say(socket, {"id": 2, "type": "message", "channel": "C0GENERAL", "text": text})
+            refused = {"ok": False, "reply_to": 2, "error": {"code": code, "msg": msg}}
+            assert hear(socket) == refused
         say(socket, {"id": 3, "type": "nonsense"})
         assert hear(socket)["reply_to"] == 3
         say(mute, {"id": 4, "type": "message", "channel": "C0GENERAL", "text": "x"})

@@ -36,7 +36,7 @@ def test_each_event_once_in_order_and_acknowledged(
             False,
         )
         assert first.payload["type"] == "event_callback"
-        assert first.payload["team_id"] == "T1"
+        assert first.payload["team_id"] == first.payload["context_team_id"] == "T1"
         assert first.payload["event"]["text"] == "é"
         assert first.payload["authorizations"][0]["user_id"] == "U1"
     wait_until(lambda: broker.count("rtm.gateway.bot") == 0)
@@ -229,7 +229,11 @@ def test_only_ten_connections(start_gateway: StartGateway) -> None:
     for socket in sockets:
         assert json.loads(socket.recv())["type"] == "hello"
     more = raw(gateway.call("apps.connections.open")["url"])
-    assert json.loads(more.recv())["reason"] == "too_many_websockets"
+    assert json.loads(more.recv()) == {
+        "type": "disconnect",
+        "reason": "too_many_websockets",
+        "debug_info": {"host": "rtmpump"},
+    }
     for socket in sockets:
         socket.close()
 

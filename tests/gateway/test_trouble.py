@@ -92,10 +92,10 @@ def test_tls_and_the_url_that_programs_reach(start_gateway: StartGateway, tmp_pa
     with context.wrap_socket(plain, server_hostname="127.0.0.1") as socket:
         socket.sendall(call.encode())
         answer = b"".join(iter(lambda: socket.recv(4096), b"")).decode()
-    assert '"url": "wss://here:1/link?ticket=' in answer
+    assert '"url": "wss://here:1/link/?ticket=' in answer
     behind = start_gateway(gateway={"public_url": "https://gw.example/slack"})
     url = behind.call("apps.connections.open")["url"]
-    assert url.startswith("wss://gw.example/slack/link?ticket=")
+    assert url.startswith("wss://gw.example/slack/link/?ticket=")
 
 
 def test_many_that_say_nothing_hold_up_nobody(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import threading
 import time
 from collections.abc import Iterator
@@ -23,9 +22,10 @@ from rtmpump.sandbox.slack.websocket import (
     encode,
     encode_close,
 )
+from rtmpump.slack_side import frames
+from rtmpump.slack_side import rtm as slack
 
 _CLOSE_SECONDS = 2.0
-_HELLO = {"type": "hello", "fast_reconnect": False, "region": "sandbox", "start": True}
 
 
 class RtmConnection:
@@ -41,7 +41,7 @@ class RtmConnection:
         self._hub = hub
         self._stream = stream
         self._ticket = ticket
-        self._decoder = Decoder(rtm.FRAME_LIMIT)
+        self._decoder = Decoder(slack.FRAME_MAX)
         # Nothing may follow a close frame, so a writer of events checks `live` under this lock.
         self._order = threading.Lock()
         self._closing = False
@@ -123,7 +123,7 @@ class RtmConnection:
             self._refuse(self._hub.faults.hello_error)
         elif kind == "send":
             with self._becoming_live():
-                self._send(_HELLO)
+                self._send(slack.hello("sandbox"))
                 self._repeat_last_reply()
 
     @contextlib.contextmanager
@@ -140,7 +140,7 @@ class RtmConnection:
     def _repeat_last_reply(self) -> None:
         how, last = self._hub.faults.repeat_last_reply, self._hub.last_accepted
         if last and how == "reply":
-            self._send(rtm.reply(*last))
+            self._send(slack.reply(*last))
         elif last and how == "echo":
             self._send(rtm.echo(*last, self._hub.author))
 
@@ -168,22 +168,19 @@ class RtmConnection:
         return True
 
     def _take_frame(self, payload: bytes) -> None:
-        try:
-            frame = json.loads(payload)
-        except (ValueError, RecursionError):
-            frame = None
-        if not isinstance(frame, dict):
-            self._send(rtm.error_event(*rtm.CANNOT_PROCESS))
+        frame = frames.read(payload)
+        if frame is None:
+            self._send(slack.error_event(*slack.CANNOT_PROCESS))
             return
         self._hub.note(self._hub.frames, frame)
         handle = _HANDLERS.get(str(frame.get("type")), RtmConnection._unknown)
         handle(self, frame)
 
     def _unknown(self, frame: rtm.Json) -> None:
-        self._send(rtm.refusal(frame, *rtm.CANNOT_PROCESS))
+        self._send(slack.refusal(frame, *slack.CANNOT_PROCESS))
 
     def _ping(self, frame: rtm.Json) -> None:
-        self._send(rtm.pong(frame))
+        self._send(slack.pong(frame))
 
     def _typing(self, frame: rtm.Json) -> None:
         self._hub.send_to_others(self, rtm.typing_event(frame, self._hub.author))
@@ -214,16 +211,16 @@ class RtmConnection:
             return self.cut(reset=True)
         problem = self._problem(frame, answer)
         if problem:
-            return self._send(rtm.refusal(frame, *problem))
+            return self._send(slack.refusal(frame, *problem))
         event = self._hub.accept(frame, self.number)
         self._hub.publish(event, but=self)
         return self._reply(answer, frame, event["ts"])
 
-    def _problem(self, frame: rtm.Json, answer: Answer) -> tuple[int, str] | None:
+    def _problem(self, frame: rtm.Json, answer: Answer) -> slack.RtmProblem | None:
         if answer.kind is AnswerKind.ERROR:
             return answer.code, answer.msg
         if self._comes_too_fast():
-            return rtm.TOO_FAST
+            return slack.TOO_FAST
         registry = self._hub.registry
         return rtm.problem(
             frame, [id for id in registry.channels.values() if id not in registry.archived]
@@ -237,7 +234,7 @@ class RtmConnection:
         return False
 
     def _reply(self, answer: Answer, frame: rtm.Json, ts: str) -> None:
-        reply, echo = rtm.reply(frame, ts), rtm.echo(frame, ts, self._hub.author)
+        reply, echo = slack.reply(frame, ts), rtm.echo(frame, ts, self._hub.author)
         if answer.kind is AnswerKind.CUT_BEFORE_REPLY:
             self.cut(reset=True)
         elif answer.kind is AnswerKind.LATE:

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import heapq
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, NamedTuple
 
-from rtmpump.sandbox.slack import socket_frames
 from rtmpump.sandbox.slack.hub import Hub, SocketPeer
+from rtmpump.sandbox.slack.registry import APP, TOKEN
+from rtmpump.slack_side import socket_mode
+from rtmpump.slack_side.socket_mode import EVENTS_API
 
 
 class EnvelopeDelivery(NamedTuple):
@@ -73,14 +74,16 @@ class Envelopes:
         """Send an event; return whether it was written to a connection at once."""
         number = next(self._numbers)
         event_id = f"Ev{number:09d}"
-        payload = socket_frames.event_payload(
+        payload = socket_mode.event_payload(
             event,
             team=self._hub.registry.team,
             bot=self._hub.registry.bot,
             event_id=event_id,
             event_time=int(time.time()),
+            app=APP,
+            token=TOKEN,
         )
-        return self._send(SentEnvelope("events_api", payload, event_id, False))
+        return self._send(SentEnvelope(EVENTS_API, payload, event_id, False))
 
     def interaction(
         self, kind: str, payload: bytes, heed: Callable[[Any], object] | None = None
@@ -136,16 +139,16 @@ class Envelopes:
     def _deliver(self, envelope: SentEnvelope, attempt: int) -> bool:
         """Write it to one connection (or more, if the faults say so), and set its deadline."""
         faults = self._hub.faults
-        id = str(uuid.uuid4())
+        id = socket_mode.new_envelope_id()
         if faults.same_envelope_id and envelope.deliveries:
             id = envelope.deliveries[0].envelope_id
-        frame = socket_frames.envelope(
+        frame = socket_mode.envelope(
             envelope.kind,
             envelope.payload,
             id=id,
             takes_answer=envelope.takes_answer,
             attempt=attempt,
-            reason="timeout" if attempt else "",
+            reason=socket_mode.NOT_ACKNOWLEDGED if attempt else "",
         )
         with self._hub.changed:
             self._by_id[id] = envelope
@@ -168,7 +171,7 @@ class Envelopes:
         return peers[first:] + peers[:first]
 
     def _plan(self, envelope: SentEnvelope, attempt: int, patience: float) -> None:
-        waits = self._hub.faults.retry_after if envelope.kind == "events_api" else ()
+        waits = self._hub.faults.retry_after if envelope.kind == EVENTS_API else ()
         with self._hub.changed:
             wait = waits[attempt] if attempt < len(waits) else 0.0
             at = time.monotonic() + patience + wait
@@ -193,7 +196,7 @@ class Envelopes:
                     heapq.heappop(self._due)
                 if self._due and self._due[0][0] <= now:
                     _, _, envelope, attempt = heapq.heappop(self._due)
-                    tries = len(hub.faults.retry_after) if envelope.kind == "events_api" else 0
+                    tries = len(hub.faults.retry_after) if envelope.kind == EVENTS_API else 0
                     if attempt <= tries:
                         return lambda: self._deliver(envelope, attempt)
                     envelope.given_up = True

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, TypeAlias, TypeVar
 
+from rtmpump.slack_side import socket_mode, tickets
+
 _Entry = TypeVar("_Entry")
 _Otherwise = TypeVar("_Otherwise")
 
@@ -140,7 +142,7 @@ class Faults:
     api_errors: defaultdict[str, deque[ApiFault]] = field(
         default_factory=lambda: defaultdict(deque)
     )
-    url_ttl: float = 30.0
+    url_ttl: float = tickets.GOOD_FOR
     connect_url: str = ""
     place: str = ""
     handshakes: deque[HandshakeFault] = field(default_factory=deque)
@@ -152,14 +154,14 @@ class Faults:
     post_rate: float | None = None
     byte_by_byte: bool = False
     fragment: int = 0
-    ack_seconds: float = 3.0
+    ack_seconds: float = socket_mode.ACK_SECONDS
     retry_after: tuple[float, ...] = (0.0, 60.0, 300.0)
     same_envelope_id: bool = False
     copies: int = 1
     deaf_to_acks: bool = False
-    most_sockets: int = 10
+    most_sockets: int = socket_mode.CONNECTIONS_MAX
     ping_seconds: float = 5.0
-    trigger_ttl: float = 3.0
+    trigger_ttl: float = socket_mode.TRIGGER_SECONDS
 
     def next_api_fault(self, method: str) -> ApiFault | None:
         """Take the fault of the next call of `method`, or None."""

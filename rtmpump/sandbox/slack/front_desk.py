@@ -16,17 +16,16 @@ from rtmpump.sandbox.slack.envelopes import Envelopes
 from rtmpump.sandbox.slack.faults import AnswerKind, Hang, HttpAnswer, Raw, Reset
 from rtmpump.sandbox.slack.http_wire import HttpRequest
 from rtmpump.sandbox.slack.hub import Call, Hub
-from rtmpump.sandbox.slack.method_call import MethodCall, parsed
+from rtmpump.sandbox.slack.method_call import MethodCall, error, parsed
 from rtmpump.sandbox.slack.responses import PATH, Responses
 from rtmpump.sandbox.slack.socket_connection import SocketConnection
 from rtmpump.sandbox.slack.stream import Stream
 from rtmpump.sandbox.slack.websocket import accept_key
+from rtmpump.slack_side.tickets import RTM_PATH, SOCKET_MODE_PATH
+from rtmpump.slack_side.web_api import BadArguments
 
 HOST = "127.0.0.1"
 _API = "/api/"
-# The ticket of RTM stands in the path: slack-go replaces the query before it connects.
-_RTM = "/websocket/"
-_SOCKET_MODE = "/link/"
 _BACKLOG = 128
 _ACCEPT_SECONDS = 0.5
 _ACCEPT_PAUSE = 0.02
@@ -132,7 +131,7 @@ class FrontDesk:
                 self._answer_call(stream, request)
             elif request.path.startswith(PATH):
                 self._take_response(stream, request)
-            elif request.wants_upgrade and request.path.startswith((_RTM, _SOCKET_MODE)):
+            elif request.wants_upgrade and request.path.startswith((RTM_PATH, SOCKET_MODE_PATH)):
                 return self._upgrade(stream, request)
             else:
                 stream.write(http_wire.answer(404, b"not found", {}))
@@ -142,7 +141,11 @@ class FrontDesk:
 
     def _answer_call(self, stream: Stream, request: HttpRequest) -> None:
         method = request.path.removeprefix(_API)
-        self._note_call(method, request)
+        try:
+            self._note_call(method, request)
+        except BadArguments as bad:
+            stream.write(http_wire.json_answer(error(bad.code)))
+            return
         fault = self._hub.faults.next_api_fault(method)
         if isinstance(fault, str):
             stream.write(http_wire.json_answer({"ok": False, "error": fault}))
@@ -212,17 +215,17 @@ class FrontDesk:
         scheme = "wss" if self._tls else "ws"
         team = self._hub.registry.team
         place = self._hub.faults.place or f"{HOST}:{self.port}"
-        way = f"{_SOCKET_MODE}?ticket={ticket}&v=5" if socket_mode else f"{_RTM}{ticket}?v=5"
-        return self._hub.faults.connect_url or f"{scheme}://{place}{way}&team={team}"
+        way = f"{SOCKET_MODE_PATH}?ticket={ticket}&" if socket_mode else f"{RTM_PATH}{ticket}?"
+        return self._hub.faults.connect_url or f"{scheme}://{place}{way}v=5&team={team}"
 
     def _upgrade(self, stream: Stream, request: HttpRequest) -> None:
         if not self._met(stream, self._hub.faults.next_handshake()):
             return
         with self._hub.changed:
-            word = request.path.removeprefix(_RTM)
-            if request.path == _SOCKET_MODE:
+            word = request.path.removeprefix(RTM_PATH)
+            if request.path == SOCKET_MODE_PATH:
                 word = request.arguments.get("ticket", "")
-            ticket = self._hub.registry.redeem(word, self._hub.faults.url_ttl)
+            ticket = self._hub.registry.tickets.redeem(word, self._hub.faults.url_ttl)
         accept = accept_key(request.headers["sec-websocket-key"])
         stream.write(http_wire.switching_protocols(accept))
         if ticket is not None and ticket.socket_mode:

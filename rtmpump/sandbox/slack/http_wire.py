@@ -9,11 +9,10 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
 from rtmpump.sandbox.slack.stream import Stream
+from rtmpump.slack_side.web_api import JSON, body_arguments
 
 _HEAD_LIMIT = 1 << 16
 _BODY_LIMIT = 1 << 22
-_JSON = "application/json"
-_FORM = "application/x-www-form-urlencoded"
 
 
 class HttpRequest(NamedTuple):
@@ -40,14 +39,14 @@ class HttpRequest(NamedTuple):
 
     @property
     def arguments(self) -> dict[str, str]:
-        """The members of query and body, form or JSON; every value as text."""
+        """The members of query and body, form or JSON; every value as text.
+
+        Raises:
+            BadArguments: the body can't be read.
+        """
         kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
         found = dict(parse_qsl(self.query, keep_blank_values=True))
-        if kind == _JSON:
-            return found | _json_members(self.body)
-        if kind == _FORM:
-            return found | dict(parse_qsl(self.body.decode(errors="replace"), True))
-        return found
+        return found | as_text(body_arguments(kind, self.body))
 
 
 def read_request(stream: Stream) -> HttpRequest | None:
@@ -75,7 +74,7 @@ def answer(status: int, body: bytes, headers: Mapping[str, str]) -> bytes:
 def json_answer(members: Mapping[str, Any], status: int = 200) -> bytes:
     """Return the bytes of Slack's usual answer: a JSON object, with HTTP 200 even for an error."""
     body = json.dumps(members, ensure_ascii=False).encode()
-    return answer(status, body, {"Content-Type": f"{_JSON}; charset=utf-8"})
+    return answer(status, body, {"Content-Type": f"{JSON}; charset=utf-8"})
 
 
 def switching_protocols(accept: str) -> bytes:
@@ -94,14 +93,6 @@ def _head(status: int, headers: Mapping[str, str]) -> bytes:
 def _halves(line: str) -> tuple[str, str]:
     name, _, value = line.partition(":")
     return name, value
-
-
-def _json_members(body: bytes) -> dict[str, str]:
-    try:
-        members = json.loads(body or b"{}")
-    except ValueError:
-        return {}
-    return as_text(members) if isinstance(members, dict) else {}
 
 
 def as_text(members: Mapping[str, Any]) -> dict[str, str]:

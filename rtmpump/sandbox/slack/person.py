@@ -13,13 +13,12 @@ from typing import Any, TypeAlias
 from rtmpump.sandbox.slack import inputs, rtm
 from rtmpump.sandbox.slack.envelopes import Envelopes, SentEnvelope
 from rtmpump.sandbox.slack.hub import Hub
-from rtmpump.sandbox.slack.registry import APP, DOMAIN
+from rtmpump.sandbox.slack.registry import APP, DOMAIN, TOKEN
 from rtmpump.sandbox.slack.responses import Responses
 from rtmpump.sandbox.slack.views import OpenView
+from rtmpump.slack_side.socket_mode import INTERACTIVE, SLASH_COMMANDS
 
 Json: TypeAlias = dict[str, Any]
-
-_TOKEN = "sandbox"  # noqa: S105 - the verification token, which opens nothing
 
 
 class Person:
@@ -60,7 +59,7 @@ class Person:
         place = registry.channel_id(channel) or channel
         path = self._responses.issue(self._user, place)
         payload = {
-            "token": _TOKEN,
+            "token": TOKEN,
             "team_id": registry.team,
             "team_domain": DOMAIN,
             "channel_id": place,
@@ -75,7 +74,7 @@ class Person:
             "trigger_id": self._trigger(),
         }
         return self._envelopes.interaction(
-            "slash_commands",
+            SLASH_COMMANDS,
             rtm.as_bytes(payload),
             lambda answer: self._responses.heed(path, answer),
         )
@@ -199,7 +198,7 @@ class Person:
         team = self._hub.registry.team
         payload: Json = {
             "type": kind,
-            "token": _TOKEN,
+            "token": TOKEN,
             "team": {"id": team, "domain": DOMAIN},
             "enterprise": None,
             "is_enterprise_install": False,
@@ -213,7 +212,7 @@ class Person:
         }
         if triggers:
             payload["trigger_id"] = self._trigger()
-        return self._envelopes.interaction("interactive", rtm.as_bytes(payload | more), heed)
+        return self._envelopes.interaction(INTERACTIVE, rtm.as_bytes(payload | more), heed)
 
     def _surface(self, channel: str, ts: str) -> tuple[list[Json], Json]:
         """Return the blocks of a message or of the view on top, and what payloads say of it."""

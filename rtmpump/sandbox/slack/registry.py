@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import secrets
-import time
 from dataclasses import dataclass, field
 from typing import Final
 
 from rtmpump.sandbox.slack.archive import Archive
+from rtmpump.slack_side.tickets import Tickets
 
 APP: Final = "A0SANDBOX"
 DOMAIN: Final = "sandbox"
 NAME: Final = "Sandbox"
+TOKEN: Final = "sandbox"  # noqa: S105 - the verification token, which opens nothing
 _TYPES: Final = {"C": "public_channel", "G": "private_channel", "D": "im"}
 _MANY: Final = "mpdm-"
 
@@ -20,7 +20,6 @@ _MANY: Final = "mpdm-"
 class Ticket:
     """The right to open one WebSocket."""
 
-    issued: float
     batch_presence: bool = False
     socket_mode: bool = False
 
@@ -41,7 +40,7 @@ class Registry:
     channels: dict[str, str]
     page_size: int = 100
     archived: set[str] = field(default_factory=set)
-    tickets: dict[str, Ticket] = field(default_factory=dict)
+    tickets: Tickets[Ticket] = field(default_factory=Tickets)
     archive: Archive = field(default_factory=Archive)
     users: dict[str, str] = field(default_factory=lambda: {"U0ALICE": "alice", "U0BOB": "bob"})
 
@@ -90,17 +89,3 @@ class Registry:
         return sorted(
             id for id in self.people if id != self.bot or channel not in self.archive.left
         )
-
-    def issue(self, batch_presence: bool = False, *, socket_mode: bool = False) -> str:
-        """Return a new ticket; forget unused ones after an hour."""
-        now = time.monotonic()
-        for word in [word for word, t in self.tickets.items() if now - t.issued > 3600]:
-            del self.tickets[word]
-        ticket = secrets.token_urlsafe(16)
-        self.tickets[ticket] = Ticket(now, batch_presence, socket_mode)
-        return ticket
-
-    def redeem(self, ticket: str, ttl: float) -> Ticket | None:
-        """Use a ticket up; return None if it is unknown, used, or older than `ttl` seconds."""
-        found = self.tickets.pop(ticket, None)
-        return found if found and time.monotonic() - found.issued < ttl else None

@@ -1,24 +1,18 @@
-"""What Slack sends over RTM: frames in, frames out, as dictionaries. No socket, no state.
+"""What a workspace says over RTM beside answers: events, as dictionaries. No socket, no state.
 
-Source: https://docs.slack.dev/legacy/legacy-rtm-api and the events' own pages. Slack has published
-no list of error codes; 1, 2, 4 and -1 were seen on the wire.
+Source: https://docs.slack.dev/legacy/legacy-rtm-api and the events' own pages.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Container, Mapping
 from typing import Any, NamedTuple
 
 from rtmpump.sandbox.slack.registry import APP
+from rtmpump.slack_side import rtm as slack
+from rtmpump.slack_side.frames import encoded
 
-FRAME_LIMIT = 16 * 1024
-TEXT_LIMIT = 4000
 QUERY_LIMIT = 500
-CANNOT_PROCESS = (4, "cannot process message")
-TEXT_MISSING = (2, "message text is missing")
-TEXT_TOO_LONG = (4, "message text is too long")
-TOO_FAST = (-1, "slow down, too many messages...")
 
 Json = dict[str, Any]
 
@@ -38,38 +32,14 @@ def as_bytes(event: Mapping[str, Any] | str | bytes) -> bytes:
         return event
     if isinstance(event, str):
         return event.encode()
-    return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
+    return encoded(event)
 
 
-def pong(ping: Json) -> Json:
-    """Return the answer to a ping: its id as `reply_to`, and its other scalars unchanged."""
-    echoed = {k: v for k, v in ping.items() if k not in ("id", "type") and _is_scalar(v)}
-    return {"type": "pong", "reply_to": ping.get("id")} | echoed
-
-
-def problem(message: Json, channels: Container[object]) -> tuple[int, str] | None:
+def problem(message: Json, channels: Container[object]) -> slack.RtmProblem | None:
     """Return code and text of Slack's error for a message, or None; `channels` are known ids."""
-    text = message.get("text")
-    if not isinstance(text, str) or not text:
-        return TEXT_MISSING
-    if len(text) > TEXT_LIMIT:
-        return TEXT_TOO_LONG
-    return None if message.get("channel") in channels else CANNOT_PROCESS
-
-
-def reply(message: Json, ts: str) -> Json:
-    """Return the reply to an accepted message."""
-    return {"ok": True, "reply_to": message.get("id"), "ts": ts, "text": message["text"]}
-
-
-def refusal(frame: Json, code: int, msg: str) -> Json:
-    """Return the reply to a refused frame."""
-    return {"ok": False, "reply_to": frame.get("id"), "error": {"code": code, "msg": msg}}
-
-
-def error_event(code: int, msg: str) -> Json:
-    """Return an error that belongs to no frame."""
-    return {"type": "error", "error": {"code": code, "msg": msg}}
+    if wrong := slack.text_problem(message):
+        return wrong
+    return None if message.get("channel") in channels else slack.CANNOT_PROCESS
 
 
 def echo(message: Json, ts: str, author: Author) -> Json:
@@ -142,7 +112,3 @@ def _bot_profile(author: Author) -> Json:
         "updated": 0,
         "team_id": author.team,
     }
-
-
-def _is_scalar(value: object) -> bool:
-    return value is None or isinstance(value, str | int | float | bool)

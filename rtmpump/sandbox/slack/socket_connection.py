@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
-
-from rtmpump.sandbox.slack import socket_frames
 from rtmpump.sandbox.slack.connection import RtmConnection
 from rtmpump.sandbox.slack.envelopes import Envelopes
 from rtmpump.sandbox.slack.hub import Hub
-from rtmpump.sandbox.slack.registry import Ticket
+from rtmpump.sandbox.slack.registry import APP, Ticket
 from rtmpump.sandbox.slack.stream import Stream
 from rtmpump.sandbox.slack.websocket import Opcode, encode
+from rtmpump.slack_side import frames, socket_mode
 
 _CLOSE_SOON = 0.05
-_PING = b"Ping from applink-sandbox"
+_HOST = "applink-sandbox"
+_PING = f"Ping from {_HOST}".encode()
 
 
 class SocketConnection(RtmConnection):
@@ -27,7 +26,7 @@ class SocketConnection(RtmConnection):
 
     def disconnect(self, reason: str, close_after: float | None) -> None:
         """Announce the end, which comes after so many seconds (None: never)."""
-        self.deliver(socket_frames.disconnect(reason))
+        self.deliver(socket_mode.disconnect(reason, host=_HOST))
         if close_after is not None:
             self._hub.later(close_after, lambda: self.close(1000))
 
@@ -47,12 +46,13 @@ class SocketConnection(RtmConnection):
         if self._ticket is None:
             self.close(1008, "expired ticket")
         elif len(self._hub.open_sockets()) > self._hub.faults.most_sockets:
-            self.write(encode(socket_frames.disconnect("too_many_websockets")))
+            self.write(encode(socket_mode.disconnect(socket_mode.TOO_MANY, host=_HOST)))
             self._hub.later(_CLOSE_SOON, lambda: self.close(1000))
         elif kind == "send":
             self._envelopes.enabled = True
             with self._becoming_live():
-                self.write(encode(socket_frames.hello(len(self._hub.open_sockets()))))
+                count = len(self._hub.open_sockets())
+                self.write(encode(socket_mode.hello(count, host=_HOST, app=APP)))
             self._hub.spawn(self._ping_on)
 
     def _ping_on(self) -> None:
@@ -63,11 +63,8 @@ class SocketConnection(RtmConnection):
 
     def _take_frame(self, payload: bytes) -> None:
         """Take an acknowledgement; Slack answers neither to it nor to other frames."""
-        try:
-            frame = json.loads(payload)
-        except (ValueError, RecursionError):
-            return
-        if not isinstance(frame, dict):
+        frame = frames.read(payload)
+        if frame is None:
             return
         self._hub.note(self._hub.frames, frame)
         id = frame.get("envelope_id")

@@ -7,13 +7,13 @@ Source: https://docs.slack.dev/reference/methods, one page for each method.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
 from typing import Final
 
 from rtmpump.sandbox.slack import conversations, editing, modals, people
 from rtmpump.sandbox.slack.http_wire import HttpRequest
 from rtmpump.sandbox.slack.method_call import Json, Method, MethodCall, error
-from rtmpump.sandbox.slack.registry import DOMAIN, NAME, Registry
+from rtmpump.sandbox.slack.registry import DOMAIN, NAME, Registry, Ticket
+from rtmpump.slack_side.web_api import token_of
 
 _APP_METHOD: Final = "apps.connections.open"
 
@@ -28,15 +28,9 @@ def answer(call: MethodCall, method: str, request: HttpRequest) -> Json:
     return error(problem) if problem else _METHODS[method](call)
 
 
-def token_of(request: HttpRequest, arguments: Mapping[str, str]) -> str:
-    """Return the token of a request: `Authorization: Bearer`, or the argument `token`."""
-    kind, _, token = request.headers.get("authorization", "").partition(" ")
-    return token.strip() if kind.lower() == "bearer" else arguments.get("token", "")
-
-
 def auth_problem(registry: Registry, method: str, request: HttpRequest) -> str:
     """Return Slack's error code for the token of a call; "" if the token is good."""
-    token = token_of(request, request.arguments)
+    token = token_of(request.headers.get("authorization", ""), request.arguments)
     if method == _APP_METHOD and "authorization" not in request.headers:
         # "passing it as a POST parameter will result in an error"
         return "missing_args"
@@ -68,7 +62,7 @@ def _auth_test(call: MethodCall) -> Json:
 
 def _rtm_connect(call: MethodCall) -> Json:
     registry = call.hub.registry
-    ticket = registry.issue(call.flag("batch_presence_aware"))
+    ticket = registry.tickets.issue(Ticket(call.flag("batch_presence_aware")))
     return {
         "ok": True,
         "url": call.link(ticket, False),
@@ -78,7 +72,8 @@ def _rtm_connect(call: MethodCall) -> Json:
 
 
 def _apps_connections_open(call: MethodCall) -> Json:
-    return {"ok": True, "url": call.link(call.hub.registry.issue(socket_mode=True), True)}
+    ticket = call.hub.registry.tickets.issue(Ticket(socket_mode=True))
+    return {"ok": True, "url": call.link(ticket, True)}
 
 
 _METHODS: Final[dict[str, Method]] = {

@@ -25,6 +25,7 @@ from rtmpump.sandbox.slack.person import Person
 from rtmpump.sandbox.slack.registry import APP, Registry
 from rtmpump.sandbox.slack.responses import PersonalAnswer, Responses
 from rtmpump.sandbox.slack.websocket import Opcode, encode, header
+from rtmpump.slack_side.rtm import GOODBYE
 
 __all__ = ["Call", "Faults", "Sent", "SentEnvelope", "Workspace"]
 
@@ -332,7 +333,7 @@ class Workspace:
         """Send `goodbye`, and close the connections that got it after so many seconds."""
         peers = self._hub.live_peers()
         for peer in peers:
-            peer.deliver(rtm.as_bytes({"type": "goodbye"}))
+            peer.deliver(rtm.as_bytes(GOODBYE))
         if close_after is not None:
             self._hub.later(close_after, lambda: _each(peers, lambda peer: peer.close(1000)))
 

@@ -71,6 +71,24 @@ def test_the_token_may_come_as_header_form_or_json(
     assert ask(workspace, "auth.test", **request_parts)["ok"] is True
 
 
+@pytest.mark.parametrize(
+    ("kind", "body", "code"),
+    [
+        ("application/json", b"{", "invalid_json"),
+        ("application/json", b"[1]", "json_not_object"),
+        ("text/plain", b"x", "invalid_post_type"),
+        ("application/x-www-form-urlencoded", b"a=\xff", "invalid_form_data"),
+    ],
+)
+def test_a_body_that_cannot_be_read_is_refused(
+    workspace: Workspace, kind: str, body: bytes, code: str
+) -> None:
+    """As Slack does, and the call is none."""
+    bearer = {"Authorization": f"Bearer {workspace.token}", "Content-Type": kind}
+    assert ask(workspace, "auth.test", data=body, headers=bearer)["error"] == code
+    assert workspace.calls == []
+
+
 def test_unknown_and_retired_methods_are_errors(workspace: Workspace) -> None:
     """rtm.start is deprecated; what is no method is unknown."""
     assert failure(workspace, "rtm.start") == "method_deprecated"
