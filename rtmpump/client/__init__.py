@@ -10,13 +10,15 @@
 
 It needs RabbitMQ alone, and no token of Slack. docs/client.md has more.
 
-- `client` holds `Client`, `stream` the events of one queue, `event` one of them.
+- `client` holds `Client`, `stream` the events of one queue, `event` one of them, `replay` how far a
+  RabbitMQ stream is read.
 - `commands` publishes and finds results, `result` reads them; `link` is the thread of the one
   connection; `interrupts` ends a loop on a signal; `errors` says what can go wrong.
 - `slackclient` is the face of the library slackclient 1.
 """
 
 from rtmpump.client.client import Client
+from rtmpump.client.commands import Asked
 from rtmpump.client.errors import (
     BrokerUnavailable,
     ClientError,
@@ -31,6 +33,7 @@ from rtmpump.client.stream import EventStream
 
 __all__ = [
     "LOGGER",
+    "Asked",
     "BrokerUnavailable",
     "Client",
     "ClientError",

@@ -6,24 +6,27 @@ import atexit
 import os
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Final, Literal, TypedDict, Unpack
 
 from rtmpump.client import commands
-from rtmpump.client.commands import Answer, Outgoing
+from rtmpump.client.commands import Answer, Asked, Outgoing
 from rtmpump.client.errors import BrokerUnavailable, ResultMissing
 from rtmpump.client.link import Link
+from rtmpump.client.replay import Replay
 from rtmpump.client.result import Result, read_result
 from rtmpump.client.stream import EventStream
 from rtmpump.config import Broker, Secret
 from rtmpump.config.secrets import AmqpUrl
 from rtmpump.errors import ConfigError
+from rtmpump.links.lifecycle import LinkListener
+from rtmpump.links.rabbitmq.queue_depths import Depth
 from rtmpump.links.rabbitmq.subscription import Wanted
 
 URL_VARIABLE: Final = "RTMPUMP_BROKER_URL"
 """Where the URL is looked for, if none is given."""
 _LOCAL: Final = "amqp://guest:guest@localhost:5672/%2F"
+_PREFETCH: Final = 200
 # An expiration ends the wait in RabbitMQ or in the pump; what it says needs a moment to come back.
 _GRACE: Final = 5.0
 
@@ -82,17 +85,28 @@ class Client:
             BrokerUnavailable: it is not within `timeout` seconds, or it refuses the login.
             ConfigError: the files for TLS can't be used.
         """
-        if self._link.start():
-            atexit.register(self.close)
+        self._start()
         self._link.wait_up(self._timeout if timeout is None else timeout)
+
+    def connect_once(self) -> None:
+        """Connect, and try each node once only; later the client is as patient as ever.
+
+        Raises:
+            BrokerUnavailable: no node can be used now.
+            ConfigError: the files for TLS can't be used.
+        """
+        self._start()
+        self._link.wait_up(None)
 
     def events(
         self,
         *patterns: str,
         queue: str = "",
-        prefetch: int = 200,
+        prefetch: int = _PREFETCH,
         signals: bool = True,
         repeats: bool = False,
+        passive: bool = False,
+        listener: LinkListener | None = None,
     ) -> EventStream:
         """Return the events whose routing key one of the topic `patterns` takes; all by default.
 
@@ -113,13 +127,51 @@ class Client:
             signals: Whether SIGINT and SIGTERM end the loop after the present event, if it runs in
                 the main thread and the program has no handlers of its own.
             repeats: Whether repeats of an event come too; by default they are passed over.
+            passive: Whether the exchange must be there; by default it is made.
+            listener: Its `link_up` is called when the delivery begins, its `link_down` when
+                RabbitMQ goes away and at each failed try, by the thread that takes the events.
 
         Raises:
             BrokerUnavailable: RabbitMQ is away, or refuses.
         """
+        wanted = Wanted(self._exchange, patterns or ("#",), queue, prefetch, passive)
+        return self._begun(
+            EventStream(self, wanted, signals=signals, repeats=repeats, listener=listener)
+        )
+
+    def replay(
+        self,
+        stream: str,
+        since: float,
+        *patterns: str,
+        signals: bool = True,
+        repeats: bool = False,
+        listener: LinkListener | None = None,
+    ) -> EventStream:
+        """Return the events of the last `since` seconds that a RabbitMQ stream kept, then new ones.
+
+        `stream` is `events.stream` of the pump. Nothing is missed while RabbitMQ is away, and
+        nothing is taken from other readers. What else is said for `events` holds here too.
+
+        Raises:
+            BrokerUnavailable: RabbitMQ is away, or refuses; with the code `not_found` there is no
+                such stream, with `precondition_failed` the queue is none.
+        """
+        chosen = patterns or ("#",)
+        wanted = Wanted(self._exchange, chosen, stream, _PREFETCH, passive=True)
+        return self._begun(
+            EventStream(
+                self,
+                wanted,
+                signals=signals,
+                repeats=repeats,
+                listener=listener,
+                replay=Replay(since, chosen),
+            )
+        )
+
+    def _begun(self, stream: EventStream) -> EventStream:
         self.connect()
-        wanted = Wanted(self._exchange, patterns or ("#",), queue, prefetch)
-        stream = EventStream(self, wanted, signals=signals, repeats=repeats)
         self._link.add(stream)
         try:
             stream.wait_until_begun(self._timeout)
@@ -184,19 +236,32 @@ class Client:
         self._settle(outgoing, self._timeout)
         return str(outgoing.properties.message_id)
 
-    def submit(self, fields: Answer) -> Future[Answer]:
+    def submit(self, fields: Answer, *, reply: bool = True) -> Asked:
         """Send any command; return a future of its result, as docs/send.md describes both.
 
         The future fails with ResultMissing or BrokerUnavailable. Its callbacks must be short: they
-        run on the thread that also sends the heartbeats.
+        run on the thread that also sends the heartbeats. Without `reply` it is done, with {}, when
+        RabbitMQ has the command.
 
         Raises:
             BrokerUnavailable: RabbitMQ is away.
         """
         self.connect()
         return self._link.commands.ask(
-            commands.command(self._commands_queue, fields, reply=True, expires=None)
+            commands.command(self._commands_queue, fields, reply=reply, expires=None)
         )
+
+    def depth(self, queue: str) -> Depth:
+        """Ask how many messages wait in a queue, and how many consumers it has.
+
+        Raises:
+            BrokerUnavailable: there is no such queue, or RabbitMQ does not say it.
+        """
+        self.connect()
+        try:
+            return self._link.count(queue).result(self._timeout)
+        except TimeoutError:
+            raise BrokerUnavailable("timeout", f"no answer about the queue {queue}") from None
 
     def stop(self) -> None:
         """End all loops over events after the present event; safe in a signal handler."""
@@ -211,6 +276,26 @@ class Client:
         atexit.unregister(self.close)
         self.stop()
         self._link.close()
+
+    @property
+    def name(self) -> str:
+        """What RabbitMQ's own tools show this connection as, behind "rtmpump"."""
+        return self._link.name
+
+    @property
+    def node(self) -> str:
+        """The node that answered last, as `host:port`; "" before."""
+        return self._link.node
+
+    @property
+    def vhost(self) -> str:
+        """The virtual host of the connection; "" before there was one."""
+        return self._link.vhost
+
+    @property
+    def where(self) -> str:
+        """The node that answered last and the virtual host, in words."""
+        return f"{self.node}, vhost {self.vhost}"
 
     @property
     def is_stopped(self) -> bool:
@@ -256,6 +341,10 @@ class Client:
     def leave(self, stream: EventStream) -> None:
         """Let go of a stream that ended."""
         self._link.leave(stream)
+
+    def _start(self) -> None:
+        if self._link.start():
+            atexit.register(self.close)
 
     def _answered(self, fields: Answer, timeout: float | None) -> Answer:
         wait = self._timeout if timeout is None else timeout

@@ -21,13 +21,31 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, NamedTuple, TypeAlias
 
-from rtmpump.client.errors import BrokerUnavailable, ClientError, ResultMissing, in_words
+from rtmpump.client.errors import BrokerUnavailable, ClientError, ResultMissing, unavailable
 from rtmpump.errors import LinkError
 from rtmpump.links.rabbitmq.connection import REPLIES, BrokerConnection, Properties
 from rtmpump.links.rabbitmq.listener import Delivery
 
 Answer: TypeAlias = dict[str, Any]
-Asked: TypeAlias = "Future[Answer]"
+
+
+class Asked(Future[Answer]):
+    """What becomes of a publish.
+
+    `confirmed`: RabbitMQ has it. `settled` is set as soon as it has it or surely not, or as
+    nobody can know.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.confirmed = False
+        self.settled = threading.Event()
+        self.add_done_callback(lambda _: self.settled.set())
+
+    def confirm(self) -> None:
+        """Take in that RabbitMQ has it."""
+        self.confirmed = True
+        self.settled.set()
 
 
 class Outgoing(NamedTuple):
@@ -59,7 +77,7 @@ class Commands:
 
         It fails with a ClientError. `cancel` takes back what was not written yet.
         """
-        asked: Asked = Future()
+        asked = Asked()
         with self._lock:
             if self._end is not None:
                 raise self._end
@@ -121,7 +139,9 @@ class Commands:
             if not ok:
                 problem = f"RabbitMQ refused it: the queue {outgoing.queue} is full or failing"
                 self._fail(id, BrokerUnavailable("queue_refused", problem))
-            elif not outgoing.wants_result:
+                continue
+            asked.confirm()
+            if not outgoing.wants_result:
                 del self._waiting[id]
                 asked.set_result({})
 
@@ -146,10 +166,12 @@ class Commands:
         why = f" ({error.reason})" if error else ""
         for id in list(self._waiting):
             if is_refused and error is not None:
-                self._fail(id, BrokerUnavailable(error.reason, in_words(error)))
+                self._fail(id, unavailable(error))
             else:
                 problem = f"the connection to RabbitMQ ended before the result came{why}"
-                self._fail(id, ResultMissing("uncertain", problem, uncertain=True))
+                missing = ResultMissing("uncertain", problem, uncertain=True)
+                missing.__cause__ = error
+                self._fail(id, missing)
 
     def close(self, error: ClientError) -> None:
         """Fail all, and from now on each `ask`, with this error."""

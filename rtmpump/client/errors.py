@@ -64,6 +64,13 @@ class NotAnswerable(ClientError):
     """The event asks for no answer; `code` is `no_reply_to`."""
 
 
+def unavailable(error: LinkError) -> BrokerUnavailable:
+    """Return the error for what RabbitMQ or the network said, which is its cause."""
+    unavailable = BrokerUnavailable(error.reason, in_words(error))
+    unavailable.__cause__ = error
+    return unavailable
+
+
 def in_words(error: LinkError) -> str:
     """Return what ended or refused a connection, and what the service's operator can do."""
     problem, fix = error.detail.partition(";")[0], _FIXES.get(error.reason)

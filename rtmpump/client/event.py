@@ -55,6 +55,11 @@ class Event:
         return self._headers
 
     @property
+    def received_at(self) -> float | None:
+        """When the pump received it (seconds since 1970); None if that is not said."""
+        return received_at(self._arrival)
+
+    @property
     def answer_by(self) -> float | None:
         """The time (seconds since 1970) by which Slack must have an answer; None if it wants none.
 
@@ -93,6 +98,12 @@ class Event:
 
     def __repr__(self) -> str:
         return f"<Event {self.key} {self.message_id}>"
+
+
+def received_at(arrival: Arrival) -> float | None:
+    """Return when the pump received it, in seconds since 1970, or None."""
+    at, coarse = (arrival.properties.headers or {}).get("received_at"), arrival.properties.timestamp
+    return at / 1000 if isinstance(at, int) else coarse
 
 
 def id_of(arrival: Arrival) -> str:

@@ -9,17 +9,19 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Final
 
 from rtmpump import config
 from rtmpump.client.commands import Commands
-from rtmpump.client.errors import BrokerUnavailable, ClientError, in_words
+from rtmpump.client.errors import BrokerUnavailable, ClientError, in_words, unavailable
 from rtmpump.client.stream import EventStream
 from rtmpump.config import Broker
 from rtmpump.errors import ConfigError, LinkError
 from rtmpump.links.lifecycle import Lifecycle, RetryDetails
 from rtmpump.links.rabbitmq.connection import Properties
 from rtmpump.links.rabbitmq.listener import Delivery
+from rtmpump.links.rabbitmq.queue_depths import Depth
 from rtmpump.links.rabbitmq.subscription import SubscribingConnection
 from rtmpump.links.retry import keep_trying
 
@@ -38,7 +40,8 @@ class Link:
     """The connection; any thread may call what is not said to be the connection's."""
 
     def __init__(self, name: str, broker: Broker) -> None:
-        self._name = name
+        self.name = name
+        self.node = self.vhost = ""
         self._broker = broker
         self._lifecycle = Lifecycle()
         self._connection = SubscribingConnection(name, broker, self)
@@ -63,21 +66,22 @@ class Link:
             self._thread.start()
             return True
 
-    def wait_up(self, timeout: float) -> None:
+    def wait_up(self, timeout: float | None) -> None:
         """Return when RabbitMQ is connected.
 
         Raises:
-            BrokerUnavailable: it is not within `timeout` seconds, or it refuses the login.
+            BrokerUnavailable: it is not within `timeout` seconds, or it refuses the login; with
+                None, each node was tried once.
         """
         with self._changed:
-            self._changed.wait_for(self._is_decided, timeout)
+            self._changed.wait_for(lambda: self._is_decided(timeout is None), timeout)
             problem, is_up = self._problem, self._is_up
         self.check()
         if is_up:
             return
         if problem is None:
             raise BrokerUnavailable("timeout", f"RabbitMQ did not answer within {timeout:g} s")
-        raise BrokerUnavailable(problem.reason, in_words(problem)) from problem
+        raise unavailable(problem)
 
     def down_for(self) -> float:
         """Return for how many seconds RabbitMQ has been away; 0.0 if it is not."""
@@ -99,6 +103,20 @@ class Link:
     def call(self, function: Callable[[], None]) -> None:
         """Call a function soon on the thread of the connection, if there is one."""
         self._connection.call(function)
+
+    def count(self, queue: str) -> Future[Depth]:
+        """Ask how full a queue is."""
+        asked: Future[Depth] = Future()
+
+        def told(answer: Depth | LinkError) -> None:
+            if isinstance(answer, Depth):
+                asked.set_result(answer)
+            else:
+                asked.set_exception(unavailable(answer))
+
+        connection = self._connection
+        self.call(lambda: connection.count(queue, told))
+        return asked
 
     def add(self, stream: EventStream) -> None:
         """Subscribe a stream now and on each further connection."""
@@ -139,10 +157,11 @@ class Link:
         """Subscribe all streams, and send what waits."""
         with self._changed:
             self._is_up = self._was_up = True
+            self.node, self.vhost = self._connection.node, self._connection.vhost
             self._problem = None
             streams = list(self._streams)
             self._changed.notify_all()
-        _log.info("connected to RabbitMQ at %s", self._connection.node)
+        _log.info("connected to RabbitMQ at %s", self.node)
         self.commands.begin(self._connection)
         for stream in streams:
             self._subscribe(stream)
@@ -170,11 +189,12 @@ class Link:
         if is_wanted and not stream.is_subscribed_on(self._connection):
             stream.use(self._connection.subscribe(stream.wanted, stream))
 
-    def _is_decided(self) -> bool:
-        is_hopeless = (
-            not self._was_up and self._problem is not None and self._problem.reason in _HOPELESS
+    def _is_decided(self, tries_once: bool) -> bool:
+        is_refused = self._problem is not None and (
+            tries_once or (not self._was_up and self._problem.reason in _HOPELESS)
         )
-        return self._is_up or is_hopeless or self._crash is not None
+        is_over = self._crash is not None or self._lifecycle.stop.is_set()
+        return self._is_up or is_refused or is_over
 
     def _run(self) -> None:
         try:
@@ -190,7 +210,7 @@ class Link:
             self._changed.notify_all()
 
     def _session(self) -> None:
-        self._connection = SubscribingConnection(self._name, self._broker, self)
+        self._connection = SubscribingConnection(self.name, self._broker, self)
         error: LinkError | None = None
         try:
             if not self._lifecycle.stop.is_set():
@@ -217,6 +237,8 @@ class Link:
         problem = in_words(LinkError(retry.link, retry.reason, retry.detail))
         words = "RabbitMQ is away (%s: %s); trying again in %.1f s"
         _log.warning(words, retry.reason, problem, retry.wait)
+        for stream in list(self._streams):
+            stream.link_down(retry)
 
 
 def closed() -> BrokerUnavailable:

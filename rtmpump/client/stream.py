@@ -6,23 +6,29 @@ Laws:
 - An event counts as done when the next one is asked for, or when the client is stopped while it
   waits for more; then it is acknowledged, and a repeat of it is acknowledged and passed over.
 - What was received on an earlier connection and not handed out is dropped: RabbitMQ has it still.
+  A temporary queue ended with its connection, so what came from it is handed out.
+- The listener is called by the thread that takes, behind the events that came before.
 """
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
+from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Event as Flag
 from types import TracebackType
 from typing import Final, Protocol
 
-from rtmpump.client.errors import BrokerUnavailable, in_words
+from rtmpump.client.errors import BrokerUnavailable, unavailable
 from rtmpump.client.event import Answerer, Event, id_of
 from rtmpump.client.interrupts import ending_on_signals
+from rtmpump.client.replay import Replay
 from rtmpump.core.recent_ids import RecentIds
 from rtmpump.errors import LinkError
+from rtmpump.links.lifecycle import LinkListener, NoListener, RetryDetails
 from rtmpump.links.rabbitmq.subscription import (
     Arrival,
     SubscribingConnection,
@@ -32,10 +38,20 @@ from rtmpump.links.rabbitmq.subscription import (
 
 REMEMBERED: Final = 20_000
 """How many events a stream remembers, to pass over their repeats."""
+_WAIT_HERE: Final = 10_000
+_REPORTS: Final = 100
 
 
 class StreamOwner(Answerer, Protocol):
     """What a stream needs of its client."""
+
+    @property
+    def name(self) -> str:
+        """The name of the connection."""
+
+    @property
+    def where(self) -> str:
+        """The node and the virtual host, in words."""
 
     @property
     def is_stopped(self) -> bool:
@@ -55,15 +71,26 @@ class EventStream:
     """Iterate over it for the events; it is made by `Client.events`.
 
     With `signals` SIGINT and SIGTERM end the iteration in order; with `repeats` repeats come too.
+    The `listener` learns when the delivery begins, when RabbitMQ goes away, and at each failed try.
     """
 
     def __init__(
-        self, owner: StreamOwner, wanted: Wanted, *, signals: bool, repeats: bool = False
+        self,
+        owner: StreamOwner,
+        wanted: Wanted,
+        *,
+        signals: bool,
+        repeats: bool,
+        listener: LinkListener | None = None,
+        replay: Replay | None = None,
     ) -> None:
-        self.wanted = wanted
         self._owner = owner
+        self._wanted = wanted
         self._signals = signals
         self._repeats = repeats
+        self._listener = NoListener() if listener is None else listener
+        self._replay = replay
+        self._reports: deque[Callable[[], None]] = deque(maxlen=_REPORTS)
         self._received: SimpleQueue[Arrival | None] = SimpleQueue()
         self._subscription: Subscription | None = None
         self._seen = RecentIds(REMEMBERED)
@@ -100,19 +127,22 @@ class EventStream:
             arrival = self._next(0.0 if events else _left(until))
             if arrival is None:
                 break
-            subscription, tag = arrival.subscription, arrival.tag
-            if subscription is not self._subscription:
+            if self._wanted.queue and arrival.subscription is not self._subscription:
                 continue
-            id = id_of(arrival)
-            is_repeat = not self._repeats and (id in self._seen or (id != "" and id in fresh))
-            if is_repeat and not self._handed:
-                subscription.done(tag, is_last=self._received.empty())
+            is_wanted = self._is_wanted(arrival, fresh)
+            if not is_wanted and not self._handed:
+                arrival.subscription.done(arrival.tag, is_last=self._received.empty())
                 continue
             self._handed.append(arrival)
-            if not is_repeat:
-                fresh.add(id)
+            if is_wanted:
+                fresh.add(id_of(arrival))
                 events.append(Event(arrival, self._owner))
         return events
+
+    @property
+    def wanted(self) -> Wanted:
+        """What to subscribe to now."""
+        return self._wanted._replace(start=self._replay.start) if self._replay else self._wanted
 
     def close(self) -> None:
         """Stop consuming. What was handed out last and not finished goes back to its queue."""
@@ -139,7 +169,7 @@ class EventStream:
         is_settled = self._settled.wait(timeout)
         self._owner.check()
         if self._refusal is not None:
-            raise BrokerUnavailable(self._refusal.reason, in_words(self._refusal))
+            raise unavailable(self._refusal)
         if not is_settled:
             raise BrokerUnavailable("timeout", f"RabbitMQ began no delivery within {timeout:g} s")
 
@@ -152,6 +182,7 @@ class EventStream:
     def began(self, subscription: Subscription) -> None:
         """Take from this subscription from now on."""
         self._settled.set()
+        self._report(partial(self._listener.link_up, self._owner.name, self._owner.where))
 
     def refused(self, subscription: Subscription, error: LinkError) -> None:
         """Note why there is no queue; if it had begun once, the whole connection begins anew."""
@@ -169,17 +200,21 @@ class EventStream:
         return self._subscription is not None and self._subscription.connection is connection
 
     def use(self, subscription: Subscription) -> None:
-        """Forget what came on the connection before."""
+        """Forget what came on the connection before, if RabbitMQ has it or it becomes too much."""
         self._subscription = subscription
-        try:
-            while True:
+        with suppress(Empty):
+            while self._wanted.queue or self._received.qsize() > _WAIT_HERE:
                 self._received.get_nowait()
-        except Empty:
-            self.wake()
+        self.wake()
 
     def connection_ended(self) -> None:
         """Hand out nothing more of what it brought."""
         self._subscription = None
+
+    def link_down(self, retry: RetryDetails) -> None:
+        """Have the listener learn why it does not deliver; before it began, its maker learns it."""
+        if self._settled.is_set():
+            self._report(partial(self._listener.link_down, retry))
 
     def end(self, ended: Callable[[], None]) -> None:
         """Give back what is not acknowledged, then call `ended`."""
@@ -198,9 +233,21 @@ class EventStream:
                 return None
             if arrival is not None:
                 return arrival
+            while self._reports:
+                self._reports.popleft()()
             if self._is_closed or self._owner.is_stopped:
                 return None
             self._owner.check()
+
+    def _report(self, report: Callable[[], None]) -> None:
+        self._reports.append(report)
+        self.wake()
+
+    def _is_wanted(self, arrival: Arrival, fresh: set[str]) -> bool:
+        if self._replay is not None and not self._replay.take(arrival):
+            return False
+        id = id_of(arrival)
+        return self._repeats or not (id in self._seen or (id != "" and id in fresh))
 
     def _finish(self) -> None:
         """Take what was handed out as done."""

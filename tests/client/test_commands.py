@@ -119,6 +119,20 @@ def test_without_a_pump_nothing_is_sent_and_it_is_said(client: Client, broker: B
     assert error.code == "no_result"
 
 
+def test_a_command_says_when_rabbitmq_has_it(client: Client, broker: Broker) -> None:
+    """Before its result, or instead of one; and a queue says how much waits in it."""
+    refused = client.submit({"channel": "general", "text": "hello"})
+    assert refused.settled.wait(SECONDS)
+    assert not refused.confirmed
+    assert failure(lambda: client.depth("rtm.outbound")).code == "not_found"
+    broker.queue(name="rtm.outbound")
+    waiting = client.submit({"channel": "general", "text": "hello"})
+    assert waiting.settled.wait(SECONDS)
+    assert (waiting.confirmed, waiting.done()) == (True, False)
+    assert client.submit({"text": "no reply"}, reply=False).result(SECONDS) == {}
+    assert client.depth("rtm.outbound") == (2, 0)
+
+
 def test_a_client_that_is_closed_while_it_waits_is_uncertain(
     broker: Broker, connect: Connect
 ) -> None:

@@ -320,10 +320,6 @@ class _ClientConnection(BrokerConnection):
         super().__init__(name, broker, client)
         self._client = client
 
-    @property
-    def vhost(self) -> str:
-        return str(self._connection.params.virtual_host) if self._connection else ""
-
     def listen(self, exchange: str, patterns: Sequence[str], done: Callable[[], None]) -> None:
         channel = self._open_channel()
 

@@ -98,7 +98,7 @@ class BrokerConnection:
         self._crash: BaseException | None = None
         self._ready_at: float | None = None
         self._acked_at = 0.0
-        self.node = ""
+        self.node = self.vhost = ""
         self.consumers: dict[str, int] = {}
         """How many consumers each queue had when it was declared, by its name."""
 
@@ -403,18 +403,18 @@ class BrokerConnection:
             self._not_opened = answer
             self._stop_loop()
             return
-        self._connection = connection = answer
-        self.node = f"{connection.params.host}:{connection.params.port}"
-        connection.add_on_close_callback(self._guarded(self._connection_closed))
-        connection.add_on_connection_blocked_callback(
+        self._connection, at = answer, answer.params
+        self.node, self.vhost = f"{at.host}:{at.port}", str(at.virtual_host)
+        answer.add_on_close_callback(self._guarded(self._connection_closed))
+        answer.add_on_connection_blocked_callback(
             self._guarded(lambda *_: self._listener.blocked(True))
         )
-        connection.add_on_connection_unblocked_callback(
+        answer.add_on_connection_unblocked_callback(
             self._guarded(lambda *_: self._listener.blocked(False))
         )
         # pika's own deadline ends here, but a broker can also fall silent from now on.
         self.later(max(0.0, self._open_by.at - time.monotonic()), self._expect_channel)
-        connection.channel(on_open_callback=self._guarded(self._channel_open))
+        answer.channel(on_open_callback=self._guarded(self._channel_open))
 
     def _expect_channel(self) -> None:
         if self._ready_at is None:

@@ -23,8 +23,9 @@ from pika.channel import Channel
 
 from rtmpump.errors import LinkError
 from rtmpump.links.rabbitmq.connection import BrokerConnection, Properties
-from rtmpump.links.rabbitmq.declaring import declare, open_channel
+from rtmpump.links.rabbitmq.declaring import declare
 from rtmpump.links.rabbitmq.errors import cancelled
+from rtmpump.links.rabbitmq.queue_depths import Depth
 from rtmpump.links.rabbitmq.topology import (
     NO_DELIVERY_LIMIT,
     Arguments,
@@ -50,13 +51,20 @@ class Wanted(NamedTuple):
     """Which events: those of `exchange` with a key that one of the topic `patterns` takes.
 
     `queue` is the durable queue that keeps them; "" is a temporary one of the connection, in which
-    a new one pushes out the oldest at 10,000. At most `prefetch` are unacknowledged.
+    a new one pushes out the oldest at 10,000. At most `prefetch` are unacknowledged. With `passive`
+    the exchange must be there.
+
+    With `start` the queue is a stream, which must be there and is read from an offset, or from an
+    interval before now, such as "3600s". By an interval some that are older come first: RabbitMQ
+    finds a chunk of messages, not a message (https://www.rabbitmq.com/docs/streams#consuming).
     """
 
     exchange: str
     patterns: Sequence[str]
     queue: str
     prefetch: int
+    passive: bool = False
+    start: int | str | None = None
 
 
 class Arrival(NamedTuple):
@@ -93,15 +101,17 @@ class SubscribingConnection(BrokerConnection):
         self.later(_BEGINS_WITHIN, subscription.expect_begin)
         return subscription
 
-    def open_beside(
-        self, opened: Callable[[Channel], None], closed: Callable[[LinkError], None]
-    ) -> None:
-        """Open one more channel; `closed` is called if the broker closes it."""
-        open_channel(self._connection, self._link, self._guarded, opened, closed)
+    def count(self, queue: str, told: Callable[[Depth | LinkError], None]) -> None:
+        """Ask how full a queue is; `told` gets that, or why the broker does not say it."""
 
-    def guarded(self, function: Callable[..., None]) -> Callable[..., None]:
-        """Return a callback for pika, whose exceptions end the run."""
-        return self._guarded(function)
+        def opened(channel: Channel) -> None:
+            def answered(frame: Any) -> None:
+                channel.close()
+                told(Depth(frame.method.message_count, frame.method.consumer_count))
+
+            channel.queue_declare(queue, passive=True, callback=self.guarded(answered))
+
+        self.open_beside(opened, told)
 
     def cancelled(self, queue: str) -> None:
         """End the run: the broker ended our consumer of this queue."""
@@ -201,8 +211,8 @@ class Subscription:
 
     def _can_try_otherwise(self, reason: str) -> bool:
         if self._is_declared and reason == "not_found" and not self._exchange_needed:
-            self._exchange_needed = True
-            return True
+            self._exchange_needed = not self._wanted.passive
+            return self._exchange_needed
         if self._is_declared or self._refusal or not self._wanted.queue:
             return False
         self._is_passive = reason in _NOT_OURS_TO_DECLARE
@@ -212,6 +222,10 @@ class Subscription:
         declare(self._open(), item, passive=passive, done=self.connection.guarded(done))
 
     def _declare_queue(self) -> None:
+        if self._wanted.start is not None:
+            self._is_declared = True
+            self._consume()
+            return
         if self._wanted.queue:
             queue = Queue(self._wanted.queue, _DURABLE)
             self._declare(queue, lambda _frame: self._bind(), self._is_passive)
@@ -244,13 +258,14 @@ class Subscription:
         return self._channel
 
     def _consume(self) -> None:
-        channel, guarded = self._open(), self.connection.guarded
+        channel, guarded, start = self._open(), self.connection.guarded, self._wanted.start
         channel.add_on_cancel_callback(guarded(lambda _frame: self._cancelled()))
         channel.basic_qos(prefetch_count=self._wanted.prefetch)
         self._tag = channel.basic_consume(
             self._queue,
             guarded(self._arrived),
             exclusive=not self._wanted.queue,
+            arguments=None if start is None else {"x-stream-offset": start},
             callback=guarded(lambda _frame: self._begin()),
         )
 

@@ -1,0 +1,128 @@
+"""Facts about what a service hears of its connection, and about streams, against a real node."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from rtmpump.client import BrokerUnavailable, Client, EventStream
+from rtmpump.links.lifecycle import RetryDetails
+from rtmpump.sandbox.rabbitmq.node import RabbitNode
+from tests.client.conftest import Connect, Publish
+from tests.support.broker_node import close_connections
+from tests.support.pump import SECONDS, Broker, wait_until
+
+STREAM = "rtm.stream"
+PRODUCT = "rtmpump"
+
+
+class Heard:
+    """What a listener is told, among the events that were taken."""
+
+    def __init__(self) -> None:
+        self.all: list[str] = []
+        self.where = ""
+
+    def link_up(self, link: str, where: str) -> None:
+        """Note the beginning of the delivery."""
+        self.all.append("up")
+        self.where = where
+
+    def link_down(self, retry: RetryDetails) -> None:
+        """Note why RabbitMQ is away, once."""
+        if self.all[-1] != "down":
+            self.all.append("down")
+
+    def take(self, stream: EventStream, last: str) -> None:
+        """Take events up to and with this one."""
+        while not self.all or self.all[-1] != last:
+            event = stream.take(SECONDS)
+            assert event is not None
+            self.all.append(event.message_id)
+
+
+def test_a_listener_hears_when_rabbitmq_goes_and_comes(
+    client: Client, node: RabbitNode, broker_url: str, publish: Publish
+) -> None:
+    """In the order of the events; what a temporary queue had delivered before is not lost."""
+    heard, vhost = Heard(), broker_url.rpartition("/")[2]
+    stream = client.events(listener=heard)
+    for id in ("m:1", "m:2", "m:3"):
+        publish("message", id)
+    heard.take(stream, "m:1")
+    waiting = (
+        '[Count || Q <- rabbit_amqqueue:list(<<"' + vhost + '">>), {_, Count} <- '
+        "rabbit_amqqueue:info(Q, [messages_unacknowledged])]"
+    )
+    wait_until(lambda: "3" in node.evaluate(waiting))
+    close_connections(node, vhost, product=PRODUCT)
+    heard.take(stream, "m:3")
+    while heard.all[-2:] != ["down", "up"]:
+        assert stream.take(0.1) is None
+    publish("message", "m:4")
+    heard.take(stream, "m:4")
+    assert heard.all == ["up", "m:1", "m:2", "m:3", "down", "up", "m:4"]
+    assert heard.where == client.where == f"127.0.0.1:{node.port}, vhost {vhost}"
+    assert (client.node, client.vhost) == (f"127.0.0.1:{node.port}", vhost)
+
+
+def test_an_exchange_that_must_be_there_is_not_made(client: Client, broker: Broker) -> None:
+    """A service that only looks on leaves nothing behind."""
+    for _ in range(2):
+        with pytest.raises(BrokerUnavailable) as caught:
+            client.events(passive=True)
+        assert caught.value.code == "not_found"
+    broker.channel.exchange_declare("rtm.events", "topic", durable=True)
+    assert client.events(passive=True).take(0) is None
+
+
+def test_a_stream_is_read_from_a_time_on_and_goes_on_where_it_stopped(
+    client: Client, node: RabbitNode, broker: Broker, broker_url: str, publish: Publish
+) -> None:
+    """Each event comes once, with its repeats if they are wanted; patterns hold here too."""
+    broker.channel.exchange_declare("rtm.events", "topic", durable=True)
+    broker.queue(("rtm.events", "#"), name=STREAM, x_queue_type="stream")
+    now = round(time.time() * 1000)
+
+    def emit(key: str, id: str, at: int = now) -> None:
+        publish(key, id, properties={"headers": {"received_at": at}})
+
+    emit("message", "old", now - 7_200_000)
+    emit("hello", "other")
+    for id in ("m:1", "m:1", "m:2"):
+        emit("message.me_message", id)
+    heard = Heard()
+    stream = client.replay(STREAM, 3600, "message.#", repeats=True, listener=heard)
+    event = stream.take(SECONDS)
+    assert event is not None
+    assert (event.message_id, event.received_at) == ("m:1", now / 1000)
+    heard.all.append("m:1")
+    heard.take(stream, "m:2")
+    close_connections(node, broker_url.rpartition("/")[2], product=PRODUCT)
+    emit("message", "m:2")
+    emit("message", "m:3")
+    heard.take(stream, "m:3")
+    assert heard.all == ["up", "m:1", "m:1", "m:2", "down", "up", "m:2", "m:3"]
+    again = client.replay(STREAM, 3600, "message.#")
+    Heard.take(others := Heard(), again, "m:3")
+    assert others.all == ["m:1", "m:2", "m:3"]
+
+
+def test_what_is_no_stream_is_said(client: Client, broker: Broker) -> None:
+    """One that is not there, and a queue that keeps its messages."""
+    with pytest.raises(BrokerUnavailable) as caught:
+        client.replay(STREAM, 60)
+    assert caught.value.code == "not_found"
+    broker.publish(b"kept", queue=broker.queue(name=STREAM, x_queue_type="quorum"))
+    with pytest.raises(BrokerUnavailable) as caught:
+        client.replay(STREAM, 60)
+    assert (caught.value.code, broker.count(STREAM)) == ("precondition_failed", 1)
+
+
+def test_a_client_may_try_once_only(connect: Connect) -> None:
+    """It says at once what each node answered, and waits for none."""
+    client = connect("amqp://127.0.0.1:1/", timeout=SECONDS)
+    with pytest.raises(BrokerUnavailable) as caught:
+        client.connect_once()
+    assert (caught.value.code, client.node) == ("refused", "")
