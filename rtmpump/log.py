@@ -24,7 +24,15 @@ from typing import Any, Final, TextIO, cast
 import structlog
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-_FOREIGN: Final = ("aiohttp", "asyncio", "pika", "slack_sdk", "websocket", "urllib3")
+_FOREIGN: Final = (
+    "aiohttp",
+    "asyncio",
+    "pika",
+    "rtmpump.client",
+    "slack_sdk",
+    "websocket",
+    "urllib3",
+)
 _DEEPEST: Final = 8
 _Event = MutableMapping[str, Any]
 

@@ -21,8 +21,9 @@ import click
 from rtmpump.cli.common import amount, not_declared, one_line
 from rtmpump.config import Config
 from rtmpump.errors import LinkError, RtmpumpError, ServiceUnreachable
-from rtmpump.links.rabbitmq.client import BrokerClient, Received
+from rtmpump.links.rabbitmq.client import BrokerClient
 from rtmpump.links.rabbitmq.dead_letters import again, death
+from rtmpump.links.rabbitmq.listener import Delivery
 
 _PAGE: Final = 256
 _AT_ONCE: Final = 32
@@ -37,7 +38,7 @@ _QUIET: Final = 2.0
 _PATIENCE: Final = 15
 _CONFIRM_TIMEOUT: Final = 10.0
 
-_Act: TypeAlias = Callable[[Sequence[Received]], None]
+_Act: TypeAlias = Callable[[Sequence[Delivery]], None]
 
 
 class _Group(NamedTuple):
@@ -75,7 +76,7 @@ class DeadQueue:
             warning = f"{self.name} has {others}: the dead letters that it holds are not shown"
             click.echo(f"rtmpump: {one_line(warning)}", err=True)
 
-    def pages(self) -> Iterator[list[Received]]:
+    def pages(self) -> Iterator[list[Delivery]]:
         """Give all of them in order, a page at a time; earlier pages are still held."""
         left, quiet = self.total, 0
         while left > 0 and quiet < _PATIENCE:
@@ -115,7 +116,7 @@ class DeadQueue:
             self._groups.append(_Group(group[-1], len(group)))
         self._page, self._acked = [], set()
 
-    def _ack(self, letters: Iterable[Received]) -> None:
+    def _ack(self, letters: Iterable[Delivery]) -> None:
         tags = [one.tag for one in letters]
         self._acked.update(tags)
         self._client.ack_each(tags)
@@ -132,11 +133,11 @@ class DeadQueue:
         self._client.count(self.name)
         return count
 
-    def drop(self, letters: Sequence[Received]) -> None:
+    def drop(self, letters: Sequence[Delivery]) -> None:
         """Acknowledge them."""
         self._ack(letters)
 
-    def send_again(self, letters: Sequence[Received]) -> None:
+    def send_again(self, letters: Sequence[Delivery]) -> None:
         """Publish them as commands, and acknowledge those that RabbitMQ has."""
         messages = [(again(one.properties), one.body) for one in letters]
         outcomes = self._client.publish_all(self.outbound, messages, timeout=_CONFIRM_TIMEOUT)
@@ -154,7 +155,7 @@ class DeadQueue:
             raise ServiceUnreachable("RabbitMQ", detail, f"the rest stays in {self.name}")
 
 
-def is_called(received: Received, wanted: str) -> bool:
+def is_called(received: Delivery, wanted: str) -> bool:
     """Return whether it has this id, as it is or as `list` shows it."""
     name = death(received.properties, received.body).id
     return wanted in (name, one_line(name))

@@ -13,8 +13,8 @@ import msgspec
 
 from rtmpump.cli.columns import cut, filled, width
 from rtmpump.cli.common import one_line
-from rtmpump.links.rabbitmq.client import Received
 from rtmpump.links.rabbitmq.dead_letters import Death, death
+from rtmpump.links.rabbitmq.listener import Delivery
 
 _PROPERTIES: Final = (
     *("content_type", "content_encoding", "delivery_mode", "priority", "correlation_id"),
@@ -41,7 +41,7 @@ class _Command(NamedTuple):
 class Letter:
     """A dead letter, with why it died and what the command was."""
 
-    def __init__(self, received: Received) -> None:
+    def __init__(self, received: Delivery) -> None:
         self.why: Death = death(received.properties, received.body)
         self.command = _command(received.body)
         self.received = received

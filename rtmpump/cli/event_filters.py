@@ -1,4 +1,4 @@
-"""Which events `tail` shows: topics, channels, users, and from when on."""
+"""Which events `tail` shows: channels, users, and from when on."""
 
 from __future__ import annotations
 
@@ -68,40 +68,13 @@ def seconds(ctx: click.Context, parameter: click.Parameter, given: str | None) -
 
 
 class Filters(NamedTuple):
-    """What an event must be to be shown; an empty one lets all pass.
+    """Whom an event must be about to be shown; an empty one lets all pass."""
 
-    `patterns` are for events that RabbitMQ did not choose by them; `not_before_ms` is in
-    milliseconds since 1970.
-    """
-
-    patterns: tuple[str, ...] = ()
     channels: frozenset[str] = frozenset()
     users: frozenset[str] = frozenset()
-    not_before_ms: float = 0.0
 
     def take(self, event: ShownEvent) -> bool:
         """Return whether the event is shown."""
-        if self.patterns and not any(fits(one, event.routing_key) for one in self.patterns):
-            return False
-        # An event without a time is shown: it is not known to be too old.
-        if event.received_ms is not None and event.received_ms < self.not_before_ms:
-            return False
         if self.channels and self.channels.isdisjoint(event.ids("channel")):
             return False
         return not self.users or not self.users.isdisjoint(event.ids("user"))
-
-
-def fits(pattern: str, routing_key: str) -> bool:
-    """Return whether a topic exchange takes this key for a binding with this pattern."""
-    # Which words of the key are taken once so many words of the pattern are.
-    words = routing_key.split(".") if routing_key else []
-    taken = {0}
-    for part in pattern.split(".") if pattern else []:
-        if part == "#":
-            taken = set(range(min(taken), len(words) + 1))
-        else:
-            ahead = (n for n in taken if n < len(words) and part in ("*", words[n]))
-            taken = {n + 1 for n in ahead}
-        if not taken:
-            return False
-    return len(words) in taken

@@ -17,8 +17,8 @@ import msgspec
 
 from rtmpump.cli.columns import cut, filled, width
 from rtmpump.cli.common import one_line
+from rtmpump.client import Event
 from rtmpump.core import tolerant_json
-from rtmpump.links.rabbitmq.client import Received
 
 _SHOWN_ALREADY: Final = (
     *("type", "subtype", "channel", "user", "ts", "event_ts", "text"),
@@ -39,22 +39,17 @@ _WITH_MILLISECONDS: Final = 100
 class ShownEvent:
     """An event, with what is read of its body once."""
 
-    def __init__(self, received: Received) -> None:
-        self.routing_key = received.routing_key
-        self.body = received.body
-        self.properties = received.properties
-        self.headers: Mapping[str, Any] = received.properties.headers or {}
+    def __init__(self, event: Event) -> None:
+        self.routing_key = event.key
+        self.message_id = event.message_id
+        self.received_at = event.received_at
+        self.headers = event.headers
+        self.body = event.body
 
     @cached_property
     def fields(self) -> dict[str, Any]:
         """The fields of the body; none if it is no JSON object."""
         return fields_of(self.body)
-
-    @property
-    def received_ms(self) -> int | None:
-        """When the pump received it, in milliseconds since 1970; None if it doesn't say."""
-        at = self.headers.get("received_at")
-        return at if isinstance(at, int) else None
 
     def ids(self, kind: str) -> set[str]:
         """Return the ids of all channels, or of all users, that it is about.
@@ -101,7 +96,7 @@ def json_line(event: ShownEvent) -> str:
     line = msgspec.json.encode(
         {
             "routing_key": event.routing_key,
-            "message_id": event.properties.message_id,
+            "message_id": event.message_id or None,
             "headers": event.headers,
             "body": _raw(event.body),
         },
@@ -168,10 +163,8 @@ def fields_of(body: bytes) -> dict[str, Any]:
 
 def _time(event: ShownEvent) -> str:
     """Return the local time of day at which the event was received; now if it does not say."""
-    at = event.received_ms
-    seconds = event.properties.timestamp if at is None else at / 1000
     try:
-        when = datetime.fromtimestamp(seconds).astimezone()  # type: ignore[arg-type]
+        when = datetime.fromtimestamp(event.received_at).astimezone()  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError, OSError):
         when = datetime.now().astimezone()
     return when.strftime("%H:%M:%S") + f".{when.microsecond // 1000:03}"

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-import uuid
-from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from typing import Any, Final
 
 import click
@@ -19,13 +16,12 @@ from rtmpump.cli.common import (
     not_declared,
     one_line,
     print_json,
-    reachable,
     start_log,
 )
-from rtmpump.cli.events import fields_of
+from rtmpump.cli.connected import connected, usable
+from rtmpump.client import Asked, Client, ClientError
 from rtmpump.core.outbound import command_parsing
-from rtmpump.errors import CommandRejected, LinkError, RtmpumpError, ServiceUnreachable
-from rtmpump.links.rabbitmq.client import BrokerClient, PublishOutcome, Unanswered
+from rtmpump.errors import CommandRejected, RtmpumpError, ServiceUnreachable
 
 _CONFIRM_TIMEOUT_MIN: Final = 10.0
 _STDIN: Final = "-"
@@ -75,23 +71,16 @@ def send(
     """  # noqa: D301 - click wants this control character
     if text == _STDIN:
         text = _from_stdin()
-    body = _command(channel, _escaped(text) if escape else text, thread, broadcast)
+    command = _command(channel, _escaped(text) if escape else text, thread, broadcast)
     config = load(config_file, need_token=False).config
     start_log(config)
     queue = config.outbound.queue
-    with reachable("RabbitMQ"), BrokerClient("send", config.broker) as client:
-        if not no_wait:
-            client.expect_replies()
-        correlation_id = uuid.uuid4().hex
-        patience = max(timeout, _CONFIRM_TIMEOUT_MIN)
-        publish = partial(
-            client.publish, queue, body, correlation_id, timeout=patience, reply=not no_wait
-        )
-        _check_taken(queue, publish, client.where)
+    with connected("send", config) as client:
+        asked = client.submit(command, reply=not no_wait)
+        result = _result(client, queue, asked, timeout)
         if no_wait:
             _report_queued(client, queue, as_json)
             return
-        result = _result(client, queue, correlation_id, timeout)
     if as_json:
         print_json(result)
     _report(result, as_json)
@@ -129,52 +118,32 @@ def _escaped(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _command(channel: str, text: str, thread: str | None, broadcast: bool) -> bytes:
-    """Return the body of the command.
+def _command(channel: str, text: str, thread: str | None, broadcast: bool) -> dict[str, Any]:
+    """Return the command.
 
     Raises:
         UsageError: the pump would reject it.
     """
     if broadcast and thread is None:
         raise click.UsageError("--broadcast needs --thread TS.")
-    fields: dict[str, object] = {"type": "message", "channel": channel, "text": text}
+    fields: dict[str, Any] = {"type": "message", "channel": channel, "text": text}
     if thread is not None:
         fields["thread_ts"] = thread
     if broadcast:
         fields["reply_broadcast"] = True
-    body = json.dumps(fields).encode()
     try:
-        command_parsing.parse(body)
+        command_parsing.parse(json.dumps(fields).encode())
     except CommandRejected as rejected:
         raise click.UsageError(one_line(rejected.message)) from rejected
-    return body
+    return fields
 
 
-def _check_taken(queue: str, publish: Callable[[], PublishOutcome], where: str) -> None:
-    """Publish the command.
-
-    Raises:
-        RtmpumpError: RabbitMQ did not take it.
-        ServiceUnreachable: it is not known whether RabbitMQ took it.
-    """
-    try:
-        outcome = publish()
-    except Unanswered as silence:
-        why = "it has a memory or disk alarm" if silence.blocked else "it did not confirm"
-        detail = f"{why}; whether it took the command is not known"
-        raise ServiceUnreachable("RabbitMQ", detail) from None
-    if outcome == "unroutable":
-        raise not_declared("queue", queue, where)
-    if outcome == "refused":
-        raise RtmpumpError(f"RabbitMQ refused the command: {queue} ({where}) is full or failing")
-
-
-def _report_queued(client: BrokerClient, queue: str, as_json: bool) -> None:
+def _report_queued(client: Client, queue: str, as_json: bool) -> None:
     """Print where the command is, and whether a pump is there to take it."""
     consumers: int | None = None
     # A user who may only send may not be allowed to ask; the command is safe all the same.
-    with suppress(LinkError):
-        consumers = client.count(queue).consumers
+    with suppress(ClientError):
+        consumers = client.depth(queue).consumers
     if as_json:
         place = {"queued": queue, "node": client.node, "vhost": client.vhost}
         print_json(place | {"consumers": consumers})
@@ -183,19 +152,40 @@ def _report_queued(client: BrokerClient, queue: str, as_json: bool) -> None:
     click.echo(one_line(f"queued in {queue} of {client.where}{waits}"))
 
 
-def _result(
-    client: BrokerClient, queue: str, correlation_id: str, timeout: float
-) -> dict[str, Any]:
+def _result(client: Client, queue: str, asked: Asked, timeout: float) -> dict[str, Any]:
+    """Wait until RabbitMQ has the command, and for its result.
+
+    Raises:
+        RtmpumpError: RabbitMQ did not take it, or the result is none.
+        ServiceUnreachable: it is not known whether RabbitMQ took it, or there is no result.
+    """
+    if not asked.settled.wait(max(timeout, _CONFIRM_TIMEOUT_MIN)):
+        why = "it has a memory or disk alarm" if client.is_blocked else "it did not confirm"
+        detail = f"{why}; whether it took the command is not known"
+        raise ServiceUnreachable("RabbitMQ", detail)
     stays = f"the command stays in {queue} of {client.where} until `rtmpump run` takes it"
-    with reachable("RabbitMQ", stays):
-        answer = client.receive(timeout)
-    if answer is None:
-        raise ServiceUnreachable("the pump", f"no answer within {timeout:g} s", stays)
-    result = fields_of(answer.body)
-    if answer.properties.correlation_id != correlation_id or "ok" not in result:
-        told = f"check which programs consume {queue} of {client.where}"
-        raise RtmpumpError(f"the answer is no result of rtmpump; {told}")
-    return result
+    with usable(stays if asked.confirmed else ""):
+        try:
+            return asked.result(timeout)
+        except TimeoutError:
+            problem = f"no answer within {timeout:g} s"
+            raise ServiceUnreachable("the pump", problem, stays) from None
+        except ClientError as error:
+            raise _refusal(error.code, queue, client.where) or error from error
+
+
+def _refusal(code: str, queue: str, where: str) -> RtmpumpError | None:
+    """Return what is wrong with the queue; None: it is something else."""
+    match code:
+        case "no_queue":
+            return not_declared("queue", queue, where)
+        case "queue_refused":
+            problem = f"{queue} ({where}) is full or failing"
+            return RtmpumpError(f"RabbitMQ refused the command: {problem}")
+        case "no_result":
+            fix = f"check which programs consume {queue} of {where}"
+            return RtmpumpError(f"the answer is no result of rtmpump; {fix}")
+    return None
 
 
 def _report(result: dict[str, Any], as_json: bool) -> None:

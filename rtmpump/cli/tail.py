@@ -2,8 +2,8 @@
 
 Laws:
 
-- What is wrong at the first connection ends the command at once. Later it stays, and connects again
-  by the rules of `links.retry`.
+- What is wrong at the first connection ends the command at once. Later it stays, and the client
+  connects again.
 - Nothing is missed in silence: it says that it lost RabbitMQ, and what it could not show.
 - A filter that could match nothing is an error: a name of a channel or a user is no id.
 """
@@ -18,27 +18,15 @@ from typing import Final
 import click
 
 from rtmpump.cli.columns import terminal_width
-from rtmpump.cli.common import (
-    config_option,
-    lasted,
-    load,
-    not_declared,
-    one_line,
-    reachable,
-    start_log,
-)
+from rtmpump.cli.common import config_option, lasted, load, not_declared, one_line, start_log
+from rtmpump.cli.connected import connected
 from rtmpump.cli.event_filters import Filters, channel_ids, seconds, user_ids
 from rtmpump.cli.events import ShownEvent, json_line, line
+from rtmpump.client import BrokerUnavailable, Client, EventStream
 from rtmpump.config import Config
-from rtmpump.errors import LinkError, RtmpumpError
-from rtmpump.links.lifecycle import Lifecycle, RetryDetails
-from rtmpump.links.rabbitmq.client import BrokerClient
-from rtmpump.links.retry import keep_trying
+from rtmpump.errors import RtmpumpError
+from rtmpump.links.lifecycle import LinkListener, RetryDetails
 
-_ACK_EVERY: Final = 50
-# RabbitMQ ends a channel that leaves a message unacknowledged for half an hour.
-_ACK_AFTER: Final = 1.0
-_OFFSET: Final = "x-stream-offset"
 # They say no more than that RabbitMQ is away; of others a person must know.
 _AWAY: Final = ("closed_by_broker", "lost", "refused", "unreachable", "timeout", "heartbeat")
 # A node that starts may lack its users, virtual hosts and queues for so many seconds.
@@ -97,7 +85,7 @@ def tail(
         wanted = Filters(channels=ids["channels"], users=ids["users"])
         chosen = patterns or ("#",)
         source = _Live(config, chosen) if since is None else _Stream(config, chosen, since)
-        _Tail(config, source, wanted, count).run(json_line if as_json else _line)
+        _Tail(source, wanted).run(config, json_line if as_json else _line, count)
     except KeyboardInterrupt:
         return
 
@@ -116,13 +104,11 @@ class _Live:
         self._exchange = config.events.exchange
         self._has_stream = bool(config.events.stream)
 
-    def begin(self, client: BrokerClient) -> None:
+    def begin(self, client: Client, listener: LinkListener) -> EventStream:
         """Have events delivered to the client."""
-        client.listen(self._exchange, self.patterns)
-
-    def take(self, event: ShownEvent) -> bool:
-        """Return whether the event is shown."""
-        return True
+        return client.events(
+            *self.patterns, signals=False, repeats=True, passive=True, listener=listener
+        )
 
     def missed(self, seconds: float) -> str:
         """Say what of the time without a connection is not shown."""
@@ -131,14 +117,13 @@ class _Live:
             where = f"`rtmpump tail --since {math.ceil(seconds / 60) + 1}m` shows them"
         return f"events that were published in between are not shown; {where}"
 
-    def refusal(self, error: LinkError, where: str) -> RtmpumpError | None:
+    def refusal(self, code: str, where: str) -> RtmpumpError | None:
         """Return what is wrong with the exchange; None: it is something else."""
-        is_gone = error.reason == "not_found"
-        return not_declared("exchange", self._exchange, where) if is_gone else None
+        return not_declared("exchange", self._exchange, where) if code == "not_found" else None
 
 
 class _Stream:
-    """The stream that keeps all events: RabbitMQ gives all of them, from a time or an offset on."""
+    """The stream that keeps all events, from so many seconds ago on."""
 
     def __init__(self, config: Config, patterns: tuple[str, ...], since: float) -> None:
         """Begin so many seconds ago.
@@ -155,94 +140,60 @@ class _Stream:
         self.said = f"reading {self._name}"
         self.start = f" from {lasted(since)} ago"
         self.patterns = patterns
-        self._begin_at = time.time() - since
-        self._filters = Filters(patterns=patterns, not_before_ms=self._begin_at * 1000)
-        self._next: int | None = None
+        self._since = since
 
-    def begin(self, client: BrokerClient) -> None:
-        """Have events delivered to the client, from the first that it did not have before."""
-        ago = f"{math.ceil(time.time() - self._begin_at)}s"
-        client.read_stream(self._name, ago if self._next is None else self._next)
-
-    def take(self, event: ShownEvent) -> bool:
-        """Return whether the event is shown; note how far the stream is read."""
-        offset = event.headers.get(_OFFSET)
-        if isinstance(offset, int):
-            self._next = offset + 1
-        return self._filters.take(event)
+    def begin(self, client: Client, listener: LinkListener) -> EventStream:
+        """Have events delivered to the client."""
+        return client.replay(
+            self._name, self._since, *self.patterns, signals=False, repeats=True, listener=listener
+        )
 
     def missed(self, seconds: float) -> str:
         """Say what of the time without a connection is not shown."""
         return "it goes on where it stopped"
 
-    def refusal(self, error: LinkError, where: str) -> RtmpumpError | None:
+    def refusal(self, code: str, where: str) -> RtmpumpError | None:
         """Return what is wrong with the stream; None: it is something else."""
-        if error.reason == "not_found":
+        if code == "not_found":
             return not_declared("stream", self._name, where)
-        if error.reason == "precondition_failed":
+        if code == "precondition_failed":
             problem = f"events.stream: the queue {self._name} in RabbitMQ ({where}) is no stream"
             return RtmpumpError(f"{problem}; choose another name, and the daemon declares it")
         return None
 
 
 class _Tail:
-    """Shows what a source gives, over one connection after the other."""
+    """Shows what a source gives, and says when RabbitMQ goes and comes."""
 
-    def __init__(
-        self, config: Config, source: _Live | _Stream, wanted: Filters, count: int | None
-    ) -> None:
-        self._config = config
+    def __init__(self, source: _Live | _Stream, wanted: Filters) -> None:
         self._source = source
         self._wanted = wanted
-        self._left = math.inf if count is None else count
         self._was_up = False
         self._lost_at: float | None = None
         self._refused_since: dict[str, float] = {}
 
-    def run(self, show: _Show) -> None:
+    def run(self, config: Config, show: _Show, count: int | None) -> None:
         """Print events until there are enough.
 
         Raises:
             RtmpumpError: the first connection, or what it asked for, was refused.
             ServiceUnreachable: RabbitMQ could not be reached at first.
         """
-        keep_trying(
-            lambda: self._connected(show),
-            policy=self._config.retry,
-            lifecycle=Lifecycle(),
-            report=self._report_loss,
-        )
+        left = math.inf if count is None else count
+        with connected("tail", config) as client:
+            try:
+                events = self._source.begin(client, self)
+            except BrokerUnavailable as error:
+                raise self._source.refusal(error.code, client.where) or error from error
+            for event in map(ShownEvent, events):
+                if self._wanted.take(event):
+                    click.echo(show(event))
+                    left -= 1
+                if not left:
+                    return
 
-    def _connected(self, show: _Show) -> None:
-        client = BrokerClient("tail", self._config.broker)
-        try:
-            with client:
-                self._source.begin(client)
-                self._report_begin(client.where)
-                self._show_events(client, show)
-        except LinkError as error:
-            if self._was_up:
-                raise
-            with reachable("RabbitMQ"):
-                raise self._source.refusal(error, client.where) or error from error
-
-    def _show_events(self, client: BrokerClient, show: _Show) -> None:
-        acked = tag = 0
-        while self._left:
-            received = client.receive(_ACK_AFTER)
-            if received is not None:
-                tag = received.tag
-                self._show(ShownEvent(received), show)
-            if tag - acked >= (_ACK_EVERY if received is not None else 1):
-                client.ack(tag)
-                acked = tag
-
-    def _show(self, event: ShownEvent, show: _Show) -> None:
-        if self._source.take(event) and self._wanted.take(event):
-            click.echo(show(event))
-            self._left -= 1
-
-    def _report_begin(self, where: str) -> None:
+    def link_up(self, link: str, where: str) -> None:
+        """Say that events are read, and what of those before is not shown."""
         if not self._was_up:
             words = f"{self._source.said} of {where}{self._source.start}, for "
             words += " ".join(self._source.patterns)
@@ -254,16 +205,17 @@ class _Tail:
         self._was_up, self._lost_at = True, None
         self._refused_since.clear()
 
-    def _report_loss(self, details: RetryDetails) -> None:
-        now, why = time.monotonic(), details.detail or details.reason
+    def link_down(self, retry: RetryDetails) -> None:
+        """Say once that RabbitMQ is away, and once if it is there and goes on to refuse."""
+        now, why = time.monotonic(), retry.detail or retry.reason
         if self._lost_at is None:
             self._lost_at = now
             _say(f"lost RabbitMQ: {why}; trying again until it is back")
-        elif details.reason not in _AWAY:
-            since = self._refused_since.setdefault(details.reason, now)
+        elif retry.reason not in _AWAY:
+            since = self._refused_since.setdefault(retry.reason, now)
             if now - since >= _STARTS_WITHIN:
                 # Once: infinity is never reached again.
-                self._refused_since[details.reason] = math.inf
+                self._refused_since[retry.reason] = math.inf
                 _say(f"RabbitMQ is there and refuses: {why}; trying again")
 
     def _chosen(self) -> str:

@@ -1,4 +1,4 @@
-"""An AMQP client for commands of the program: `tail`, `send`, `check`, `dead`.
+"""An AMQP client for commands of the program that look at queues: `check` and `dead`.
 
 Laws:
 
@@ -6,46 +6,25 @@ Laws:
   stopped terminal does not stop the heartbeats.
 - The main thread asks one thing at a time and waits for the answer. The error that ends the
   connection is raised there, as a LinkError.
-- Deliveries are bounded: by the prefetch here, by the length of the queue in the broker.
+- Deliveries are bounded by the prefetch.
 """
 
 from __future__ import annotations
 
 import queue
 import threading
-import time
-import uuid
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Final, Literal, NamedTuple, NoReturn, TypeAlias, TypeVar
 
 from rtmpump.config import Broker
 from rtmpump.errors import LinkError
-from rtmpump.links.rabbitmq.connection import REPLIES, BrokerConnection, Properties
+from rtmpump.links.rabbitmq.connection import BrokerConnection, Properties
 from rtmpump.links.rabbitmq.listener import Delivery
 from rtmpump.links.rabbitmq.queue_depths import Depth
 from rtmpump.links.rabbitmq.topology import Item
 
-_PREFETCH: Final = 200
-_KEPT_FOR_US: Final = 10_000
 _JOIN: Final = 5.0
-
-
-class Received(NamedTuple):
-    """One message; `tag` is for `BrokerClient.ack`."""
-
-    tag: int
-    routing_key: str
-    properties: Properties
-    body: bytes
-
-
-class Unanswered(Exception):
-    """The broker did not answer in time; `blocked`: it has an alarm and takes no publishes."""
-
-    def __init__(self, blocked: bool) -> None:
-        super().__init__(blocked)
-        self.blocked = blocked
 
 
 PublishOutcome: TypeAlias = Literal["taken", "refused", "unroutable"]
@@ -74,9 +53,8 @@ class BrokerClient:
         self._name = name
         self._connection = _ClientConnection(name, broker, self)
         self._answers: queue.Queue[_Answer | None] = queue.Queue()
-        self._received: queue.Queue[Received | None] = queue.Queue()
+        self._received: queue.Queue[Delivery | None] = queue.Queue()
         self._error: BaseException | None = None
-        self._blocked = False
         self._was_returned = False
         self._published = 0
         self._takes = 0
@@ -116,36 +94,6 @@ class BrokerClient:
         """The node that answered and the virtual host, in words."""
         return f"{self.node}, vhost {self.vhost}"
 
-    def listen(self, exchange: str, patterns: Sequence[str]) -> None:
-        """Bind a queue of our own to `exchange` with each pattern, and consume from it.
-
-        At 10,000 messages a new one pushes out the oldest.
-
-        Raises:
-            LinkError: with the reason `not_found`, there is no such exchange.
-        """
-        self._connection.call(lambda: self._connection.listen(exchange, patterns, self._done))
-        self._answer(_Done)
-
-    def read_stream(self, stream: str, start: int | str) -> None:
-        """Consume a stream from an offset, or from an interval before now, such as "3600s".
-
-        What is received has its offset in the header `x-stream-offset`, and must be acknowledged,
-        or no more comes. By an interval some that are older come first: RabbitMQ finds a chunk of
-        messages, not a message (https://www.rabbitmq.com/docs/streams#consuming).
-
-        Raises:
-            LinkError: with the reason `not_found`, there is no such queue; with
-                `precondition_failed`, it is no stream.
-        """
-        self._connection.call(lambda: self._connection.read_stream(stream, start, self._done))
-        self._answer(_Done)
-
-    def expect_replies(self) -> None:
-        """Consume the replies to what is published (https://www.rabbitmq.com/docs/direct-reply-to)."""
-        self._connection.call(lambda: self._connection.expect_replies(self._done))
-        self._answer(_Done)
-
     def passive(self, item: Item) -> None:
         """Check that an exchange or queue exists.
 
@@ -156,30 +104,6 @@ class BrokerClient:
             lambda: self._connection.declare([item], passive=True, done=self._done)
         )
         self._answer(_Done)
-
-    def publish(
-        self, to_queue: str, body: bytes, correlation_id: str, *, timeout: float, reply: bool
-    ) -> PublishOutcome:
-        """Publish a persistent, mandatory message to a queue and wait for the broker's confirm.
-
-        With `reply` the message asks for a reply, which `receive` returns.
-
-        Raises:
-            Unanswered: no confirm came within `timeout` seconds.
-        """
-        properties = Properties(
-            content_type="application/json",
-            delivery_mode=2,
-            correlation_id=correlation_id,
-            message_id=uuid.uuid4().hex,
-            reply_to=REPLIES if reply else None,
-            timestamp=int(time.time()),
-            app_id="rtmpump",
-        )
-        (outcome,) = self.publish_all(to_queue, [(properties, body)], timeout=timeout)
-        if outcome is None:
-            raise Unanswered(self._blocked)
-        return outcome
 
     def publish_all(
         self, to_queue: str, messages: Sequence[tuple[Properties, bytes]], *, timeout: float
@@ -199,7 +123,7 @@ class BrokerClient:
         while waiting:
             try:
                 settled = self._answer(_Settled, timeout)
-            except Unanswered:
+            except queue.Empty:
                 break
             tags = range(first, settled.tag + 1) if settled.multiple else [settled.tag]
             for tag in waiting.intersection(tags):
@@ -216,7 +140,7 @@ class BrokerClient:
         self._connection.call(lambda: self._connection.count(queue, self._answers.put))
         return self._answer(Depth)
 
-    def take(self, queue: str, limit: int, quiet: float) -> list[Received]:
+    def take(self, queue: str, limit: int, quiet: float) -> list[Delivery]:
         """Return up to `limit` messages from the head of a queue.
 
         There are fewer if none comes for `quiet` seconds. The messages, and those of earlier calls,
@@ -226,14 +150,14 @@ class BrokerClient:
         tag = f"rtmpump.{self._name}.{self._takes:08}"
         self._connection.call(lambda: self._connection.take(queue, tag, limit, self._done))
         self._answer(_Done)
-        taken: list[Received] = []
+        taken: list[Delivery] = []
         while len(taken) < limit and (received := self.receive(quiet)) is not None:
             taken.append(received)
         self._connection.call(lambda: self._connection.take_no_more(tag, self._done))
         self._answer(_Done)
         return taken
 
-    def receive(self, timeout: float | None = None) -> Received | None:
+    def receive(self, timeout: float | None = None) -> Delivery | None:
         """Wait for the next message; return None after `timeout` seconds.
 
         Raises:
@@ -247,10 +171,6 @@ class BrokerClient:
             self._received.put(None)
             self._raise()
         return received
-
-    def ack(self, tag: int) -> None:
-        """Acknowledge all messages up to and with `tag`."""
-        self._connection.call(lambda: self._connection.ack_upto(tag))
 
     def ack_each(self, tags: Sequence[int]) -> None:
         """Acknowledge these messages."""
@@ -275,15 +195,11 @@ class BrokerClient:
         self._was_returned = True
 
     def delivered(self, delivery: Delivery) -> None:
-        """Do nothing: our consumers need the routing key as well."""
-
-    def received(self, message: Received) -> None:
         """Take a message for our consumer."""
-        self._received.put(message)
+        self._received.put(delivery)
 
     def blocked(self, is_blocked: bool) -> None:
-        """Note whether the broker has an alarm."""
-        self._blocked = is_blocked
+        """Do nothing: a confirm that does not come is missed in time."""
 
     def _run(self) -> None:
         try:
@@ -297,12 +213,13 @@ class BrokerClient:
         self._answers.put(_Done())
 
     def _answer(self, kind: type[_Kind], timeout: float | None = None) -> _Kind:
-        """Wait for an answer of this kind; drop answers to earlier questions that timed out."""
+        """Wait for an answer of this kind; drop answers to earlier questions that timed out.
+
+        Raises:
+            queue.Empty: none came within `timeout` seconds.
+        """
         while True:
-            try:
-                answer = self._answers.get(timeout=timeout)
-            except queue.Empty:
-                raise Unanswered(self._blocked) from None
+            answer = self._answers.get(timeout=timeout)
             if answer is None:
                 self._answers.put(None)
                 self._raise()
@@ -314,39 +231,7 @@ class BrokerClient:
 
 
 class _ClientConnection(BrokerConnection):
-    """What only these clients need: queues of their own, direct replies, taking and giving back."""
-
-    def __init__(self, name: str, broker: Broker, client: BrokerClient) -> None:
-        super().__init__(name, broker, client)
-        self._client = client
-
-    def listen(self, exchange: str, patterns: Sequence[str], done: Callable[[], None]) -> None:
-        channel = self._open_channel()
-
-        def declared(frame: Any) -> None:
-            name = frame.method.queue
-            for pattern in patterns:
-                channel.queue_bind(name, exchange, pattern, callback=lambda _frame: None)
-            channel.basic_qos(prefetch_count=_PREFETCH, callback=lambda _frame: None)
-            self._consume(name, done, exclusive=True)
-
-        channel.queue_declare(
-            "",
-            exclusive=True,
-            auto_delete=True,
-            arguments={"x-max-length": _KEPT_FOR_US},
-            callback=self._guarded(declared),
-        )
-
-    def read_stream(self, stream: str, start: int | str, done: Callable[[], None]) -> None:
-        self._open_channel().basic_qos(prefetch_count=_PREFETCH, callback=lambda _frame: None)
-        self._consume(stream, done, arguments={"x-stream-offset": start})
-
-    def expect_replies(self, done: Callable[[], None]) -> None:
-        self._consume(REPLIES, done, auto_ack=True)
-
-    def ack_upto(self, tag: int) -> None:
-        self._open_channel().basic_ack(tag, multiple=True)
+    """What only these clients need: counting, taking and giving back."""
 
     def publish_each(self, queue: str, messages: Sequence[tuple[Properties, bytes]]) -> None:
         for properties, body in messages:
@@ -363,7 +248,7 @@ class _ClientConnection(BrokerConnection):
         channel.basic_qos(prefetch_count=limit, callback=lambda _frame: None)
         channel.basic_consume(
             queue,
-            self._guarded(self._message),
+            self._guarded(self._delivered),
             consumer_tag=tag,
             callback=self._guarded(lambda _frame: done()),
         )
@@ -377,14 +262,3 @@ class _ClientConnection(BrokerConnection):
 
     def give_back(self, tag: int) -> None:
         self._open_channel().basic_nack(tag, multiple=True, requeue=True)
-
-    def _consume(self, name: str, done: Callable[[], None], **options: Any) -> None:
-        channel = self._open_channel()
-        cancelled = self._guarded(lambda _frame: self.fail("cancelled", f"{name} went away"))
-        channel.add_on_cancel_callback(cancelled)
-        given, began = self._guarded(self._message), self._guarded(lambda _frame: done())
-        channel.basic_consume(name, given, callback=began, **options)
-
-    def _message(self, _channel: Any, method: Any, properties: Properties, body: bytes) -> None:
-        received = Received(method.delivery_tag, method.routing_key, properties, body)
-        self._client.received(received)

@@ -1,4 +1,4 @@
-"""Facts about the AMQP client of `tail`, `send` and `check`, against a real node."""
+"""Facts about the AMQP client of `check` and `dead`, against a real node."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ def settings(url: str) -> config.Broker:
 
 def test_it_tells_its_name_to_the_broker(node: RabbitNode, broker_url: str) -> None:
     """So an operator knows the connection."""
-    with BrokerClient("tail", settings(broker_url)) as client:
+    with BrokerClient("dead", settings(broker_url)) as client:
         info = "rabbit_networking:connection_info(P, [client_properties, vhost])"
         listed = node.evaluate(f"[{info} || P <- rabbit_networking:connections()]")
         assert client.vhost == broker_url.rpartition("/")[2]
         assert client.node.endswith(f":{node.port}")
-    assert "rtmpump tail" in listed
+    assert "rtmpump dead" in listed
 
 
 def test_a_node_that_is_away_is_a_link_error() -> None:
     """It comes out of `with`, in the main thread."""
     with (
         pytest.raises(LinkError, match="refused"),
-        BrokerClient("tail", settings("amqp://127.0.0.1:1/")),
+        BrokerClient("dead", settings("amqp://127.0.0.1:1/")),
     ):
         pytest.fail("there is nobody")
 
@@ -40,7 +40,7 @@ def test_a_node_that_is_away_is_a_link_error() -> None:
 def test_a_wrong_password_is_told_and_not_shown(node: RabbitNode) -> None:
     """The reason is `auth`."""
     url = f"amqp://guest:wrong-word@127.0.0.1:{node.port}/%2F"
-    with pytest.raises(LinkError) as caught, BrokerClient("tail", settings(url)):
+    with pytest.raises(LinkError) as caught, BrokerClient("dead", settings(url)):
         pytest.fail("the password is wrong")
     assert caught.value.reason == "auth"
     assert "wrong-word" not in str(caught.value)
@@ -56,13 +56,11 @@ def test_what_ended_the_link_is_raised_at_each_later_question(broker_url: str) -
             client.receive()
 
 
-def test_nothing_received_in_time_is_none(broker: Broker, broker_url: str) -> None:
-    """And what comes later is still received."""
-    broker.channel.exchange_declare("x", "topic")
-    with BrokerClient("tail", settings(broker_url)) as client:
-        client.listen("x", ["a.#", "b"])
-        assert client.receive(0.01) is None
-        broker.publish(b"1", exchange="x", queue="a.b.c")
-        broker.publish(b"2", exchange="x", queue="b")
-        got = [client.receive(), client.receive()]
-    assert [(one.routing_key, one.body) for one in got if one] == [("a.b.c", b"1"), ("b", b"2")]
+def test_what_is_not_there_in_time_is_not_waited_for(broker: Broker, broker_url: str) -> None:
+    """And what comes later is still taken."""
+    queue = broker.queue()
+    with BrokerClient("dead", settings(broker_url)) as client:
+        assert client.take(queue, 2, 0.01) == []
+        broker.publish(b"1", queue=queue)
+        broker.publish(b"2", queue=queue)
+        assert [one.body for one in client.take(queue, 2, 5.0)] == [b"1", b"2"]
