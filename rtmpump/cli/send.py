@@ -171,7 +171,9 @@ def _result(client: Client, queue: str, asked: Asked, timeout: float) -> dict[st
             problem = f"no answer within {timeout:g} s"
             raise ServiceUnreachable("the pump", problem, stays) from None
         except ClientError as error:
-            raise _refusal(error.code, queue, client.where) or error from error
+            if (refusal := _refusal(error.code, queue, client.where)) is not None:
+                raise refusal from error
+            raise
 
 
 def _refusal(code: str, queue: str, where: str) -> RtmpumpError | None:

@@ -184,7 +184,9 @@ class _Tail:
             try:
                 events = self._source.begin(client, self)
             except BrokerUnavailable as error:
-                raise self._source.refusal(error.code, client.where) or error from error
+                if (refusal := self._source.refusal(error.code, client.where)) is not None:
+                    raise refusal from error
+                raise
             for event in map(ShownEvent, events):
                 if self._wanted.take(event):
                     click.echo(show(event))

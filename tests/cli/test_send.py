@@ -8,13 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pika
 import pytest
 
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack import faults
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
-from tests.support.broker_node import memory_alarm
+from tests.support.broker_node import close_connections, memory_alarm
 from tests.support.cli import Running, config_file, environment, rtmpump
 from tests.support.pump import SECONDS, Broker, wait_until
 
@@ -198,6 +199,37 @@ def test_send_without_a_pump_is_69_and_the_command_stays(
     assert done.returncode == 69
     assert "no answer within 0.5 s; the command stays in rtm.outbound" in done.stderr
     assert broker.get("rtm.outbound").json["text"] == "hi"
+
+
+def test_send_says_that_another_program_answered(
+    tmp_path: Path, broker: Broker, broker_url: str
+) -> None:
+    """What it said is no result, so nobody knows what became of the command."""
+    broker.queue(name="rtm.outbound")
+    with Running(
+        tmp_path, "send", "general", "hi", "-c", str(config_file(tmp_path, broker_url))
+    ) as send:
+        asked = broker.get("rtm.outbound").properties
+        same = pika.BasicProperties(correlation_id=asked.correlation_id)
+        broker.channel.basic_publish("", str(asked.reply_to), b"[]", same)
+        assert send.wait() == 1
+    told = "rtmpump: the answer is no result of rtmpump; check which programs consume rtm.outbound"
+    assert [line.startswith(told) for line in send.errors] == [True]
+
+
+def test_send_whose_connection_ends_is_69(
+    tmp_path: Path, node: RabbitNode, broker: Broker, broker_url: str
+) -> None:
+    """It says why; the command is not sent a second time."""
+    broker.queue(name="rtm.outbound")
+    with Running(
+        tmp_path, "send", "general", "hi", "-c", str(config_file(tmp_path, broker_url))
+    ) as send:
+        wait_until(lambda: broker.count("rtm.outbound") == 1)
+        close_connections(node, broker_url.rpartition("/")[2], "maintenance", product="rtmpump")
+        assert send.wait() == 69
+    assert "RabbitMQ is not reachable: CONNECTION_FORCED - maintenance" in send.errors[0]
+    assert broker.count("rtm.outbound") == 1
 
 
 def test_send_no_wait_ends_when_rabbitmq_has_it(
