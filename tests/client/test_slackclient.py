@@ -144,7 +144,7 @@ def test_a_bot_learns_from_events_what_it_may_not_ask(
     broker: Broker, bot: MakeBot, publish: Publish
 ) -> None:
     """Who it is, new channels and users; and any name is good for a channel to send to."""
-    sc = bot(patience=0.2)
+    sc = bot(patience=3.0)
     broker.queue(name="rtm.outbound", x_queue_type="quorum")
     assert sc.rtm_connect(with_team_state=False)
     headers = {"headers": {"team": "T1", "bot": "U0PUMP"}}
