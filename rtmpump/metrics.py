@@ -320,7 +320,7 @@ class Metrics:
     def snapshot(self) -> MetricsSnapshot:
         """Return all counters and gauges as they are now; ask the spool for its own."""
         return MetricsSnapshot(
-            version=_version(),
+            version=program_version(),
             events=self._event_counts(),
             spool=self._spool_status(),
             confirm_latency=self._confirm_latency.snapshot(),
@@ -388,7 +388,8 @@ def _asked(ask: Callable[[], _T] | None) -> _T | None:
         return None
 
 
-def _version() -> str:
+def program_version() -> str:
+    """Return the version that runs, "unknown" where it was not installed."""
     try:
         return version("rtmpump")
     except PackageNotFoundError:

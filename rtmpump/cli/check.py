@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 import click
 
 from rtmpump.cli.common import Loaded, config_option, load, one_line, print_json, risks, start_log
+from rtmpump.cli.gateway_preflight import look_at_gateway
 from rtmpump.cli.preflight import Finding, look
 from rtmpump.config import Broker, Config, origins
 from rtmpump.errors import (
@@ -36,7 +37,8 @@ def check(config_file: str | None, connect: bool, as_json: bool) -> None:
     """Find all that `run` would stumble over; with --connect ask Slack and RabbitMQ too.
 
     It reads the configuration and the files that it names, and looks at the spool and the port. It
-    shows what differs from the defaults.
+    shows what differs from the defaults. Where the configuration has programs of the gateway, it
+    finds what `gateway` would stumble over as well.
 
     For Slack it calls rtm.connect once (Slack allows about one call a minute), in Socket Mode
     apps.connections.open; it opens no WebSocket. In RabbitMQ it declares nothing.
@@ -44,9 +46,10 @@ def check(config_file: str | None, connect: bool, as_json: bool) -> None:
     \b
     rtmpump check --connect -c /etc/rtmpump/config.toml
     rtmpump check --unit rtmpump && systemctl restart rtmpump
+    rtmpump check --unit rtmpump-gateway && systemctl restart rtmpump-gateway
     """  # noqa: D301 - click wants this control character
     try:
-        loaded = load(config_file, need_token=True)
+        loaded = load(config_file, need_token=True, need_clients=True)
     except RtmpumpError as error:
         if as_json:
             mistakes = [error, *error.more] if isinstance(error, ConfigError) else [error]
@@ -63,11 +66,14 @@ def report_on(
 
     `on_this_machine`: the daemon runs here as this user, so spool and port are looked at too.
     """
-    report = _report(loaded, list(look(loaded)) if on_this_machine else [])
+    findings = list(look(loaded)) if on_this_machine else []
+    if on_this_machine and loaded.has_gateway:
+        findings += look_at_gateway(loaded)
+    report = _report(loaded, findings)
     if not as_json:
         _print_config(report)
     if connect:
-        for service, ask in _SERVICES.items():
+        for service, ask in _services(loaded).items():
             report[service] = _asked(ask, loaded.to_connect())
             if not as_json:
                 _print_service(service, report[service])
@@ -87,7 +93,9 @@ def _report(loaded: Loaded, findings: list[Finding]) -> dict[str, Any]:
         "risks": risks(loaded),
         "values": {
             name: {"value": origin.value, "from": origin.where}
-            for name, origin in origins(loaded.config, loaded.file, loaded.env).items()
+            for name, origin in origins(
+                loaded.config, loaded.file, loaded.env, has_tokens=loaded.has_pump
+            ).items()
         },
         "said": [finding.said for finding in findings if finding.error is None],
         "problems": [str(error) for error in errors],
@@ -189,6 +197,13 @@ _SERVICES: Final[dict[str, Callable[[Config], dict[str, Any]]]] = {
     "slack": _ask_slack,
     "rabbitmq": _ask_rabbitmq,
 }
+
+
+def _services(loaded: Loaded) -> dict[str, Callable[[Config], dict[str, Any]]]:
+    """Return whom to ask: the gateway has no token for Slack."""
+    return {name: ask for name, ask in _SERVICES.items() if loaded.has_pump or name == "rabbitmq"}
+
+
 _NAMES: Final = {"slack": "Slack", "rabbitmq": "RabbitMQ"}
 
 

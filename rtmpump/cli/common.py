@@ -23,6 +23,8 @@ _OPENED_LATER: Final = (
     "broker.ca_file",
     "broker.client_cert",
     "broker.client_key",
+    "gateway.tls_cert",
+    "gateway.tls_key",
 )
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -63,6 +65,17 @@ class Loaded(NamedTuple):
     file: Path | None
     env: Mapping[str, str]
     unit: UnitRun | None
+
+    @property
+    def has_pump(self) -> bool:
+        """Whether it is for the pump: all but the unit of a gateway is."""
+        return self.unit is None or self.unit.command == "run"
+
+    @property
+    def has_gateway(self) -> bool:
+        """Whether it is for the gateway too, which the unit of a pump is not."""
+        is_asked = self.unit is None or self.unit.command == "gateway"
+        return is_asked and bool(self.config.gateway.clients)
 
     def to_connect(self) -> Config:
         """Return the configuration without the file of a credential that was read and is gone."""
@@ -120,6 +133,8 @@ def named_config() -> list[str]:
 def load(config_file: str | None, *, need_token: bool, need_clients: bool = False) -> Loaded:
     """Find and load the configuration, with `--unit` as that systemd unit would.
 
+    The unit of a gateway has no token of Slack, and that of a pump none of the gateway's clients.
+
     Raises:
         ConfigError: it is wrong, or a file that was named does not exist.
         RtmpumpError: the unit can't be read.
@@ -134,19 +149,22 @@ def load(config_file: str | None, *, need_token: bool, need_clients: bool = Fals
 
         unit = ctx.with_resource(run_of(name, os.environ, need_token=need_token))
         env, config_file = unit.env, config_file or unit.config_file
+        need_token = need_token and unit.command == "run"
+        need_clients = need_clients and unit.command == "gateway"
     folder = unit.folder if unit else ""
     file = config.find(config_file, env, tuple(Path(folder, place) for place in config.PLACES))
     loaded = config.load(file, env, need_token=need_token, need_clients=need_clients, folder=folder)
     if unit is not None:
-        files = {
-            key: name
-            for key, name in config.files(loaded, file).items()
-            if need_token or not key.startswith("slack.")
-        }
+        files = config.files(loaded, file)
+        if need_clients:
+            files = config.gateway_files(loaded, file)
+        elif not need_token:
+            files = {key: name for key, name in files.items() if not key.startswith("slack.")}
         unit.require_readable(files)
         unit.credentials.forget(but=[files[key] for key in _OPENED_LATER if key in files])
     found = Loaded(loaded, file, env, unit)
-    return found if need_token else found._replace(config=found.to_connect())
+    is_check = need_token or need_clients
+    return found if is_check else found._replace(config=found.to_connect())
 
 
 def start_log(config: Config) -> None:
@@ -170,6 +188,10 @@ def risks(loaded: Loaded) -> list[dict[str, str]]:
         risk = "token and messages may go over the network unprotected"
         found.append({"risk": risk, "key": "slack.insecure", "fix": "set it to false"})
     found += [_unanswerable(key) for key in config.unanswerable(loaded.config)]
+    found += [
+        {"risk": risk, "key": key, "fix": fix}
+        for key, risk, fix in config.gateway_traps(loaded.config)
+    ]
     return found + [_too_slow(slow, loaded.config) for slow in config.slow_rates(loaded.config)]
 
 

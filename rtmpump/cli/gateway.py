@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import os
-from importlib.util import find_spec
-from typing import Final
 
 import click
 
-from rtmpump.cli.common import file_option, load, start_log
-from rtmpump.errors import ConfigError, RtmpumpError
-
-_INSTALL: Final = "install it with pip install 'rtmpump[gateway]'"
+from rtmpump.cli.common import file_option, load, risks, start_log
+from rtmpump.errors import ConfigError
 
 
 @click.command()
@@ -27,11 +23,15 @@ def gateway(config_file: str | None) -> None:
         where = str(loaded.file or "")
         fix = "add a table [gateway.clients.NAME] with a token"
         raise ConfigError("no program is configured", key="gateway", where=where, fix=fix)
-    if find_spec("aiohttp") is None:
-        raise RtmpumpError(f"rtmpump gateway needs aiohttp; {_INSTALL}")
+    # Here and below, so that `--help` and a wrong configuration are answered at once.
+    from rtmpump.cli.gateway_preflight import require_aiohttp
+
+    require_aiohttp()
     start_log(loaded.config)
-    # Here, so that `--help` and a wrong configuration are answered at once.
+    from rtmpump import log
     from rtmpump.gateway.server import serve
     from rtmpump.links.systemd import Notifier
 
-    serve(loaded.config, Notifier(os.environ))
+    for risk in risks(loaded):
+        log.get("config").warning("config.unwise", **risk)
+    serve(loaded.config, Notifier(os.environ), loaded.file)

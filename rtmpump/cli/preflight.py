@@ -37,7 +37,9 @@ class Finding(NamedTuple):
 
 
 def look(loaded: Loaded) -> Iterator[Finding]:
-    """Look at the spool and at the port; nothing is made or changed."""
+    """Look at the spool and at the port of the pump; nothing is made or changed."""
+    if not loaded.has_pump:
+        return
     unit = loaded.unit
     path = Path(unit.folder if unit else "", loaded.config.spool.path)
     holder = _holder(path)

@@ -35,7 +35,7 @@ from rtmpump.metrics import EventCounts, MetricsSnapshot, SpoolStatus
 _SECONDS: Final = 10.0
 _ANSWER_MAX: Final = 16 << 20
 # A daemon that listens on all addresses is asked on the loopback.
-_ANY: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not a place to listen
+ANY: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not a place to listen
 _COLOURS: Final = {"ok": "green", "warn": "yellow", "bad": "red"}
 _MORE: Final = {"bad": "also wrong", "warn": "watch out", "note": "note"}
 _IS_IT_UP: Final = "is `rtmpump run` up, with this http.listen?"
@@ -136,7 +136,7 @@ def ask(listen: Http) -> tuple[object, Status]:
         raise ServiceUnreachable("the daemon", problem, "give it a port of its own")
     daemon = f"the daemon at {listen.listen}"
     try:
-        document = json.loads(_get(_ANY.get(host, host), port))
+        document = json.loads(_get(ANY.get(host, host), port))
         return document, read(document)
     except OSError as error:
         problem = str(error.strerror or error or "no answer in time").lower()

@@ -30,6 +30,7 @@ _SECONDS: Final = 30
 _DYNAMIC: Final = 61184
 NOT_INHERITED: Final = ("RTMPUMP_", "SLACK_", "CREDENTIALS_DIRECTORY", "STATE_DIRECTORY")
 """What systemd sets for a service, or what would configure another rtmpump."""
+_COMMANDS: Final = ("run", "gateway")
 _TOKENS: Final = ("slack-token", "slack-app-token")
 # Where a credential without a path is looked for (systemd.exec(5)).
 _STORES: Final = ("/etc/{}", "/run/{}", "/usr/local/lib/{}", "/usr/lib/{}")
@@ -49,11 +50,13 @@ class UnitUser(NamedTuple):
 class UnitRun(NamedTuple):
     """How the unit runs the daemon: its environment, its `-c FILE`, its user, where it may write.
 
-    `user` is None for a command that does not run as root, which can't become another user;
-    `folder` is where relative paths begin, `places` are the folders that it sees and may write.
+    `command` is "run" or "gateway". `user` is None for a command that does not run as root, which
+    can't become another user; `folder` is where relative paths begin, `places` are the folders that
+    it sees and may write.
     """
 
     name: str
+    command: str
     env: dict[str, str]
     config_file: str | None
     user: UnitUser | None
@@ -190,13 +193,16 @@ def _run(settings: Settings, credentials: Copies, own: Mapping[str, str]) -> Uni
         command = expanded(words(settings.last("ExecStart")), given)
     except ValueError as error:
         raise RtmpumpError(f"--unit {settings.name}: its ExecStart=: {error}") from None
-    if "run" not in command[1:]:
-        raise RtmpumpError(f"--unit {settings.name}: it does not start `rtmpump run`")
+    runs = next((word for word in command[1:] if word in _COMMANDS), "")
+    if not runs:
+        started = " or ".join(f"`rtmpump {word}`" for word in _COMMANDS)
+        raise RtmpumpError(f"--unit {settings.name}: it does not start {started}")
     inherited = {key: value for key, value in own.items() if not key.startswith(NOT_INHERITED)}
     start = _start(settings)
     config_file = _named_config(command) or given.get("RTMPUMP_CONFIG")
     return UnitRun(
         settings.name,
+        runs,
         inherited | given,
         str(Path(start, config_file)) if config_file else None,
         _user(settings, states) if os.geteuid() == 0 else None,
@@ -312,8 +318,10 @@ def _credentials(settings: Settings, unneeded: Iterable[str]) -> dict[str, bytes
     for key in ("LoadCredential", "LoadCredentialEncrypted"):
         for name, place in map(_credential, settings.all(key)):
             if name not in unneeded and name not in found:
-                content = _loaded(settings.name, name, place, is_plain=key == "LoadCredential")
-                found |= {} if content is None else {name: content}
+                is_plain = key == "LoadCredential"
+                for one, file in _files_of(settings.name, name, place):
+                    content = _loaded(settings.name, one, file, is_plain=is_plain)
+                    found |= {} if content is None else {one: content}
     for name, value in map(_credential, settings.all("SetCredentialEncrypted")):
         if name not in unneeded and name not in found:
             found[name] = _decrypted(settings.name, name, "-", value.encode())
@@ -337,6 +345,18 @@ def _require_given(settings: Settings, found: Iterable[str]) -> None:
 def _credential(value: str) -> tuple[str, str]:
     name, _, rest = value.partition(":")
     return name, rest
+
+
+def _files_of(unit: str, name: str, place: str) -> list[tuple[str, str]]:
+    """Return the credentials of one setting, each with its place: a folder has one in each file."""
+    folder = Path(place)
+    try:
+        if not place.startswith("/") or not folder.is_dir():
+            return [(name, place)]
+        files = sorted(one for one in folder.iterdir() if not one.name.startswith("."))
+    except OSError as error:
+        raise _unreadable(unit, f"credential {name} is {place}", error) from error
+    return [found for one in files for found in _files_of(unit, f"{name}_{one.name}", str(one))]
 
 
 def _loaded(unit: str, name: str, place: str, *, is_plain: bool) -> bytes | None:

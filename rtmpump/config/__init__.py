@@ -8,10 +8,11 @@ without Slack and RabbitMQ is a ConfigError here, before anything starts.
   what is wrong so that all of it is reported; `origins` says where each value comes from.
 - `contradictions` finds values that can't go together, `exposure` files that all users may read,
   `slow_rates` rates by which RabbitMQ would have to wait too long, `unanswerable` events that Slack
-  can't be answered on.
+  can't be answered on, `gateway_traps` what a program of the gateway would miss.
 """
 
-from rtmpump.config.exposure import Exposed, exposed, files
+from rtmpump.config.exposure import Exposed, exposed, files, gateway_files
+from rtmpump.config.gateway_traps import Trap, gateway_traps
 from rtmpump.config.loading import PLACES, find, load
 from rtmpump.config.origins import origins
 from rtmpump.config.secrets import Secret
@@ -49,9 +50,12 @@ __all__ = [
     "Slack",
     "SlowRate",
     "SpoolConfig",
+    "Trap",
     "exposed",
     "files",
     "find",
+    "gateway_files",
+    "gateway_traps",
     "load",
     "origins",
     "slow_rates",

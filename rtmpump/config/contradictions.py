@@ -81,9 +81,11 @@ def _gateway_contradictions(gateway: Gateway) -> Iterator[Contradiction]:
             yield Contradiction(problem, (f"{CLIENTS}.{client.name}.queue",))
     holders: dict[str, str] = {}
     for client in gateway.clients:
-        token, key = client.token.reveal(), f"{CLIENTS}.{client.name}.token"
+        token, source = client.token.reveal(), "token_file" if client.token_file else "token"
+        key = f"{CLIENTS}.{client.name}.{source}"
         if token and token in holders:
-            yield Contradiction(f"{key} and {holders[token]} must differ", (key, holders[token]))
+            problem = f"{key} and {holders[token]} must differ: {secrets.MADE_WITH}"
+            yield Contradiction(problem, (key, holders[token]))
         holders[token] = key
 
 

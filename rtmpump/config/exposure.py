@@ -25,6 +25,7 @@ _SECRET_FILES: Final = (
     "slack.app_token_file",
     "broker.url_file",
     "broker.client_key",
+    "gateway.tls_key",
 )
 # Where container engines mount secrets. They decide the mode, and nobody else is in there.
 _MOUNTED: Final = Path("/run/secrets")
@@ -55,6 +56,20 @@ def files(loaded: Config, path: Path | None) -> dict[str, str]:
     return {key: file for key, file in named.items() if file}
 
 
+def gateway_files(loaded: Config, path: Path | None) -> dict[str, str]:
+    """Return the files that the gateway reads, as `files` does."""
+    gateway = loaded.gateway
+    of_both = {
+        key: file for key, file in files(loaded, path).items() if not key.startswith("slack.")
+    }
+    named = {
+        "gateway.tls_cert": gateway.tls_cert,
+        "gateway.tls_key": gateway.tls_key,
+        **{f"{CLIENTS}.{client.name}.token_file": client.token_file for client in gateway.clients},
+    }
+    return of_both | {key: file for key, file in named.items() if file}
+
+
 def exposed(loaded: Config, path: Path | None, env: Mapping[str, str]) -> list[Exposed]:
     """Return the files with secrets whose mode lets all users in; `path` is the loaded file.
 
@@ -62,8 +77,9 @@ def exposed(loaded: Config, path: Path | None, env: Mapping[str, str]) -> list[E
     Credentials of systemd are left out, for systemd protects their folder, and so are the secrets
     that a container engine mounts.
     """
-    named = files(loaded, None)
-    held: dict[str, str] = {key: named[key] for key in _SECRET_FILES if key in named}
+    named = gateway_files(loaded, None) | files(loaded, None)
+    of_clients = [key for key in named if key.startswith(f"{CLIENTS}.")]
+    held = {key: named[key] for key in (*_SECRET_FILES, *of_clients) if key in named}
     if "broker.client_key" not in named and "broker.client_cert" in named:
         held["broker.client_key"] = named["broker.client_cert"]
     in_file = from_file(path, key_names(), Mistakes()) if path else []

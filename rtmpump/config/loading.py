@@ -22,6 +22,7 @@ from rtmpump.config.sections import (
     GatewayClient,
     Slack,
     SpoolConfig,
+    client_credential,
     client_kinds,
     key_names,
     kinds,
@@ -35,7 +36,13 @@ PLACES: Final = (Path("config.toml"), Path("/etc/rtmpump/config.toml"))
 """Where the file is looked for that nobody named."""
 _LOOKED_FOR: Final = " and ".join(map(str, PLACES))
 # Besides those that end with `_file`.
-_PATHS: Final = ("broker.client_cert", "broker.client_key", "spool.path")
+_PATHS: Final = (
+    "broker.client_cert",
+    "broker.client_key",
+    "gateway.tls_cert",
+    "gateway.tls_key",
+    "spool.path",
+)
 _TLS: Final = "http is for this machine only, unless slack.insecure = true"
 
 
@@ -119,7 +126,8 @@ def load(
     there and become whole; else they begin where the process is.
 
     With `need_clients`, which is for the gateway, each of its clients must have a token, and those
-    that stand in files are read.
+    that stand in files are read. One that has neither `token` nor `token_file` has the credential
+    of its name, which is then its `token_file`.
 
     Raises:
         ConfigError: something is wrong; the first mistake, and the others as its `more`.
@@ -197,21 +205,27 @@ def _clients(read: _Read, mistakes: Mistakes, *, need_tokens: bool) -> tuple[Gat
         client = GatewayClient(name=name, **good)
         if need_tokens and not mistakes.keys & {f"{one.section}.token"}:
             with mistakes.collected():
-                client = replace(client, token=_client_token(client, one, read))
+                file, token = _client_token(client, one, read)
+                client = replace(client, token=token, token_file=file)
         clients.append(client)
     return tuple(sorted(clients, key=lambda client: client.name))
 
 
-def _client_token(client: GatewayClient, table: Given, read: _Read) -> Secret:
+def _client_token(client: GatewayClient, table: Given, read: _Read) -> tuple[str, Secret]:
+    """Return the file of a client's token, "" for none, and the token."""
     file = read.place(f"{table.section}.token_file")
     if client.token and client.token_file:
         raise file.wrong(ConfigError("stands beside token", fix="keep one of them"))
     if client.token_file:
-        return _value(file, secrets.GatewayTokenFile())
-    if not client.token:
-        fix = "set token or token_file"
-        raise ConfigError("has no token", key=table.section, where=table.where, fix=fix)
-    return client.token
+        return client.token_file, _value(file, secrets.GatewayTokenFile())
+    if client.token:
+        return "", client.token
+    name = client_credential(client.name)
+    if credential := _credential(name, read.env):
+        one = Given(table.section, "token_file", str(credential), "CREDENTIALS_DIRECTORY")
+        return str(credential), _value(one, secrets.GatewayTokenFile())
+    fix = f"set token or token_file, or hand over the systemd credential {name}"
+    raise ConfigError("has no token", key=table.section, where=table.where, fix=fix)
 
 
 def _values(

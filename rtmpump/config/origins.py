@@ -8,7 +8,15 @@ from typing import Final, NamedTuple
 
 from rtmpump.config.mistakes import Mistakes
 from rtmpump.config.secrets import Secret, shown_url
-from rtmpump.config.sections import CLIENTS, URL_KEYS, Config, Slack, key_names, kinds
+from rtmpump.config.sections import (
+    CLIENTS,
+    URL_KEYS,
+    Config,
+    Slack,
+    client_credential,
+    key_names,
+    kinds,
+)
 from rtmpump.config.sources import Given, from_env, from_file
 from rtmpump.config.values import MASK
 
@@ -26,11 +34,13 @@ class ShownValue(NamedTuple):
     where: str
 
 
-def origins(loaded: Config, path: Path | None, env: Mapping[str, str]) -> dict[str, ShownValue]:
+def origins(
+    loaded: Config, path: Path | None, env: Mapping[str, str], *, has_tokens: bool = True
+) -> dict[str, ShownValue]:
     """Return the values that differ from their defaults, and always the tokens and the broker.
 
-    `path` and `env` are what the configuration was loaded from. Tokens show as `***`, URLs without
-    their password.
+    Without `has_tokens` those of Slack are left out. `path` and `env` are what the configuration
+    was loaded from. Tokens show as `***`, URLs without their password.
     """
     places = _places(path, env)
     default = Config()
@@ -42,12 +52,24 @@ def origins(loaded: Config, path: Path | None, env: Mapping[str, str]) -> dict[s
     for token, variable, credential in _TOKENS[: 2 if loaded.slack.mode == "socket" else 1]:
         key = places.get(token)
         others = _token_place(loaded.slack, env, token, variable, credential)
-        shown[token] = ShownValue(MASK, key.where if key and key.value else others)
+        if has_tokens:
+            shown[token] = ShownValue(MASK, key.where if key and key.value else others)
     urls = [shown_url(url) for url in loaded.broker.urls]
     where = _url_place(loaded, places, env)
     shown["broker.url"] = ShownValue(urls[0] if len(urls) == 1 else urls, where)
     ordered = {name: shown[name] for name in _values(loaded) if name in shown}
-    return ordered | _of_clients(places)
+    return ordered | _of_clients(places) | _credentials_of_clients(loaded, places)
+
+
+def _credentials_of_clients(loaded: Config, places: Mapping[str, Given]) -> dict[str, ShownValue]:
+    """Return the tokens that systemd handed over."""
+    return {
+        f"{CLIENTS}.{client.name}.token": ShownValue(
+            MASK, f"credential {client_credential(client.name)}"
+        )
+        for client in loaded.gateway.clients
+        if client.token_file and f"{CLIENTS}.{client.name}.token_file" not in places
+    }
 
 
 def _of_clients(places: Mapping[str, Given]) -> dict[str, ShownValue]:

@@ -97,6 +97,8 @@ class Token(Kind[Secret]):
 
 _SLACKS_PREFIX: Final = re.compile("xoxb-|xoxp-|xapp-")
 _TOKEN_LEAST: Final = 24
+MADE_WITH: Final = "make one with: openssl rand -hex 24"
+"""What to do where a program of the gateway has no good token."""
 
 
 def without_prefix(token: str) -> str:
@@ -118,7 +120,7 @@ class GatewayToken(Kind[Secret]):
         token = without_prefix(value)
         if len(token) < _TOKEN_LEAST:
             problem = f"must have at least {_TOKEN_LEAST} characters behind xoxb- or xapp-"
-            raise ConfigError(problem, fix="make one with: openssl rand -hex 24")
+            raise ConfigError(problem, fix=MADE_WITH)
         return Secret(token)
 
 
@@ -240,11 +242,27 @@ class GatewayTokenFile(Kind[Secret]):
     """A file with the token of one program of the gateway and nothing else."""
 
     def read(self, value: object) -> Secret:
-        """Read the file; return the token, hidden."""
-        lines = _lines(str(value))
-        if len(lines) != 1:
-            raise ConfigError(f"the file must hold one line, the token; it has {len(lines)}")
-        return GatewayToken().read(lines[0])
+        """Read the file; return the token, hidden. An error names a file that surely is one."""
+        path = str(value)
+        try:
+            lines = _lines(path)
+            if len(lines) != 1:
+                raise ConfigError(f"the file must hold one line, the token; it has {len(lines)}")
+            return GatewayToken().read(lines[0])
+        except ConfigError as error:
+            name = f"{path}: " if _is_place(Path(path)) else ""
+            raise ConfigError(f"{name}{error.problem}", fix=error.fix or MADE_WITH) from None
+
+
+def _is_place(path: Path) -> bool:
+    """Return whether a value is the path of a file, and not a token that was written in its place.
+
+    One whose file is missing counts where its folder is there.
+    """
+    try:
+        return path.is_file() or (len(path.parts) > 2 and path.parent.is_dir())
+    except (OSError, ValueError):
+        return False
 
 
 def is_blank(path: Path) -> bool:

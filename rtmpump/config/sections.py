@@ -226,6 +226,14 @@ def client_kinds() -> dict[str, values.Kind[Any]]:
     }
 
 
+def client_credential(name: str) -> str:
+    """Return which systemd credential is the token of a gateway client.
+
+    It is the name that LoadCredential= makes for a file of a folder (systemd.exec(5)).
+    """
+    return f"gateway_{name}"
+
+
 @cache
 def key_names() -> dict[str, tuple[str, ...]]:
     """Return the keys of each section; those of each gateway client under `CLIENTS`."""

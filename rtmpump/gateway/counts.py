@@ -50,6 +50,23 @@ class GatewayCounts:
             ("client",),
             registry=self._registry,
         )
+        self.waiting = Gauge(
+            "rtmpump_gateway_queue_messages",
+            "Events that wait in the queue of a program.",
+            ("client",),
+            registry=self._registry,
+        )
+        self.most = Gauge(
+            "rtmpump_gateway_queue_max_messages",
+            "How many events the queue of a program keeps.",
+            ("client",),
+            registry=self._registry,
+        )
+        self.queues_left = Gauge(
+            "rtmpump_gateway_queues_left",
+            "Queues of programs that are no longer configured.",
+            registry=self._registry,
+        )
         self.link_up = Gauge(
             "rtmpump_gateway_link_up",
             "Whether RabbitMQ is connected.",
@@ -73,6 +90,22 @@ class GatewayCounts:
         """Count and log something of a program that can't be used."""
         self.refused.labels(client, reason).inc()
         self.told("gateway.refused", client, reason=reason)
+
+    def total(self, counter: Counter, client: str, **labels: str) -> int:
+        """Return what a counter has for a program, over all labels but those that are given."""
+        wanted = {"client": client, **labels}.items()
+        (family,) = counter.collect()
+        return sum(
+            round(sample.value)
+            for sample in family.samples
+            if sample.name.endswith("_total") and wanted <= sample.labels.items()
+        )
+
+    def waiting_of(self, client: str) -> int | None:
+        """Return how many events wait in the queue of a program, None where it is not known."""
+        name = "rtmpump_gateway_queue_messages"
+        value = self._registry.get_sample_value(name, {"client": client})
+        return None if value is None else round(value)
 
     def exposition(self, *, is_up: bool) -> bytes:
         """Return the page of `/metrics`, in text format 0.0.4."""

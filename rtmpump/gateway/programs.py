@@ -49,6 +49,8 @@ class Program:
     def __init__(self, client: GatewayClient) -> None:
         self.client = client
         self.name = client.name
+        self.token = client.token
+        """Without Slack's prefix; a reload may replace it."""
         self.sockets: list[EnvelopeHolder] = []
         self.rtm: list[ProgramConnection] = []
         self.holders: dict[str, EnvelopeHolder] = {}
@@ -82,15 +84,12 @@ class Programs:
 
     def __init__(self, clients: Iterable[GatewayClient]) -> None:
         self.by_name = {client.name: Program(client) for client in clients}
-        self._tokens = [
-            (program.client.token.reveal().encode(), program) for program in self.by_name.values()
-        ]
 
     def of_token(self, token: str) -> Program | None:
         """Return whose token it is; the time that takes says nothing about it."""
         given = without_prefix(token).encode("utf-8", "replace")
         found: Program | None = None
-        for right, program in self._tokens:
-            if hmac.compare_digest(given, right):
+        for program in self.by_name.values():
+            if hmac.compare_digest(given, program.token.reveal().encode()):
                 found = program
         return found

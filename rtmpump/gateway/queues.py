@@ -15,6 +15,7 @@ from rtmpump import log
 from rtmpump.config import GatewayClient
 from rtmpump.errors import LinkError
 from rtmpump.gateway import notes
+from rtmpump.gateway.counts import GatewayCounts
 from rtmpump.gateway.dropped import DROPPED
 from rtmpump.links.rabbitmq.loop_connection import LoopConnection
 from rtmpump.links.rabbitmq.topology import NO_DELIVERY_LIMIT, Arguments
@@ -27,9 +28,12 @@ _log = log.get("gateway")
 class ProgramQueues:
     """Knows what was declared since the gateway started."""
 
-    def __init__(self, exchange: str, clients: Iterable[GatewayClient]) -> None:
+    def __init__(
+        self, exchange: str, clients: Iterable[GatewayClient], counts: GatewayCounts
+    ) -> None:
         self._exchange = exchange
         self._clients = list(clients)
+        self._counts = counts
         self._in_line: set[str] = set()
         self._lock = asyncio.Lock()
 
@@ -42,8 +46,12 @@ class ProgramQueues:
         async with self._lock:
             found = await _notes(connection)
             by_queue = {client.queue_name: client for client in self._clients}
-            for queue in sorted(found.keys() - by_queue.keys()):
-                await self._report_left(connection, queue, found[queue])
+            left = [
+                queue
+                for queue in sorted(found.keys() - by_queue.keys())
+                if await self._is_left(connection, queue, found[queue])
+            ]
+            self._counts.queues_left.set(len(left))
             at_once = [queue for queue, one in by_queue.items() if one.queue or queue in found]
         for queue in at_once:
             await self.ensure(connection, by_queue[queue])
@@ -119,19 +127,18 @@ class ProgramQueues:
             removed=sorted((before or set()) - set(client.events)),
         )
 
-    async def _report_left(
-        self, connection: LoopConnection, queue: str, patterns: set[str]
-    ) -> None:
+    async def _is_left(self, connection: LoopConnection, queue: str, patterns: set[str]) -> bool:
         """Name a queue that no name has any more, or forget it once it is gone."""
         if await _is_there(connection, queue):
             fix = f"it fills up: delete it with rabbitmqctl delete_queue {queue}"
             _log.warning("gateway.queue_left", queue=queue, patterns=sorted(patterns), fix=fix)
-            return
+            return True
         with closing(await connection.channel()) as channel:
             await channel.confirm_publishes()
             known = await notes.read(channel)
             known.bound.pop(queue, None)
             await notes.write(channel, known)
+        return False
 
 
 def _arguments(client: GatewayClient) -> Arguments:

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from rtmpump.gateway import arguments
 from rtmpump.gateway.arguments import BODY_MAX, ApiRequest
+from rtmpump.gateway.page import HEADERS, GatewayPage
 from rtmpump.gateway.programs import RTM_MAX, Program, Programs
 from rtmpump.gateway.rtm_face import RtmSocket
 from rtmpump.gateway.shared import Shared
@@ -40,9 +41,10 @@ class WebSocketRight(NamedTuple):
 class Routes:
     """The handlers; `is_stopping` is set once and refuses new WebSockets."""
 
-    def __init__(self, shared: Shared, programs: Programs) -> None:
+    def __init__(self, shared: Shared, programs: Programs, page: GatewayPage) -> None:
         self._shared = shared
         self._programs = programs
+        self._page = page
         self._tickets = Tickets[WebSocketRight]()
         self._api = WebApi(shared)
         self.is_stopping = False
@@ -54,6 +56,8 @@ class Routes:
             app.router.add_route(verb, "/api/{method}", self._called)
         app.router.add_get(SOCKET_MODE_PATH, self._socket_mode)
         app.router.add_get(f"{RTM_PATH}{{ticket}}", self._rtm)
+        app.router.add_get("/", self._look)
+        app.router.add_get("/status", self._status)
         app.router.add_get("/livez", self._livez)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._metrics)
@@ -143,11 +147,16 @@ class Routes:
         return web.Response(text="ok\n")
 
     async def _readyz(self, _request: web.Request) -> web.Response:
-        if self.is_stopping:
-            return web.Response(status=503, text="the gateway is being stopped\n")
-        if not self._shared.broker.is_up:
-            return web.Response(status=503, text="RabbitMQ is not connected\n")
+        if problem := self._page.problem(is_stopping=self.is_stopping):
+            return web.Response(status=503, text=f"{problem}\n")
         return web.Response(text="ok\n")
+
+    async def _look(self, _request: web.Request) -> web.Response:
+        text = self._page.page(is_stopping=self.is_stopping)
+        return web.Response(text=text, content_type="text/html", headers=HEADERS)
+
+    async def _status(self, _request: web.Request) -> web.Response:
+        return web.json_response(self._page.status(is_stopping=self.is_stopping), headers=HEADERS)
 
     async def _metrics(self, _request: web.Request) -> web.Response:
         page = self._shared.counts.exposition(is_up=self._shared.broker.is_up)

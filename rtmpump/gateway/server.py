@@ -8,23 +8,29 @@ is left goes back to RabbitMQ.
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
 import signal
 import ssl
+import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final
 
 from aiohttp import web
 
 from rtmpump import log
 from rtmpump.config import Config
-from rtmpump.errors import ConfigError, LinkError, PortRefused
+from rtmpump.errors import LinkError, PortRefused
 from rtmpump.gateway.broker import BrokerLink
 from rtmpump.gateway.commands import GatewayCommands
 from rtmpump.gateway.counts import GatewayCounts
+from rtmpump.gateway.depths import QueueDepths
 from rtmpump.gateway.dropped import count_dropped
+from rtmpump.gateway.page import GatewayPage
 from rtmpump.gateway.programs import ProgramConnection, Programs
 from rtmpump.gateway.queues import ProgramQueues
+from rtmpump.gateway.reload import GatewayReload, tls_of
 from rtmpump.gateway.routes import Routes
 from rtmpump.gateway.shared import Shared
 from rtmpump.gateway.triggers import Triggers
@@ -40,38 +46,43 @@ _QUEUES_AGAIN: Final = 5.0
 _log = log.get("gateway")
 
 
-def serve(config: Config, notifier: Notifier) -> None:
-    """Serve until SIGTERM or SIGINT.
+def serve(config: Config, notifier: Notifier, file: Path | None) -> None:
+    """Serve until SIGTERM or SIGINT; `file` is the configuration's, for the page.
 
     Raises:
         ConfigError: certificate or key can't be used.
         PortRefused: the port can't be opened.
     """
     _allow_many_files()
-    asyncio.run(_Gateway(config, notifier).run())
+    asyncio.run(_Gateway(config, notifier, file).run())
 
 
 class _Gateway:
     """One run; made on the loop by `run`, for queues and events belong to a loop."""
 
-    def __init__(self, config: Config, notifier: Notifier) -> None:
+    def __init__(self, config: Config, notifier: Notifier, file: Path | None) -> None:
         self._config = config
+        self._file = file
         self._notifier = notifier
 
     async def run(self) -> None:
         config = self._config
         asyncio.get_running_loop().set_exception_handler(_report_bug)
         broker = BrokerLink(config.broker, config.retry)
+        counts = GatewayCounts()
         shared = Shared(
             config,
             broker,
-            ProgramQueues(config.events.exchange, config.gateway.clients),
+            ProgramQueues(config.events.exchange, config.gateway.clients, counts),
             GatewayCommands(config.outbound.queue, broker),
             Triggers(),
-            GatewayCounts(),
+            counts,
         )
         programs = Programs(config.gateway.clients)
-        routes = Routes(shared, programs)
+        tls = tls_of(config)
+        reload = GatewayReload(config, programs, tls)
+        depths = QueueDepths(broker, counts, config.gateway.clients)
+        routes = Routes(shared, programs, GatewayPage(shared, programs, self._file))
         runner = web.AppRunner(
             routes.application(),
             access_log=None,
@@ -79,13 +90,15 @@ class _Gateway:
             shutdown_timeout=_CALLS_END_WITHIN,
         )
         await runner.setup()
-        site = await self._listen(runner)
-        stop = _stop_signal()
+        site = await self._listen(runner, tls)
+        stop = _heed_signals(reload)
         tasks = [
             asyncio.create_task(broker.run()),
             asyncio.create_task(shared.commands.run()),
             asyncio.create_task(_declare(shared)),
-            asyncio.create_task(count_dropped(broker, shared.counts, config.gateway.clients)),
+            asyncio.create_task(count_dropped(broker, counts, config.gateway.clients)),
+            asyncio.create_task(depths.run()),
+            asyncio.create_task(reload.run()),
         ]
         beat = asyncio.create_task(self._beat())
         self._notifier.ready()
@@ -112,10 +125,10 @@ class _Gateway:
             ended.result()
         _log.info("gateway.stopped")
 
-    async def _listen(self, runner: web.AppRunner) -> web.TCPSite:
+    async def _listen(self, runner: web.AppRunner, tls: ssl.SSLContext | None) -> web.TCPSite:
         gateway = self._config.gateway
         host, port = gateway.address
-        site = web.TCPSite(runner, host, port, ssl_context=_tls(self._config), reuse_address=True)
+        site = web.TCPSite(runner, host, port, ssl_context=tls, reuse_address=True)
         try:
             await site.start()
         except OSError as error:
@@ -166,26 +179,26 @@ def _report_bug(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> No
     _log.error("gateway.bug", what=context.get("message"), exc_info=context.get("exception"))
 
 
-def _stop_signal() -> asyncio.Event:
-    stop = asyncio.Event()
+def _heed_signals(reload: GatewayReload) -> asyncio.Event:
+    """Return what a signal sets that asks us to stop; SIGHUP asks for a reload.
+
+    Where standard input is a terminal, SIGHUP says that it is gone, and we stop.
+    """
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, stop.set)
+    if not _has_terminal():
+        loop.add_signal_handler(signal.SIGHUP, reload.begin)
+    elif signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        loop.add_signal_handler(signal.SIGHUP, stop.set)
     return stop
 
 
-def _tls(config: Config) -> ssl.SSLContext | None:
-    gateway = config.gateway
-    if not gateway.tls_cert:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+def _has_terminal() -> bool:
     try:
-        context.load_cert_chain(gateway.tls_cert, gateway.tls_key)
-    except (OSError, ssl.SSLError) as error:
-        fix = "give PEM files that belong together"
-        raise ConfigError(
-            f"can't be loaded: {error}", key="gateway.tls_cert or tls_key", fix=fix
-        ) from error
-    return context
+        return os.isatty(sys.stdin.fileno())
+    except (AttributeError, OSError, ValueError):
+        return False
 
 
 def _allow_many_files() -> None:

@@ -1,11 +1,18 @@
-"""The client's side of TLS, the same for Slack and RabbitMQ: checked, and at least TLS 1.2."""
+"""TLS: our side as a client, the same for Slack and RabbitMQ, and the gateway's as a server.
+
+A client checks certificate and host name, and takes TLS 1.2 or newer.
+"""
 
 from __future__ import annotations
 
 import ssl
 from typing import Final
 
+from rtmpump.errors import ConfigError
+
 _OLDEST: Final = ssl.TLSVersion.TLSv1_2
+# More than a handshake has.
+_FLIGHTS: Final = 6
 
 
 def client_context(ca_file: str) -> ssl.SSLContext:
@@ -22,3 +29,49 @@ def client_context(ca_file: str) -> ssl.SSLContext:
     if context.minimum_version < _OLDEST:
         context.minimum_version = _OLDEST
     return context
+
+
+def load_pair(server: ssl.SSLContext, cert: str, key: str) -> None:
+    """Give a server's context its certificate (with its chain) and key, both PEM files.
+
+    A context that serves already takes them for its next connections.
+
+    Raises:
+        ConfigError: one can't be read, or they don't belong together.
+    """
+    try:
+        # A key with a passphrase must not ask a terminal for it.
+        server.load_cert_chain(cert, key, password=lambda: "")
+    except (OSError, ssl.SSLError) as error:
+        fix = "give PEM files that belong together, the key without a passphrase"
+        raise ConfigError(
+            f"can't be loaded: {error}", key="gateway.tls_cert or tls_key", fix=fix
+        ) from error
+
+
+def good_until(server: ssl.SSLContext, cert: str) -> float:
+    """Return until when the certificate of a server's context is good, in seconds since 1970.
+
+    A handshake in memory finds it, in which the client trusts `cert`, the certificate's file.
+
+    Raises:
+        ConfigError: no client would take it, for it has expired or is not meant for servers.
+    """
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname = False
+    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    client.load_verify_locations(cert)
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ours = client.wrap_bio(to_client, to_server)
+    sides = (ours, server.wrap_bio(to_server, to_client, server_side=True))
+    try:
+        for side in sides * _FLIGHTS:
+            try:
+                side.do_handshake()
+            except ssl.SSLWantReadError:
+                continue
+    except ssl.SSLCertVerificationError as error:
+        fix = "renew it"
+        raise ConfigError(error.verify_message, key="gateway.tls_cert", fix=fix) from error
+    found = ours.getpeercert() or {}
+    return ssl.cert_time_to_seconds(str(found["notAfter"]))

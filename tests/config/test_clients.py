@@ -76,7 +76,8 @@ def test_wrong_clients(tmp_path: Path, text: str, wanted: str) -> None:
 def test_two_names_never_have_one_token(tmp_path: Path) -> None:
     """Whatever stands before it."""
     text = f'[gateway.clients.a]\ntoken = "{ONE}"\n[gateway.clients.b]\ntoken = "xapp-{ONE}"\n'
-    wanted = "gateway.clients.b.token and gateway.clients.a.token must differ"
+    keys = "gateway.clients.b.token and gateway.clients.a.token"
+    wanted = f"{keys} must differ: make one with: openssl rand -hex 24"
     assert error_text(tmp_path, text) == f"config.toml:4: {wanted}"
     assert ONE not in str(refused(tmp_path, text))
 

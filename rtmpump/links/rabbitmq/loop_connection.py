@@ -157,15 +157,17 @@ class LoopChannel:
 
     async def declare_queue(
         self, name: str, arguments: Arguments, *, passive: bool = False, exclusive: bool = False
-    ) -> None:
+    ) -> int:
         """Declare a queue: a durable one, or an exclusive one that ends with the connection.
+
+        Return how many messages wait in it.
 
         Raises:
             LinkError: the broker refuses it, as `not_found` with `passive`; the channel is over.
         """
         given = dict(arguments)
         channel = self._channel
-        await self._ask(
+        declared = await self._ask(
             lambda done: channel.queue_declare(
                 name,
                 passive=passive,
@@ -176,6 +178,8 @@ class LoopChannel:
                 callback=done,
             )
         )
+        waiting: int = declared.method.message_count
+        return waiting
 
     async def bind(self, queue: str, exchange: str, pattern: str) -> None:
         """Bind a queue to an exchange.
