@@ -35,6 +35,13 @@ PROGRAM: Final = "usr/lib/rtmpump"
 CONFIG: Final = "etc/rtmpump/config.toml"
 # Where the units have it, and where the package has it.
 PLACES: Final = ("/opt/rtmpump/bin/rtmpump", "/usr/bin/rtmpump")
+UNITS: Final = ("rtmpump.service", "rtmpump@.service", "rtmpump-gateway.service")
+# The package makes this group, and closes the configuration for all others. The tokens of programs
+# are files of it too, so that a reload can read them.
+GROUP: Final = """\
+[Service]
+SupplementaryGroups=rtmpump
+"""
 COMPLETIONS: Final = {
     "bash": "usr/share/bash-completion/completions/rtmpump",
     "zsh": "usr/share/zsh/vendor-completions/_rtmpump",
@@ -63,7 +70,10 @@ Description: bridge between Slack and RabbitMQ that loses no event
  and a RabbitMQ queue into Slack messages. It stores each event on disk
  before it counts as received, and publishes it until RabbitMQ confirms.
  .
- The Python libraries that it needs are in the package.
+ The gateway, a service of its own, lets programs that were written with
+ Slack's client libraries live behind RabbitMQ.
+ .
+ The Python libraries that both need are in the package.
 """
 
 
@@ -166,7 +176,7 @@ def add_program(tree: Path, source: Path, wheel: Path) -> None:
     pip = (sys.executable, "-m", "pip", "--python", PYTHON, "install", "--quiet", "--no-compile")
     versions = ("-c", source / "constraints.txt", "--only-binary", ":all:")
     quiet = ("--no-warn-script-location", "--root-user-action", "ignore")
-    run(*pip, *versions, *quiet, "--target", place, wheel)
+    run(*pip, *versions, *quiet, "--target", place, f"{wheel}[gateway]")
     # Scripts of the libraries, and notes of pip: dpkg is the one that knows what is installed.
     shutil.rmtree(place / "bin")
     for notes in place.glob("*.dist-info"):
@@ -192,9 +202,10 @@ def add_what_the_program_says(tree: Path, source: Path, version: str) -> None:
 def add_files(tree: Path, source: Path) -> None:
     """Put launcher, units and configuration into the tree."""
     add(tree, "usr/bin/rtmpump", (source / "deploy/debian/rtmpump").read_text())
-    for unit in ("rtmpump.service", "rtmpump@.service"):
+    for unit in UNITS:
         text = (source / "systemd" / unit).read_text()
         add(tree, f"usr/lib/systemd/system/{unit}", text.replace(*PLACES))
+    add(tree, "usr/lib/systemd/system/rtmpump-gateway.service.d/group.conf", GROUP)
     add(tree, CONFIG, (source / "config.example.toml").read_text())
 
 

@@ -16,6 +16,7 @@ from rtmpump.cli import main
 
 _FILES = {
     "/etc/rtmpump/config.toml": "The configuration; it explains each of its keys.",
+    "/etc/rtmpump/gateway/NAME": "The token of the program NAME at the gateway.",
     "/var/lib/rtmpump/spool.db": "The spool: events that RabbitMQ has not confirmed yet.",
 }
 

@@ -11,7 +11,7 @@ import pytest
 from tests.support.debian_root import DebianRoot
 from tests.support.packages import Packages
 
-UNITS = "rtmpump.service rtmpump@*.service"
+UNITS = "rtmpump.service rtmpump@*.service rtmpump-gateway.service"
 RELOADED = "--system daemon-reload"
 # What a person and the daemons leave behind: changed configuration, secrets, a member of the group,
 # units enabled, spools.
@@ -23,6 +23,8 @@ for secret in slack-token acme.slack-token; do
 done
 wants=/etc/systemd/system/multi-user.target.wants && mkdir -p $wants
 ln -s /usr/lib/systemd/system/rtmpump.service $wants
+ln -s /usr/lib/systemd/system/rtmpump-gateway.service $wants
+mkdir gateway && echo made-up-token >gateway/bot && chown root:rtmpump gateway/bot
 ln -s /usr/lib/systemd/system/rtmpump@.service $wants/rtmpump@acme.service
 mkdir -p /var/lib/private
 for state in rtmpump rtmpump-acme; do
@@ -30,7 +32,17 @@ for state in rtmpump rtmpump-acme; do
   echo spool >/var/lib/$state/spool.db
 done
 """
-LINKS = {f"etc/systemd/system/multi-user.target.wants/rtmpump{at}.service" for at in ("", "@acme")}
+# It needs no RabbitMQ to listen; it ends well when it is told to.
+GATEWAY = """
+cd /tmp && rtmpump gateway -c gateway.toml >log 2>&1 &
+until grep -q gateway.listening /tmp/log; do kill -0 $!; sleep 0.2; done
+kill $! && wait $!
+rm /tmp/gateway.toml /tmp/log
+"""
+LINKS = {
+    f"etc/systemd/system/multi-user.target.wants/rtmpump{which}.service"
+    for which in ("", "@acme", "-gateway")
+}
 STATES = {f"var/lib/private/rtmpump{of}/spool.db" for of in ("", "-acme")}
 
 
@@ -77,6 +89,11 @@ def works(root: DebianRoot) -> None:
     assert asked.startswith("rtmpump ")
     checked = root.run("cd /tmp && ! rtmpump check 2>&1")
     assert checked.startswith("rtmpump: /etc/rtmpump/config.toml:")
+    needed = root.run("cd /tmp && ! rtmpump gateway 2>&1")
+    assert needed.startswith("rtmpump: /etc/rtmpump/config.toml: gateway: no program is configured")
+    client = "[gateway.clients.bot]\ntoken = '" + 24 * "a" + "'\n"
+    (root.folder / "tmp/gateway.toml").write_text(client)
+    root.run(GATEWAY)
     completed = root.run(
         "source /usr/share/bash-completion/completions/rtmpump; complete -p rtmpump; "
         "COMP_WORDS=(rtmpump dead dr) COMP_CWORD=2; _rtmpump_completion rtmpump; "
@@ -108,7 +125,8 @@ def removed(root: DebianRoot) -> None:
     root.run("dpkg -r rtmpump")
     assert root.asked_of_systemctl() == [f"stop {UNITS}", RELOADED]
     left = root.paths()
-    assert {"etc/rtmpump/config.toml", "etc/rtmpump/slack-token", *STATES} <= left
+    secrets = {f"etc/rtmpump/{secret}" for secret in ("slack-token", "gateway/bot")}
+    assert {"etc/rtmpump/config.toml", *secrets, *STATES} <= left
     assert [path for path in left if path.startswith(("usr/lib/rtmpump", "usr/bin/rtmpump"))] == []
     root.run("dpkg --force-confold -i /newer.deb")
     assert left >= LINKS

@@ -88,7 +88,7 @@ def test_the_program_is_that_of_the_wheel_with_the_libraries_of_the_constraints(
     found = {re.match(rf"{PROGRAM}/([^/]+)-([^-/]+)\.dist-info$", name) for name in inside}
     libraries = {match[1].lower(): match[2] for match in found if match}
     pinned = dict(re.findall(r"^(\S+)==(\S+)$", _constraints(), re.MULTILINE))
-    assert {"msgspec", "pika", "click", "slack_sdk"} < libraries.keys()
+    assert {"msgspec", "pika", "click", "slack_sdk", "aiohttp"} < libraries.keys()
     assert libraries == {"rtmpump": VERSION} | {
         name: pinned[name] for name in libraries if name in pinned
     }
@@ -124,11 +124,21 @@ def test_all_files_are_of_root_and_only_the_launcher_can_be_run(packages: Packag
 def test_the_units_are_ours_but_for_the_place_of_the_program(packages: Packages) -> None:
     """Else what is tested of them would not hold for the package."""
     inside = packages.members()
-    for unit in ("rtmpump.service", "rtmpump@.service"):
+    units = sorted(path.name for path in (ROOT / "systemd").iterdir())
+    assert units == ["rtmpump-gateway.service", "rtmpump.service", "rtmpump@.service"]
+    for unit in units:
         ours = (ROOT / "systemd" / unit).read_text()
         theirs = inside[f"usr/lib/systemd/system/{unit}"][1].decode()
-        assert "\nExecStart=/usr/bin/rtmpump run -c /etc/rtmpump/" in theirs
+        command = "gateway" if unit == "rtmpump-gateway.service" else "run"
+        assert f"\nExecStart=/usr/bin/rtmpump {command} -c /etc/rtmpump/" in theirs
         assert theirs == ours.replace("/opt/rtmpump/bin/rtmpump", "/usr/bin/rtmpump")
+
+
+def test_the_gateway_may_read_what_the_group_may(packages: Packages) -> None:
+    """The package closes the configuration for all but the group; a drop-in lets the gateway in."""
+    place = "usr/lib/systemd/system/rtmpump-gateway.service.d/group.conf"
+    drop_in = packages.members()[place][1].decode()
+    assert drop_in == "[Service]\nSupplementaryGroups=rtmpump\n"
 
 
 def test_the_configuration_is_the_example(packages: Packages) -> None:
@@ -140,10 +150,11 @@ def test_the_configuration_is_the_example(packages: Packages) -> None:
 
 
 def test_it_depends_on_the_python_that_it_was_built_for(packages: Packages) -> None:
-    """The library msgspec is compiled for one version and no other."""
+    """The libraries are compiled for one version and no other."""
     inside = packages.members()
-    (compiled,) = (name for name in inside if name.endswith(".so"))
-    minor = int(re.search(r"cpython-3(\d+)-", compiled)[1])  # type: ignore[index]
+    compiled = [name for name in inside if name.endswith(".so")]
+    minors = {re.search(r"cpython-3(\d+)-", name)[1] for name in compiled}  # type: ignore[index]
+    (minor,) = map(int, minors)
     depends = packages.field("Depends").split(", ")
     assert depends[:2] == [f"python3 (>= 3.{minor})", f"python3 (<< 3.{minor + 1})"]
     asked = ["/usr/bin/python3", "-c", "import sys; print(sys.version_info[1])"]
