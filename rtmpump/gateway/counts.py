@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter as Tally
+from collections.abc import Iterable
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
@@ -74,6 +75,12 @@ class GatewayCounts:
         )
         self._tallies: dict[str, Tally[str]] = {}
         self._logged_at: dict[str, float] = {}
+
+    def begin(self, clients: Iterable[str]) -> None:
+        """Begin at zero what alerts look at: the first of a kind is else no increase."""
+        for client in clients:
+            self.dropped.labels(client)
+            self.envelopes.labels(client, "unanswered")
 
     def told(self, event: str, client: str, **fields: Any) -> None:
         """Log an event of a program as a warning, at most once a minute, with how often it was."""

@@ -3,46 +3,52 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from contextlib import closing, suppress
 from typing import Final
 
 from rtmpump.config import GatewayClient
 from rtmpump.errors import LinkError
-from rtmpump.gateway.broker import BrokerLink
-from rtmpump.gateway.counts import GatewayCounts
+from rtmpump.gateway.shared import Shared
 from rtmpump.links.rabbitmq.loop_connection import LoopConnection
 
 _EVERY: Final = 10.0
 
 
 class QueueDepths:
-    """Keeps the gauges; a queue that is not declared yet has none."""
+    """Keeps the gauges of queues; a queue that is not declared yet has none."""
 
-    def __init__(
-        self, broker: BrokerLink, counts: GatewayCounts, clients: Iterable[GatewayClient]
-    ) -> None:
-        self._broker = broker
-        self._counts = counts
-        self._clients = list(clients)
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
 
     async def run(self) -> None:
         """Ask until this is cancelled."""
         while True:
-            connection = await self._broker.connection()
-            for client in self._clients:
-                await self._ask(connection, client)
+            connection = await self._shared.broker.connection()
+            for client in self._shared.config.gateway.clients:
+                self._set(client, await _depth(connection, client.queue_name))
+            left = self._shared.queues.left
+            for queue in list(left):
+                if await _depth(connection, queue) is None and not connection.ended.done():
+                    left.discard(queue)
+            self._shared.counts.queues_left.set(len(left))
             await asyncio.sleep(_EVERY)
 
-    async def _ask(self, connection: LoopConnection, client: GatewayClient) -> None:
-        try:
-            with closing(await connection.channel()) as channel:
-                waiting = await channel.declare_queue(client.queue_name, {}, passive=True)
-        except LinkError:
-            # An old number would look like a queue that stands still.
-            for gauge in (self._counts.waiting, self._counts.most):
-                with suppress(KeyError):
-                    gauge.remove(client.name)
+    def _set(self, client: GatewayClient, waiting: int | None) -> None:
+        counts = self._shared.counts
+        if waiting is not None:
+            counts.waiting.labels(client.name).set(waiting)
+            counts.most.labels(client.name).set(client.max_messages)
             return
-        self._counts.waiting.labels(client.name).set(waiting)
-        self._counts.most.labels(client.name).set(client.max_messages)
+        # An old number would look like a queue that stands still.
+        for gauge in (counts.waiting, counts.most):
+            with suppress(KeyError):
+                gauge.remove(client.name)
+
+
+async def _depth(connection: LoopConnection, queue: str) -> int | None:
+    """Return how many messages wait in a queue, None where it is not there."""
+    try:
+        with closing(await connection.channel()) as channel:
+            return await channel.declare_queue(queue, {}, passive=True)
+    except LinkError:
+        return None

@@ -15,7 +15,6 @@ from rtmpump import log
 from rtmpump.config import GatewayClient
 from rtmpump.errors import LinkError
 from rtmpump.gateway import notes
-from rtmpump.gateway.counts import GatewayCounts
 from rtmpump.gateway.dropped import DROPPED
 from rtmpump.links.rabbitmq.loop_connection import LoopConnection
 from rtmpump.links.rabbitmq.topology import NO_DELIVERY_LIMIT, Arguments
@@ -28,13 +27,12 @@ _log = log.get("gateway")
 class ProgramQueues:
     """Knows what was declared since the gateway started."""
 
-    def __init__(
-        self, exchange: str, clients: Iterable[GatewayClient], counts: GatewayCounts
-    ) -> None:
+    def __init__(self, exchange: str, clients: Iterable[GatewayClient]) -> None:
         self._exchange = exchange
         self._clients = list(clients)
-        self._counts = counts
         self._in_line: set[str] = set()
+        self.left: set[str] = set()
+        """Queues that an earlier run has bound, and that no name has any more."""
         self._lock = asyncio.Lock()
 
     async def begin(self, connection: LoopConnection) -> None:
@@ -46,12 +44,11 @@ class ProgramQueues:
         async with self._lock:
             found = await _notes(connection)
             by_queue = {client.queue_name: client for client in self._clients}
-            left = [
+            self.left = {
                 queue
                 for queue in sorted(found.keys() - by_queue.keys())
                 if await self._is_left(connection, queue, found[queue])
-            ]
-            self._counts.queues_left.set(len(left))
+            }
             at_once = [queue for queue, one in by_queue.items() if one.queue or queue in found]
         for queue in at_once:
             await self.ensure(connection, by_queue[queue])

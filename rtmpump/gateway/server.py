@@ -70,10 +70,11 @@ class _Gateway:
         asyncio.get_running_loop().set_exception_handler(_report_bug)
         broker = BrokerLink(config.broker, config.retry)
         counts = GatewayCounts()
+        counts.begin(client.name for client in config.gateway.clients)
         shared = Shared(
             config,
             broker,
-            ProgramQueues(config.events.exchange, config.gateway.clients, counts),
+            ProgramQueues(config.events.exchange, config.gateway.clients),
             GatewayCommands(config.outbound.queue, broker),
             Triggers(),
             counts,
@@ -81,7 +82,7 @@ class _Gateway:
         programs = Programs(config.gateway.clients)
         tls = tls_of(config)
         reload = GatewayReload(config, programs, tls)
-        depths = QueueDepths(broker, counts, config.gateway.clients)
+        depths = QueueDepths(shared)
         routes = Routes(shared, programs, GatewayPage(shared, programs, self._file))
         runner = web.AppRunner(
             routes.application(),
