@@ -14,7 +14,7 @@ from rtmpump.links.rabbitmq.loop_connection import LoopConnection
 _EVERY: Final = 10.0
 
 
-class QueueDepths:
+class ProgramBacklogs:
     """Keeps the gauges of queues; a queue that is not declared yet has none."""
 
     def __init__(self, shared: Shared) -> None:

@@ -25,7 +25,7 @@ from rtmpump.errors import LinkError, PortRefused
 from rtmpump.gateway.broker import BrokerLink
 from rtmpump.gateway.commands import GatewayCommands
 from rtmpump.gateway.counts import GatewayCounts
-from rtmpump.gateway.depths import QueueDepths
+from rtmpump.gateway.depths import ProgramBacklogs
 from rtmpump.gateway.dropped import count_dropped
 from rtmpump.gateway.page import GatewayPage
 from rtmpump.gateway.programs import ProgramConnection, Programs
@@ -82,7 +82,7 @@ class _Gateway:
         programs = Programs(config.gateway.clients)
         tls = tls_of(config)
         reload = GatewayReload(config, programs, tls)
-        depths = QueueDepths(shared)
+        depths = ProgramBacklogs(shared)
         routes = Routes(shared, programs, GatewayPage(shared, programs, self._file))
         runner = web.AppRunner(
             routes.application(),

@@ -12,6 +12,7 @@ import secrets
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.support import usage
 from tests.support.broker_node import add_vhost, delete_vhost
-from tests.support.cli import environment
+from tests.support.cli import Running, environment
 from tests.support.markdown import page, pages
 from tests.support.pump import SECONDS, Broker, PumpProcess
 from tests.support.shell import ELSEWHERE, OTHER_SHELLS, Statement, World, statements
@@ -95,7 +96,7 @@ class Stage:
 @pytest.fixture(scope="module")
 def stage(node: RabbitNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """Start one pump for all pages, whose port and spool are where the pages say."""
-    url, port = add_vhost(node, VHOST), free_port()
+    url, port, gateway_port = add_vhost(node, VHOST), free_port(), free_port()
     bot, app = (f"{kind}-{secrets.token_hex(16)}" for kind in ("xoxb", "xapp"))
     with Workspace(token=bot, app_token=app) as workspace, Broker(url) as broker:
         env = {
@@ -105,16 +106,25 @@ def stage(node: RabbitNode, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         }
         world = World(tmp_path_factory.mktemp("world"), environment(env))
         (world.root / "var/lib/rtmpump").mkdir()
-        (world.root / "etc/rtmpump").mkdir()
+        (world.root / "etc/rtmpump/gateway").mkdir(parents=True)
+        program = world.root / "etc/rtmpump/gateway/helpdesk"
+        program.write_text(secrets.token_hex(24))
+        program.chmod(0o640)
         for name, token in (("slack-token", bot), ("slack-app-token", app)):
             (world.root / "etc/rtmpump" / name).write_text(token)
         world.environment["RTMPUMP_CONFIG"] = str(world.root / "etc/rtmpump/config.toml")
         world.environment["RTMPUMP_SPOOL_PATH"] = str(world.root / "var/lib/rtmpump/spool.db")
         spool = {"path": str(world.root / "var/lib/rtmpump/spool.db")}
         folder, listen = tmp_path_factory.mktemp("pump"), {"listen": f"127.0.0.1:{port}"}
-        world.port = port
-        with PumpProcess(folder, workspace, url, spool=spool, http=listen) as pump:
+        world.port, world.gateway_port = port, gateway_port
+        sections: dict[str, Any] = {
+            "gateway": {"listen": f"127.0.0.1:{gateway_port}"},
+            "gateway.clients.helpdesk": {"token_file": str(program)},
+        }
+        pump = PumpProcess(folder, workspace, url, spool=spool, http=listen, **sections)
+        with pump, Running(folder, "gateway", "-c", str(pump.config), env=env) as gateway:
             pump.wait_ready()
+            gateway.wait_line("broker.connected")
             # It is what the pages talk about: the daemon that runs with this configuration.
             (world.root / "etc/rtmpump/config.toml").symlink_to(pump.config)
             yield Stage(world, workspace, broker)

@@ -17,6 +17,7 @@ from tests.support.paths import ROOT
 
 ELSEWHERE: Final = {
     "apt-get": "needs root and the network",
+    "chgrp": "needs the group that the package makes",
     "debian": "needs root, the network and minutes",
     "git": "needs the network",
     "journalctl": "needs systemd",
@@ -105,7 +106,7 @@ class World:
     """A folder that stands for `/`, a checkout, and programs that replace what is elsewhere.
 
     `environment` is what the statements run with; what they export stays in it. `port` stands for
-    that of `http.listen`.
+    that of `http.listen`, `gateway_port` for that of `gateway.listen`.
     """
 
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
@@ -120,6 +121,7 @@ class World:
         path = f"{self.programs}:{os.environ['PATH']}"
         self.environment = {**environment, "PATH": path, "HOME": str(folder)}
         self.port = 9464
+        self.gateway_port = 9465
         self._make_programs()
 
     def _make_programs(self) -> None:
@@ -148,8 +150,8 @@ class World:
             f" s#^User=.*#User=root#; /^Protect/d; /^PrivateTmp/d;"
             f" s#^.Service.#&\\nEnvironment={given}#"
         )
-        unit = self.checkout / "systemd" / "rtmpump.service"
-        return f'[ "$1" = cat ] || exit 0\nexec sed "{edits}" "{unit}"'
+        units = self.checkout / "systemd"
+        return f'[ "$1" = cat ] || exit 0\nexec sed "{edits}" "{units}/$4"'
 
     @staticmethod
     def program(path: Path, text: str) -> None:
@@ -160,6 +162,7 @@ class World:
     def inside(self, text: str) -> str:
         """Return the text with the paths of this world; AssertionError if one leads out of it."""
         moved = _OUTSIDE.sub(f"{self.root}/", text).replace(":9464", f":{self.port}")
+        moved = moved.replace(":9465", f":{self.gateway_port}")
         for path in _ABSOLUTE.findall(moved.partition("<<")[0]):
             allowed = (str(self.root), *_OF_THIS_MACHINE)
             assert path.startswith(allowed), f"{path} is of this machine"
