@@ -20,7 +20,7 @@ from rtmpump.cli.common import Loaded
 from rtmpump.cli.preflight import Finding
 from rtmpump.cli.status import ANY
 from rtmpump.config import Gateway
-from rtmpump.errors import ConfigError, PortRefused, RtmpumpError
+from rtmpump.errors import ConfigError, PortRefused
 from rtmpump.http.server import Port
 from rtmpump.links.tls import good_until, load_pair
 
@@ -29,17 +29,20 @@ _ANSWER_MAX: Final = 1 << 20
 
 
 def require_aiohttp() -> None:
-    """Raise RtmpumpError if the library is missing that the gateway needs beside the rest."""
+    """Raise ConfigError if the library is missing that the gateway needs beside the rest.
+
+    It is one, for a service manager should not try that again.
+    """
     if find_spec("aiohttp") is None:
         install = "install it with pip install 'rtmpump[gateway]'"
-        raise RtmpumpError(f"rtmpump gateway needs aiohttp; {install}")
+        raise ConfigError("rtmpump gateway needs aiohttp", fix=install)
 
 
 def look_at_gateway(loaded: Loaded) -> Iterator[Finding]:
     """Look at what the gateway needs; nothing is made or changed."""
     try:
         require_aiohttp()
-    except RtmpumpError as error:
+    except ConfigError as error:
         yield Finding("", error)
     if loaded.config.gateway.tls_cert:
         yield _certificate(loaded)

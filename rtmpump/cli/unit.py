@@ -336,8 +336,8 @@ def _require_given(settings: Settings, found: Iterable[str]) -> None:
     """Raise RtmpumpError if one has neither a file nor a default: the unit would not start."""
     for key in ("LoadCredential", "LoadCredentialEncrypted"):
         for name, place in map(_credential, settings.all(key)):
-            # One without a path may be in none of systemd's stores.
-            if name not in found and place.startswith("/"):
+            # One without a path may be in none of systemd's stores; a folder may be empty.
+            if name not in found and place.startswith("/") and not Path(place).is_dir():
                 error = FileNotFoundError(2, os.strerror(2))
                 raise _unreadable(settings.name, f"credential {name} is {place}", error)
 

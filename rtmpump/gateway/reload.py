@@ -4,7 +4,7 @@ Laws:
 
 - What can't be used is refused and logged; the old one stays.
 - A new token counts from the next call on. WebSockets that were opened with the old one stay.
-- The files are read on a thread, for a disk may be slow; one reload at a time.
+- The files of tokens are read on a thread, for a disk may be slow; one reload at a time.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import asyncio
 import ssl
 
 from rtmpump import log
-from rtmpump.config import Config, GatewayClient, Secret
+from rtmpump.config import Config, Secret
 from rtmpump.config.secrets import MADE_WITH, GatewayTokenFile
 from rtmpump.config.sections import CLIENTS
 from rtmpump.errors import ConfigError
@@ -45,42 +45,63 @@ class GatewayReload:
         while True:
             await self._is_due.wait()
             self._is_due.clear()
-            self._take(await asyncio.to_thread(self._read))
-            _log.info("reloaded")
+            try:
+                self._take(await asyncio.to_thread(self._read))
+            except Exception as error:
+                _log.error("reload.failed", problem=str(error), fix="ask for it again")
+            else:
+                _log.info("reloaded")
 
     def _read(self) -> dict[str, Secret]:
         """Return the tokens that could be read, by the names of their clients."""
         urls.read_again(self._config.broker)
         gateway = self._config.gateway
-        if self._tls is not None:
-            try:
-                # First into one that nobody uses: half of a new pair would end all handshakes.
-                load_pair(_server_context(), gateway.tls_cert, gateway.tls_key)
-                load_pair(self._tls, gateway.tls_cert, gateway.tls_key)
-            except ConfigError as error:
-                _refused(error.key, error.problem)
         found: dict[str, Secret] = {}
         for client in gateway.clients:
             if client.token_file:
                 try:
                     found[client.name] = GatewayTokenFile().read(client.token_file)
                 except ConfigError as error:
-                    _refused(_key(client), error.problem)
+                    _refused(_key_of(client.name), error.problem)
         return found
 
     def _take(self, found: dict[str, Secret]) -> None:
+        self._renew_certificate()
         before = {name: program.token for name, program in self._programs.by_name.items()}
         wanted = before | found
-        while shared := {name for name in wanted if list(wanted.values()).count(wanted[name]) > 1}:
-            for name in sorted(shared):
+        # One that gets its old token back may be in the way of the next.
+        while shared := _shared(wanted):
+            for name, other in shared.items():
                 if wanted[name] != before[name]:
-                    other = next(iter(sorted(shared - {name})))
                     _refused(_key_of(name), f"it is the token of {other} too; {MADE_WITH}")
                     wanted[name] = before[name]
         for name, token in wanted.items():
             if token != before[name]:
                 self._programs.by_name[name].token = token
                 _log.info("secret.replaced", key=_key_of(name))
+
+    def _renew_certificate(self) -> None:
+        """Load it here, on the loop: a handshake on another thread would meet half of it."""
+        gateway = self._config.gateway
+        if self._tls is None:
+            return
+        try:
+            # First into one that nobody uses: half of a new pair would end all handshakes.
+            load_pair(_server_context(), gateway.tls_cert, gateway.tls_key)
+            load_pair(self._tls, gateway.tls_cert, gateway.tls_key)
+        except ConfigError as error:
+            _refused(error.key, error.problem)
+
+
+def _shared(tokens: dict[str, Secret]) -> dict[str, str]:
+    """Return the names whose token another name has too, each with the first such name."""
+    names = sorted(tokens)
+    pairs = ((one, other) for one in names for other in names if one != other)
+    found: dict[str, str] = {}
+    for one, other in pairs:
+        if tokens[one] == tokens[other]:
+            found.setdefault(one, other)
+    return found
 
 
 def tls_of(config: Config) -> ssl.SSLContext | None:
@@ -99,10 +120,6 @@ def tls_of(config: Config) -> ssl.SSLContext | None:
 
 def _server_context() -> ssl.SSLContext:
     return ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-
-
-def _key(client: GatewayClient) -> str:
-    return _key_of(client.name)
 
 
 def _key_of(name: str) -> str:

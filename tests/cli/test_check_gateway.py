@@ -167,7 +167,7 @@ def test_the_extra_is_missing(tmp_path: Path) -> None:
             check=False,
         )
         fix = "rtmpump gateway needs aiohttp; install it with pip install 'rtmpump[gateway]'"
-        assert (done.returncode, done.stderr) == (1, f"rtmpump: {fix}\n")
+        assert (done.returncode, done.stderr) == (78, f"rtmpump: {fix}\n")
 
 
 def test_it_warns_of_what_a_program_would_miss(tmp_path: Path) -> None:
