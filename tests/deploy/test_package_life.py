@@ -34,10 +34,11 @@ done
 """
 # It needs no RabbitMQ to listen; it ends well when it is told to.
 GATEWAY = """
-cd /tmp && rtmpump gateway -c gateway.toml >log 2>&1 &
-until grep -q gateway.listening /tmp/log; do kill -0 $!; sleep 0.2; done
+cd /tmp && touch log
+rtmpump gateway -c gateway.toml >log 2>&1 &
+until grep -q gateway.listening log; do kill -0 $!; sleep 0.2; done
 kill $! && wait $!
-rm /tmp/gateway.toml /tmp/log
+rm gateway.toml log
 """
 LINKS = {
     f"etc/systemd/system/multi-user.target.wants/rtmpump{which}.service"
