@@ -77,6 +77,7 @@ class EnvelopeSocket:
         self._consumer = ""
         self._stopping = False
         self._sent = shared.counts.envelopes.labels(program.name, "sent")
+        self._acknowledged = shared.counts.envelopes.labels(program.name, "acknowledged")
 
     @property
     def holds(self) -> int:
@@ -192,7 +193,9 @@ class EnvelopeSocket:
             if not holder.is_held(id):
                 continue
             try:
-                await asyncio.wait_for(self._socket.send_str(frame), READ_WITHIN)
+                # Not `wait_for`, which makes a task of each frame.
+                async with asyncio.timeout(READ_WITHIN):
+                    await self._socket.send_str(frame)
             except ConnectionError:
                 return
             except TimeoutError:
@@ -241,7 +244,7 @@ class EnvelopeSocket:
     def acknowledged(self, id: str, payload: object) -> None:
         """Take the acknowledgement of an envelope that it holds."""
         held = self._held[id]
-        self._shared.counts.envelopes.labels(self._program.name, "acknowledged").inc()
+        self._acknowledged.inc()
         self._answer(held, payload)
         self._settle(held)
 
