@@ -150,6 +150,11 @@ class Rig:
         finally:
             self.ledger.refused(channel, since, time.time() * 1000)
 
+    def bind_questions(self) -> None:
+        """Bind their queues again, whose bindings have gone with an exchange."""
+        if self.questions is not None:
+            self.questions.bind()
+
     def unacknowledged(self) -> list[SentEnvelope]:
         """Return the envelopes that Slack will send until it hears of them."""
         return [one for one in self.workspace.unacknowledged() if one.kind == "events_api"]

@@ -151,6 +151,7 @@ def _delete_exchange(rig: Rig) -> None:
         # The consumer's own binding went with it, and only the consumer can know.
         broker.channel.exchange_declare("rtm.events", "topic", durable=True)
         broker.bind(SEEN, "rtm.events")
+        rig.bind_questions()
 
 
 @kind("broker: type exchange deleted")
@@ -184,6 +185,7 @@ def _unbound(rig: Rig) -> Iterator[BlockingChannel]:
 def _delete_unrouted(rig: Rig) -> None:
     with _unbound(rig) as channel:
         channel.exchange_delete("rtm.unrouted")
+    rig.bind_questions()
 
 
 @kind("broker: unrouted queue unbound")
