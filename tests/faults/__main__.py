@@ -5,6 +5,7 @@ random; at the end nothing may be lost, out of order, unanswered or leaked. `--s
 choice of the faults (their moments depend on the machine). Exit code 1 if a promise was broken.
 
 `--pair` does so with two pumps, one of which is active, and three nodes: `pair` has that form.
+`--gateway` does so with programs behind two gateways: `gateway` has that one.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any, Final
 
 from tests.faults import (
     damage,
+    gateway,
     pair,
     strikes,
     strikes_commands,
@@ -88,13 +90,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     if options.pair:
         return pair.main(options.short, options.seconds, options.seed, options.only)
+    if options.gateway:
+        return gateway.main(options.short, options.seconds, options.seed, options.only)
     form = (SHORT if options.short else LONG)[options.mode]
     seconds = "" if options.seconds is None else f"--seconds {options.seconds:.0f} "
     if options.seconds is not None:
         form = replace(form, seconds=options.seconds, events=0)
+    pace = "" if options.pace == 1 else f"--pace {options.pace} "
+    form = replace(
+        form,
+        event_rate=form.event_rate * options.pace,
+        command_rate=form.command_rate * options.pace,
+        events=int(form.events * options.pace),
+    )
     seed = secrets.randbelow(1 << 32) if options.seed is None else options.seed
     length = "--short " if options.short else ""
-    command = f"make faults ARGS='{length}{seconds}--mode {options.mode} --seed {seed}'"
+    command = f"make faults ARGS='{length}{seconds}{pace}--mode {options.mode} --seed {seed}'"
     _say(f"seed {seed}; again with: {command}")
     began = time.monotonic()
     course = Course()
@@ -267,8 +278,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="make faults", description=__doc__)
     parser.add_argument("--mode", choices=MODES, default=RTM.name, help="default: %(default)s")
     parser.add_argument("--pair", action="store_true", help="two pumps with [ha], three nodes")
+    parser.add_argument("--gateway", action="store_true", help="programs behind two gateways")
     parser.add_argument("--short", action="store_true", help="a minute or two")
     parser.add_argument("--seconds", type=float, help="how long it strikes, instead")
+    parser.add_argument(
+        "--pace", type=float, default=1.0, help="of the load, 0.3 on a machine with other work"
+    )
     parser.add_argument("--seed", type=int, default=None, help="of the choice of faults")
     parser.add_argument("--only", default="", metavar="WORD", help="kinds that contain this")
     return parser
