@@ -16,15 +16,12 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from rtmpump.core.routes import PAYLOAD
-from rtmpump.core.tolerant_json import join_members
 from rtmpump.slack_side import socket_mode
 from rtmpump.slack_side.socket_mode import EVENTS_API, INTERACTIVE, SLASH_COMMANDS
 
 _KINDS: Final = {"slash_command": SLASH_COMMANDS, "interactive": INTERACTIVE}
 # About the pump and its own connection to Slack, or nothing that a program could read.
 _NOT_FOR_PROGRAMS: Final = frozenset(("rtmpump", "hello", "goodbye", "error", "unknown"))
-
-_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class Attempt(NamedTuple):
@@ -92,9 +89,16 @@ class _Trigger(msgspec.Struct):
     trigger_id: Any = None
 
 
+class _Object(msgspec.Struct):
+    """Any object: members that have no field are read and passed over."""
+
+
+_object: Final = msgspec.json.Decoder(_Object).decode
+
+
 def _wrapped(key: str, body: bytes, headers: Mapping[str, Any], message_id: str) -> bytes:
     if around := _around(headers.get(PAYLOAD)):
-        return join_members({**around, "event": body})
+        return b'%s,"event":%s}' % (around, body)
     return socket_mode.event_payload(
         body,
         team=_word(headers, "team_id") or _word(headers, "team"),
@@ -106,13 +110,17 @@ def _wrapped(key: str, body: bytes, headers: Mapping[str, Any], message_id: str)
     )
 
 
-def _around(header: object) -> dict[str, bytes]:
+def _around(header: object) -> bytes:
+    """Return the object in the header without its last brace; b"" if there is none."""
     if not isinstance(header, str):
-        return {}
+        return b""
     try:
-        return {name: bytes(value) for name, value in _members(header.encode()).items()}
+        text = header.encode().strip()
+        _object(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return {}
+        return b""
+    around = text[:-1].rstrip()
+    return b"" if around == b"{" else around
 
 
 def _digest(text: str) -> str:

@@ -6,8 +6,8 @@ Source: https://docs.slack.dev/apis/events-api/using-socket-mode; the members of
 
 from __future__ import annotations
 
-import json
 import uuid
+from functools import lru_cache
 from typing import Final
 
 from rtmpump.slack_side.frames import encoded
@@ -51,6 +51,19 @@ def event_payload(
 
     `token` is the verification token, which opens nothing.
     """
+    before, after = _wrapper(team, bot, app, token)
+    return b'%s,"event":%s,"type":"event_callback","event_id":%s,"event_time":%d,%s' % (
+        before,
+        event,
+        encoded(event_id),
+        event_time,
+        after,
+    )
+
+
+@lru_cache(maxsize=1024)
+def _wrapper(team: str, bot: str, app: str, token: str) -> tuple[bytes, bytes]:
+    """Return what stands before an event and behind its time: one app's events share it."""
     before = {
         "token": token,
         "team_id": team,
@@ -65,14 +78,8 @@ def event_payload(
         "is_bot": True,
         "is_enterprise_install": False,
     }
-    after = {
-        "type": "event_callback",
-        "event_id": event_id,
-        "event_time": event_time,
-        "authorizations": [authorization],
-        "is_ext_shared_channel": False,
-    }
-    return b'%s,"event":%s,%s' % (encoded(before)[:-1], event, encoded(after)[1:])
+    after = {"authorizations": [authorization], "is_ext_shared_channel": False}
+    return encoded(before)[:-1], encoded(after)[1:]
 
 
 def new_envelope_id() -> str:
@@ -86,7 +93,7 @@ def envelope(
     """Return an envelope; one that is no event has fields about retries only in a retry."""
     retry = ""
     if kind == EVENTS_API or attempt:
-        retry = f',"retry_attempt":{attempt},"retry_reason":{json.dumps(reason)}'
+        retry = f',"retry_attempt":{attempt},"retry_reason":{encoded(reason).decode()}'
     answer = "true" if takes_answer else "false"
     tail = f'"type":"{kind}","accepts_response_payload":{answer}{retry}'
     return b'{"envelope_id":"%s","payload":%s,%s}' % (id.encode(), payload, tail.encode())

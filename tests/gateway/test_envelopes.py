@@ -1,0 +1,37 @@
+"""Facts about the envelopes that the gateway makes of what is in RabbitMQ."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from rtmpump.gateway.envelopes import rebuilt
+
+BODY = b'{ "type": "message", "n": 1e2 }'
+
+
+def payload(header: object) -> dict[str, Any]:
+    """The payload of an event whose header `payload` is this."""
+    headers = {"payload": header, "event_id": "Ev1", "team_id": "T1"}
+    envelope = rebuilt("message", BODY, headers, "m1", is_asked=False)
+    assert envelope is not None
+    assert BODY.decode() in envelope.frame()
+    found: dict[str, Any] = json.loads(envelope.frame())["payload"]
+    return found
+
+
+@pytest.mark.parametrize("header", ['{"api_app_id":"A1"}', ' {"api_app_id": "A1" } \n'])
+def test_what_slack_wrapped_around_an_event_is_around_it_again(header: str) -> None:
+    """As the header has it, whatever white space a program put there."""
+    assert payload(header) == {"api_app_id": "A1", "event": json.loads(BODY)}
+
+
+@pytest.mark.parametrize("header", [None, 5, "", "{}", "{ }", "[1]", "{", '{"a":', '{"a":1}}'])
+def test_a_header_that_holds_no_object_is_none(header: object) -> None:
+    """Then what the libraries need is made."""
+    found = payload(header)
+    assert found["event"] == json.loads(BODY)
+    assert (found["type"], found["event_id"], found["team_id"]) == ("event_callback", "Ev1", "T1")
+    assert "a" not in found
