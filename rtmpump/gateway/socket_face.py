@@ -9,6 +9,8 @@ Laws:
   new one.
 - A WebSocket lives through the end of the connection to RabbitMQ. What was acknowledged in the
   gap is not sent again when RabbitMQ delivers it once more.
+- `hello` comes when the queue is bound: who has read it gets all events from then on. Where
+  RabbitMQ is away it comes a little later: a program takes a long silence for a dead connection.
 - A connection holds at most `PREFETCH` messages. A program that does not read is cut off.
 """
 
@@ -46,6 +48,8 @@ READ_WITHIN: float = 30.0
 HOST: Final = "rtmpump"
 """How programs know us in `debug_info`."""
 
+_BOUND_WITHIN: Final = 5.0
+
 _log = log.get("gateway")
 
 
@@ -75,6 +79,7 @@ class EnvelopeSocket:
         self._held: dict[str, _Held] = {}
         self._channel: LoopChannel | None = None
         self._consumer = ""
+        self._greeted = asyncio.Event()
         self._stopping = False
         self._sent = shared.counts.envelopes.labels(program.name, "sent")
         self._acknowledged = shared.counts.envelopes.labels(program.name, "acknowledged")
@@ -102,8 +107,6 @@ class EnvelopeSocket:
             watch(asyncio.create_task(self._write(cut)), cut),
         ]
         try:
-            hello = socket_mode.hello(len(self._program.sockets), host=HOST, app="")
-            await self._socket.send_str(hello.decode())
             async for message in self._socket:
                 if message.type is WSMsgType.TEXT:
                     self._take(message.data)
@@ -134,9 +137,20 @@ class EnvelopeSocket:
         with suppress(ConnectionError, TimeoutError):
             await asyncio.wait_for(self._socket.close(), 1.0)
 
+    async def _greet(self) -> None:
+        with suppress(LinkError, TimeoutError):
+            async with asyncio.timeout(_BOUND_WITHIN):
+                connection = await self._shared.broker.connection()
+                await self._shared.queues.ensure(connection, self._program.client)
+        hello = socket_mode.hello(len(self._program.sockets), host=HOST, app="")
+        with suppress(ConnectionError):
+            await self._socket.send_str(hello.decode())
+        self._greeted.set()
+
     # From RabbitMQ to the program.
 
     async def _consume(self) -> None:
+        await self._greet()
         pauses = AttemptPauses(self._shared.config.retry)
         client = self._program.client
         while not self._stopping:
@@ -188,6 +202,7 @@ class EnvelopeSocket:
 
     async def _write(self, cut: Callable[[], None]) -> None:
         """Send what waits; cut the connection where nothing of it is read."""
+        await self._greeted.wait()
         while True:
             holder, id, frame = await self._outgoing.get()
             if not holder.is_held(id):

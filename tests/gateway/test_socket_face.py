@@ -67,6 +67,20 @@ def test_workers_share_and_names_fan_out(
         assert sorted(one.numbers + two.numbers) == [*range(30), 99]
 
 
+def test_who_has_read_hello_gets_all_from_then_on(
+    start_gateway: StartGateway, publish: Publish
+) -> None:
+    """The queue of a new name is bound before `hello`, as Slack begins to send with it."""
+    tokens = {f"bot{number}": f"{TOKEN}{number}" for number in range(8)}
+    gateway = start_gateway(clients={name: {"token": token} for name, token in tokens.items()})
+    for number, token in enumerate(tokens.values()):
+        opened = gateway.call("apps.connections.open", token)
+        with closing(websocket.create_connection(opened["url"], timeout=30)) as program:
+            assert json.loads(program.recv())["type"] == "hello"
+            publish("message", n=number)
+            assert json.loads(program.recv())["payload"]["event"]["n"] == number
+
+
 def test_what_a_connection_held_goes_to_another(
     start_gateway: StartGateway, broker: Broker, publish: Publish
 ) -> None:
