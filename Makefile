@@ -4,6 +4,7 @@
 #               COVERAGE=1 measures what they cover, as CI does, and fails below the floor
 # make faults   kill -9, dead nodes, bad networks at random, under load; ARGS="--short --mode socket"
 # make fuzz     a million strange inputs; ARGS="--inputs 1000" and the like
+# make clients  Slack's own client libraries before the simulated Slack and the gateway; docs/clients.md
 # make lint     style, types and the arrows between the rooms
 # make bench    the pump against the obvious script and others; ARGS=quick for a short one
 # make schema   writes the JSON Schema of /status into docs/
@@ -44,7 +45,7 @@ other_python := other-python
 endif
 endif
 
-.PHONY: demo quick test bench faults fuzz lint schema dist format clean rabbitmq tools other-python
+.PHONY: demo quick test bench faults fuzz clients lint schema dist format clean rabbitmq tools other-python
 .DELETE_ON_ERROR:
 # Two targets may install into the same .venv.
 .NOTPARALLEL:
@@ -59,7 +60,7 @@ quick: $(ready)
 pytest := pytest -n 4 --dist worksteal
 # Rooms whose tests run the whole program for long: measured they would cost half as much again, so they
 # are run without. So are the tests of the guard of quick tests, which is off where coverage measures.
-whole := deploy docs e2e test_quick.py
+whole := clients deploy docs e2e test_quick.py
 test: $(ready) rabbitmq tools
 ifndef COVERAGE
 	@$(bin)/python -m $(pytest) $(ARGS)
@@ -80,6 +81,9 @@ faults: $(ready) rabbitmq
 fuzz: $(ready)
 	@$(bin)/python -m tests.fuzz $(ARGS)
 
+clients: $(ready) rabbitmq
+	@$(bin)/python -m tests.clients $(ARGS)
+
 lint: $(ready)
 	$(bin)/ruff check .
 	$(bin)/ruff format --check .
@@ -98,7 +102,7 @@ format: $(ready)
 	$(bin)/ruff format .
 
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage_data .import_linter_cache dist
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage_data .import_linter_cache .clients dist
 	find rtmpump tests -name __pycache__ -prune -exec rm -rf {} +
 
 rabbitmq: $(ready)

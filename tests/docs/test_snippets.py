@@ -17,7 +17,7 @@ from tests.support.markdown import page, pages
 DOCUMENT = asyncapi.Document(asyncapi.FILE.read_text())
 PAGES = {language: [p.name for p in pages() if p.blocks(language)] for language in ("json", "yaml")}
 CHANNELS = ("events", "commands", "results")
-OURS = {"json", "yaml", "toml", "mermaid", "sh", "text", "python"}
+OURS = {"json", "yaml", "toml", "mermaid", "sh", "text", "python", "js"}
 # Three dots stand for what is of no interest; where a time belongs, one is put in their place.
 TIME = "2026-11-24T13:00:00.000Z"
 

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import pika
 import pika.exceptions
@@ -201,7 +201,7 @@ class PumpProcess:
         for secret in self._secrets:
             assert secret not in said, "the token is in the output"
 
-    def __enter__(self) -> PumpProcess:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

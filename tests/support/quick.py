@@ -20,6 +20,7 @@ import pytest
 REAL_ROOMS: Final = (
     "cli",
     "client",
+    "clients",
     "daemon",
     "demo",
     "deploy",
