@@ -55,6 +55,7 @@ def root(tmp_path: Path) -> Iterator[DebianRoot]:
     shutil.rmtree(made.folder, ignore_errors=True)
 
 
+@pytest.mark.timeout(1800)
 def test_the_life_of_the_package(root: DebianRoot, packages: Packages, tmp_path: Path) -> None:
     """Installed, used, upgraded, removed, installed again, purged: as Debian's users expect."""
     root.make()

@@ -16,7 +16,7 @@ from typing import Final, NoReturn
 
 import pytest
 
-_SECONDS: Final = 500
+_SECONDS: Final = 900
 _WEEKS: Final = 4
 # What the package depends on; what is there without it is too little for dpkg to be content.
 _INCLUDED: Final = "adduser,ca-certificates,python3"
