@@ -11,11 +11,7 @@ import os
 import re
 import subprocess
 import sys
-import threading
 import tomllib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +20,7 @@ import yaml
 
 from rtmpump import config
 from rtmpump.daemon.supervisor import STOP_DEADLINE
+from tests.support.http_answers import answering
 from tests.support.paths import ROOT
 
 DEPLOY = ROOT / "deploy"
@@ -96,28 +93,6 @@ def container() -> dict[str, Any]:
     (only,) = pod()["containers"]
     found: dict[str, Any] = only
     return found
-
-
-@contextmanager
-def answering(status: int) -> Iterator[tuple[str, list[str]]]:
-    """An HTTP port that answers everything with `status`: its address, and the paths asked for."""
-    asked: list[str] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            self.send_response(status)
-            self.end_headers()
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Nothing."""
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        yield f"127.0.0.1:{server.server_port}", asked
-        server.shutdown()
-        thread.join()
 
 
 @pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1)])

@@ -7,8 +7,6 @@ import re
 import ssl
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ import yaml
 
 from rtmpump import config
 from rtmpump.config import Config
+from tests.support.http_answers import answering
 from tests.support.paths import ROOT
 
 DEPLOY = ROOT / "deploy"
@@ -112,29 +111,13 @@ def test_compose_starts_it_only_for_who_wants_it() -> None:
 @pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1)])
 def test_the_health_check_asks_livez(tmp_path: Path, status: int, code: int) -> None:
     """Over TLS, whoever signed the certificate."""
-    asked: list[str] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            self.send_response(status)
-            self.end_headers()
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Nothing."""
-
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("elsewhere.invalid").configure_cert(context)
     word, _python, *arguments = service()["healthcheck"]["test"]
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        port = str(server.server_port)
+    with answering(status, context) as (address, asked):
+        port = address.rpartition(":")[2]
         command = [sys.executable, *(one.replace("9465", port) for one in arguments)]
         done = subprocess.run(command, capture_output=True, check=False, timeout=100)
-        server.shutdown()
-        thread.join()
     assert (word, asked, done.returncode) == ("CMD", ["/livez"], code), done.stderr
 
 
