@@ -35,6 +35,8 @@ class SocketProgram:
             app_token=f"xapp-{token}",
             web_client=WebClient(base_url=gateway.api_url),
             ping_interval=1,
+            # Its threads would handle events beside each other, and so in any order.
+            concurrency=1,
         )
         self.client.socket_mode_request_listeners.append(self._handle)
 
@@ -47,7 +49,7 @@ class SocketProgram:
 
     def wait_for(self, count: int) -> list[SocketModeRequest]:
         """Waits until so many envelopes came."""
-        wait_until(lambda: len(self.requests) >= count, 30, lambda: f"only {self.numbers}")
+        wait_until(lambda: len(self.requests) >= count, what=lambda: f"only {self.numbers}")
         return self.requests
 
     def _handle(self, client: BaseSocketModeClient, request: SocketModeRequest) -> None:
