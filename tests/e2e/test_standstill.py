@@ -92,7 +92,7 @@ class Asked:
 
     def wait_ready(self) -> None:
         """Wait until all is well again, and nothing has stopped."""
-        wait_until(self.ready, 40, what=lambda: f"{self.status()}\n{self.pump.log_text()}")
+        wait_until(self.ready, what=lambda: f"{self.status()}\n{self.pump.log_text()}")
         assert self.reasons() == []
         assert self.metric("reading") == 1
 

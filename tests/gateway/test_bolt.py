@@ -67,13 +67,13 @@ def test_a_bolt_app_runs_unchanged(
             ts = f"1700000000.{number:06d}"
             event = {"type": "message", "channel": "C0GENERAL", "user": "U0ALICE", "ts": ts}
             workspace.emit({**event, "n": number, "text": "x"})
-        wait_until(lambda: len(app.seen) == 20, 30)
+        wait_until(lambda: len(app.seen) == 20)
         assert sorted(app.seen) == list(range(20))
-        wait_until(lambda: hasattr(app, "said"), 30, gateway.output)
+        wait_until(lambda: hasattr(app, "said"), what=gateway.output)
         assert app.said["ok"] is True
         assert app.said["message"]["text"] == "Hi <@U0ALICE>"
         slash = workspace.slash("/deploy", "now")
-        wait_until(lambda: slash.acknowledged, 30)
+        wait_until(lambda: slash.acknowledged)
         assert slash.answer == {"text": "deploying now"}
         view = {"type": "modal", "callback_id": "form", "id": "V1", "private_metadata": ""}
         submitted = workspace.interact(
@@ -84,5 +84,5 @@ def test_a_bolt_app_runs_unchanged(
                 "view": {**view, "state": {"values": {}}, "hash": "1", "team_id": workspace.team},
             }
         )
-        wait_until(lambda: submitted.acknowledged, 30)
+        wait_until(lambda: submitted.acknowledged)
         assert submitted.answer == {"response_action": "errors", "errors": {"name": "is taken"}}

@@ -111,7 +111,7 @@ def test_kill_of_the_gateway_loses_nothing(
                 program.wait_for(20)
                 gateway.kill()
         gateway.start()
-        wait_until(lambda: set(program.numbers) == set(range(100)), 30)
+        wait_until(lambda: set(program.numbers) == set(range(100)))
     # What was in flight may come twice; the rest does not.
     assert sum(count - 1 for count in Counter(program.numbers).values()) <= 100
 
