@@ -146,7 +146,7 @@ class GatewayCommands:
             return
         try:
             fields = json.loads(delivery.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return
         if isinstance(fields, dict):
             future.set_result(CommandEnd(fields.get("ok") is True, fields))

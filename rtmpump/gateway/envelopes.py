@@ -60,15 +60,18 @@ def is_for_programs(key: str) -> bool:
 def rebuilt(
     key: str, body: bytes, headers: Mapping[str, Any], message_id: str, *, is_asked: bool
 ) -> OutgoingEnvelope | None:
-    """Return the envelope of an event; None if its body is no JSON.
+    """Return the envelope of an event; None if its body is no JSON in UTF-8.
 
     `is_asked`: the pump waits for an answer.
     """
     try:
+        # First: json would take UTF-16 from bytes, which has no place in a frame.
+        text = body.decode()
         msgspec.json.decode(body, type=msgspec.Raw)
-        body.decode()
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        if not _is_odd_json(body):
+    except UnicodeDecodeError:
+        return None
+    except (msgspec.DecodeError, RecursionError):
+        if not _is_odd_json(text):
             return None
     before = Attempt(_whole(headers, "retry_attempt"), _word(headers, "retry_reason"))
     kind = _KINDS.get(key.partition(".")[0], EVENTS_API)
@@ -127,9 +130,9 @@ def _digest(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest().upper()
 
 
-def _is_odd_json(body: bytes) -> bool:
+def _is_odd_json(text: str) -> bool:
     try:
-        json.loads(body)
+        json.loads(text)
     except (ValueError, RecursionError):
         return False
     return True

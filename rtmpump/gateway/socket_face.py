@@ -191,9 +191,10 @@ class EnvelopeSocket:
                 self._channel.ack(delivery.tag)
             return
         self._shared.triggers.saw(key, delivery.body, headers)
+        frame = envelope.frame()
         held = self._held[envelope.id] = _Held(envelope, delivery, key)
         self._program.holders[envelope.id] = self
-        self._outgoing.put_nowait((self, envelope.id, envelope.frame()))
+        self._outgoing.put_nowait((self, envelope.id, frame))
         self._sent.inc()
         self._set_timer(held)
         if len(self._held) >= PREFETCH:

@@ -28,6 +28,23 @@ def test_what_slack_wrapped_around_an_event_is_around_it_again(header: str) -> N
     assert payload(header) == {"api_app_id": "A1", "event": json.loads(BODY)}
 
 
+ODD = [b"\xff", b'{"a":"\xed\xa0\x80"}', b'\xef\xbb\xbf{"a":1}', "{}".encode("utf-16"), b"{"]
+
+
+@pytest.mark.parametrize("body", ODD)
+def test_a_body_that_no_frame_can_hold_has_no_envelope(body: bytes) -> None:
+    """What is no UTF-8 is none, even where Python would read it as JSON; nor has JSON a BOM."""
+    for key in ("message", "slash_command"):
+        assert rebuilt(key, body, {}, "m1", is_asked=False) is None
+
+
+def test_what_msgspec_alone_refuses_is_json() -> None:
+    """Half of a pair stands escaped in what Slack sends, and a frame can hold it."""
+    envelope = rebuilt("message", b'{"text":"\\ud83d"}', {}, "m1", is_asked=False)
+    assert envelope is not None
+    assert json.loads(envelope.frame())["payload"]["event"] == {"text": "\ud83d"}
+
+
 @pytest.mark.parametrize("header", [None, 5, "", "{}", "{ }", "[1]", "{", '{"a":', '{"a":1}}'])
 def test_a_header_that_holds_no_object_is_none(header: object) -> None:
     """Then what the libraries need is made."""

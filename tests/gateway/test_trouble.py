@@ -21,7 +21,7 @@ from tests.gateway.conftest import Publish, StartGateway
 from tests.support.broker_node import close_connections
 from tests.support.cli import environment, rtmpump
 from tests.support.gateway import TOKEN
-from tests.support.pump import Broker
+from tests.support.pump import Broker, wait_until
 from tests.support.socket_client import SocketProgram
 from tests.support.socket_mode import StartSocketPump
 
@@ -151,3 +151,19 @@ def test_without_aiohttp_it_says_what_to_install(tmp_path: Path) -> None:
     )
     assert done.returncode == 78
     assert "pip install 'rtmpump[gateway]'" in done.stderr
+
+
+def test_a_message_that_is_no_json_ends_nothing(
+    start_gateway: StartGateway, broker: Broker, publish: Publish
+) -> None:
+    """It is left out; what comes behind it arrives, and nobody's connection ends."""
+    gateway = start_gateway()
+    with SocketProgram(gateway) as program:
+        gateway.wait_log("gateway.queue_bound")
+        for body in (b'{"text":"\xed\xa0\x80"}', '{"text":1}'.encode("utf-16"), b"[" * 100_000):
+            broker.publish(body, exchange="rtm.events", queue="message", type="message")
+        publish("message", n=1)
+        program.wait_for(1)
+        assert program.numbers == [1]
+    wait_until(lambda: broker.count("rtm.gateway.bot") == 0)
+    assert gateway.logged("broker.disconnected") == []

@@ -5,12 +5,16 @@ Laws:
 - All of it runs on the thread of the loop. No callback of pika leaves this file.
 - What ends a connection or a channel is a LinkError: for whoever waits, and in `ended`.
 - A channel that the broker closes ends alone; whoever opened it opens another one.
+- A message that meets a bug of ours is logged and acknowledged: delivered again, it would meet it
+  again, and in a callback of pika it would end the connection.
 """
 
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import pika
@@ -19,6 +23,7 @@ from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.adapters.utils import connection_workflow as workflow
 from pika.channel import Channel
 
+from rtmpump import log
 from rtmpump.config import Broker
 from rtmpump.errors import LinkError
 from rtmpump.links.rabbitmq import refusals as words
@@ -36,6 +41,8 @@ Deliver: TypeAlias = Callable[[str, Delivery], None]
 _CLOSE_TIMEOUT: Final = 2.0
 _AMQP_HEARD: Final = b"\x01\x00\x00"
 _Phase: Final[Any] = workflow.AMQPConnectorPhaseErrorBase
+
+_log = log.get("gateway")
 
 
 class _Connection(AsyncioConnection):
@@ -227,7 +234,8 @@ class LoopChannel:
         channel.add_on_cancel_callback(lambda _: self._cancelled(queue))
 
         def delivered(_channel: object, method: Any, properties: Properties, body: bytes) -> None:
-            deliver(method.routing_key, delivery(method, properties, body))
+            if not _is_taken(deliver, method, properties, body):
+                self.ack(method.delivery_tag)
 
         tag = ""
 
@@ -250,7 +258,7 @@ class LoopChannel:
         await self.confirm_publishes()
 
         def delivered(_channel: object, method: Any, properties: Properties, body: bytes) -> None:
-            deliver(method.routing_key, delivery(method, properties, body))
+            _is_taken(deliver, method, properties, body)
 
         await self._ask(
             lambda done: channel.basic_consume(REPLIES, delivered, auto_ack=True, callback=done)
@@ -338,6 +346,19 @@ class LoopChannel:
         for tag in tags:
             if (future := self._unconfirmed.pop(tag, None)) is not None:
                 _resolve(future, is_taken)
+
+
+def _is_taken(deliver: Deliver, method: Any, properties: Properties, body: bytes) -> bool:
+    """Deliver a message; log a bug that it meets by its place alone, not with the content."""
+    try:
+        deliver(method.routing_key, delivery(method, properties, body))
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(place.filename).name}:{place.lineno}"
+        what = "a message is left out"
+        _log.error("gateway.bug", what=what, error=type(error).__name__, where=where)
+        return False
+    return True
 
 
 async def _opened(
