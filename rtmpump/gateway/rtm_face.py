@@ -75,8 +75,9 @@ class RtmSocket:
         gauge.inc()
         tasks: list[asyncio.Task[None]] = []
         try:
-            self._channel = channel = await self._begin()
+            # Before the first event, which comes while `_begin` has not returned yet.
             self._send(rtm.hello("rtmpump"))
+            channel = await self._begin()
             tasks += [
                 watch(asyncio.create_task(self._write(cut)), cut),
                 watch(asyncio.create_task(self._leave_with(channel)), cut),
@@ -115,7 +116,7 @@ class RtmSocket:
         async with asyncio.timeout(_BROKER_WITHIN):
             connection = await self._shared.broker.connection()
             await self._shared.queues.have_exchange(connection)
-            channel = await connection.channel()
+            self._channel = channel = await connection.channel()
             queue = f"rtm.gateway.{self._program.name}.{secrets.token_hex(8)}"
             await channel.declare_queue(queue, {"x-max-length": _KEPT}, exclusive=True)
             for pattern in self._program.client.events:

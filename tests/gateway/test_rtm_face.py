@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import threading
 from contextlib import closing
 from typing import Any
 
+import pika
 import websocket
 from slack_sdk.rtm_v2 import RTMClient
 from slack_sdk.web import WebClient
 
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
-from tests.gateway.conftest import StartGateway
+from tests.gateway.conftest import Publish, StartGateway
 from tests.support.gateway import OTHER, TOKEN, GatewayProcess
 from tests.support.pump import Broker, wait_until
 from tests.support.socket_mode import StartSocketPump
@@ -113,3 +115,33 @@ def test_frames_and_what_is_wrong_with_them(
         gateway.terminate()
         assert hear(socket) == {"type": "goodbye"}
     assert gateway.wait() == 0
+
+
+def test_events_that_come_while_a_bot_connects(
+    start_pump: StartPump, start_gateway: StartGateway, broker_url: str, publish: Publish
+) -> None:
+    """None comes before `hello`, and none that RTM does not show stays unacknowledged."""
+    start_pump()
+    gateway = start_gateway()
+
+    def flood(over: threading.Event) -> None:
+        with closing(pika.BlockingConnection(pika.URLParameters(broker_url))) as connection:
+            channel = connection.channel()
+            while not over.is_set():
+                for key in ["slash_command"] * 9 + ["reaction_added"]:
+                    channel.basic_publish("rtm.events", key, b"{}")
+                connection.process_data_events(0.001)
+
+    for number in range(5):
+        over = threading.Event()
+        flooding = threading.Thread(target=flood, args=(over,))
+        flooding.start()
+        try:
+            bot = connect(gateway)
+        finally:
+            over.set()
+            flooding.join()
+        with closing(bot):
+            publish("message", channel="C1", user="U2", text=f"the last of {number}")
+            while hear(bot).get("text") != f"the last of {number}":
+                continue
