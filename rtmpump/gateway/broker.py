@@ -11,6 +11,8 @@ from rtmpump.links.rabbitmq.loop_connection import LoopConnection
 from rtmpump.links.retry import AttemptPauses
 
 LINK: Final = "gateway"
+# For commands, what is dropped, depths, and queues that are declared.
+_SPARE: Final = 8
 
 _log = log.get("gateway")
 
@@ -22,12 +24,17 @@ class BrokerLink:
         self._broker = broker
         self._policy = policy
         self._connection: LoopConnection | None = None
+        self._channels_max: int | None = None
         self._changed = asyncio.Event()
 
     @property
     def is_up(self) -> bool:
         """Whether there is a connection now."""
         return self._connection is not None
+
+    def has_room(self, channels: int) -> bool:
+        """Return whether one more than so many lasting channels leaves some for all else."""
+        return self._channels_max is None or channels < self._channels_max - _SPARE
 
     async def run(self) -> None:
         """Connect again and again, until this is cancelled; then close."""
@@ -60,6 +67,7 @@ class BrokerLink:
     async def _serve(self) -> LinkError:
         connection = await LoopConnection.open(LINK, self._broker)
         self._connection = connection
+        self._channels_max = connection.channels_max
         self._changed.set()
         _log.info("broker.connected", where=connection.where)
         try:

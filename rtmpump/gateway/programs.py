@@ -85,6 +85,11 @@ class Programs:
     def __init__(self, clients: Iterable[GatewayClient]) -> None:
         self.by_name = {client.name: Program(client) for client in clients}
 
+    @property
+    def websockets(self) -> int:
+        """How many all names have open; each consumes on a channel of its own."""
+        return sum(len(one.sockets) + len(one.rtm) for one in self.by_name.values())
+
     def of_token(self, token: str) -> Program | None:
         """Return whose token it is; the time that takes says nothing about it."""
         given = without_prefix(token).encode("utf-8", "replace")

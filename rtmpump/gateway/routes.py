@@ -28,6 +28,7 @@ _OPEN_SOCKET: Final = "apps.connections.open"
 _OPEN_RTM: Final = "rtm.connect"
 _HOST: Final = re.compile(r"[A-Za-z0-9.:\[\]_-]{1,255}")
 _NO_TICKET: Final = "the ticket is unknown, used, or over 30 seconds old\n"
+_NO_CHANNEL: Final = "RabbitMQ allows the gateway's connection no more channels (channel_max)"
 _STOPPING: Final = error("service_unavailable", "the gateway is being stopped")
 
 
@@ -93,6 +94,8 @@ class Routes:
             return _STOPPING
         if len(program.rtm) >= RTM_MAX:
             return error("too_many_websockets", f"one client has at most {RTM_MAX} over RTM")
+        if not self._has_room:
+            return error("too_many_websockets", _NO_CHANNEL)
         who = await self._api.identity()
         if not who.get("ok"):
             return who
@@ -104,6 +107,10 @@ class Routes:
             "team": {"id": who.get("team_id"), "name": who.get("team"), "domain": domain},
             "self": {"id": who.get("user_id"), "name": who.get("user")},
         }
+
+    @property
+    def _has_room(self) -> bool:
+        return self._shared.broker.has_room(self._programs.websockets)
 
     def _base(self, request: web.Request) -> str:
         """Return the URL by which the program reaches us, for a WebSocket."""
@@ -125,7 +132,7 @@ class Routes:
             raise web.HTTPForbidden(text=_NO_TICKET)
         socket = _websocket(FRAME_MAX)
         await socket.prepare(request)
-        if len(program.sockets) >= socket_mode.CONNECTIONS_MAX:
+        if len(program.sockets) >= socket_mode.CONNECTIONS_MAX or not self._has_room:
             refusal = socket_mode.disconnect(socket_mode.TOO_MANY, host=HOST)
             await socket.send_str(refusal.decode())
             await socket.close()
@@ -136,7 +143,8 @@ class Routes:
 
     async def _rtm(self, request: web.Request) -> web.StreamResponse:
         program = self._redeemed(request.match_info["ticket"], rtm=True)
-        if program is None or self.is_stopping or len(program.rtm) >= RTM_MAX:
+        is_full = program is not None and (len(program.rtm) >= RTM_MAX or not self._has_room)
+        if program is None or self.is_stopping or is_full:
             raise web.HTTPForbidden(text=_NO_TICKET)
         socket = _websocket(rtm.FRAME_MAX)
         await socket.prepare(request)

@@ -167,3 +167,18 @@ def test_a_message_that_is_no_json_ends_nothing(
         assert program.numbers == [1]
     wait_until(lambda: broker.count("rtm.gateway.bot") == 0)
     assert gateway.logged("broker.disconnected") == []
+
+
+def test_websockets_leave_channels_for_all_else(
+    start_gateway: StartGateway, broker_url: str
+) -> None:
+    """Where RabbitMQ allows few, one too many is refused in Slack's words."""
+    gateway = start_gateway(broker={"url": f"{broker_url}?channel_max=12"})
+    with ExitStack() as stack:
+        frames = []
+        for _ in range(5):
+            url = gateway.call("apps.connections.open")["url"]
+            socket = websocket.create_connection(url, timeout=30)
+            frames.append(json.loads(stack.enter_context(closing(socket)).recv()))
+    assert [frame["type"] for frame in frames] == ["hello"] * 4 + ["disconnect"]
+    assert frames[-1]["reason"] == "too_many_websockets"

@@ -21,7 +21,7 @@ import pika
 from pika import exceptions as amqp
 from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.adapters.utils import connection_workflow as workflow
-from pika.channel import Channel
+from pika.channel import MAX_CHANNELS, Channel
 
 from rtmpump import log
 from rtmpump.config import Broker
@@ -86,15 +86,24 @@ class LoopConnection:
             read_again(broker)
         raise refusal
 
+    @property
+    def channels_max(self) -> int:
+        """How many channels RabbitMQ and our URL allow it."""
+        return int(self._connection.params.channel_max or MAX_CHANNELS)
+
     async def channel(self) -> LoopChannel:
         """Open a channel.
 
         Raises:
-            LinkError: the connection ended.
+            LinkError: the connection ended, or it may have no more.
         """
         future: asyncio.Future[Channel] = asyncio.get_running_loop().create_future()
         self._require_open()
-        self._connection.channel(on_open_callback=lambda opened: _resolve(future, opened))
+        try:
+            self._connection.channel(on_open_callback=lambda opened: _resolve(future, opened))
+        except amqp.NoFreeChannels as error:
+            told = "RabbitMQ allows this connection no more channels; raise its channel_max"
+            raise LinkError(self._link, "not_allowed", told) from error
         either: list[asyncio.Future[Any]] = [future, self.ended]
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         self._require_open()

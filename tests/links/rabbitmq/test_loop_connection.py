@@ -6,9 +6,10 @@ import asyncio
 
 import pytest
 
+from rtmpump import log
 from rtmpump.config import Broker, Secret
 from rtmpump.errors import LinkError
-from rtmpump.links.rabbitmq.listener import Properties
+from rtmpump.links.rabbitmq.listener import Delivery, Properties
 from rtmpump.links.rabbitmq.loop_connection import LoopConnection
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 
@@ -69,3 +70,51 @@ def test_the_next_node_is_tried_and_a_channel_ends_alone(broker_url: str) -> Non
             await connection.channel()
 
     asyncio.run(run())
+
+
+def test_a_connection_may_have_only_so_many_channels(broker_url: str) -> None:
+    """One too many is refused in words, and the others go on."""
+
+    async def run() -> None:
+        connection = await LoopConnection.open("gateway", broker(f"{broker_url}?channel_max=2"))
+        assert connection.channels_max == 2
+        channels = [await connection.channel() for _ in range(2)]
+        with pytest.raises(LinkError) as caught:
+            await connection.channel()
+        assert caught.value.reason == "not_allowed"
+        assert "channel_max" in caught.value.detail
+        await channels[0].declare_queue("q", {})
+        await connection.close()
+
+    asyncio.run(run())
+
+
+def test_a_message_that_meets_a_bug_is_acknowledged(
+    broker_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is logged without its content, and the next one comes."""
+    log.setup("info", "json")
+    got: list[bytes] = []
+
+    def deliver(_key: str, delivery: Delivery) -> None:
+        got.append(delivery.body)
+        if delivery.body == b"secret":
+            raise ValueError(delivery.body)
+
+    async def run() -> None:
+        connection = await LoopConnection.open("gateway", broker(broker_url))
+        channel = await connection.channel()
+        await channel.declare_queue("q", {})
+        for body in (b"secret", b"good"):
+            channel.send("q", body, Properties())
+        await channel.consume("q", 1, deliver)
+        while len(got) < 2:
+            await asyncio.sleep(0.01)
+        await connection.close()
+
+    asyncio.run(asyncio.wait_for(run(), 60))
+    captured = capsys.readouterr()
+    told = captured.out + captured.err
+    assert "gateway.bug" in told
+    assert "test_loop_connection.py" in told
+    assert "secret" not in told
