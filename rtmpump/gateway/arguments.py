@@ -11,6 +11,7 @@ from rtmpump.slack_side.web_api import BadArguments, body_arguments, token_of
 BODY_MAX: Final = 256 << 10
 """The most bytes of a request's body."""
 _MULTIPART: Final = "multipart/form-data"
+_PART: Final = 100
 
 
 class ApiRequest(NamedTuple):
@@ -55,7 +56,8 @@ async def _multipart(request: web.Request) -> dict[str, Any]:
             message = "files can't go through RabbitMQ; upload them with a token of Slack"
             raise BadArguments("file_uploads_not_supported", message)
         value = await part.read(decode=True)
-        left -= len(value)
+        # A part without a value takes memory as well.
+        left -= len(value) + len(part.name or "") + _PART
         if left < 0:
             raise BadArguments("request_too_large", f"a body has at most {BODY_MAX:,} bytes")
         arguments[part.name or ""] = value.decode("utf-8", "replace")

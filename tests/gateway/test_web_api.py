@@ -99,6 +99,15 @@ def test_bad_input_is_refused_in_a_word(
     assert (error or "file_uploads_not_supported") in answer["error"]
 
 
+def test_parts_without_a_value_count_too(gateway_alone: GatewayProcess) -> None:
+    """By their names: else a body that never ends would fill the memory."""
+    part = 'Content-Disposition: form-data; name="%d"\r\n\r\n\r\n'
+    body = "".join(f"--b\r\n{part % number}" for number in range(3000)) + "--b--\r\n"
+    kind = "multipart/form-data; boundary=b"
+    answer = request(gateway_alone, "auth.test", body.encode(), Content_Type=kind)
+    assert answer["error"] == "request_too_large"
+
+
 def test_no_pump_no_broker(gateway_alone: GatewayProcess) -> None:
     """Without a queue of commands a call fails at once, and says what is missing."""
     answer = gateway_alone.call("chat.postMessage", channel="C1", text="x")
