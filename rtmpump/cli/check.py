@@ -50,6 +50,8 @@ def check(config_file: str | None, connect: bool, as_json: bool) -> None:
     """  # noqa: D301 - click wants this control character
     try:
         loaded = load(config_file, need_token=True, need_clients=True)
+        if not loaded.has_pump:
+            loaded.require_clients()
     except RtmpumpError as error:
         if as_json:
             mistakes = [error, *error.more] if isinstance(error, ConfigError) else [error]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import click
 
-from rtmpump.errors import LinkError, RtmpumpError, ServiceUnreachable
+from rtmpump.errors import ConfigError, LinkError, RtmpumpError, ServiceUnreachable
 
 if TYPE_CHECKING:
     from rtmpump.cli.unit import UnitRun
@@ -76,6 +76,13 @@ class Loaded(NamedTuple):
         """Whether it is for the gateway too, which the unit of a pump is not."""
         is_asked = self.unit is None or self.unit.command == "gateway"
         return is_asked and bool(self.config.gateway.clients)
+
+    def require_clients(self) -> None:
+        """Raise ConfigError if it has no program for the gateway."""
+        if not self.config.gateway.clients:
+            where = str(self.file or "")
+            fix = "add a table [gateway.clients.NAME] with a token"
+            raise ConfigError("no program is configured", key="gateway", where=where, fix=fix)
 
     def to_connect(self) -> Config:
         """Return the configuration without the file of a credential that was read and is gone."""

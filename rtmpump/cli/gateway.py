@@ -7,7 +7,6 @@ import os
 import click
 
 from rtmpump.cli.common import file_option, load, risks, start_log
-from rtmpump.errors import ConfigError
 
 
 @click.command()
@@ -19,10 +18,7 @@ def gateway(config_file: str | None) -> None:
     configuration. It runs in the foreground until SIGTERM or Ctrl-C.
     """
     loaded = load(config_file, need_token=False, need_clients=True)
-    if not loaded.config.gateway.clients:
-        where = str(loaded.file or "")
-        fix = "add a table [gateway.clients.NAME] with a token"
-        raise ConfigError("no program is configured", key="gateway", where=where, fix=fix)
+    loaded.require_clients()
     # Here and below, so that `--help` and a wrong configuration are answered at once.
     from rtmpump.cli.gateway_preflight import require_aiohttp
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from rtmpump.config.mistakes import Mistakes
-from rtmpump.config.secrets import Secret, shown_url
+from rtmpump.config.secrets import Secret, is_place, shown_url
 from rtmpump.config.sections import (
     CLIENTS,
     URL_KEYS,
@@ -75,13 +75,17 @@ def _credentials_of_clients(loaded: Config, places: Mapping[str, Given]) -> dict
 def _of_clients(places: Mapping[str, Given]) -> dict[str, ShownValue]:
     """Return all that is set for the gateway's clients."""
     return {
-        name: ShownValue(MASK if one.key == "token" else _shown_given(one.value), one.where)
+        name: ShownValue(_shown_given(one), one.where)
         for name, one in places.items()
         if one.section.startswith(f"{CLIENTS}.") and one.key
     }
 
 
-def _shown_given(value: object) -> object:
+def _shown_given(one: Given) -> object:
+    value = one.value
+    # A token may stand in the place of its file.
+    if one.key == "token" or (one.key == "token_file" and not is_place(Path(str(value)))):
+        return MASK
     return [str(item) for item in value] if isinstance(value, list) else _shown(value)
 
 

@@ -250,11 +250,11 @@ class GatewayTokenFile(Kind[Secret]):
                 raise ConfigError(f"the file must hold one line, the token; it has {len(lines)}")
             return GatewayToken().read(lines[0])
         except ConfigError as error:
-            name = f"{path}: " if _is_place(Path(path)) else ""
+            name = f"{path}: " if is_place(Path(path)) else ""
             raise ConfigError(f"{name}{error.problem}", fix=error.fix or MADE_WITH) from None
 
 
-def _is_place(path: Path) -> bool:
+def is_place(path: Path) -> bool:
     """Return whether a value is the path of a file, and not a token that was written in its place.
 
     One whose file is missing counts where its folder is there.

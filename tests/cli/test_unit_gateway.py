@@ -85,3 +85,26 @@ def test_it_asks_rabbitmq_alone(tmp_path: Path, etc: Path, install: Install) -> 
     assert done.returncode == 69
     assert "Slack" not in done.stdout + done.stderr
     assert "RabbitMQ is not reachable: 127.0.0.1:1" in done.stderr
+
+
+def test_a_gateway_without_programs_would_not_start(
+    tmp_path: Path, etc: Path, install: Install
+) -> None:
+    """So its unit is not fine."""
+    config(etc, "")
+    secret(etc / "broker-url", "amqp://rtm-gateway:pass-word@127.0.0.1:1/slack")
+    done = run(tmp_path, install(UNIT), "check", "--unit", "rtmpump-gateway")
+    told = "gateway: no program is configured; add a table [gateway.clients.NAME] with a token"
+    assert (done.returncode, done.stderr) == (78, f"rtmpump: {etc}/config.toml: {told}\n")
+
+
+def test_a_token_in_the_place_of_its_file_is_not_shown(
+    tmp_path: Path, etc: Path, install: Install
+) -> None:
+    """The pump's unit does not read it, and shows only what surely is a file."""
+    config(etc, f'[gateway.clients.bot]\ntoken_file = "{TOKEN}"\n')
+    secret(etc / "slack-token", "xoxb-1")
+    done = run(tmp_path, install(), "check", "--unit", "rtmpump")
+    assert done.returncode == 0
+    assert "gateway.clients.bot.token_file = ***" in done.stdout
+    assert TOKEN not in done.stdout + done.stderr
