@@ -19,7 +19,7 @@ from rtmpump.config.sections import CLIENTS
 from rtmpump.errors import ConfigError
 from rtmpump.gateway.programs import Programs
 from rtmpump.links.rabbitmq import urls
-from rtmpump.links.tls import load_pair
+from rtmpump.links.tls import held_pair, load_pair
 
 _OLD_STAYS = "the old one stays"
 
@@ -86,9 +86,11 @@ class GatewayReload:
         if self._tls is None:
             return
         try:
-            # First into one that nobody uses: half of a new pair would end all handshakes.
-            load_pair(_server_context(), gateway.tls_cert, gateway.tls_key)
-            load_pair(self._tls, gateway.tls_cert, gateway.tls_key)
+            with held_pair(gateway.tls_cert, gateway.tls_key) as (cert, key):
+                # First into one that nobody uses: half of a new pair would end all handshakes.
+                # And from what was read once: the files may change between the two.
+                load_pair(_server_context(), cert, key)
+                load_pair(self._tls, cert, key)
         except ConfigError as error:
             _refused(error.key, error.problem)
 

@@ -5,7 +5,11 @@ A client checks certificate and host name, and takes TLS 1.2 or newer.
 
 from __future__ import annotations
 
+import os
 import ssl
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Final
 
 from rtmpump.errors import ConfigError
@@ -43,10 +47,34 @@ def load_pair(server: ssl.SSLContext, cert: str, key: str) -> None:
         # A key with a passphrase must not ask a terminal for it.
         server.load_cert_chain(cert, key, password=lambda: "")
     except (OSError, ssl.SSLError) as error:
-        fix = "give PEM files that belong together, the key without a passphrase"
-        raise ConfigError(
-            f"can't be loaded: {error}", key="gateway.tls_cert or tls_key", fix=fix
-        ) from error
+        raise _no_pair(error) from error
+
+
+@contextmanager
+def held_pair(cert: str, key: str) -> Iterator[tuple[str, str]]:
+    """Read both files once, and hand over paths under which they stay as they were.
+
+    Raises:
+        ConfigError: one can't be read.
+    """
+    with ExitStack() as stack:
+        try:
+            contents = [Path(file).read_bytes() for file in (cert, key)]
+            held = [
+                stack.enter_context(os.fdopen(os.memfd_create("pair"), "wb", buffering=0))
+                for _ in contents
+            ]
+            for file, content in zip(held, contents, strict=True):
+                file.write(content)
+        except OSError as error:
+            raise _no_pair(error) from error
+        first, second = (f"/proc/self/fd/{file.fileno()}" for file in held)
+        yield first, second
+
+
+def _no_pair(error: Exception) -> ConfigError:
+    fix = "give PEM files that belong together, the key without a passphrase"
+    return ConfigError(f"can't be loaded: {error}", key="gateway.tls_cert or tls_key", fix=fix)
 
 
 def good_until(server: ssl.SSLContext, cert: str) -> float:

@@ -9,7 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import trustme
 
+from rtmpump.errors import ConfigError
 from rtmpump.links import tls
 from tests.support.tls import make_pair
 
@@ -63,3 +65,19 @@ def test_a_stricter_policy_of_the_system_is_kept(monkeypatch: pytest.MonkeyPatch
     strict.minimum_version = ssl.TLSVersion.TLSv1_3
     monkeypatch.setattr(ssl, "create_default_context", lambda **_: strict)
     assert tls.client_context("").minimum_version is ssl.TLSVersion.TLSv1_3
+
+
+def test_a_pair_that_is_held_stays_as_it_was_read(tmp_path: Path) -> None:
+    """Files that are renewed meanwhile change nothing; a missing one is named."""
+    names = [str(tmp_path / name) for name in ("cert.pem", "key.pem")]
+    made = trustme.CA().issue_cert("slack.example")
+    made.cert_chain_pems[0].write_to_path(names[0])
+    made.private_key_pem.write_to_path(names[1])
+    with tls.held_pair(*names) as held:
+        for name in names:
+            Path(name).write_text("half")
+        for _ in range(2):
+            tls.load_pair(ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), *held)
+    Path(names[1]).unlink()
+    with pytest.raises(ConfigError, match=r"key\.pem"), tls.held_pair(*names):
+        pass
