@@ -12,5 +12,6 @@ there as commands. All of it runs on one asyncio loop.
 - `rtm_face` is one WebSocket of RTM, with the events of the client's `rtm_shapes`.
 - `commands` publishes commands and finds their results.
 - What Slack itself would say, word by word, comes from `rtmpump.slack_side`.
-- `counts` is what is measured, for `/metrics`; `page` shows it. `reload` reads secrets again.
+- `counts` is what is measured, for `/metrics`; `page` shows it, and `troubles` is what RabbitMQ
+  refuses. `reload` reads secrets again.
 """

@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple
 from rtmpump import log
 from rtmpump.errors import LinkError
 from rtmpump.gateway.broker import BrokerLink
+from rtmpump.gateway.troubles import Troubles
 from rtmpump.links.rabbitmq.connection import REPLIES
 from rtmpump.links.rabbitmq.listener import Delivery, Properties
 from rtmpump.links.rabbitmq.loop_connection import LoopChannel
@@ -28,6 +29,7 @@ EXPIRES_AFTER: Final = 25.0
 _RESULT_AFTER: Final = 12.0
 _CONFIRM_WITHIN: Final = 10.0
 _CHANNEL_WITHIN: Final = 3.0
+_TROUBLE: Final = "commands"
 
 _log = log.get("gateway")
 
@@ -62,9 +64,10 @@ def failed(code: str, message: str) -> CommandEnd:
 class GatewayCommands:
     """Publishes on one channel, which `run` keeps open."""
 
-    def __init__(self, queue: str, broker: BrokerLink) -> None:
+    def __init__(self, queue: str, broker: BrokerLink, troubles: Troubles) -> None:
         self._queue = queue
         self._broker = broker
+        self._troubles = troubles
         self._channel: LoopChannel | None = None
         self._opened = asyncio.Event()
         self._waiting: dict[str, asyncio.Future[CommandEnd]] = {}
@@ -78,6 +81,7 @@ class GatewayCommands:
                 await channel.expect_replies(self._replied)
                 self._channel = channel
                 self._opened.set()
+                self._troubles.end(_TROUBLE)
                 error = await asyncio.shield(channel.ended)
             except LinkError as refused:
                 error = refused
@@ -85,7 +89,9 @@ class GatewayCommands:
             self._opened.clear()
             self._lose_all(error)
             if not connection.ended.done():
-                _log.warning("gateway.no_commands", problem=error.detail or error.reason)
+                problem = error.detail or error.reason
+                self._troubles.begin(_TROUBLE, f"no channel for commands: {problem}")
+                _log.warning("gateway.no_commands", problem=problem)
                 await asyncio.sleep(1.0)
 
     async def ask(self, fields: dict[str, Any], expires: float | None) -> CommandEnd:

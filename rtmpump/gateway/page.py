@@ -86,7 +86,9 @@ class GatewayPage:
         """Return why the gateway is not ready, "" if it is."""
         if is_stopping:
             return "the gateway is being stopped"
-        return "" if self._shared.broker.is_up else "RabbitMQ is not connected"
+        if not self._shared.broker.is_up:
+            return "RabbitMQ is not connected"
+        return self._shared.troubles.first()
 
     def status(self, *, is_stopping: bool) -> dict[str, Any]:
         """Return the document of `/status`."""

@@ -34,6 +34,7 @@ from rtmpump.gateway.reload import GatewayReload, tls_of
 from rtmpump.gateway.routes import Routes
 from rtmpump.gateway.shared import Shared
 from rtmpump.gateway.triggers import Triggers
+from rtmpump.gateway.troubles import Troubles
 from rtmpump.links.systemd import Notifier
 
 _WARNED_FOR: Final = 0.5
@@ -42,6 +43,7 @@ _CALLS_END_WITHIN: Final = 5.0
 # RabbitMQ keeps acks for a quorum queue back for a moment.
 _ACKS_ARRIVE: Final = 0.3
 _QUEUES_AGAIN: Final = 5.0
+_QUEUES: Final = "queues"
 
 _log = log.get("gateway")
 
@@ -71,13 +73,15 @@ class _Gateway:
         broker = BrokerLink(config.broker, config.retry)
         counts = GatewayCounts()
         counts.begin(client.name for client in config.gateway.clients)
+        troubles = Troubles()
         shared = Shared(
             config,
             broker,
             ProgramQueues(config.events.exchange, config.gateway.clients),
-            GatewayCommands(config.outbound.queue, broker),
+            GatewayCommands(config.outbound.queue, broker, troubles),
             Triggers(),
             counts,
+            troubles,
         )
         programs = Programs(config.gateway.clients)
         tls = tls_of(config)
@@ -154,9 +158,13 @@ async def _declare(shared: Shared) -> None:
         try:
             await shared.queues.begin(connection)
         except LinkError as error:
-            _log.warning("gateway.queues", problem=error.detail or error.reason)
+            problem = error.detail or error.reason
+            if not connection.ended.done():
+                shared.troubles.begin(_QUEUES, f"the queues of programs: {problem}")
+            _log.warning("gateway.queues", problem=problem)
             await asyncio.sleep(_QUEUES_AGAIN)
         else:
+            shared.troubles.end(_QUEUES)
             await asyncio.Event().wait()
 
 

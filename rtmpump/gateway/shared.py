@@ -13,6 +13,7 @@ from rtmpump.gateway.commands import GatewayCommands
 from rtmpump.gateway.counts import GatewayCounts
 from rtmpump.gateway.queues import ProgramQueues
 from rtmpump.gateway.triggers import Triggers
+from rtmpump.gateway.troubles import Troubles
 
 _log = log.get("gateway")
 
@@ -26,6 +27,7 @@ class Shared(NamedTuple):
     commands: GatewayCommands
     triggers: Triggers
     counts: GatewayCounts
+    troubles: Troubles
 
 
 def watch(task: asyncio.Task[Any], cut: Callable[[], None]) -> asyncio.Task[Any]:

@@ -182,3 +182,20 @@ def test_websockets_leave_channels_for_all_else(
             frames.append(json.loads(stack.enter_context(closing(socket)).recv()))
     assert [frame["type"] for frame in frames] == ["hello"] * 4 + ["disconnect"]
     assert frames[-1]["reason"] == "too_many_websockets"
+
+
+def test_what_rabbitmq_refuses_for_long_makes_it_not_ready(
+    start_gateway: StartGateway, node: RabbitNode, broker_url: str
+) -> None:
+    """The first refusal is named; when a right is given, all is well again."""
+    vhost = broker_url.rpartition("/")[2]
+    gateway = start_gateway()
+    assert gateway.get("/readyz")[0] == 200
+    node.ctl("set_permissions", "-p", vhost, "guest", "^rtm.gateway(.dropped)?$", ".*", ".*")
+    url = gateway.call("apps.connections.open")["url"]
+    with closing(websocket.create_connection(url, timeout=30)):
+        wait_until(lambda: gateway.get("/readyz")[0] == 503)
+        assert gateway.get("/readyz")[1].startswith("no events for bot: ")
+        assert "rtm.gateway.bot" in json.loads(gateway.get("/status")[1])["problem"]
+        node.ctl("set_permissions", "-p", vhost, "guest", ".*", ".*", ".*")
+        wait_until(lambda: gateway.get("/readyz")[0] == 200)
