@@ -11,6 +11,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 from rtmpump import log
 
+OTHER: Final = "other"
+"""The label for what a queue dropped that no name has any more."""
 _LOG_EVERY: Final = 60.0
 
 _log = log.get("gateway")
@@ -81,6 +83,7 @@ class GatewayCounts:
         for client in clients:
             self.dropped.labels(client)
             self.envelopes.labels(client, "unanswered")
+        self.dropped.labels(OTHER)
 
     def told(self, event: str, client: str, **fields: Any) -> None:
         """Log an event of a program as a warning, at most once a minute, with how often it was."""

@@ -6,6 +6,8 @@ import asyncio
 from contextlib import closing, suppress
 from typing import Final
 
+from prometheus_client import Gauge
+
 from rtmpump.config import GatewayClient
 from rtmpump.errors import LinkError
 from rtmpump.gateway.shared import Shared
@@ -37,12 +39,18 @@ class ProgramBacklogs:
         counts = self._shared.counts
         if waiting is not None:
             counts.waiting.labels(client.name).set(waiting)
+        else:
+            # An old number would look like a queue that stands still.
+            _remove(counts.waiting, client.name)
+        if waiting is not None and client.name in self._shared.queues.as_configured:
             counts.most.labels(client.name).set(client.max_messages)
-            return
-        # An old number would look like a queue that stands still.
-        for gauge in (counts.waiting, counts.most):
-            with suppress(KeyError):
-                gauge.remove(client.name)
+        else:
+            _remove(counts.most, client.name)
+
+
+def _remove(gauge: Gauge, client: str) -> None:
+    with suppress(KeyError):
+        gauge.remove(client)
 
 
 async def _depth(connection: LoopConnection, queue: str) -> int | None:

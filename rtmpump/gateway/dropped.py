@@ -14,13 +14,15 @@ from rtmpump import log
 from rtmpump.config import GatewayClient
 from rtmpump.errors import LinkError
 from rtmpump.gateway.broker import BrokerLink
-from rtmpump.gateway.counts import GatewayCounts
+from rtmpump.gateway.counts import OTHER, GatewayCounts
 from rtmpump.links.rabbitmq.listener import Delivery
 from rtmpump.links.rabbitmq.loop_connection import LoopChannel, LoopConnection
 from rtmpump.links.rabbitmq.topology import NO_DELIVERY_LIMIT, Arguments
 
 DROPPED: Final = "rtm.gateway.dropped"
 """The name of that queue; no client's queue may have it."""
+COUNTED_AFTER: float = 30.0
+"""How long after the start the first is counted (seconds): Prometheus has to see the zero first."""
 _PREFETCH: Final = 200
 _AGAIN: Final = 5.0
 _ARGUMENTS: Final[Arguments] = {
@@ -38,10 +40,11 @@ async def count_dropped(
 ) -> None:
     """Count until this is cancelled."""
     names = {client.queue_name: client.name for client in clients}
+    begin = asyncio.get_running_loop().time() + COUNTED_AFTER
     while True:
         connection = await broker.connection()
         try:
-            error = await _count(connection, counts, names)
+            error = await _count(connection, counts, names, begin)
         except LinkError as refused:
             error = refused
         if not connection.ended.done():
@@ -50,14 +53,15 @@ async def count_dropped(
 
 
 async def _count(
-    connection: LoopConnection, counts: GatewayCounts, names: dict[str, str]
+    connection: LoopConnection, counts: GatewayCounts, names: dict[str, str], begin: float
 ) -> LinkError:
     channel: LoopChannel = await connection.channel()
     await channel.declare_queue(DROPPED, _ARGUMENTS)
+    await asyncio.sleep(begin - asyncio.get_running_loop().time())
 
     def take(_key: str, delivery: Delivery) -> None:
         queue = str((delivery.properties.headers or {}).get("x-first-death-queue", ""))
-        client = names.get(queue, "other")
+        client = names.get(queue, OTHER)
         counts.dropped.labels(client).inc()
         fix = "have the program keep up, or raise its max_messages"
         counts.told("gateway.dropped", client, queue=queue, fix=fix)

@@ -33,6 +33,8 @@ class ProgramQueues:
         self._in_line: set[str] = set()
         self.left: set[str] = set()
         """Queues that an earlier run has bound, and that no name has any more."""
+        self.as_configured: set[str] = set()
+        """The names whose queue has our arguments; any other keeps as many as it was made for."""
         self._lock = asyncio.Lock()
 
     async def begin(self, connection: LoopConnection) -> None:
@@ -67,9 +69,11 @@ class ProgramQueues:
             self._in_line.add(client.name)
 
     async def _declare(self, connection: LoopConnection, client: GatewayClient) -> None:
+        self.as_configured.discard(client.name)
         with closing(await connection.channel()) as channel:
             try:
                 await channel.declare_queue(client.queue_name, _arguments(client))
+                self.as_configured.add(client.name)
             except LinkError as error:
                 if error.reason not in _EXISTS_OTHERWISE:
                     raise

@@ -11,7 +11,7 @@ import pytest
 import websocket
 
 from tests.gateway.conftest import Publish, StartGateway
-from tests.support.gateway import OTHER, TOKEN, soon
+from tests.support.gateway import COUNTS_SOON, OTHER, TOKEN, soon
 from tests.support.pump import Broker, wait_until
 from tests.support.socket_client import SocketProgram
 
@@ -286,8 +286,10 @@ def test_a_full_queue_drops_the_oldest_and_counts(
     start_gateway: StartGateway, broker: Broker, publish: Publish
 ) -> None:
     """A queue that the file names is there from the start; what it can't keep is told."""
-    gateway = start_gateway(clients={"bot": {"token": TOKEN, "queue": "own", "max_messages": 5}})
+    table = {"token": TOKEN, "queue": "own", "max_messages": 5}
+    gateway = start_gateway(clients={"bot": table}, program=COUNTS_SOON)
     gateway.wait_log("gateway.queue_bound", queue="own")
+    assert 'gateway_dropped_total{client="other"} 0.0' in gateway.get("/metrics")[1]
     for number in range(8):
         publish("message", n=number)
     assert gateway.wait_log("gateway.dropped")["clients"] == {"bot": 1}
@@ -295,3 +297,19 @@ def test_a_full_queue_drops_the_oldest_and_counts(
     with SocketProgram(gateway) as program:
         program.wait_for(5)
         assert program.numbers == [3, 4, 5, 6, 7]
+
+
+def test_the_limit_of_a_queue_that_was_made_otherwise_is_not_known(
+    start_gateway: StartGateway, broker: Broker
+) -> None:
+    """So it is not measured: an alert that compares with it would never fire."""
+    broker.channel.queue_declare("old", durable=True, arguments={"x-max-length": 5})
+    clients = {"bot": {"token": TOKEN, "queue": "old"}, "new": {"token": OTHER, "queue": "new"}}
+    gateway = start_gateway(clients=clients)
+    gateway.wait_log("gateway.queue_differs", queue="old")
+    gateway.wait_log("gateway.queue_bound", queue="new")
+    most = 'gateway_queue_max_messages{client="%s"}'
+    wait_until(lambda: most % "new" in gateway.get("/metrics")[1])
+    page = gateway.get("/metrics")[1]
+    assert 'gateway_queue_messages{client="bot"} 0.0' in page
+    assert most % "bot" not in page

@@ -23,6 +23,12 @@ SOON = (
     "face.ACK_WITHIN, face.RETRY_AFTER, face.READ_WITHIN = {waits};"
     "cli.main()",
 )
+# It waits half a minute, for Prometheus to see a zero first.
+COUNTS_SOON = (
+    "-c",
+    "from rtmpump import cli; from rtmpump.gateway import dropped;"
+    "dropped.COUNTED_AFTER = 0.1; cli.main()",
+)
 
 
 def soon(ack: float, *pauses: float, read: float = 30.0) -> tuple[str, ...]:
