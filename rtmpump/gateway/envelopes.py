@@ -19,6 +19,8 @@ from rtmpump.core.routes import PAYLOAD
 from rtmpump.slack_side import socket_mode
 from rtmpump.slack_side.socket_mode import EVENTS_API, INTERACTIVE, SLASH_COMMANDS
 
+WORD_MAX: Final = 256
+"""No name, id or reason of Slack is longer; a longer one is none, for some are kept in memory."""
 _KINDS: Final = {"slash_command": SLASH_COMMANDS, "interactive": INTERACTIVE}
 # About the pump and its own connection to Slack, or nothing that a program could read.
 _NOT_FOR_PROGRAMS: Final = frozenset(("rtmpump", "hello", "goodbye", "error", "unknown"))
@@ -85,7 +87,7 @@ def trigger_of(body: bytes) -> str:
         trigger = msgspec.json.decode(body, type=_Trigger).trigger_id
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""
-    return trigger if isinstance(trigger, str) else ""
+    return trigger if isinstance(trigger, str) and len(trigger) <= WORD_MAX else ""
 
 
 class _Trigger(msgspec.Struct):
@@ -145,4 +147,4 @@ def _whole(headers: Mapping[str, Any], name: str) -> int:
 
 def _word(headers: Mapping[str, Any], name: str) -> str:
     value = headers.get(name)
-    return value if isinstance(value, str) else ""
+    return value if isinstance(value, str) and len(value) <= WORD_MAX else ""

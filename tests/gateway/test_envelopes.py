@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rtmpump.gateway.envelopes import rebuilt
+from rtmpump.gateway.envelopes import rebuilt, trigger_of
 
 BODY = b'{ "type": "message", "n": 1e2 }'
 
@@ -52,3 +52,12 @@ def test_a_header_that_holds_no_object_is_none(header: object) -> None:
     assert found["event"] == json.loads(BODY)
     assert (found["type"], found["event_id"], found["team_id"]) == ("event_callback", "Ev1", "T1")
     assert "a" not in found
+
+
+def test_a_word_of_any_length_is_none() -> None:
+    """Nobody fills the memory with what a message says of itself."""
+    assert trigger_of(b'{"trigger_id":"%s"}' % (b"t" * 256)) == "t" * 256
+    assert trigger_of(b'{"trigger_id":"%s"}' % (b"t" * 257)) == ""
+    envelope = rebuilt("message", BODY, {"team_id": "T" * 257}, "m1", is_asked=False)
+    assert envelope is not None
+    assert json.loads(envelope.frame())["payload"]["team_id"] == ""
