@@ -75,6 +75,11 @@ class GatewayCounts:
             "Whether RabbitMQ is connected.",
             registry=self._registry,
         )
+        self.ready = Gauge(
+            "rtmpump_gateway_ready",
+            "Whether /readyz says that it is ready.",
+            registry=self._registry,
+        )
         self._tallies: dict[str, Tally[str]] = {}
         self._logged_at: dict[str, float] = {}
 
@@ -117,7 +122,8 @@ class GatewayCounts:
         value = self._registry.get_sample_value(name, {"client": client})
         return None if value is None else round(value)
 
-    def exposition(self, *, is_up: bool) -> bytes:
+    def exposition(self, *, is_up: bool, is_ready: bool) -> bytes:
         """Return the page of `/metrics`, in text format 0.0.4."""
         self.link_up.set(is_up)
+        self.ready.set(is_ready)
         return generate_latest(self._registry)

@@ -167,7 +167,8 @@ class Routes:
         return web.json_response(self._page.status(is_stopping=self.is_stopping), headers=HEADERS)
 
     async def _metrics(self, _request: web.Request) -> web.Response:
-        page = self._shared.counts.exposition(is_up=self._shared.broker.is_up)
+        is_ready = not self._page.problem(is_stopping=self.is_stopping)
+        page = self._shared.counts.exposition(is_up=self._shared.broker.is_up, is_ready=is_ready)
         return web.Response(
             body=page, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
         )

@@ -81,7 +81,7 @@ def exposed_by_the_gateway() -> bytes:
     counts.waiting.labels("bot").set(1)
     counts.most.labels("bot").set(2)
     # prometheus_client says of each counter since when it counts, which nobody looks at.
-    lines = counts.exposition(is_up=True).splitlines(keepends=True)
+    lines = counts.exposition(is_up=True, is_ready=True).splitlines(keepends=True)
     return b"".join(line for line in lines if b"_created" not in line)
 
 
