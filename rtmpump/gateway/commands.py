@@ -29,7 +29,6 @@ EXPIRES_AFTER: Final = 25.0
 _RESULT_AFTER: Final = 12.0
 _CONFIRM_WITHIN: Final = 10.0
 _CHANNEL_WITHIN: Final = 3.0
-_TROUBLE: Final = "commands"
 
 _log = log.get("gateway")
 
@@ -81,7 +80,7 @@ class GatewayCommands:
                 await channel.expect_replies(self._replied)
                 self._channel = channel
                 self._opened.set()
-                self._troubles.end(_TROUBLE)
+                self._troubles.end(self)
                 error = await asyncio.shield(channel.ended)
             except LinkError as refused:
                 error = refused
@@ -90,7 +89,7 @@ class GatewayCommands:
             self._lose_all(error)
             if not connection.ended.done():
                 problem = error.detail or error.reason
-                self._troubles.begin(_TROUBLE, f"no channel for commands: {problem}")
+                self._troubles.begin(self, f"no channel for commands: {problem}")
                 _log.warning("gateway.no_commands", problem=problem)
                 await asyncio.sleep(1.0)
 

@@ -43,7 +43,6 @@ _CALLS_END_WITHIN: Final = 5.0
 # RabbitMQ keeps acks for a quorum queue back for a moment.
 _ACKS_ARRIVE: Final = 0.3
 _QUEUES_AGAIN: Final = 5.0
-_QUEUES: Final = "queues"
 
 _log = log.get("gateway")
 
@@ -160,11 +159,11 @@ async def _declare(shared: Shared) -> None:
         except LinkError as error:
             problem = error.detail or error.reason
             if not connection.ended.done():
-                shared.troubles.begin(_QUEUES, f"the queues of programs: {problem}")
+                shared.troubles.begin(shared.queues, f"the queues of programs: {problem}")
             _log.warning("gateway.queues", problem=problem)
             await asyncio.sleep(_QUEUES_AGAIN)
         else:
-            shared.troubles.end(_QUEUES)
+            shared.troubles.end(shared.queues)
             await asyncio.Event().wait()
 
 

@@ -10,8 +10,8 @@ Laws:
 - A WebSocket lives through the end of the connection to RabbitMQ. What was acknowledged in the
   gap is not sent again when RabbitMQ delivers it once more.
 - `hello` comes when the queue is bound: who has read it gets all events from then on. Where
-  RabbitMQ is away it comes after five seconds without that: a program takes a long silence for a
-  dead connection.
+  RabbitMQ refuses that it comes without it, and where RabbitMQ is away after five seconds: a
+  program takes a long silence for a dead connection.
 - A connection holds at most `PREFETCH` messages. A program that does not read is cut off.
 """
 
@@ -80,7 +80,6 @@ class EnvelopeSocket:
         self._held: dict[str, _Held] = {}
         self._channel: LoopChannel | None = None
         self._consumer = ""
-        self._trouble = f"queue {program.client.queue_name}"
         self._greeted = asyncio.Event()
         self._stopping = False
         self._sent = shared.counts.envelopes.labels(program.name, "sent")
@@ -123,9 +122,7 @@ class EnvelopeSocket:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self._let_go(is_over=True)
-            if not self._program.sockets:
-                # Nobody tries it any more.
-                self._shared.troubles.end(self._trouble)
+            self._shared.troubles.end(self)
 
     async def disconnect(self, reason: str) -> None:
         """Tell the program that this connection ends soon; no more messages come on it."""
@@ -164,7 +161,7 @@ class EnvelopeSocket:
                 await self._shared.queues.ensure(connection, client)
                 self._channel = channel = await connection.channel()
                 self._consumer = await channel.consume(client.queue_name, PREFETCH, self._arrived)
-                self._shared.troubles.end(self._trouble)
+                self._shared.troubles.end(self)
                 if self._stopping:
                     channel.stop_consuming(self._consumer)
                 error = await asyncio.shield(channel.ended)
@@ -175,7 +172,7 @@ class EnvelopeSocket:
                 continue
             wait = pauses.after(error)
             problem = error.detail or error.reason
-            self._shared.troubles.begin(self._trouble, f"no events for {client.name}: {problem}")
+            self._shared.troubles.begin(self, f"no events for {client.name}: {problem}")
             _log.warning(
                 "gateway.no_events", client=client.name, problem=problem, retry_in=round(wait, 3)
             )

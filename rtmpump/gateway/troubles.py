@@ -9,22 +9,21 @@ _BORNE_FOR: Final = 5.0
 
 
 class Troubles:
-    """Each has a name, so that whoever tries again can end it."""
+    """Each is of `whom` it was refused to, who tries again and ends it."""
 
     def __init__(self) -> None:
-        self._since: dict[str, float] = {}
-        self._problems: dict[str, str] = {}
+        self._all: dict[object, tuple[float, str]] = {}
 
-    def begin(self, name: str, problem: str) -> None:
+    def begin(self, whom: object, problem: str) -> None:
         """Note a refusal; one that is there already began when it first was."""
-        self._since.setdefault(name, time.monotonic())
-        self._problems[name] = problem
+        since, _ = self._all.get(whom, (time.monotonic(), ""))
+        self._all[whom] = (since, problem)
 
-    def end(self, name: str) -> None:
+    def end(self, whom: object) -> None:
         """Forget it, if it was there."""
-        self._since.pop(name, None)
+        self._all.pop(whom, None)
 
     def first(self) -> str:
         """Return the oldest that has lasted for five seconds, in words; "" if none has."""
-        begun, name = min(((at, name) for name, at in self._since.items()), default=(0.0, ""))
-        return self._problems[name] if name and time.monotonic() - begun >= _BORNE_FOR else ""
+        since, problem = min(self._all.values(), default=(0.0, ""))
+        return problem if time.monotonic() - since >= _BORNE_FOR else ""
