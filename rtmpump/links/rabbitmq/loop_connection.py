@@ -99,13 +99,24 @@ class LoopConnection:
         """
         future: asyncio.Future[Channel] = asyncio.get_running_loop().create_future()
         self._require_open()
+
+        def opened(channel: Channel) -> None:
+            if future.cancelled():
+                channel.close()
+            _resolve(future, channel)
+
         try:
-            self._connection.channel(on_open_callback=lambda opened: _resolve(future, opened))
+            self._connection.channel(on_open_callback=opened)
         except amqp.NoFreeChannels as error:
             told = "RabbitMQ allows this connection no more channels; raise its channel_max"
             raise LinkError(self._link, "not_allowed", told) from error
         either: list[asyncio.Future[Any]] = [future, self.ended]
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            if not future.cancel():
+                future.result().close()
+            raise
         self._require_open()
         channel = LoopChannel(self._link, future.result())
         self._channels.add(channel)

@@ -89,6 +89,29 @@ def test_a_connection_may_have_only_so_many_channels(broker_url: str) -> None:
     asyncio.run(run())
 
 
+def test_a_channel_that_nobody_waits_for_any_more_is_closed(broker_url: str) -> None:
+    """It would count for as long as the connection is there."""
+
+    async def run() -> None:
+        connection = await LoopConnection.open("gateway", broker(f"{broker_url}?channel_max=1"))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(connection.channel(), 0)
+        opening = asyncio.create_task(connection.channel())
+        await asyncio.sleep(0)
+        opening.cancel()
+        await asyncio.gather(opening, return_exceptions=True)
+        while True:
+            try:
+                await connection.channel()
+            except LinkError:
+                await asyncio.sleep(0.01)
+            else:
+                break
+        await connection.close()
+
+    asyncio.run(asyncio.wait_for(run(), 60))
+
+
 def test_a_message_that_meets_a_bug_is_acknowledged(
     broker_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
