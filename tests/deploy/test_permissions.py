@@ -30,7 +30,7 @@ from tests.support.broker_node import (
     set_permissions,
 )
 from tests.support.cli import config_file, rtmpump
-from tests.support.gateway import GatewayProcess
+from tests.support.gateway import COUNTS_SOON, GatewayProcess
 from tests.support.paths import ROOT
 from tests.support.pump import Broker, PumpProcess, wait_until
 
@@ -410,7 +410,7 @@ def test_the_gateway_can_do_its_work(
     urls: Urls, pump: PumpProcess, workspace: Workspace, tmp_path: Path
 ) -> None:
     """It declares, binds, delivers an event, takes its acknowledgement, and sends a message."""
-    gateway = GatewayProcess(tmp_path, urls["rtm-gateway"])
+    gateway = GatewayProcess(tmp_path, urls["rtm-gateway"], program=COUNTS_SOON)
     with gateway:
         gateway.wait_connected()
         url = gateway.call("apps.connections.open")["url"]

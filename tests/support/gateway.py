@@ -27,7 +27,7 @@ SOON = (
 COUNTS_SOON = (
     "-c",
     "from rtmpump import cli; from rtmpump.gateway import dropped;"
-    "dropped.COUNTED_AFTER = 0.1; cli.main()",
+    "dropped.COUNTED_AFTER = 0.0; cli.main()",
 )
 
 
