@@ -160,12 +160,12 @@ class Commands:
 
     def ended(self, error: LinkError | None) -> None:
         """Fail what was written and has no end; the rest waits for the next connection."""
+        is_refused = self._connection is not None and self._connection.publish_refused
         self._connection = None
         self._written.clear()
-        is_refused = error is not None and error.reason == "access_refused"
         why = f" ({error.reason})" if error else ""
-        for id in list(self._waiting):
-            if is_refused and error is not None:
+        for id, (_, asked) in list(self._waiting.items()):
+            if is_refused and error is not None and not asked.confirmed:
                 self._fail(id, unavailable(error))
             else:
                 problem = f"the connection to RabbitMQ ended before the result came{why}"

@@ -22,7 +22,7 @@ from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.client.conftest import Connect
 from tests.conftest import StartPump
-from tests.support.broker_node import close_connections, memory_alarm
+from tests.support.broker_node import close_connections, memory_alarm, set_permissions
 from tests.support.pump import SECONDS, Broker, wait_until
 from tests.support.socket_mode import StartSocketPump
 
@@ -174,6 +174,37 @@ def test_a_command_that_waits_when_the_connection_ends_is_uncertain(
     assert (error.code, error.uncertain) == ("uncertain", True)
     client.enqueue("general", "after")
     assert [broker.get("rtm.outbound").json["text"] for _ in range(2)] == ["hello", "after"]
+
+
+def test_only_a_refused_publish_is_surely_not_sent(
+    client: Client, broker: Broker, broker_url: str, node: RabbitNode
+) -> None:
+    """Not what is in the queue when RabbitMQ refuses something else, such as the events."""
+    broker.queue(name="rtm.outbound", x_queue_type="quorum")
+    client.events(queue="consumer.test")
+    asked = client.submit({"channel": "general", "text": "hello"})
+    wait_until(lambda: asked.confirmed)
+    vhost = broker_url.rpartition("/")[2]
+    set_permissions(node, vhost, "guest", ".*", ".*", "^(?!consumer).*")
+    close_connections(node, vhost, product="rtmpump")
+    error = asked.exception(SECONDS)
+    assert isinstance(error, ResultMissing)
+    # Until each try is refused: the queue is there, and this user may not read it.
+    for _ in range(3):
+        sent = client.submit({"channel": "general", "text": "again"})
+        error = sent.exception(SECONDS)
+        assert isinstance(error, ResultMissing)
+
+
+def test_a_user_that_may_not_publish_has_sent_nothing(
+    client: Client, broker: Broker, broker_url: str, node: RabbitNode
+) -> None:
+    """RabbitMQ closes the channel of the publish itself."""
+    broker.queue(name="rtm.outbound", x_queue_type="quorum")
+    set_permissions(node, broker_url.rpartition("/")[2], "guest", ".*", "^$", ".*")
+    error = failure(lambda: client.send("general", "hello"))
+    assert isinstance(error, BrokerUnavailable)
+    assert (error.code, error.uncertain) == ("access_refused", False)
 
 
 def test_what_rabbitmq_does_not_take_is_taken_back(connect: Connect, node: RabbitNode) -> None:

@@ -99,6 +99,8 @@ class BrokerConnection:
         self._ready_at: float | None = None
         self._acked_at = 0.0
         self.node = self.vhost = ""
+        self.publish_refused = False
+        """Whether RabbitMQ closed the channel that publishes because the user may not publish."""
         self.consumers: dict[str, int] = {}
         """How many consumers each queue had when it was declared, by its name."""
 
@@ -406,12 +408,9 @@ class BrokerConnection:
         self._connection, at = answer, answer.params
         self.node, self.vhost = f"{at.host}:{at.port}", str(at.virtual_host)
         answer.add_on_close_callback(self._guarded(self._connection_closed))
-        answer.add_on_connection_blocked_callback(
-            self._guarded(lambda *_: self._listener.blocked(True))
-        )
-        answer.add_on_connection_unblocked_callback(
-            self._guarded(lambda *_: self._listener.blocked(False))
-        )
+        blocked = self._listener.blocked
+        answer.add_on_connection_blocked_callback(self._guarded(lambda *_: blocked(True)))
+        answer.add_on_connection_unblocked_callback(self._guarded(lambda *_: blocked(False)))
         # pika's own deadline ends here, but a broker can also fall silent from now on.
         self.later(max(0.0, self._open_by.at - time.monotonic()), self._expect_channel)
         answer.channel(on_open_callback=self._guarded(self._channel_open))
@@ -441,9 +440,8 @@ class BrokerConnection:
             self._listener.delivered(delivery(method, properties, body))
 
     def _channel_closed(self, _channel: Channel, error: BaseException) -> None:
-        if self._closing or isinstance(error, amqp.ChannelClosedByClient):
-            return
-        if isinstance(error, amqp.ChannelClosedByBroker):
+        if not self._closing and isinstance(error, amqp.ChannelClosedByBroker):
+            self.publish_refused = error.reply_code == 403
             self._finish(closed_by_broker(self._link, error.reply_code, error.reply_text))
 
     def _connection_closed(self, _connection: Any, error: BaseException) -> None:
