@@ -364,6 +364,7 @@ class Client:
         try:
             return asked.result(grace)
         except TimeoutError:
+            self._link.commands.forget(outgoing)
             problem = f"no result within {timeout:g} s: does rtmpump run? it may still be sent"
             raise ResultMissing("timeout", problem, uncertain=True) from None
 

@@ -2,7 +2,8 @@
 
 Laws:
 
-- `ask` may be called from any thread; all else happens on the thread of the connection.
+- `ask` and `forget` may be called from any thread; all else happens on the thread of the
+  connection.
 - What was not written yet when a connection ended goes on the next one. What was written, and has
   no result, ended with the connection: its reply address is gone, and nobody can know whether the
   pump has it. It is never sent a second time on our own account.
@@ -19,6 +20,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 from rtmpump.client.errors import BrokerUnavailable, ClientError, ResultMissing, unavailable
@@ -82,8 +84,13 @@ class Commands:
             if self._end is not None:
                 raise self._end
             self._outbox.append((outgoing, asked))
+        asked.add_done_callback(self._note_cancel)
         self._wake(self.flush)
         return asked
+
+    def forget(self, outgoing: Outgoing) -> None:
+        """Note that nobody waits for its result any more."""
+        self._wake(partial(self._forget, str(outgoing.properties.message_id)))
 
     @property
     def is_blocked(self) -> bool:
@@ -177,10 +184,25 @@ class Commands:
         """Fail all, and from now on each `ask`, with this error."""
         with self._lock:
             self._end = error
-        while self._outbox:
-            _, asked = self._outbox.popleft()
+            left = list(self._outbox)
+            self._outbox.clear()
+        for _, asked in left:
             if asked.set_running_or_notify_cancel():
                 asked.set_exception(error)
+
+    def _note_cancel(self, asked: Future[Answer]) -> None:
+        if asked.cancelled():
+            self._wake(self._drop_cancelled)
+
+    def _drop_cancelled(self) -> None:
+        """Let go of what was taken back: under an alarm nothing else empties the outbox."""
+        with self._lock:
+            left = [pair for pair in self._outbox if not pair[1].cancelled()]
+            self._outbox.clear()
+            self._outbox.extend(left)
+
+    def _forget(self, id: str) -> None:
+        self._waiting.pop(id, None)
 
     def _fail(self, id: str, error: ClientError) -> None:
         _, asked = self._waiting.pop(id)

@@ -37,6 +37,12 @@ def failure(call: Callable[[], object]) -> ClientError:
     return caught.value
 
 
+def held(client: Client) -> int:
+    """How many commands a client keeps in memory: no public call can say it."""
+    commands = client._link.commands
+    return len(commands._outbox) + len(commands._waiting)
+
+
 def test_a_message_and_a_call_bring_back_what_slack_said(
     start_pump: StartPump, client: Client, workspace: Workspace
 ) -> None:
@@ -159,6 +165,7 @@ def test_no_result_in_time_is_uncertain(client: Client, broker: Broker) -> None:
     error = failure(lambda: client.send("general", "hello", timeout=5))
     assert isinstance(error, ResultMissing)
     assert (error.code, error.uncertain) == ("timeout", True)
+    wait_until(lambda: held(client) == 0)
 
 
 def test_a_command_that_waits_when_the_connection_ends_is_uncertain(
@@ -218,6 +225,9 @@ def test_what_rabbitmq_does_not_take_is_taken_back(connect: Connect, node: Rabbi
         failed = failure(lambda: client.send("general", "hello"))
         assert isinstance(failed, BrokerUnavailable)
         assert failed.code == "blocked"
+        assert client.submit({"channel": "general", "text": "taken back"}).cancel()
+        # The first is written.
+        wait_until(lambda: held(client) == 1)
     assert isinstance(first.exception(SECONDS), BrokerUnavailable)
 
 
