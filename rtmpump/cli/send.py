@@ -24,6 +24,9 @@ from rtmpump.core.outbound import command_parsing
 from rtmpump.errors import CommandRejected, RtmpumpError, ServiceUnreachable
 
 _CONFIRM_TIMEOUT_MIN: Final = 10.0
+_NOT_KNOWN: Final = "whether it took the command is not known"
+_NOT_SENT: Final = "nothing was sent"
+_TAKEN: Final = "RabbitMQ has the command; `rtmpump run` sends it, or has sent it"
 _STDIN: Final = "-"
 # More than any text that the pump takes.
 _STDIN_MAX: Final = 65_536
@@ -161,10 +164,9 @@ def _result(client: Client, queue: str, asked: Asked, timeout: float) -> dict[st
     """
     if not asked.settled.wait(max(timeout, _CONFIRM_TIMEOUT_MIN)):
         why = "it has a memory or disk alarm" if client.is_blocked else "it did not confirm"
-        detail = f"{why}; whether it took the command is not known"
-        raise ServiceUnreachable("RabbitMQ", detail)
+        raise ServiceUnreachable("RabbitMQ", why, _NOT_SENT if asked.cancel() else _NOT_KNOWN)
     stays = f"the command stays in {queue} of {client.where} until `rtmpump run` takes it"
-    with usable(stays if asked.confirmed else ""):
+    with usable(_whereabouts(asked)):
         try:
             return asked.result(timeout)
         except TimeoutError:
@@ -174,6 +176,14 @@ def _result(client: Client, queue: str, asked: Asked, timeout: float) -> dict[st
             if (refusal := _refusal(error.code, queue, client.where)) is not None:
                 raise refusal from error
             raise
+
+
+def _whereabouts(asked: Asked) -> str:
+    """Return what is known of a command that is settled, if no result comes."""
+    if asked.confirmed:
+        return _TAKEN
+    error = asked.exception()
+    return _NOT_KNOWN if isinstance(error, ClientError) and error.uncertain else ""
 
 
 def _refusal(code: str, queue: str, where: str) -> RtmpumpError | None:

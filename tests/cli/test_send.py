@@ -229,7 +229,23 @@ def test_send_whose_connection_ends_is_69(
         close_connections(node, broker_url.rpartition("/")[2], "maintenance", product="rtmpump")
         assert send.wait() == 69
     assert "RabbitMQ is not reachable: CONNECTION_FORCED - maintenance" in send.errors[0]
+    assert "; RabbitMQ has the command; `rtmpump run` sends it, or has sent it" in send.errors[0]
     assert broker.count("rtm.outbound") == 1
+
+
+def test_send_whose_connection_ends_before_the_confirm_says_so(
+    tmp_path: Path, node: RabbitNode, broker: Broker, broker_url: str
+) -> None:
+    """Under an alarm RabbitMQ has the bytes, and has not read them."""
+    broker.queue(name="rtm.outbound")
+    vhost = broker_url.rpartition("/")[2]
+    states = "[State || [{state, State}] <- rabbit_networking:connection_info_all([state])]"
+    file = str(config_file(tmp_path, broker_url))
+    with memory_alarm(node), Running(tmp_path, "send", "general", "hi", "-c", file) as send:
+        wait_until(lambda: "blocked" in node.evaluate(states))
+        close_connections(node, vhost, "maintenance", product="rtmpump")
+        assert send.wait() == 69
+    assert "CONNECTION_FORCED - maintenance; whether it took the command is" in send.errors[0]
 
 
 def test_send_no_wait_ends_when_rabbitmq_has_it(
