@@ -147,10 +147,10 @@ class Commands:
                 problem = f"RabbitMQ refused it: the queue {outgoing.queue} is full or failing"
                 self._fail(id, BrokerUnavailable("queue_refused", problem))
                 continue
-            asked.confirm()
-            if not outgoing.wants_result:
-                del self._waiting[id]
-                asked.set_result({})
+            if outgoing.wants_result:
+                asked.confirm()
+            else:
+                self._end_with(id, {})
 
     def delivered(self, delivery: Delivery) -> None:
         """Take a result."""
@@ -158,17 +158,18 @@ class Commands:
         if id not in self._waiting:
             return
         result = _parsed(delivery.body)
-        if "ok" not in result:
-            problem = "what came back is no result of rtmpump; which program consumes the queue?"
-            self._fail(id, ResultMissing("no_result", problem, uncertain=True))
+        if "ok" in result:
+            self._end_with(id, result)
             return
-        _, asked = self._waiting.pop(id)
-        asked.set_result(result)
+        self._waiting[id][1].confirmed = True
+        problem = "what came back is no result of rtmpump; which program consumes the queue?"
+        self._fail(id, ResultMissing("no_result", problem, uncertain=True))
 
     def ended(self, error: LinkError | None) -> None:
         """Fail what was written and has no end; the rest waits for the next connection."""
         is_refused = self._connection is not None and self._connection.publish_refused
         self._connection = None
+        self._is_blocked = False
         self._written.clear()
         why = f" ({error.reason})" if error else ""
         for id, (_, asked) in list(self._waiting.items()):
@@ -203,6 +204,12 @@ class Commands:
 
     def _forget(self, id: str) -> None:
         self._waiting.pop(id, None)
+
+    def _end_with(self, id: str, result: Answer) -> None:
+        """End it well; this is the confirm too, which a result can overtake."""
+        _, asked = self._waiting.pop(id)
+        asked.confirmed = True
+        asked.set_result(result)
 
     def _fail(self, id: str, error: ClientError) -> None:
         _, asked = self._waiting.pop(id)

@@ -122,7 +122,7 @@ def test_without_a_pump_nothing_is_sent_and_it_is_said(client: Client, broker: B
         broker.channel.basic_publish("", str(command.properties.reply_to), b"[]", properties)
     error = asked.exception(SECONDS)
     assert isinstance(error, ResultMissing)
-    assert error.code == "no_result"
+    assert (error.code, asked.confirmed) == ("no_result", True)
 
 
 def test_a_command_says_when_rabbitmq_has_it(client: Client, broker: Broker) -> None:
@@ -135,7 +135,9 @@ def test_a_command_says_when_rabbitmq_has_it(client: Client, broker: Broker) -> 
     waiting = client.submit({"channel": "general", "text": "hello"})
     assert waiting.settled.wait(SECONDS)
     assert (waiting.confirmed, waiting.done()) == (True, False)
-    assert client.submit({"text": "no reply"}, reply=False).result(SECONDS) == {}
+    kept = client.submit({"text": "no reply"}, reply=False)
+    assert kept.settled.wait(SECONDS)
+    assert (kept.confirmed, kept.result(0)) == (True, {})
     assert client.depth("rtm.outbound") == (2, 0)
 
 
