@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from rtmpump.errors import EXIT_UNREACHABLE, LinkError, RtmpumpError
+from rtmpump.links.rabbitmq.refusals import BETWEEN_NODES
 
 # What the pump's own fixes say is about its configuration.
 _FIXES: Final = {
@@ -73,5 +74,8 @@ def unavailable(error: LinkError) -> BrokerUnavailable:
 
 def in_words(error: LinkError) -> str:
     """Return what ended or refused a connection, and what the service's operator can do."""
-    problem, fix = error.detail.partition(";")[0], _FIXES.get(error.reason)
+    nodes = [node.partition(";")[0] for node in error.detail.split(BETWEEN_NODES)]
+    # The reason is that of the last node alone.
+    fix = _FIXES.get(error.reason) if len(nodes) == 1 else None
+    problem = BETWEEN_NODES.join(nodes)
     return f"{problem}; {fix}" if fix else problem

@@ -126,3 +126,17 @@ def test_a_client_may_try_once_only(connect: Connect) -> None:
     with pytest.raises(BrokerUnavailable) as caught:
         client.connect_once()
     assert (caught.value.code, client.node) == ("refused", "")
+
+
+def test_each_node_of_several_says_its_own(connect: Connect, broker_url: str) -> None:
+    """What the first one said is neither lost nor taken for what the last one said."""
+    wrong = broker_url.replace("guest:guest", "nobody:wrong")
+    client = connect(["amqp://127.0.0.1:1/", wrong], timeout=SECONDS)
+    with pytest.raises(BrokerUnavailable) as caught:
+        client.connect_once()
+    refused, login = caught.value.message.split(" | ")
+    assert (caught.value.code, refused) == ("auth", "127.0.0.1:1: connection refused")
+    assert "RabbitMQ refused the user 'nobody' or its password" in login
+    with pytest.raises(BrokerUnavailable) as caught:
+        connect(wrong, timeout=SECONDS).connect_once()
+    assert caught.value.message.endswith("; check both in the URL")

@@ -18,6 +18,8 @@ from rtmpump.links.rabbitmq.errors import translated
 
 REFUSED: Final = ("auth", "not_allowed")
 """The reasons where another login may help."""
+BETWEEN_NODES: Final = " | "
+"""Between what several nodes answered; inside of an answer "; " is before what to do."""
 _TLS_ALERT: Final = b"\x15\x03"
 _AMQP: Final = b"AMQP"
 _ACCESS_REFUSED: Final = 403
@@ -100,7 +102,7 @@ def none_opened(refusals: list[tuple[BrokerAddress, LinkError]]) -> LinkError:
     nodes: dict[str, list[str]] = {}
     for peer, refusal in refusals:
         nodes.setdefault(refusal.detail, []).append(f"{peer.host}:{peer.port}")
-    detail = "; ".join(f"{', '.join(where)}: {what}" for what, where in nodes.items())
+    detail = BETWEEN_NODES.join(f"{', '.join(where)}: {what}" for what, where in nodes.items())
     last = refusals[-1][1]
     return LinkError(last.link, last.reason, detail)
 
