@@ -209,7 +209,9 @@ class EventStream:
 
     def connection_ended(self) -> None:
         """Hand out nothing more of what it brought."""
-        self._subscription = None
+        subscription, self._subscription = self._subscription, None
+        if self._replay is not None and subscription is not None and subscription.is_cancelled:
+            self._replay.forget(subscription)
 
     def link_down(self, retry: RetryDetails) -> None:
         """Have the listener learn why it does not deliver; before it began, its maker learns it."""
