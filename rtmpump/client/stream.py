@@ -91,6 +91,7 @@ class EventStream:
         self._listener = NoListener() if listener is None else listener
         self._replay = replay
         self._reports: deque[Callable[[], None]] = deque(maxlen=_REPORTS)
+        self._is_report_due = False
         self._received: SimpleQueue[Arrival | None] = SimpleQueue()
         self._subscription: Subscription | None = None
         self._seen = RecentIds(REMEMBERED)
@@ -120,11 +121,13 @@ class EventStream:
         It waits for the first one up to `timeout` seconds; None for any time.
         """
         self._finish()
+        if not (self._is_closed or self._owner.is_stopped):
+            self._owner.check()
         events: list[Event] = []
         fresh: set[str] = set()
         until = None if timeout is None else time.monotonic() + timeout
         while len(events) < most and not (self._is_closed or self._owner.is_stopped):
-            arrival = self._next(0.0 if events else _left(until))
+            arrival = self._next(0.0 if events else _left(until), may_report=not events)
             if arrival is None:
                 break
             if self._wanted.queue and arrival.subscription is not self._subscription:
@@ -225,9 +228,14 @@ class EventStream:
         else:
             self._subscription.end(ended)
 
-    def _next(self, timeout: float | None) -> Arrival | None:
-        """Return the next message; None after `timeout` seconds, or when it is over."""
+    def _next(self, timeout: float | None, *, may_report: bool) -> Arrival | None:
+        """Return the next message; None after `timeout` seconds, or when it is over.
+
+        None too where there is a report, and it `may_report` not before what it gave is handed out.
+        """
         until = None if timeout is None else time.monotonic() + timeout
+        if may_report and self._is_report_due:
+            self._run_reports()
         while True:
             try:
                 arrival = self._received.get(timeout=_left(until))
@@ -235,11 +243,18 @@ class EventStream:
                 return None
             if arrival is not None:
                 return arrival
-            while self._reports:
-                self._reports.popleft()()
+            if not may_report:
+                self._is_report_due = True
+                return None
+            self._run_reports()
             if self._is_closed or self._owner.is_stopped:
                 return None
             self._owner.check()
+
+    def _run_reports(self) -> None:
+        self._is_report_due = False
+        while self._reports:
+            self._reports.popleft()()
 
     def _report(self, report: Callable[[], None]) -> None:
         self._reports.append(report)

@@ -67,6 +67,24 @@ def test_a_listener_hears_when_rabbitmq_goes_and_comes(
     assert (client.node, client.vhost) == (f"127.0.0.1:{node.port}", vhost)
 
 
+def test_a_listener_hears_after_the_events_that_came_before(
+    client: Client, node: RabbitNode, broker_url: str, publish: Publish
+) -> None:
+    """Also where all that is here is taken at once."""
+    heard, vhost = Heard(), broker_url.rpartition("/")[2]
+    stream = client.events(listener=heard)
+    assert stream.take(0) is None
+    for id in ("m:1", "m:2"):
+        publish("message", id)
+    wait_until(lambda: stream._received.qsize() == 2)
+    close_connections(node, vhost, product=PRODUCT)
+    wait_until(lambda: stream._received.qsize() > 2)
+    assert [event.message_id for event in stream.take_all()] == ["m:1", "m:2"]
+    assert heard.all == ["up"]
+    stream.take(0)
+    assert heard.all[:2] == ["up", "down"]
+
+
 def test_an_exchange_that_must_be_there_is_not_made(client: Client, broker: Broker) -> None:
     """A service that only looks on leaves nothing behind."""
     for _ in range(2):
