@@ -149,7 +149,7 @@ class Link:
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(_JOIN_SECONDS)
         self.commands.close(closed())
-        self.wake()
+        self._wake_for_good()
 
     # What the connection calls back, on its own thread.
 
@@ -184,6 +184,11 @@ class Link:
             _log.warning("RabbitMQ has an alarm and takes nothing")
         self.commands.blocked(is_blocked)
 
+    def _wake_for_good(self) -> None:
+        for stream in list(self._streams):
+            stream.give_up()
+            stream.wake()
+
     def _subscribe(self, stream: EventStream) -> None:
         is_wanted = self._is_up and stream in self._streams
         if is_wanted and not stream.is_subscribed_on(self._connection):
@@ -205,7 +210,7 @@ class Link:
             self._crash = error
             problem = str(error) if isinstance(error, ConfigError) else repr(error)
             self.commands.close(ClientError("failed", problem))
-            self.wake()
+            self._wake_for_good()
         with self._changed:
             self._changed.notify_all()
 
@@ -230,7 +235,7 @@ class Link:
             streams = list(self._streams)
             self._changed.notify_all()
         for stream in streams:
-            stream.connection_ended()
+            stream.connection_ended(error)
         self.commands.ended(error)
 
     def _report(self, retry: RetryDetails) -> None:

@@ -40,6 +40,8 @@ REMEMBERED: Final = 20_000
 """How many events a stream remembers, to pass over their repeats."""
 _WAIT_HERE: Final = 10_000
 _REPORTS: Final = 100
+# A connection that ends so while a subscription begins is made again; else RabbitMQ minds this one.
+_PASSING: Final = ("closed", "closed_by_broker", "heartbeat", "lost", "timeout")
 
 
 class StreamOwner(Answerer, Protocol):
@@ -98,6 +100,7 @@ class EventStream:
         self._handed: list[Arrival] = []
         self._is_closed = False
         self._refusal: LinkError | None = None
+        self._problem: LinkError | None = None
         self._settled = Flag()
 
     def __iter__(self) -> Iterator[Event]:
@@ -169,12 +172,18 @@ class EventStream:
         Raises:
             BrokerUnavailable: RabbitMQ refuses it, or was not there in time.
         """
+        self._owner.check()
         is_settled = self._settled.wait(timeout)
         self._owner.check()
-        if self._refusal is not None:
-            raise unavailable(self._refusal)
+        refusal = self._refusal or (None if is_settled else self._problem)
+        if refusal is not None:
+            raise unavailable(refusal)
         if not is_settled:
             raise BrokerUnavailable("timeout", f"RabbitMQ began no delivery within {timeout:g} s")
+
+    def give_up(self) -> None:
+        """Have `wait_until_begun` look whether the client was closed or failed."""
+        self._settled.set()
 
     def wake(self) -> None:
         """Have a waiting `take` look whether it is over; safe in a signal handler."""
@@ -184,12 +193,12 @@ class EventStream:
 
     def began(self, subscription: Subscription) -> None:
         """Take from this subscription from now on."""
-        self._settled.set()
         self._report(partial(self._listener.link_up, self._owner.name, self._owner.where))
+        self._settled.set()
 
     def refused(self, subscription: Subscription, error: LinkError) -> None:
         """Note why there is no queue; if it had begun once, the whole connection begins anew."""
-        if self._settled.is_set():
+        if self._settled.is_set() and self._refusal is None:
             raise error
         self._refusal = error
         self._settled.set()
@@ -210,9 +219,13 @@ class EventStream:
                 self._received.get_nowait()
         self.wake()
 
-    def connection_ended(self) -> None:
-        """Hand out nothing more of what it brought."""
+    def connection_ended(self, error: LinkError | None) -> None:
+        """Hand out nothing more of what it brought; if it never began, note why."""
         subscription, self._subscription = self._subscription, None
+        if error is not None and not self._settled.is_set():
+            self._problem = error
+            if subscription is not None and error.reason not in _PASSING:
+                self.refused(subscription, error)
         if self._replay is not None and subscription is not None and subscription.is_cancelled:
             self._replay.forget(subscription)
 

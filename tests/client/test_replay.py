@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -10,7 +11,8 @@ from rtmpump.client import BrokerUnavailable, Client, EventStream
 from rtmpump.links.lifecycle import RetryDetails
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from tests.client.conftest import Connect, Publish
-from tests.support.broker_node import close_connections
+from tests.support.broker_node import add_user, close_connections, delete_user, set_permissions
+from tests.support.line import Line
 from tests.support.pump import SECONDS, Broker, wait_until
 
 STREAM = "rtm.stream"
@@ -83,6 +85,43 @@ def test_a_listener_hears_after_the_events_that_came_before(
     assert heard.all == ["up"]
     stream.take(0)
     assert heard.all[:2] == ["up", "down"]
+
+
+def test_what_ends_the_connection_at_the_first_subscription_is_said(
+    connect: Connect, node: RabbitNode, broker: Broker, broker_url: str
+) -> None:
+    """And at once: neither the client nor RabbitMQ may have one more channel."""
+    broker.channel.exchange_declare("rtm.events", "topic", durable=True)
+    with pytest.raises(BrokerUnavailable) as caught:
+        connect(f"{broker_url}?channel_max=1", timeout=600).events(passive=True)
+    assert (caught.value.code, "channel_max" in str(caught.value)) == ("not_allowed", True)
+    add_user(node, "narrow", "narrow")
+    vhost = broker_url.rpartition("/")[2]
+    set_permissions(node, vhost, "narrow", ".*", ".*", ".*")
+    limits = '<<"{\\"max-channels\\":1}">>'
+    node.evaluate(f'rabbit_auth_backend_internal:set_user_limits(<<"narrow">>, {limits}, <<"t">>)')
+    with pytest.raises(BrokerUnavailable) as caught:
+        narrow = broker_url.replace("guest:guest", "narrow:narrow")
+        connect(narrow, timeout=600).events(passive=True)
+    assert caught.value.code == "not_allowed"
+    delete_user(node, "narrow")
+
+
+def test_a_client_that_is_closed_while_a_subscription_begins_says_so(
+    connect: Connect, node: RabbitNode, broker_url: str
+) -> None:
+    """It does not wait until its timeout."""
+    with Line(node.port) as line:
+        client = connect(broker_url.replace(f":{node.port}/", f":{line.port}/"), timeout=600)
+        client.connect(SECONDS)
+        line.freeze()
+        with ThreadPoolExecutor(1) as pool:
+            begun = pool.submit(client.events)
+            wait_until(lambda: len(client._link._streams) == 1)
+            client.close()
+            error = begun.exception(SECONDS)
+    assert isinstance(error, BrokerUnavailable)
+    assert error.code == "closed"
 
 
 def test_an_exchange_that_must_be_there_is_not_made(client: Client, broker: Broker) -> None:

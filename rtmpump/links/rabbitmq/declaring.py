@@ -42,7 +42,7 @@ def open_channel(
     opened: Callable[[Channel], None],
     closed: Callable[[LinkError], None],
 ) -> None:
-    """Open one more channel of a connection; `closed` is called if the broker closes it."""
+    """Open one more channel; `closed` is called if the broker closes it, or takes no more."""
 
     def is_open(channel: Channel) -> None:
         channel.add_on_close_callback(guarded(is_closed))
@@ -52,8 +52,13 @@ def open_channel(
         if isinstance(error, amqp.ChannelClosedByBroker):
             closed(closed_by_broker(link, error.reply_code, error.reply_text))
 
-    if connection is not None and connection.is_open:
+    if connection is None or not connection.is_open:
+        return
+    try:
         connection.channel(on_open_callback=guarded(is_open))
+    except amqp.NoFreeChannels:
+        problem = "the connection has as many channels as RabbitMQ or the URL allows (channel_max)"
+        closed(LinkError(link, "not_allowed", problem))
 
 
 class GroupDeclaration:
