@@ -11,7 +11,13 @@ from rtmpump.client import BrokerUnavailable, Client, EventStream
 from rtmpump.links.lifecycle import RetryDetails
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from tests.client.conftest import Connect, Publish
-from tests.support.broker_node import add_user, close_connections, delete_user, set_permissions
+from tests.support.broker_node import (
+    add_user,
+    close_connections,
+    delete_user,
+    names_in,
+    set_permissions,
+)
 from tests.support.line import Line
 from tests.support.pump import SECONDS, Broker, wait_until
 
@@ -124,12 +130,17 @@ def test_a_client_that_is_closed_while_a_subscription_begins_says_so(
     assert error.code == "closed"
 
 
-def test_an_exchange_that_must_be_there_is_not_made(client: Client, broker: Broker) -> None:
-    """A service that only looks on leaves nothing behind."""
-    for _ in range(2):
+def test_an_exchange_that_must_be_there_is_not_made(
+    client: Client, node: RabbitNode, broker: Broker, broker_url: str
+) -> None:
+    """A service that only looks on leaves nothing behind, no queue either."""
+    vhost = broker_url.rpartition("/")[2]
+    names = names_in(node, vhost)
+    for queue in ("", "", "consumer.test"):
         with pytest.raises(BrokerUnavailable) as caught:
-            client.events(passive=True)
+            client.events(passive=True, queue=queue)
         assert caught.value.code == "not_found"
+    assert names_in(node, vhost) == names
     broker.channel.exchange_declare("rtm.events", "topic", durable=True)
     assert client.events(passive=True).take(0) is None
 

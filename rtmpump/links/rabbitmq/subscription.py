@@ -4,7 +4,8 @@ Laws:
 
 - A queue that exists is used as it is: only where the broker refuses our declaration is it asked
   whether the queue is there. An exchange is declared only where a binding finds none: a user that
-  may only consume has no right to declare it.
+  may only consume has no right to declare it. One that must be there is asked for before the queue
+  is made, so that no queue stays behind.
 - Until `began` a refusal ends the subscription and nothing else. After that the end of its channel
   ends the connection, as that of any other channel does, and all begins anew. So does a broker that
   answers nothing for half a minute.
@@ -190,9 +191,10 @@ class Subscription:
     def opened(self, channel: Channel) -> None:
         """Declare, on the first channel or on the next one after a refusal."""
         self._channel = channel
-        if self._exchange_needed:
+        is_asked = self._wanted.passive and self._wanted.start is None
+        if self._exchange_needed or is_asked:
             exchange = Exchange(self._wanted.exchange, "topic", {})
-            self._declare(exchange, lambda _frame: self._declare_queue())
+            self._declare(exchange, lambda _frame: self._declare_queue(), passive=is_asked)
         else:
             self._declare_queue()
 
