@@ -54,6 +54,8 @@ class Link:
         self._crash: BaseException | None = None
         self._down_since = time.monotonic()
         self._streams: list[EventStream] = []
+        # Each is ended by who takes it out.
+        self._counts: set[Future[Depth]] = set()
         self.commands = Commands(self.call)
 
     def start(self) -> bool:
@@ -107,15 +109,20 @@ class Link:
     def count(self, queue: str) -> Future[Depth]:
         """Ask how full a queue is."""
         asked: Future[Depth] = Future()
+        with self._changed:
+            self._counts.add(asked)
 
         def told(answer: Depth | LinkError) -> None:
+            with self._changed:
+                if asked not in self._counts:
+                    return
+                self._counts.remove(asked)
             if isinstance(answer, Depth):
                 asked.set_result(answer)
             else:
                 asked.set_exception(unavailable(answer))
 
-        connection = self._connection
-        self.call(lambda: connection.count(queue, told))
+        self.call(lambda: self._connection.count(queue, told))
         return asked
 
     def add(self, stream: EventStream) -> None:
@@ -149,6 +156,7 @@ class Link:
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(_JOIN_SECONDS)
         self.commands.close(closed())
+        self._end_counts(closed())
         self._wake_for_good()
 
     # What the connection calls back, on its own thread.
@@ -183,6 +191,12 @@ class Link:
         if is_blocked:
             _log.warning("RabbitMQ has an alarm and takes nothing")
         self.commands.blocked(is_blocked)
+
+    def _end_counts(self, error: ClientError) -> None:
+        with self._changed:
+            counts, self._counts = self._counts, set()
+        for asked in counts:
+            asked.set_exception(error)
 
     def _wake_for_good(self) -> None:
         for stream in list(self._streams):
@@ -236,6 +250,7 @@ class Link:
             self._changed.notify_all()
         for stream in streams:
             stream.connection_ended(error)
+        self._end_counts(closed() if error is None else unavailable(error))
         self.commands.ended(error)
 
     def _report(self, retry: RetryDetails) -> None:

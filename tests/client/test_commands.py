@@ -141,6 +141,28 @@ def test_a_command_says_when_rabbitmq_has_it(client: Client, broker: Broker) -> 
     assert client.depth("rtm.outbound") == (2, 0)
 
 
+@pytest.mark.parametrize("end", ["connection", "client"])
+def test_a_question_about_a_queue_ends_with_the_connection(
+    connect: Connect, node: RabbitNode, broker: Broker, broker_url: str, end: str
+) -> None:
+    """Or with the client, and not with its timeout."""
+    queue = broker.queue(name="rtm.outbound")
+    client = connect(timeout=600)
+    with memory_alarm(node), ThreadPoolExecutor(1) as pool:
+        # Of who published, RabbitMQ reads nothing more.
+        client.submit({"channel": "general", "text": "hello"})
+        wait_until(lambda: client.is_blocked)
+        asked = pool.submit(client.depth, queue)
+        wait_until(lambda: len(client._link._counts) == 1)
+        if end == "client":
+            client.close()
+        else:
+            close_connections(node, broker_url.rpartition("/")[2], product="rtmpump")
+        error = asked.exception(SECONDS)
+    assert isinstance(error, BrokerUnavailable)
+    assert error.code == ("closed" if end == "client" else "closed_by_broker")
+
+
 def test_a_client_that_is_closed_while_it_waits_is_uncertain(
     broker: Broker, connect: Connect
 ) -> None:
