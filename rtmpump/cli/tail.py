@@ -168,6 +168,7 @@ class _Tail:
     def __init__(self, source: _Live | _Stream, wanted: Filters) -> None:
         self._source = source
         self._wanted = wanted
+        self._events: EventStream | None = None
         self._was_up = False
         self._lost_at: float | None = None
         self._refused_since: dict[str, float] = {}
@@ -182,7 +183,7 @@ class _Tail:
         left = math.inf if count is None else count
         with connected("tail", config) as client:
             try:
-                events = self._source.begin(client, self)
+                self._events = events = self._source.begin(client, self)
             except BrokerUnavailable as error:
                 if (refusal := self._source.refusal(error.code, client.where)) is not None:
                     raise refusal from error
@@ -201,7 +202,7 @@ class _Tail:
             words += " ".join(self._source.patterns)
             click.echo(one_line(f"{words}{self._chosen()}; Ctrl-C ends"), err=True)
         elif self._lost_at is not None:
-            away = time.monotonic() - self._lost_at
+            away = self._now() - self._lost_at
             words = f"RabbitMQ is back after {lasted(away)} ({where})"
             _say(f"{words}; {self._source.missed(away)}")
         self._was_up, self._lost_at = True, None
@@ -209,7 +210,7 @@ class _Tail:
 
     def link_down(self, retry: RetryDetails) -> None:
         """Say once that RabbitMQ is away, and once if it is there and goes on to refuse."""
-        now, why = time.monotonic(), retry.detail or retry.reason
+        now, why = self._now(), retry.detail or retry.reason
         if self._lost_at is None:
             self._lost_at = now
             _say(f"lost RabbitMQ: {why}; trying again until it is back")
@@ -219,6 +220,10 @@ class _Tail:
                 # Once: infinity is never reached again.
                 self._refused_since[retry.reason] = math.inf
                 _say(f"RabbitMQ is there and refuses: {why}; trying again")
+
+    def _now(self) -> float:
+        """Return when what is reported happened: a reader such as `less` may hold us up."""
+        return time.monotonic() if self._events is None else self._events.reported_at
 
     def _chosen(self) -> str:
         ids = sorted(self._wanted.channels) + sorted(self._wanted.users)

@@ -92,8 +92,9 @@ class EventStream:
         self._repeats = repeats
         self._listener = NoListener() if listener is None else listener
         self._replay = replay
-        self._reports: deque[Callable[[], None]] = deque(maxlen=_REPORTS)
+        self._reports: deque[tuple[float, Callable[[], None]]] = deque()
         self._is_report_due = False
+        self._reported_at = 0.0
         self._received: SimpleQueue[Arrival | None] = SimpleQueue()
         self._subscription: Subscription | None = None
         self._seen = RecentIds(REMEMBERED)
@@ -149,6 +150,11 @@ class EventStream:
     def wanted(self) -> Wanted:
         """What to subscribe to now."""
         return self._wanted._replace(start=self._replay.start) if self._replay else self._wanted
+
+    @property
+    def reported_at(self) -> float:
+        """When that happened of which the listener was last called (seconds, monotonic)."""
+        return self._reported_at
 
     def close(self) -> None:
         """Stop consuming. What was handed out last and not finished goes back to its queue."""
@@ -267,10 +273,15 @@ class EventStream:
     def _run_reports(self) -> None:
         self._is_report_due = False
         while self._reports:
-            self._reports.popleft()()
+            self._reported_at, report = self._reports.popleft()
+            report()
 
     def _report(self, report: Callable[[], None]) -> None:
-        self._reports.append(report)
+        with suppress(IndexError):
+            while len(self._reports) >= _REPORTS:
+                # The first one stays: it says since when RabbitMQ is away.
+                del self._reports[1]
+        self._reports.append((time.monotonic(), report))
         self.wake()
 
     def _is_wanted(self, arrival: Arrival, fresh: set[str]) -> bool:
