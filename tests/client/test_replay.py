@@ -108,9 +108,9 @@ def test_what_ends_the_connection_at_the_first_subscription_is_said(
     set_permissions(node, vhost, "narrow", ".*", ".*", ".*")
     limits = '<<"{\\"max-channels\\":1}">>'
     node.evaluate(f'rabbit_auth_backend_internal:set_user_limits(<<"narrow">>, {limits}, <<"t">>)')
+    narrow = connect(broker_url.replace("guest:guest", "narrow:narrow"), timeout=600)
     with pytest.raises(BrokerUnavailable) as caught:
-        narrow = broker_url.replace("guest:guest", "narrow:narrow")
-        connect(narrow, timeout=600).events(passive=True)
+        narrow.events(passive=True)
     assert caught.value.code == "not_allowed"
     delete_user(node, "narrow")
 
