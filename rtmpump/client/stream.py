@@ -232,8 +232,6 @@ class EventStream:
             self._problem = error
             if subscription is not None and error.reason not in _PASSING:
                 self.refused(subscription, error)
-        if self._replay is not None and subscription is not None and subscription.is_cancelled:
-            self._replay.forget(subscription)
 
     def link_down(self, retry: RetryDetails) -> None:
         """Have the listener learn why it does not deliver; before it began, its maker learns it."""

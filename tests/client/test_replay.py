@@ -179,26 +179,6 @@ def test_a_stream_is_read_from_a_time_on_and_goes_on_where_it_stopped(
     assert others.all == ["m:1", "m:2", "m:3"]
 
 
-def test_a_stream_that_is_made_anew_is_read_from_its_beginning(
-    client: Client, broker: Broker, publish: Publish
-) -> None:
-    """It counts from 0 again, and the old stream was longer."""
-    broker.channel.exchange_declare("rtm.events", "topic", durable=True)
-    broker.queue(("rtm.events", "#"), name=STREAM, x_queue_type="stream")
-    now = {"headers": {"received_at": round(time.time() * 1000)}}
-    for number in range(6):
-        publish("message", f"old:{number}", properties=now)
-    stream = client.replay(STREAM, 3600, repeats=True)
-    for _ in range(6):
-        assert stream.take(SECONDS) is not None
-    broker.channel.queue_delete(STREAM)
-    broker.queue(("rtm.events", "#"), name=STREAM, x_queue_type="stream")
-    for number in range(3):
-        publish("message", f"new:{number}", properties=now)
-    taken = [stream.take(SECONDS) for _ in range(3)]
-    assert [event and event.message_id for event in taken] == ["new:0", "new:1", "new:2"]
-
-
 def test_what_is_no_stream_is_said(client: Client, broker: Broker) -> None:
     """One that is not there, and a queue that keeps its messages."""
     with pytest.raises(BrokerUnavailable) as caught:

@@ -136,8 +136,6 @@ class Subscription:
         self, connection: SubscribingConnection, wanted: Wanted, listener: SubscriptionListener
     ) -> None:
         self.connection = connection
-        self.is_cancelled = False
-        """Whether the broker ended the consumer, as where the queue was deleted."""
         self._wanted = wanted
         self._listener = listener
         self._channel: Channel | None = None
@@ -279,7 +277,7 @@ class Subscription:
 
     def _cancelled(self) -> None:
         if not self._is_over:
-            self._is_over = self.is_cancelled = True
+            self._is_over = True
             self.connection.cancelled(self._queue)
 
     def _arrived(self, _channel: Any, method: Any, properties: Properties, body: bytes) -> None:
