@@ -128,6 +128,11 @@ class LinkError(RtmpumpError):
         self.at_once = at_once
         self.held = held
 
+    @property
+    def problem(self) -> str:
+        """What happened, for people; the reason where nothing more is known."""
+        return self.detail or self.reason
+
     def __str__(self) -> str:
         return f"{self.link}: {self.reason}" + (f" ({self.detail})" if self.detail else "")
 

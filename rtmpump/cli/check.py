@@ -117,7 +117,7 @@ def _asked(ask: Callable[[Config], dict[str, Any]], config: Config) -> dict[str,
     try:
         return {"ok": True, "exit": EXIT_DONE, **ask(config)}
     except LinkError as error:
-        problem = f"is not reachable: {error.detail or error.reason}"
+        problem = f"is not reachable: {error.problem}"
         return {"ok": False, "exit": EXIT_UNREACHABLE, "problem": one_line(problem)}
     except TokenRefused as error:
         problem = f"refused the token ({error.code}); {error.fix}"

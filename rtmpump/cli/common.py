@@ -220,7 +220,7 @@ def reachable(service: str, fix: str = "") -> Iterator[None]:
     try:
         yield
     except LinkError as error:
-        raise ServiceUnreachable(service, error.detail or error.reason, fix) from error
+        raise ServiceUnreachable(service, error.problem, fix) from error
 
 
 def not_declared(kind: str, name: str, where: str) -> RtmpumpError:

@@ -39,5 +39,5 @@ def usable(fix: str = "") -> Iterator[None]:
         yield
     except ClientError as error:
         cause = error.__cause__
-        detail = cause.detail or cause.reason if isinstance(cause, LinkError) else error.message
+        detail = cause.problem if isinstance(cause, LinkError) else error.message
         raise ServiceUnreachable("RabbitMQ", detail, fix) from error

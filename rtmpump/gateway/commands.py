@@ -88,7 +88,7 @@ class GatewayCommands:
             self._opened.clear()
             self._lose_all(error)
             if not connection.ended.done():
-                problem = error.detail or error.reason
+                problem = error.problem
                 self._troubles.begin(self, f"no channel for commands: {problem}")
                 _log.warning("gateway.no_commands", problem=problem)
                 await asyncio.sleep(1.0)
@@ -128,7 +128,7 @@ class GatewayCommands:
         except TimeoutError:
             return failed("request_timeout", "no pump answered in time")
         except LinkError as error:
-            problem = error.detail or error.reason
+            problem = error.problem
             return failed("uncertain", f"the connection to RabbitMQ ended: {problem}")
         finally:
             self._waiting.pop(correlation, None)
@@ -157,7 +157,7 @@ class GatewayCommands:
             future.set_result(CommandEnd(fields.get("ok") is True, fields))
 
     def _lose_all(self, error: LinkError) -> None:
-        problem = f"the connection to RabbitMQ ended: {error.detail or error.reason}"
+        problem = f"the connection to RabbitMQ ended: {error.problem}"
         for future in self._waiting.values():
             if not future.done():
                 future.set_result(failed("uncertain", problem))

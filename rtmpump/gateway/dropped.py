@@ -48,7 +48,7 @@ async def count_dropped(
         except LinkError as refused:
             error = refused
         if not connection.ended.done():
-            _log.warning("gateway.dropped_unknown", problem=error.detail or error.reason)
+            _log.warning("gateway.dropped_unknown", problem=error.problem)
             await asyncio.sleep(_AGAIN)
 
 

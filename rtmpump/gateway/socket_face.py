@@ -171,7 +171,7 @@ class EnvelopeSocket:
             if connection.ended.done():
                 continue
             wait = pauses.after(error)
-            problem = error.detail or error.reason
+            problem = error.problem
             self._shared.troubles.begin(self, f"no events for {client.name}: {problem}")
             _log.warning(
                 "gateway.no_events", client=client.name, problem=problem, retry_in=round(wait, 3)
