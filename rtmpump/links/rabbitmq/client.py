@@ -21,7 +21,7 @@ from rtmpump.config import Broker
 from rtmpump.errors import LinkError
 from rtmpump.links.rabbitmq.connection import BrokerConnection, Properties
 from rtmpump.links.rabbitmq.listener import Delivery
-from rtmpump.links.rabbitmq.queue_depths import Depth
+from rtmpump.links.rabbitmq.queue_depths import Depth, depth_of
 from rtmpump.links.rabbitmq.topology import Item
 
 _JOIN: Final = 5.0
@@ -239,7 +239,7 @@ class _ClientConnection(BrokerConnection):
 
     def count(self, queue: str, answered: Callable[[Depth], None]) -> None:
         def counted(frame: Any) -> None:
-            answered(Depth(frame.method.message_count, frame.method.consumer_count))
+            answered(depth_of(frame.method))
 
         self._open_channel().queue_declare(queue, passive=True, callback=self._guarded(counted))
 

@@ -29,6 +29,11 @@ class Depth(NamedTuple):
     consumers: int
 
 
+def depth_of(declared: Any) -> Depth:
+    """Return what a broker's `queue.declare-ok` says, the method of pika's frame."""
+    return Depth(declared.message_count, declared.consumer_count)
+
+
 DepthListener: TypeAlias = Callable[[str, Depth | None], None]
 
 
@@ -75,7 +80,7 @@ class QueueDepths:
 
     def _answered(self, frame: Any) -> None:
         method = frame.method
-        self._told(self._left.pop(0), Depth(method.message_count, method.consumer_count))
+        self._told(self._left.pop(0), depth_of(method))
         self._ask_next()
 
     def _closed(self, _channel: Channel, _error: BaseException) -> None:

@@ -26,7 +26,7 @@ from rtmpump.errors import LinkError
 from rtmpump.links.rabbitmq.connection import BrokerConnection, Properties
 from rtmpump.links.rabbitmq.declaring import declare
 from rtmpump.links.rabbitmq.errors import cancelled
-from rtmpump.links.rabbitmq.queue_depths import Depth
+from rtmpump.links.rabbitmq.queue_depths import Depth, depth_of
 from rtmpump.links.rabbitmq.topology import (
     NO_DELIVERY_LIMIT,
     Arguments,
@@ -108,7 +108,7 @@ class SubscribingConnection(BrokerConnection):
         def opened(channel: Channel) -> None:
             def answered(frame: Any) -> None:
                 channel.close()
-                told(Depth(frame.method.message_count, frame.method.consumer_count))
+                told(depth_of(frame.method))
 
             channel.queue_declare(queue, passive=True, callback=self.guarded(answered))
 
