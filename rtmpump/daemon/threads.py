@@ -10,15 +10,15 @@ Laws:
 
 from __future__ import annotations
 
-import os
 import select
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, Final
+
+from rtmpump.links.hangup import has_terminal
 
 _ENDS: Final = (signal.SIGTERM, signal.SIGINT)
 _HANGUP: Final = signal.SIGHUP
@@ -38,7 +38,7 @@ class Alarm:
     def __enter__(self) -> Alarm:
         signal.set_wakeup_fd(self._rings.fileno(), warn_on_full_buffer=False)
         heeded = [*_ENDS, _HANGUP]
-        if _has_terminal():
+        if has_terminal():
             self._ends = (*_ENDS, _HANGUP)
             if signal.getsignal(_HANGUP) is signal.SIG_IGN:
                 heeded.remove(_HANGUP)
@@ -98,13 +98,6 @@ class PumpThread(threading.Thread):
         finally:
             self.is_over = True
             self._alarm.ring()
-
-
-def _has_terminal() -> bool:
-    try:
-        return os.isatty(sys.stdin.fileno())
-    except (AttributeError, OSError, ValueError):
-        return False
 
 
 def _nothing(_number: int, _frame: FrameType | None) -> None:

@@ -8,11 +8,9 @@ is left goes back to RabbitMQ.
 from __future__ import annotations
 
 import asyncio
-import os
 import resource
 import signal
 import ssl
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -35,6 +33,7 @@ from rtmpump.gateway.routes import Routes
 from rtmpump.gateway.shared import Shared
 from rtmpump.gateway.triggers import Triggers
 from rtmpump.gateway.troubles import Troubles
+from rtmpump.links.hangup import has_terminal
 from rtmpump.links.systemd import Notifier
 
 _WARNED_FOR: Final = 0.5
@@ -157,7 +156,7 @@ async def _declare(shared: Shared) -> None:
         try:
             await shared.queues.begin(connection)
         except LinkError as error:
-            problem = error.detail or error.reason
+            problem = error.problem
             if not connection.ended.done():
                 shared.troubles.begin(shared.queues, f"the queues of programs: {problem}")
             _log.warning("gateway.queues", problem=problem)
@@ -195,18 +194,11 @@ def _heed_signals(reload: GatewayReload) -> asyncio.Event:
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    if not _has_terminal():
+    if not has_terminal():
         loop.add_signal_handler(signal.SIGHUP, reload.begin)
     elif signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         loop.add_signal_handler(signal.SIGHUP, stop.set)
     return stop
-
-
-def _has_terminal() -> bool:
-    try:
-        return os.isatty(sys.stdin.fileno())
-    except (AttributeError, OSError, ValueError):
-        return False
 
 
 def _allow_many_files() -> None:
