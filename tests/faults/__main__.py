@@ -15,7 +15,6 @@ import secrets
 import signal
 import sys
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -33,6 +32,7 @@ from tests.faults import (
     strikes_socket,
     traffic,
 )
+from tests.faults.course import Course, plan, say
 from tests.faults.kinds import Kinds, Strike
 from tests.faults.modes import MODES, RTM, SOCKET
 from tests.faults.rig import Rig
@@ -73,14 +73,10 @@ _ENDS_PUMP: Final = {RTM.name: strikes_lasting.ENDS_RTM, SOCKET.name: strikes_pu
 
 
 @dataclass
-class Course:
-    """What happened in a run."""
+class DamagedCourse(Course):
+    """And what became of spools that were damaged on purpose."""
 
-    kinds: Counter[str] = field(default_factory=Counter)
-    recoveries: dict[str, float] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
     damage: list[str] = field(default_factory=list)
-    last: str = "the start"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -106,43 +102,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
     seed = secrets.randbelow(1 << 32) if options.seed is None else options.seed
     length = "--short " if options.short else ""
     command = f"make faults ARGS='{length}{seconds}{pace}--mode {options.mode} --seed {seed}'"
-    _say(f"seed {seed}; again with: {command}")
+    say(f"seed {seed}; again with: {command}")
     began = time.monotonic()
-    course = Course()
+    course = DamagedCourse()
     rig = Rig(MODES[options.mode], seed, form.event_rate, form.command_rate)
     try:
         _play(rig, form, options.only, course)
-        _say(_figures(rig, course, time.monotonic() - began, command))
+        say(_figures(rig, course, time.monotonic() - began, command))
     except AssertionError as error:
         rig.keeps_folder = True
         course.problems.append(f"after {course.last}: {error}; the log is in {rig.folder}")
     finally:
         rig.close()
     for problem in course.problems:
-        _say(f"BROKEN: {problem}")
+        say(f"BROKEN: {problem}")
     return 1 if course.problems else 0
 
 
-def _play(rig: Rig, form: Form, only: str, course: Course) -> None:
+def _play(rig: Rig, form: Form, only: str, course: DamagedCourse) -> None:
     began = time.monotonic()
     # Before the first hello of all there is nothing that a gap could begin with.
     rig.wait(lambda: rig.workspace.live, "for the first hello")
     rig.flood.start()
     rig.recover()
-    _say("all is up")
+    say("all is up")
     mode = rig.mode.name
     alive = _chosen(_OF_BOTH_MODES | _OF_ONE_MODE[mode], only)
     kinds = alive | _chosen(strikes.ENDS_PUMP | _ENDS_PUMP[mode], only)
     until = began + 0.75 * form.seconds
-    _strike(rig, kinds, _plan(rig, [*kinds], form.strikes * 3 // 4), until, course)
+    _strike(rig, kinds, plan(rig.dice, [*kinds], form.strikes * 3 // 4), until, course)
     # Now one process has to bear all of it, so that what it leaks adds up.
     strikes.kill_at_full_disk(rig)
     calm = _calm_belongings(rig)
-    _strike(rig, alive, _plan(rig, [*alive], form.strikes // 4), began + form.seconds, course)
+    _strike(rig, alive, plan(rig.dice, [*alive], form.strikes // 4), began + form.seconds, course)
     _find_leaks(rig, calm, course)
     for _ in range(form.damages):
         course.damage.append(damage.strike(rig, course.problems))
-        _say(course.damage[-1])
+        say(course.damage[-1])
     while rig.ledger.received < form.events and time.monotonic() < began + form.seconds:
         rig.check()
         time.sleep(0.2)
@@ -151,14 +147,6 @@ def _play(rig: Rig, form: Form, only: str, course: Course) -> None:
 
 def _chosen(kinds: Mapping[str, Strike], only: str) -> Kinds:
     return Kinds({name: strike for name, strike in kinds.items() if only in name})
-
-
-def _plan(rig: Rig, kinds: list[str], count: int) -> list[str]:
-    """Each kind before any comes again, in an order of chance."""
-    plan: list[str] = []
-    while kinds and len(plan) < count:
-        plan += rig.dice.sample(kinds, len(kinds))
-    return plan[:count]
 
 
 def _strike(
@@ -175,10 +163,10 @@ def _strike(
         if rig.dice.random() < 0.7:
             took = rig.recover()
             leave_nothing(rig)
-            course.recoveries[name] = max(took, course.recoveries.get(name, 0.0))
+            course.recovered(name, took)
         rig.check()
         well = "not awaited" if took is None else f"well after {took:.1f} s"
-        _say(f"{sum(course.kinds.values()):>4} {name}, {lasted:.1f} s, {well}")
+        say(f"{sum(course.kinds.values()):>4} {name}, {lasted:.1f} s, {well}")
 
 
 def _calm_belongings(rig: Rig) -> dict[str, int]:
@@ -202,7 +190,7 @@ def _find_leaks(rig: Rig, calm: dict[str, int], course: Course) -> None:
         time.sleep(0.5)
     if now != calm:
         course.problems.append(f"the pump had {calm} and now has {now}")
-    _say(f"the pump has {now}, {traffic.memory(rig.pump.pid)}")
+    say(f"the pump has {now}, {traffic.memory(rig.pump.pid)}")
 
 
 def _end(rig: Rig, course: Course) -> None:
@@ -236,7 +224,7 @@ def _end(rig: Rig, course: Course) -> None:
         course.problems.append(f"the pump took {rig.peak_kib >> 10} MiB")
 
 
-def _figures(rig: Rig, course: Course, seconds: float, command: str) -> str:
+def _figures(rig: Rig, course: DamagedCourse, seconds: float, command: str) -> str:
     ledger = rig.ledger
     commands = ledger.commands()
     again = commands.pop("repeated")
@@ -268,10 +256,6 @@ def _figures(rig: Rig, course: Course, seconds: float, command: str) -> str:
         took = course.recoveries.get(name)
         lines.append(f"| {name} | {count} | {'' if took is None else f'{took:.1f} s'} |")
     return "\n".join([*lines, "", *(f"- {told}" for told in course.damage)])
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:

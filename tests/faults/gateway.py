@@ -11,10 +11,10 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from tests.faults import traffic
+from tests.faults.course import Course, Form, plan, say
 from tests.faults.gateway_rig import NAMES, GatewayRig
 from tests.faults.gateway_strikes import ENDS_GATEWAY, KINDS, Strike
 from tests.support.gateway import GatewayProcess
@@ -30,26 +30,9 @@ _FIRST: Final = ("gateway: kill -9", "program: kill -9", "pump: kill -9")
 _BAD_NEWS: Final = ("gateway.bug", "gateway.unanswered", "Traceback")
 
 
-@dataclass(frozen=True)
-class Form:
-    """How long a run is: a quarter of the strikes, the last ones, leaves the gateways alive."""
-
-    strikes: int
-    seconds: float
-
-
+# A quarter of the strikes, the last ones, leaves the gateways alive.
 SHORT: Final = Form(12, 45)
 LONG: Final = Form(1_000, 600)
-
-
-@dataclass
-class Course:
-    """What happened in a run."""
-
-    kinds: Counter[str] = field(default_factory=Counter)
-    recoveries: dict[str, float] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
-    last: str = "the start"
 
 
 def main(short: bool, seconds: float | None, seed: int | None, only: str) -> int:
@@ -60,21 +43,21 @@ def main(short: bool, seconds: float | None, seed: int | None, only: str) -> int
     seed = secrets.randbelow(1 << 32) if seed is None else seed
     length = "--short " if short else "" if seconds is None else f"--seconds {seconds:.0f} "
     command = f"make faults ARGS='--gateway {length}--seed {seed}'"
-    _say(f"seed {seed}; again with: {command}")
+    say(f"seed {seed}; again with: {command}")
     began, course = time.monotonic(), Course()
     rig = GatewayRig(seed, _RATE)
     try:
         _play(rig, form, only, course)
-        _say(_figures(rig, course, time.monotonic() - began, command))
+        say(_figures(rig, course, time.monotonic() - began, command))
     except AssertionError as error:
         course.problems.append(f"after {course.last}: {error}")
     finally:
         rig.keeps_folder = bool(course.problems)
         rig.close()
     for problem in course.problems:
-        _say(f"BROKEN: {problem}")
+        say(f"BROKEN: {problem}")
     if course.problems:
-        _say(f"the logs are in {rig.folder}")
+        say(f"the logs are in {rig.folder}")
     return 1 if course.problems else 0
 
 
@@ -82,7 +65,7 @@ def _play(rig: GatewayRig, form: Form, only: str, course: Course) -> None:
     wait_until(lambda: rig.workspace.live, what="for the first hello")
     rig.flood.start()
     rig.recover()
-    _say("all is up")
+    say("all is up")
     began = time.monotonic()
     alive = {name: strike for name, strike in KINDS.items() if only in name}
     ends = {name: strike for name, strike in ENDS_GATEWAY.items() if only in name}
@@ -96,10 +79,8 @@ def _play(rig: GatewayRig, form: Form, only: str, course: Course) -> None:
 
 def _plan(rig: GatewayRig, kinds: Mapping[str, Strike], count: int) -> list[str]:
     """The first ones; then each kind before any comes again, in an order of chance."""
-    plan = [name for name in _FIRST if name in kinds]
-    while kinds and len(plan) < count:
-        plan += rig.dice.sample([*kinds], len(kinds))
-    return plan[:count]
+    first = [name for name in _FIRST if name in kinds]
+    return (first + plan(rig.dice, [*kinds], count - len(first)))[:count]
 
 
 def _strike(
@@ -115,10 +96,10 @@ def _strike(
         # Now and then the next one comes before all is well again.
         if rig.dice.random() < 0.7:
             took = rig.recover()
-            course.recoveries[name] = max(took, course.recoveries.get(name, 0.0))
+            course.recovered(name, took)
         rig.check()
         well = "not awaited" if took is None else f"well after {took:.1f} s"
-        _say(f"{sum(course.kinds.values()):>4} {name}, {lasted:.1f} s, {well}")
+        say(f"{sum(course.kinds.values()):>4} {name}, {lasted:.1f} s, {well}")
 
 
 def _calm_belongings(rig: GatewayRig) -> list[Counter[str]]:
@@ -149,7 +130,7 @@ def _find_leaks(rig: GatewayRig, calm: list[Counter[str]], course: Course) -> No
     if any(more):
         course.problems.append(f"the gateways have more than before: {more}")
     held = [traffic.memory(gateway.pid)["VmRSS"] >> 10 for gateway in rig.gateways]
-    _say(f"the gateways have {[dict(one) for one in now]}, {held} MiB")
+    say(f"the gateways have {[dict(one) for one in now]}, {held} MiB")
 
 
 def _more(now: list[Counter[str]], before: list[Counter[str]]) -> list[Counter[str]]:
@@ -221,7 +202,3 @@ def _figures(rig: GatewayRig, course: Course, seconds: float, command: str) -> s
         took = course.recoveries.get(strike)
         lines.append(f"| {strike} | {count} | {'' if took is None else f'{took:.1f} s'} |")
     return "\n".join([*lines, ""])
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)

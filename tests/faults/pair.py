@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from rtmpump.sandbox.slack.workspace import Sent
 from tests.faults import traffic
+from tests.faults.course import Course, Form, plan, say
 from tests.faults.pair_rig import PairRig
 from tests.faults.pair_strikes import KINDS, SILENT, PairStrike
 from tests.faults.two_pumps import Span, outside
@@ -26,29 +26,17 @@ _ANSWERS: Final = {"ok", "invalid_command", "repeated"}
 _REJOIN: Final = PairStrike(PairRig.rejoin, SILENT)
 
 
-@dataclass(frozen=True)
-class Form:
-    """How long a run is."""
-
-    strikes: int
-    seconds: float
-
-
 SHORT: Final = Form(10, 130)
 LONG: Final = Form(1_000, 660)
 
 
 @dataclass
-class Course:
-    """What happened in a run; times in seconds."""
+class PairCourse(Course):
+    """And for how long nobody read, by the kind of strike."""
 
-    kinds: Counter[str] = field(default_factory=Counter)
-    recoveries: dict[str, float] = field(default_factory=dict)
     without_reader: dict[str, float] = field(default_factory=dict)
     outside: float = 0.0
     within: float = 0.0
-    problems: list[str] = field(default_factory=list)
-    last: str = "the start"
 
 
 def main(short: bool, seconds: float | None, seed: int | None, only: str) -> int:
@@ -59,33 +47,33 @@ def main(short: bool, seconds: float | None, seed: int | None, only: str) -> int
     seed = secrets.randbelow(1 << 32) if seed is None else seed
     length = "--short " if short else "" if seconds is None else f"--seconds {seconds:.0f} "
     command = f"make faults ARGS='--pair {length}--seed {seed}'"
-    _say(f"seed {seed}; again with: {command}")
-    began, course = time.monotonic(), Course()
+    say(f"seed {seed}; again with: {command}")
+    began, course = time.monotonic(), PairCourse()
     rig = PairRig(seed, _EVENTS, _COMMANDS)
     try:
         _play(rig, form, only, course)
-        _say(_figures(rig, course, time.monotonic() - began, command))
+        say(_figures(rig, course, time.monotonic() - began, command))
     except AssertionError as error:
         course.problems.append(f"in {course.last}: {error}")
     finally:
         rig.keeps_folder = bool(course.problems)
         rig.close()
     for problem in course.problems:
-        _say(f"BROKEN: {problem}")
+        say(f"BROKEN: {problem}")
     if course.problems:
-        _say(f"the logs are in {rig.folder}")
+        say(f"the logs are in {rig.folder}")
     return 1 if course.problems else 0
 
 
-def _play(rig: PairRig, form: Form, only: str, course: Course) -> None:
+def _play(rig: PairRig, form: Form, only: str, course: PairCourse) -> None:
     # Before the first hello of all there is nothing that a gap could begin with.
     wait_until(lambda: rig.workspace.live, what="for the first hello")
     rig.watch.start()
     rig.flood.start()
     rig.recover()
-    _say("all is up")
+    say("all is up")
     until = time.monotonic() + form.seconds
-    for name in _plan(rig, [name for name in KINDS if only in name], form.strikes):
+    for name in plan(rig.dice, [name for name in KINDS if only in name], form.strikes):
         if time.monotonic() > until:
             break
         kind = KINDS[name]
@@ -95,15 +83,7 @@ def _play(rig: PairRig, form: Form, only: str, course: Course) -> None:
     _end(rig, course)
 
 
-def _plan(rig: PairRig, kinds: list[str], count: int) -> list[str]:
-    """Each kind before any comes again, in an order of chance."""
-    plan: list[str] = []
-    while kinds and len(plan) < count:
-        plan += rig.dice.sample(kinds, len(kinds))
-    return plan[:count]
-
-
-def _strike(rig: PairRig, name: str, kind: PairStrike, course: Course) -> None:
+def _strike(rig: PairRig, name: str, kind: PairStrike, course: PairCourse) -> None:
     began, course.last = time.time(), name
     active = rig.name(rig.active)
     kind.do(rig)
@@ -115,17 +95,17 @@ def _strike(rig: PairRig, name: str, kind: PairStrike, course: Course) -> None:
     rig.ledger.struck(began * 1000, well * 1000)
     took = max(0.0, well - struck)
     course.kinds[name] += 1
-    course.recoveries[name] = max(took, course.recoveries.get(name, 0.0))
+    course.recovered(name, took)
     course.without_reader[name] = max(unread, course.without_reader.get(name, 0.0))
     _blame_writers(rig, course)
     now = rig.name(rig.active)
-    _say(
+    say(
         f"{sum(course.kinds.values()):>4} {name}, {struck - began:.1f} s, well after {took:.1f} s, "
         f"nobody read for {unread:.1f} s, {active if now == active else f'{active} -> {now}'}"
     )
 
 
-def _recovered(rig: PairRig, course: Course, when: str) -> float | None:
+def _recovered(rig: PairRig, course: PairCourse, when: str) -> float | None:
     """Wait until all is well; None if it does not become so, which is a problem."""
     try:
         return rig.recover()
@@ -134,7 +114,7 @@ def _recovered(rig: PairRig, course: Course, when: str) -> float | None:
         return None
 
 
-def _begun_anew(rig: PairRig, course: Course) -> float:
+def _begun_anew(rig: PairRig, course: PairCourse) -> float:
     """Get both pumps to work again, so that the rest of the run tells something."""
     rig.restart_pumps()
     well = _recovered(rig, course, "after a restart of both pumps")
@@ -144,7 +124,7 @@ def _begun_anew(rig: PairRig, course: Course) -> float:
     return well
 
 
-def _judge(rig: PairRig, name: str, kind: PairStrike, began: float, course: Course) -> float:
+def _judge(rig: PairRig, name: str, kind: PairStrike, began: float, course: PairCourse) -> float:
     """Hold the times without a reader against the bound; return the longest one, whole."""
     longest = 0.0
     for span in rig.watch.readers.spans(began):
@@ -165,19 +145,19 @@ def _unread(name: str, kind: PairStrike, span: Span, counted: float) -> str:
     )
 
 
-def _blame_writers(rig: PairRig, course: Course) -> None:
+def _blame_writers(rig: PairRig, course: PairCourse) -> None:
     for overlap in rig.watch.commands.overlaps[:_SHOWN]:
         _blame(course, f"two wrote: {overlap}")
 
 
-def _blame(course: Course, problem: str) -> None:
+def _blame(course: PairCourse, problem: str) -> None:
     """Tell a problem once, at once."""
     if problem not in course.problems:
         course.problems.append(problem)
-        _say(f"BROKEN: {problem}")
+        say(f"BROKEN: {problem}")
 
 
-def _end(rig: PairRig, course: Course) -> None:
+def _end(rig: PairRig, course: PairCourse) -> None:
     course.last = "the end"
     rig.recover()
     rig.commands.end()
@@ -242,7 +222,7 @@ def _told_repeats(rig: PairRig) -> str:
     )
 
 
-def _figures(rig: PairRig, course: Course, seconds: float, command: str) -> str:
+def _figures(rig: PairRig, course: PairCourse, seconds: float, command: str) -> str:
     ledger = rig.ledger
     commands = ledger.commands()
     results_again = commands.pop("repeated")
@@ -275,7 +255,3 @@ def _figures(rig: PairRig, course: Course, seconds: float, command: str) -> str:
         took, unread = course.recoveries[name], course.without_reader[name]
         lines.append(f"| {name} | {count} | {took:.1f} s | {unread:.1f} s |")
     return "\n".join([*lines, ""])
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
