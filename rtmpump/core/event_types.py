@@ -1,8 +1,9 @@
 """The event types that are known in advance, so that consumers can bind before the first event.
 
 Slack's types are those of its published RTM reference, as collected in the MIT-licensed
-repositories slack-ruby/slack-api-ref and slackhq/slack-api-docs. Real workspaces send others too:
-the set is open, and nothing may depend on a type being here.
+repositories slack-ruby/slack-api-ref and slackhq/slack-api-docs, and those that an app with our
+manifest gets beside them. Real workspaces send others too: the set is open, and nothing may depend
+on a type being here.
 """
 
 from __future__ import annotations
@@ -97,6 +98,17 @@ _REFERENCE: Final = (
     "user_typing",
 )
 
+OF_APPS: Final = (
+    "app_home_opened",
+    "app_mention",
+    "app_uninstalled",
+    "interactive",
+    "link_shared",
+    "slash_command",
+    "tokens_revoked",
+)
+"""What only apps in Socket Mode get."""
+
 # "error" is a frame of the protocol: Slack's text describes it, its list of events does not.
-TYPES: Final[tuple[str, ...]] = (*_REFERENCE, "error", "rtmpump")
+TYPES: Final[tuple[str, ...]] = (*_REFERENCE, *OF_APPS, "error", "rtmpump")
 """Slack's documented types, "error", and "rtmpump" for the pump's own events; no repeats."""

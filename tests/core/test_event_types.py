@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from rtmpump.core.app_manifest import SCOPES
 from rtmpump.core.event_types import TYPES
 from rtmpump.core.routes import clean, route
 from tests.support.paths import DATA
@@ -12,11 +13,12 @@ from tests.support.paths import DATA
 WE_SEND = ("presence_query", "presence_sub")
 
 
-def test_the_list_is_slacks_reference_and_two_more() -> None:
-    """Every type of Slack's reference is there, and beside them only "error" and "rtmpump"."""
+def test_the_list_is_slacks_reference_and_what_apps_get() -> None:
+    """Every type of Slack's reference, what our manifest brings, what people do, and two more."""
     reference = json.loads((DATA / "rtm_types.json").read_text())["types"]
-    assert set(TYPES) - set(reference) == {"error", "rtmpump"}
-    assert set(reference) <= set(TYPES)
+    subscribed = {event.partition(".")[0] for event in SCOPES}
+    of_people = {"interactive", "slash_command"}
+    assert set(TYPES) == {*reference, *subscribed, *of_people, "error", "rtmpump"}
 
 
 def test_no_type_stands_there_twice() -> None:

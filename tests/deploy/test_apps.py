@@ -15,6 +15,7 @@ from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.deploy.conftest import EXAMPLES
 from tests.support.broker_node import add_vhost, delete_vhost
+from tests.support.programs import LONG_ANSWERS
 from tests.support.pump import PumpProcess
 from tests.support.running import Start
 
@@ -44,8 +45,11 @@ def stage(node: RabbitNode, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             url,
             slack=SLACK | {"app_token": workspace.app_token},
             outbound={"api_methods": ["views.open"]},
+            program=LONG_ANSWERS,
         ) as pump,
     ):
+        # Slack's three seconds are short for all that a busy machine does in them.
+        workspace.faults.ack_seconds = workspace.faults.trigger_ttl = 60.0
         pump.wait_ready()
         pump.wait_log("answers.on")
         yield Stage(workspace, url)
