@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from rtmpump.core.host_field import is_ours
 from rtmpump.gateway import arguments
 from rtmpump.gateway.arguments import BODY_MAX, ApiRequest
 from rtmpump.gateway.page import HEADERS, GatewayPage
@@ -29,6 +31,7 @@ _OPEN_RTM: Final = "rtm.connect"
 _HOST: Final = re.compile(r"[A-Za-z0-9.:\[\]_-]{1,255}")
 _NO_TICKET: Final = "the ticket is unknown, used, or over 30 seconds old\n"
 _NO_CHANNEL: Final = "RabbitMQ allows the gateway's connection no more channels (channel_max)"
+_Handler: TypeAlias = Callable[[web.Request], Awaitable[web.Response]]
 _STOPPING: Final = error("service_unavailable", "the gateway is being stopped")
 
 
@@ -57,12 +60,31 @@ class Routes:
             app.router.add_route(verb, "/api/{method}", self._called)
         app.router.add_get(SOCKET_MODE_PATH, self._socket_mode)
         app.router.add_get(f"{RTM_PATH}{{ticket}}", self._rtm)
-        app.router.add_get("/", self._look)
-        app.router.add_get("/status", self._status)
-        app.router.add_get("/livez", self._livez)
-        app.router.add_get("/readyz", self._readyz)
-        app.router.add_get("/metrics", self._metrics)
+        looks = {
+            "/": self._look,
+            "/status": self._status,
+            "/livez": self._livez,
+            "/readyz": self._readyz,
+            "/metrics": self._metrics,
+        }
+        for path, handler in looks.items():
+            app.router.add_get(path, partial(self._looked_at, handler))
         return app
+
+    async def _looked_at(self, handler: _Handler, request: web.Request) -> web.Response:
+        """Answer what asks for no token, unless a web page of another name asks.
+
+        With TLS a browser has compared our name with the certificate.
+        """
+        gateway = self._shared.config.gateway
+        if not gateway.tls_cert:
+            named = request.headers.getall("Host", [])
+            names = (gateway.address[0], urlsplit(gateway.public_url).hostname or "")
+            local = request.get_extra_info("sockname", ("",))[0]
+            # Without one it is HTTP/1.0, which no browser speaks; aiohttp refuses two.
+            if named and not is_ours(named[0], names, local):
+                raise web.HTTPMisdirectedRequest
+        return await handler(request)
 
     async def _called(self, request: web.Request) -> web.Response:
         try:

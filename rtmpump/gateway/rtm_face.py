@@ -17,20 +17,20 @@ import json
 import secrets
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from aiohttp import WSMsgType, web
 
 from rtmpump.client.rtm_shapes import RtmShapes, command, reply
 from rtmpump.errors import LinkError
+from rtmpump.gateway.frame_writer import FrameWriter
 from rtmpump.gateway.programs import Program
 from rtmpump.gateway.shared import Shared, watch
 from rtmpump.links.rabbitmq.listener import Delivery
 from rtmpump.links.rabbitmq.loop_connection import LoopChannel
 from rtmpump.slack_side import frames, rtm
 
-READ_WITHIN: float = 30.0
-"""For how long a program may take nothing of what is sent to it (seconds)."""
 _PREFETCH: Final = 100
 _KEPT: Final = 10_000
 _OUTGOING_MAX: Final = 2_000
@@ -73,13 +73,14 @@ class RtmSocket:
         self._program.rtm.append(self)
         gauge = self._shared.counts.connections.labels(self._program.name, "rtm")
         gauge.inc()
+        writer = FrameWriter(self._socket, cut, partial(self._refuse, "reads_nothing"))
         tasks: list[asyncio.Task[None]] = []
         try:
             # Before the first event, which comes while `_begin` has not returned yet.
             self._send(rtm.hello("rtmpump"))
             channel = await self._begin()
             tasks += [
-                watch(asyncio.create_task(self._write(cut)), cut),
+                watch(asyncio.create_task(self._write(writer)), cut),
                 watch(asyncio.create_task(self._leave_with(channel)), cut),
             ]
             async for message in self._socket:
@@ -90,6 +91,7 @@ class RtmSocket:
             pass
         finally:
             gauge.dec()
+            writer.close()
             self._program.rtm.remove(self)
             # What was sent is on its way; there is nobody to tell how it ended.
             for task in (*tasks, *self._under_way):
@@ -138,19 +140,13 @@ class RtmSocket:
         elif self._channel is not None:
             self._channel.ack(delivery.tag)
 
-    async def _write(self, cut: Callable[[], None]) -> None:
-        while True:
-            text, tag = await self._outgoing.get()
-            try:
-                await asyncio.wait_for(self._socket.send_str(text), READ_WITHIN)
-            except ConnectionError:
-                return
-            except TimeoutError:
-                self._refuse("reads_nothing")
-                cut()
-                return
-            if tag is not None and self._channel is not None:
-                self._channel.ack(tag)
+    async def _write(self, writer: FrameWriter) -> None:
+        with suppress(ConnectionError):
+            while True:
+                text, tag = await self._outgoing.get()
+                await writer.send(text)
+                if tag is not None and self._channel is not None:
+                    self._channel.ack(tag)
 
     def _send(self, frame: dict[str, Any]) -> None:
         self._outgoing.put_nowait((json.dumps(frame), None))

@@ -93,8 +93,8 @@ class _Gateway:
             shutdown_timeout=_CALLS_END_WITHIN,
         )
         await runner.setup()
-        site = await self._listen(runner, tls)
         stop = _heed_signals(reload)
+        site = await self._listen(runner, tls)
         tasks = [
             asyncio.create_task(broker.run()),
             asyncio.create_task(shared.commands.run()),

@@ -21,6 +21,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from aiohttp import WSMsgType, web
@@ -29,6 +30,7 @@ from rtmpump import log
 from rtmpump.core.envelopes import is_object
 from rtmpump.errors import LinkError
 from rtmpump.gateway.envelopes import OutgoingEnvelope, is_for_programs, rebuilt
+from rtmpump.gateway.frame_writer import FrameWriter
 from rtmpump.gateway.programs import EnvelopeHolder, Program
 from rtmpump.gateway.shared import Shared, watch
 from rtmpump.links.answers import ANSWER_MAX
@@ -44,8 +46,6 @@ ACK_WITHIN: float = socket_mode.ACK_SECONDS
 RETRY_AFTER: tuple[float, ...] = (1.0, 60.0, 300.0)
 """How long it waits then before it sends an envelope again (seconds): "nearly immediately", a
 minute, five minutes (https://docs.slack.dev/apis/events-api/#retries)."""
-READ_WITHIN: float = 30.0
-"""For how long a program may take nothing of what is sent to it (seconds)."""
 HOST: Final = "rtmpump"
 """How programs know us in `debug_info`."""
 
@@ -103,9 +103,10 @@ class EnvelopeSocket:
         self._program.sockets.append(self)
         gauge = self._shared.counts.connections.labels(self._program.name, "socket")
         gauge.inc()
+        writer = FrameWriter(self._socket, cut, partial(self._refuse, "reads_nothing"))
         tasks = [
             watch(asyncio.create_task(self._consume()), cut),
-            watch(asyncio.create_task(self._write(cut)), cut),
+            watch(asyncio.create_task(self._write(writer)), cut),
         ]
         try:
             async for message in self._socket:
@@ -117,6 +118,7 @@ class EnvelopeSocket:
             pass
         finally:
             gauge.dec()
+            writer.close()
             self._program.sockets.remove(self)
             for task in tasks:
                 task.cancel()
@@ -203,23 +205,14 @@ class EnvelopeSocket:
             fix = f"narrow events in [gateway.clients.{self._program.name}] to what it listens to"
             self._shared.counts.told("gateway.full", self._program.name, fix=fix)
 
-    async def _write(self, cut: Callable[[], None]) -> None:
-        """Send what waits; cut the connection where nothing of it is read."""
+    async def _write(self, writer: FrameWriter) -> None:
+        """Send what waits."""
         await self._greeted.wait()
-        while True:
-            holder, id, frame = await self._outgoing.get()
-            if not holder.is_held(id):
-                continue
-            try:
-                # Not `wait_for`, which makes a task of each frame.
-                async with asyncio.timeout(READ_WITHIN):
-                    await self._socket.send_str(frame)
-            except ConnectionError:
-                return
-            except TimeoutError:
-                self._refuse("reads_nothing")
-                cut()
-                return
+        with suppress(ConnectionError):
+            while True:
+                holder, id, frame = await self._outgoing.get()
+                if holder.is_held(id):
+                    await writer.send(frame)
 
     def _set_timer(self, held: _Held) -> None:
         loop = asyncio.get_running_loop()

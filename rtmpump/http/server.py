@@ -14,9 +14,7 @@ Laws:
 from __future__ import annotations
 
 import io
-import ipaddress
 import os
-import re
 import socket
 import threading
 import time
@@ -28,6 +26,7 @@ from socketserver import TCPServer, ThreadingMixIn
 from typing import Any, Final, NamedTuple
 
 from rtmpump import log
+from rtmpump.core.host_field import is_ours
 from rtmpump.core.pump_events import rfc3339
 from rtmpump.core.standstill import Halt
 from rtmpump.errors import PortRefused
@@ -261,7 +260,7 @@ class _Server(ThreadingMixIn, TCPServer):
 
     def __init__(self, host: str, family: socket.AddressFamily, address: Any) -> None:
         self.address_family = family
-        self.host = host.lower()
+        self.host = host
         self._places = threading.BoundedSemaphore(_AT_ONCE)
         super().__init__(address, _Handler)
 
@@ -345,7 +344,7 @@ class _Handler(BaseHTTPRequestHandler):
         named = self.headers.get_all("Host", [])
         if len(named) != 1:
             self.send_error(HTTPStatus.BAD_REQUEST)
-        elif not self._is_ours(_host(named[0])):
+        elif not is_ours(named[0], (self.server.host,), self.connection.getsockname()[0]):
             self.send_error(HTTPStatus.MISDIRECTED_REQUEST)
         else:
             self._send(self._page())
@@ -358,12 +357,6 @@ class _Handler(BaseHTTPRequestHandler):
         except Exception:
             _log.exception("http.failed", path=self.path)
             return _text("this page can't be made now", HTTPStatus.INTERNAL_SERVER_ERROR)
-
-    def _is_ours(self, host: str) -> bool:
-        if host in ("localhost", self.server.host):
-            return True
-        named, local = _ip(host), _ip(self.connection.getsockname()[0])
-        return named is not None and (named.is_loopback or named == local)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Answer in a few words of our own that quote nothing; an unknown method gets 405."""
@@ -401,16 +394,3 @@ def _text(line: str, status: int = HTTPStatus.OK) -> Page:
 def _html(body: bytes, policy: str) -> Page:
     headers = {"Content-Security-Policy": f"{_POLICY}; {policy}"}
     return Page(HTTPStatus.OK, _HTML, body, headers)
-
-
-def _host(field: str) -> str:
-    """Return the host of a `Host` field (RFC 9110 §7.2) in lower case; "" if it is not valid."""
-    found = re.fullmatch(r"(?:\[([0-9a-f:.]+)\]|([0-9a-z._-]+))(?::\d{1,5})?", field.lower())
-    return (found[1] or found[2]) if found else ""
-
-
-def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    with suppress(ValueError):
-        address = ipaddress.ip_address(host)
-        return getattr(address, "ipv4_mapped", None) or address
-    return None

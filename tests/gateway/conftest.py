@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.gateway import GatewayProcess
+from tests.support.gateway import PATIENT, GatewayProcess
 from tests.support.pump import Broker
 
 StartGateway = Callable[..., GatewayProcess]
@@ -19,11 +19,11 @@ Publish = Callable[..., None]
 
 @pytest.fixture
 def start_gateway(broker_url: str, tmp_path: Path) -> Iterator[StartGateway]:
-    """Starts gateways of this test's vhost; all end with the test."""
+    """Starts gateways of this test's vhost, by default patient ones; all end with the test."""
     with ExitStack() as stack:
 
         def start(**options: Any) -> GatewayProcess:
-            gateway = GatewayProcess(tmp_path, broker_url, **options)
+            gateway = GatewayProcess(tmp_path, broker_url, **{"program": PATIENT} | options)
             stack.enter_context(gateway)
             gateway.wait_connected()
             return gateway

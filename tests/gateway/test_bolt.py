@@ -11,6 +11,7 @@ import pytest
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.gateway.conftest import StartGateway
 from tests.support.gateway import TOKEN, GatewayProcess
+from tests.support.programs import LONG_ANSWERS
 from tests.support.pump import Broker, wait_until
 from tests.support.socket_mode import StartSocketPump
 
@@ -59,7 +60,7 @@ def test_a_bolt_app_runs_unchanged(
 ) -> None:
     """Twenty events, a message that it says, an answered command, a modal with an error."""
     workspace = workspace_that_retries
-    start_socket(slack={"answered": ANSWERED})
+    start_socket(slack={"answered": ANSWERED}, program=LONG_ANSWERS)
     gateway = start_gateway(slack={"mode": "socket"})
     with running(gateway) as app:
         gateway.wait_log("gateway.queue_bound")

@@ -185,3 +185,17 @@ def test_check_knows_the_gateway_that_runs(start_gateway: StartGateway, tmp_path
     done = rtmpump(tmp_path, "check", "-c", str(other), env=env)
     assert done.returncode == 1
     assert f"gateway.listen: can't listen on {port}: Address already in use" in done.stderr
+
+
+@pytest.mark.parametrize("path", ["/", "/status", "/metrics", "/livez", "/readyz"])
+def test_who_looks_must_name_the_gateway(start_gateway: StartGateway, path: str) -> None:
+    """A web page of a stranger's name that leads here can read nothing; programs may use a name."""
+    gateway = start_gateway(gateway={"public_url": "https://bots.example/"})
+    for ours in ("localhost:1", "127.0.0.1", "bots.example"):
+        assert gateway.get(path, Host=ours)[0] == 200
+    status, text = gateway.get(path, Host="evil.example")
+    assert (status, "bot" in text) == (421, False)
+    assert gateway.get("/api/auth.test", Host="any.example")[0] == 200
+    with closing(create_connection(("127.0.0.1", gateway.port), timeout=30)) as check:
+        check.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+        assert check.makefile("rb").readline() == b"HTTP/1.0 200 OK\r\n"

@@ -15,7 +15,7 @@ from slack_sdk.web import WebClient
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
 from tests.gateway.conftest import Publish, StartGateway
-from tests.support.gateway import OTHER, TOKEN, GatewayProcess
+from tests.support.gateway import OTHER, TOKEN, GatewayProcess, soon
 from tests.support.pump import Broker, wait_until
 from tests.support.socket_mode import StartSocketPump
 
@@ -145,3 +145,16 @@ def test_events_that_come_while_a_bot_connects(
             publish("message", channel="C1", user="U2", text=f"the last of {number}")
             while hear(bot).get("text") != f"the last of {number}":
                 continue
+
+
+def test_a_bot_that_reads_nothing_is_cut(
+    start_pump: StartPump, start_gateway: StartGateway, publish: Publish
+) -> None:
+    """It keeps neither the events nor the connection."""
+    start_pump()
+    gateway = start_gateway(program=soon(60.0, read=3.0))
+    with closing(connect(gateway)):
+        for number in range(120):
+            publish("message", f"id-{number}", channel="C1", user="U2", text="x" * 100_000)
+        gateway.wait_log("gateway.refused", reason="reads_nothing")
+        wait_until(lambda: 'face="rtm"} 0.0' in gateway.get("/metrics")[1])

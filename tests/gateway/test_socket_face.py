@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from collections import Counter
 from contextlib import closing
@@ -11,7 +12,7 @@ import pytest
 import websocket
 
 from tests.gateway.conftest import Publish, StartGateway
-from tests.support.gateway import COUNTS_SOON, OTHER, TOKEN, soon
+from tests.support.gateway import COUNTS_SOON, OTHER, PINGS_SOON, TOKEN, soon
 from tests.support.pump import Broker, wait_until
 from tests.support.socket_client import SocketProgram
 
@@ -194,6 +195,26 @@ def test_a_connection_holds_at_most_a_hundred_and_a_deaf_one_is_cut(
             assert sorted(acknowledged(reader, 120)) == list(range(120))
 
 
+def test_a_program_that_hangs_keeps_no_connection(
+    start_gateway: StartGateway, publish: Publish
+) -> None:
+    """It answers no ping, so its connection is over; what it never took does not keep it open."""
+    gateway = start_gateway(program=PINGS_SOON)
+
+    def files() -> int:
+        return len(os.listdir(f"/proc/{gateway.pid}/fd"))
+
+    before = files()
+    with closing(raw(gateway.call("apps.connections.open")["url"])):
+        gateway.wait_log("gateway.queue_bound")
+        assert files() > before
+        for number in range(120):
+            publish("message", f"id-{number}", n=number, text="x" * 100_000)
+        wait_until(lambda: files() == before)
+        with closing(raw(gateway.call("apps.connections.open")["url"])) as reader:
+            assert sorted(acknowledged(reader, 120)) == list(range(120))
+
+
 def test_a_frame_that_is_no_acknowledgement_changes_nothing(
     start_gateway: StartGateway, broker: Broker, publish: Publish
 ) -> None:
@@ -259,14 +280,17 @@ def test_a_queue_that_goes_is_made_anew_and_patterns_come_in_line(
     gateway = start_gateway(clients={"bot": {"token": TOKEN, "events": ["message", "old"]}})
     with SocketProgram(gateway) as program:
         gateway.wait_log("gateway.queue_bound")
+        publish("message", n=1)
+        # RabbitMQ ends the whole connection (541) where a consumer meets a queue that is going.
+        program.wait_for(1)
         broker.channel.queue_delete("rtm.gateway.bot")
         gateway.wait_log("gateway.no_events")
         wait_until(lambda: broker.exists(queue="rtm.gateway.bot"))
 
         def comes() -> bool:
             broker.queue(("rtm.events", "message"), name="so-that-it-is-routed")
-            publish("message", n=1)
-            return len(program.requests) > 0
+            publish("message", n=2)
+            return 2 in program.numbers
 
         wait_until(comes)
     gateway.signal(signal.SIGINT)

@@ -19,9 +19,15 @@ OTHER = "Another-Token-0123456789abcdef"
 # Slack's pauses are too long for a test.
 SOON = (
     "-c",
-    "from rtmpump import cli; from rtmpump.gateway import socket_face as face;"
-    "face.ACK_WITHIN, face.RETRY_AFTER, face.READ_WITHIN = {waits};"
+    "from rtmpump import cli; from rtmpump.gateway import frame_writer, socket_face as face;"
+    "face.ACK_WITHIN, face.RETRY_AFTER, frame_writer.READ_WITHIN = {waits};"
     "cli.main()",
+)
+# Nothing is sent again within a test, however long a busy machine takes for megabytes.
+PINGS_SOON = (
+    "-c",
+    "from rtmpump import cli; from rtmpump.gateway import routes, socket_face as face;"
+    "routes._PING_EVERY, face.ACK_WITHIN = 3.0, 100.0; cli.main()",
 )
 # It waits half a minute, for Prometheus to see a zero first.
 COUNTS_SOON = (
@@ -34,6 +40,10 @@ COUNTS_SOON = (
 def soon(ack: float, *pauses: float, read: float = 30.0) -> tuple[str, ...]:
     """Return what Python is given to run, for a gateway with these waits."""
     return (SOON[0], SOON[1].format(waits=(ack, pauses, read)))
+
+
+# Nothing is sent again within a test: Slack's three seconds are short for a busy machine.
+PATIENT = soon(100.0)
 
 
 class GatewayProcess(PumpProcess):
@@ -67,10 +77,12 @@ class GatewayProcess(PumpProcess):
         self.wait_log("gateway.listening")
         self.wait_log("broker.connected")
 
-    def get(self, path: str) -> tuple[int, str]:
+    def get(self, path: str, **headers: str) -> tuple[int, str]:
         """Status and text of a GET."""
+        url = f"http://127.0.0.1:{self.port}{path}"
+        request = urllib.request.Request(url, headers=headers)
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as got:
+            with urllib.request.urlopen(request, timeout=10) as got:  # noqa: S310
                 return got.status, got.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
