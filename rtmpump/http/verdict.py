@@ -94,11 +94,24 @@ def _failures(seen: Evidence) -> Iterator[Problem]:
         what = f"No progress: {', '.join(seen.stalled)}"
         means = "These threads hang; under systemd the watchdog restarts rtmpump."
         yield _problem(BAD, "stalled", Words(what, means, "Restart rtmpump, and see its log"))
-    down = down_links(seen.links.wanted, seen.links.states)
+    down = [
+        link
+        for link in down_links(seen.links.wanted, seen.links.states)
+        if not _is_renewed(seen, link)
+    ]
     yield from _stopped(seen, READING, skip="slack" in down)
     yield from _links_down(seen, down)
     yield from _stopped(seen, PUBLISHING, skip="broker_events" in down)
     yield from _stopped(seen, COMMANDS, skip=bool(down) or bool(seen.halts.get(READING)))
+
+
+def _is_renewed(seen: Evidence, link: str) -> bool:
+    """Return whether the publisher makes itself a new connection: it is not what is wrong."""
+    if link != "broker_events" or link not in seen.links.states:
+        return False
+    reason = seen.links.states[link].last_error.partition(":")[0]
+    halts = seen.halts.get(PUBLISHING, [])
+    return any(halt.reason == reason and halt.has_failed(seen.now) for halt in halts)
 
 
 def _stopped(seen: Evidence, trip: str, *, skip: bool) -> Iterator[Problem]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rtmpump.sandbox.ports import free_port
-from rtmpump.sandbox.slack.faults import HttpAnswer
+from rtmpump.sandbox.slack.faults import ApiFault, HttpAnswer
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
 from tests.support.http import ask
@@ -40,7 +40,13 @@ def test_who_and_how_many(start_socket: StartSocketPump, workspace: Workspace) -
     assert (found["workspace"], found["websockets_wanted"]) == (names, 2)
     workspace.faults.most_sockets = 1
     workspace.cut()
-    wait_until(lambda: "websockets" in [one["reason"] for one in status(port)["verdict"]["more"]])
+
+    def is_ready_with_a_note() -> bool:
+        verdict = status(port)["verdict"]
+        return verdict["ready"] and "websockets" in [one["reason"] for one in verdict["more"]]
+
+    # A connection counts a moment before the link is up again.
+    wait_until(is_ready_with_a_note)
     assert ask(port, "/readyz") == (200, b"ok\n")
     workspace.faults.most_sockets = 10
 
@@ -65,17 +71,24 @@ def test_a_gap_that_is_not_filled(start_pump: StartPump, workspace: Workspace) -
 def test_a_gap_that_is_filled(start_pump: StartPump, workspace: Workspace, broker: Broker) -> None:
     """It waits for Slack, and that is said; then it is filled."""
     port = free_port()
-    limit = HttpAnswer(429, {"Retry-After": "3"})
-    workspace.faults.api_errors["conversations.history"] = deque([limit])
+    limited: deque[ApiFault] = deque([HttpAnswer(429, {"Retry-After": "1"})] * 1000)
+    workspace.faults.api_errors["conversations.history"] = limited
     start_pump(http={"listen": f"127.0.0.1:{port}"}, events={"backfill": True})
     workspace.say("general", "one")
     workspace.cut()
-    wait_until(lambda: status(port)["slack"]["backfill"]["waits_for"] == "Slack (ratelimited)")
-    found = status(port)
+    seen: deque[dict[str, Any]] = deque(maxlen=1)
+
+    def waits() -> bool:
+        seen.append(status(port))
+        return bool(seen[0]["slack"]["backfill"]["waits_for"] == "Slack (ratelimited)")
+
+    wait_until(waits)
+    found = seen[0]
     assert (found["slack"]["backfill"]["on"], found["slack"]["backfill"]["pending"]) == (True, 1)
     assert found["slack"]["gaps"]["last"]["filled"] is False
     assert found["verdict"]["more"][0]["what"].startswith("1 gap to fill")
     assert metric(port, "backfill_pending") == ["1.0"]
+    limited.clear()
     wait_until(lambda: status(port)["slack"]["backfill"]["pending"] == 0)
     found = status(port)["slack"]
     assert (found["gaps"]["last"]["filled"], found["gaps"]["last"]["note"]) == (True, "")
@@ -87,7 +100,7 @@ def test_the_next_try(workspace: Workspace, tmp_path: Path) -> None:
     port = free_port()
     nobody = "amqp://guest:guest@127.0.0.1:1/%2F"
     listen = {"listen": f"127.0.0.1:{port}"}
-    retry = {"initial": 30, "max": 60, "jitter": "none"}
+    retry = {"initial": 300, "max": 600, "jitter": "none"}
     with PumpProcess(tmp_path, workspace, nobody, http=listen, retry=retry) as pump:
         pump.wait_ready("slack")
         pump.wait_log("broker_events.unreachable")
@@ -97,7 +110,8 @@ def test_the_next_try(workspace: Workspace, tmp_path: Path) -> None:
         found = status(port)
         assert found["links"]["broker_events"]["next_try_at"] > found["now"]
         assert found["links"]["slack"]["next_try_at"] == ""
-        assert re.search(r"; the next try is in (2\d|30) s", found["verdict"]["fix"])
+        # Of the five minutes two may be over on a busy machine.
+        assert re.search(r"; the next try is in [345] min", found["verdict"]["fix"])
 
 
 def test_the_trial_of_the_web_api(
@@ -127,6 +141,8 @@ def test_room_in_the_spool(start_pump: StartPump, workspace: Workspace, broker: 
     broker.bind("full", "rtm.events")
     for _ in range(20):
         workspace.emit({"type": "message", "channel": "C1", "text": "x" * 100_000, "ts": "1.0001"})
+    # The first growth may be seen before all are there.
+    wait_until(lambda: status(port)["metrics"]["spool"]["percent"] > 15)
     wait_until(lambda: status(port)["full_in_seconds"])
     spool = status(port)["metrics"]["spool"]
     assert spool["max_bytes"] == (16 - 6) << 20

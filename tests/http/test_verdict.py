@@ -107,6 +107,19 @@ def test_what_is_not_read_comes_before_a_broker_that_is_away() -> None:
     assert "(100 % of the spool)" in away.means
 
 
+def test_a_connection_that_the_pump_renews() -> None:
+    """While RabbitMQ refuses all, a new connection is tried now and then: the cause stays said."""
+    refused = halted(PUBLISHING, "nacked", 6)
+    found = verdict(links=links(broker_events="nacked: the broker refuses all"), halts=refused)
+    assert found.what.startswith("RabbitMQ refuses the events")
+    assert found.more == []
+    # Another failure of the link is news.
+    found = verdict(links=links(broker_events="refused: x"), halts=refused)
+    assert found.what == "Not connected: RabbitMQ (events) (refused: x)"
+    found = verdict(links=links(broker_events="nacked: x"), halts=halted(PUBLISHING, "nacked", 4.9))
+    assert found.what == "Not connected: RabbitMQ (events) (nacked: x)"
+
+
 def test_links_of_several_places() -> None:
     """The headline names all that are down; what to do is said of each place."""
     found = verdict(
