@@ -27,10 +27,13 @@ from rtmpump.links.rabbitmq.event_properties import event_properties
 _FRAMES: Final = 3  # method, header, body
 # pika copies the rest of a block after each send, and TLS sends 16 KiB at a time.
 _BLOCK: Final = 64 << 10
+_FACTS: Final = {"event_id": "Ev1", "event_time": 1_700_000_000, "answer_by": 2**41, "x": True}
+_MESSAGE: Final = ("message.bot_message", "message", "m:T:C:1.2:x", 1_700_000_000_123)
 _SAMPLES: Final = tuple(
-    Route("message.bot_message", "message", "m:T:C:1.2:x", 1_700_000_000_123, seq, "T", "U", *words)
+    Route(*_MESSAGE, seq, "T", "U", *words, facts, reply_to=reply_to, correlation_id=reply_to)
     for seq in (1, 2**40)
     for words in (("", ""), ("Ü1", "U2"))
+    for facts, reply_to in ((None, ""), (_FACTS, ""), (_FACTS, "rtm.answers.1"))
 )
 
 _log = log.get("publisher")
@@ -65,7 +68,8 @@ class BatchPublisher:
             if made is not None:
                 pieces += made
                 count += 1
-                size += len(body)
+                # Headers of Socket Mode may be larger than the body.
+                size += sum(map(len, made)) if name.facts else len(body)
             if made is None or size > _BLOCK:
                 self._write(pieces, count)
                 pieces, count, size = [], 0, 0

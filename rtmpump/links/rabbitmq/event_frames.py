@@ -5,7 +5,7 @@ Laws:
 - It writes, byte for byte, what pika's `basic_publish` writes for `event_properties`.
 - `pieces` returns None for an event that does not fit a template, and pika publishes it: an event
   without a body or whose body is no JSON, with a body of more than one frame, with an impossible
-  time of receipt, with further headers, or with a question.
+  time of receipt, with further headers that are large or odd, or with half a question.
 
 Before, the properties took about half of the time of an event. The layout is that of AMQP 0-9-1
 (§2.3.5 frames, §4.2.5.5 tables). No connection is known here.
@@ -13,8 +13,10 @@ Before, the properties took about half of the time of an event. The layout is th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import lru_cache
 from struct import Struct
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from pika import frame, spec
 
@@ -32,9 +34,10 @@ _TIMESTAMP: Final = Struct(">Q")
 _INT_MAX: Final = 2**31 - 1
 _LONG_MAX: Final = 2**63 - 1
 _RECEIVED, _SEQ, _SEQ_WIDE = b"\x0breceived_atl", b"\x03seqI", b"\x03seql"
-_NARROW: Final = Struct(f">{len(_RECEIVED)}sq{len(_SEQ)}siBB")
-_WIDE: Final = Struct(f">{len(_RECEIVED)}sq{len(_SEQ)}sqBB")
-_NOT_IN_TABLE: Final = 2  # delivery mode, length of the message id
+_NARROW: Final = Struct(f">{len(_RECEIVED)}sq{len(_SEQ)}si")
+_WIDE: Final = Struct(f">{len(_RECEIVED)}sq{len(_SEQ)}sq")
+_INT: Final = Struct(">ci")
+_LONG: Final = Struct(">cq")
 _FLAGS: Final = (
     spec.BasicProperties.FLAG_CONTENT_TYPE
     | spec.BasicProperties.FLAG_HEADERS
@@ -44,16 +47,25 @@ _FLAGS: Final = (
     | spec.BasicProperties.FLAG_TYPE
     | spec.BasicProperties.FLAG_APP_ID
 )
+_FLAGS_ASKING: Final = (
+    _FLAGS | spec.BasicProperties.FLAG_CORRELATION_ID | spec.BasicProperties.FLAG_REPLY_TO
+)
 _TEMPLATES_MAX: Final = 4096
 
 
 class _Template(NamedTuple):
-    """The bytes around an event's own values, and the size of its header without them."""
+    """The bytes around an event's own values, and the size of its header without them.
+
+    `table` is the beginning of the properties up to the last of the `words`, `table_size` the size
+    of the whole table, both without facts.
+    """
 
     start: bytes
     table: bytes
     end: bytes
     size: int
+    words: bytes
+    table_size: int
 
 
 class EventFrames:
@@ -62,6 +74,8 @@ class EventFrames:
     def __init__(self, channel: int, frame_max: int, exchange: str, mandatory: bool) -> None:
         self._channel = channel
         self._body_max = frame_max - _FRAME_OVERHEAD
+        # `event_properties` may leave something out of larger ones.
+        self._facts_max = frame_max // 2
         self._exchange = exchange
         self._mandatory = mandatory
         self._narrow: dict[tuple[str, ...], _Template] = {}
@@ -69,7 +83,7 @@ class EventFrames:
 
     def pieces(self, name: Route, body: bytes) -> tuple[bytes, ...] | None:
         """Return the three frames of one event (method, header, body), to be joined, or None."""
-        if name.facts or not name.is_json or name.reply_to:
+        if not name.is_json or bool(name.reply_to) != bool(name.correlation_id):
             return None
         seq, received, body_size = name.seq, name.received_ms, len(body)
         if not 0 < body_size <= self._body_max or not _INT_MAX < received <= _LONG_MAX:
@@ -79,15 +93,29 @@ class EventFrames:
         id_size = len(message_id)
         if seq <= _INT_MAX:
             template = self._narrow.get(key) or self._learn(name, key, self._narrow, _NARROW)
-            numbers = _NARROW.pack(_RECEIVED, received, _SEQ, seq, DELIVERY_MODE, id_size)
+            numbers = _NARROW.pack(_RECEIVED, received, _SEQ, seq)
         else:
             template = self._wide.get(key) or self._learn(name, key, self._wide, _WIDE)
-            numbers = _WIDE.pack(_RECEIVED, received, _SEQ_WIDE, seq, DELIVERY_MODE, id_size)
+            numbers = _WIDE.pack(_RECEIVED, received, _SEQ_WIDE, seq)
+        table, before_id, size = template.table, _BEFORE_ID[id_size], template.size + id_size
+        if name.facts:
+            facts = _encoded(name.facts)
+            if facts is None or len(facts) > self._facts_max:
+                return None
+            table = _BEGIN + _LENGTH.pack(template.table_size + len(facts)) + template.words
+            numbers += facts
+            size += len(facts)
+        if name.reply_to:
+            question = _short(name.correlation_id) + _short(name.reply_to)
+            table = _BEGIN_ASKING + table[len(_BEGIN) :]
+            before_id = before_id[:1] + question + before_id[1:]
+            size += len(question)
         return (
             template.start,
-            _SIZES.pack(template.size + id_size, spec.BasicProperties.INDEX, body_size),
-            template.table,
+            _SIZES.pack(size, spec.BasicProperties.INDEX, body_size),
+            table,
             numbers,
+            before_id,
             message_id,
             _TIMESTAMP.pack(name.timestamp),
             template.end,
@@ -116,21 +144,49 @@ class EventFrames:
             _short(word) + b"S" + _LENGTH.pack(len(text.encode())) + text.encode()
             for word, text in name.words()
         )
-        before = _FLAGS.to_bytes(2, "big") + _short(CONTENT_TYPE)
-        table = before + _LENGTH.pack(len(words) + numbers_size - _NOT_IN_TABLE) + words
+        table_size = len(words) + numbers_size
+        table = _BEGIN + _LENGTH.pack(table_size) + words
         end = _short(name.routing_key) + _short(APP_ID)
-        size = _HEADER_REST + len(table) + numbers_size + _TIMESTAMP.size + len(end)
+        around = len(_BEFORE_ID[0]) + _TIMESTAMP.size + len(end)
         return _Template(
             frame.Method(self._channel, publish).marshal() + self._begin(spec.FRAME_HEADER),
             table,
             end + _END + self._begin(spec.FRAME_BODY),
-            size,
+            _HEADER_REST + len(table) + numbers_size + around,
+            words,
+            table_size,
         )
 
     def _begin(self, kind: int) -> bytes:
         return _FRAME.pack(kind, self._channel, 0)[: -_LENGTH.size]
 
 
+def _encoded(facts: Mapping[str, Any]) -> bytes | None:
+    """Return headers as the entries of a table; None if pika should write them."""
+    entries: list[bytes] = []
+    for key, value in facts.items():
+        kind = type(value)
+        if kind is str:
+            text = value.encode()
+            entries += (_key(key), b"S", _LENGTH.pack(len(text)), text)
+        elif kind is bool:
+            entries += (_key(key), b"t\x01" if value else b"t\x00")
+        elif kind is int and -_INT_MAX - 1 <= value <= _INT_MAX:
+            entries += (_key(key), _INT.pack(b"I", value))
+        elif kind is int and -_LONG_MAX - 1 <= value <= _LONG_MAX:
+            entries += (_key(key), _LONG.pack(b"l", value))
+        else:
+            return None
+    return b"".join(entries)
+
+
 def _short(text: str) -> bytes:
     encoded = text.encode()
     return bytes([len(encoded)]) + encoded
+
+
+_key = lru_cache(maxsize=64)(_short)
+# The mode, and the size of the id; a question stands between.
+_BEFORE_ID: Final = [bytes([DELIVERY_MODE, size]) for size in range(256)]
+_BEGIN: Final = _FLAGS.to_bytes(2, "big") + _short(CONTENT_TYPE)
+_BEGIN_ASKING: Final = _FLAGS_ASKING.to_bytes(2, "big") + _short(CONTENT_TYPE)

@@ -24,6 +24,8 @@ from pika.adapters.select_connection import SelectConnection
 _BEFORE_PROPERTIES: Final = 12
 _LENGTH: Final = 4
 _DEPTH_MAX: Final = 100
+# A list in a list takes five bytes, a table six. Hardly a message has so many bytes of headers.
+_DEEP_BYTES_MIN: Final = 5 * _DEPTH_MAX
 _MORE_FLAGS: Final = 1
 _TEXTS_BEFORE: Final = (
     spec.BasicProperties.FLAG_CONTENT_TYPE,
@@ -62,10 +64,10 @@ class TolerantConnection(SelectConnection):
                 raise
             return bare
         if isinstance(read[1], frame.Header) and read[1].properties.headers is not None:
-            deep = _is_deep(read[1].properties.headers)
-            read[1].properties = _compact(
-                read[1].properties, b"" if deep else _table(self._frame_buffer)
-            )
+            properties, table = read[1].properties, _table(self._frame_buffer)
+            if len(table) >= _DEEP_BYTES_MIN and _is_deep(properties.headers):
+                table = b""
+            read[1].properties = _compact(properties, table)
         return read
 
 

@@ -79,7 +79,8 @@ def by_pika(events: list[tuple[Route, bytes]], mandatory: bool) -> tuple[bytes, 
     """Return what `basic_publish` writes for them, and counts."""
     connection, channel = opened()
     for name, body in events:
-        channel.basic_publish("ex", name.routing_key, body, event_properties(name), mandatory)
+        properties = event_properties(name, FRAME_MAX)
+        channel.basic_publish("ex", name.routing_key, body, properties, mandatory)
     return connection.take()
 
 
@@ -99,6 +100,15 @@ numbers = st.one_of(
     st.sampled_from([0, 1, INT_MAX, INT_MAX + 1, 2**32, 2**62]), st.integers(0, 2**62)
 )
 sizes = st.sampled_from([0, 1, 2, 200, FRAME_MAX - 9, FRAME_MAX - 8, FRAME_MAX - 7, 3 * FRAME_MAX])
+ints = (
+    numbers | numbers.map(lambda number: -number) | st.sampled_from([-(2**31), -(2**63), 2**63 - 1])
+)
+texts = words | st.just("w" * FRAME_MAX)
+odd = st.sampled_from([None, [1], {"a": "b"}, b"x"])
+values = texts | ints | st.booleans() | odd
+facts = st.fixed_dictionaries(
+    {}, optional={"event_id": values, "event_time": values, "x" * 255: values, "payload": texts}
+)
 routes = st.builds(
     Route,
     routing_key=st.sampled_from(["message", "message.channel_join", "unknown", "k" * 201]),
@@ -110,10 +120,16 @@ routes = st.builds(
     bot=words,
     channel=words,
     user=words,
-    facts=st.sampled_from([None, {"backfill": True}]),
+    facts=st.none() | facts,
     is_json=st.sampled_from([True, True, False]),
+    reply_to=st.sampled_from(["", "", "rtm.answers.1", "ü" * 127]),
+    correlation_id=st.sampled_from(["", "", "c" * 32, "ü" * 127]),
 )
 events = st.lists(st.tuples(routes, sizes.map(lambda size: b"b" * size)), max_size=8)
+FACTS = {"event_id": "Ev1", "event_time": 1_700_000_000, "team_id": "T1", "payload": "{}" * 50}
+OF_SOCKET_MODE = Route(
+    "message", "message", "m:1", 1_700_000_000_123, 1, "T1", "U1", "C1", "U2", FACTS
+)
 USUAL = Route("message", "message", "m:1", 1_700_000_000_123, 1, "T1", "U1", "C1", "U2")
 
 
@@ -121,6 +137,7 @@ USUAL = Route("message", "message", "m:1", 1_700_000_000_123, 1, "T1", "U1", "C1
 @settings(max_examples=300, deadline=None)
 @given(events, st.booleans())
 @example([(USUAL, b"{}")] * 3, True)
+@example([(OF_SOCKET_MODE, b"{}"), (USUAL, b"{}"), (OF_SOCKET_MODE, b"{}")], True)
 def test_the_bytes_are_those_of_pika(events: list[tuple[Route, bytes]], mandatory: bool) -> None:
     """Frame for frame, in order, whatever the event: and pika's own counters stay right."""
     assert by_us(events, mandatory) == by_pika(events, mandatory)
@@ -160,17 +177,21 @@ def test_a_publish_does_nothing_but_write() -> None:
 
 def test_usual_events_take_the_fast_way() -> None:
     """A chunk of them is one write; else the comparison above would prove nothing."""
-    connection, channel = opened()
-    BatchPublisher(channel, "ex", True).publish([(USUAL, b"{}")] * 100)
-    assert len(connection.written) == 1
+    asked = msgspec.structs.replace(OF_SOCKET_MODE, reply_to="rtm.answers.1", correlation_id="c")
+    for name in (USUAL, OF_SOCKET_MODE, asked):
+        connection, channel = opened()
+        BatchPublisher(channel, "ex", True).publish([(name, b"{}")] * 100)
+        assert len(connection.written) == 1
 
 
 def test_a_write_is_bounded() -> None:
     """A big chunk goes to pika in blocks: pika keeps what it can't send."""
-    connection, channel = opened()
-    BatchPublisher(channel, "ex", True).publish([(USUAL, b"b" * 4000)] * 100)
-    assert len(connection.written) > 4
-    assert max(map(len, connection.written)) < batch_publish._BLOCK + 2 * FRAME_MAX
+    wrapped = msgspec.structs.replace(USUAL, facts={"payload": "p" * (FRAME_MAX // 2 - 50)})
+    for chunk in ([(USUAL, b"b" * 4000)] * 100, [(wrapped, b"{}")] * 200):
+        connection, channel = opened()
+        BatchPublisher(channel, "ex", True).publish(chunk)
+        assert len(connection.written) > 4
+        assert max(map(len, connection.written)) < batch_publish._BLOCK + 2 * FRAME_MAX
 
 
 def test_an_odd_event_keeps_its_place() -> None:
