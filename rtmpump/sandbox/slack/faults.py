@@ -111,7 +111,8 @@ class Faults:
 
     Web API:
         `api_errors[method]` (or `["*"]` for any) is a queue of `ApiFault`s for the next calls.
-        `url_ttl`: for how many seconds a WebSocket URL can be used; 0 = it expires at once.
+        `url_ttl`: for how many seconds a WebSocket URL can be used; 0 = it expires at once. A queue
+        has one for each URL that a client uses, then all is well.
         `connect_url`, if not "": rtm.connect answers with this URL instead of the right one.
         `place`, if not "": host and port in that URL, such as those of a proxy before us.
     Opening of the WebSocket:
@@ -142,7 +143,7 @@ class Faults:
     api_errors: defaultdict[str, deque[ApiFault]] = field(
         default_factory=lambda: defaultdict(deque)
     )
-    url_ttl: float = tickets.GOOD_FOR
+    url_ttl: float | deque[float] = tickets.GOOD_FOR
     connect_url: str = ""
     place: str = ""
     handshakes: deque[HandshakeFault] = field(default_factory=deque)
@@ -174,6 +175,11 @@ class Faults:
     def next_handshake(self) -> HandshakeFault | None:
         """Take the fault of the next WebSocket upgrade, or None."""
         return _front(self.handshakes, None)
+
+    def next_url_ttl(self) -> float:
+        """Take the seconds for which the URL that is used now is good."""
+        ttl = self.url_ttl
+        return _front(ttl, tickets.GOOD_FOR) if isinstance(ttl, deque) else ttl
 
     def next_hello(self) -> str:
         """Take what follows the next upgrade: "send", "never" or "error"."""

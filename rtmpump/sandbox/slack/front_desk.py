@@ -225,7 +225,7 @@ class FrontDesk:
             word = request.path.removeprefix(RTM_PATH)
             if request.path == SOCKET_MODE_PATH:
                 word = request.arguments.get("ticket", "")
-            ticket = self._hub.registry.tickets.redeem(word, self._hub.faults.url_ttl)
+            ticket = self._hub.registry.tickets.redeem(word, self._hub.faults.next_url_ttl())
         accept = accept_key(request.headers["sec-websocket-key"])
         stream.write(http_wire.switching_protocols(accept))
         if ticket is not None and ticket.socket_mode:
