@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,7 @@ from rtmpump.daemon.reader_listener import PumpsListener
 from rtmpump.daemon.reload import Reload
 from rtmpump.daemon.service_status import ServiceStatus
 from rtmpump.daemon.slack_gate import SlackGate
+from rtmpump.errors import SpoolFailed
 from rtmpump.http.server import Port
 from rtmpump.links.active_role import ActiveRole
 from rtmpump.links.answers import Answers
@@ -238,17 +239,23 @@ def _event_source(
         answers.wake = orders.waker.wake
         asking = Asking[Any](answers, slack.answered, base.config.events.ignore)
     source = SocketMode(slack, api, base.ids, orders, asking=asking)
-    source.remember(_newest(base.spool, RECENT_IDS))
+    source.remember(newest_accepted(base.spool, RECENT_IDS))
     dialer = Dialer(slack, api, policy=base.config.retry, lifecycle=Lifecycle(), orders=orders)
     return source, None, dialer
 
 
-def _newest(spool: Spool, most: int) -> Iterator[bytes]:
-    """Give the bodies of the newest events that the spool holds, at most so many."""
-    cursor = spool.usage().last_seq - most
-    while rows := spool.read(cursor, _READ_AT_ONCE):
-        cursor = rows[-1].seq
-        yield from (row.body for row in rows if row.origin.source == SocketMode.name)
+def newest_accepted(spool: Spool, most: int) -> Iterator[bytes]:
+    """Give the bodies of the newest events that the spool holds, at most so many.
+
+    Give none where the disk fails: a repeat of these is acknowledged at once, so no power cut may
+    take them.
+    """
+    with suppress(SpoolFailed):
+        spool.sync()
+        cursor = spool.usage().last_seq - most
+        while rows := spool.read(cursor, _READ_AT_ONCE):
+            cursor = rows[-1].seq
+            yield from (row.body for row in rows if row.origin.source == SocketMode.name)
 
 
 def _backfill(base: _Base, term: Term, publisher: Publisher) -> Backfill | None:

@@ -4,6 +4,8 @@ Laws:
 
 - A question is opened before its event can be read from the spool, and closed once: by an answer,
   by the news that nobody can answer, at its deadline, or because its event was not stored.
+- An answer is written by the thread that brings it, once its event is on the disk; until then, and
+  where nobody answers, the reader acknowledges. Never both.
 - Where nobody could answer in time it is not kept open: the envelope is acknowledged at once.
 - What can't be used (late, twice, no object, too large, from a stranger) changes nothing. It is
   counted, and logged once a minute.
@@ -27,6 +29,8 @@ from rtmpump.core.recent_ids import RecentIds
 
 ANSWER_MAX: Final = 64 << 10
 """The most bytes of an answer."""
+UNDELIVERED: Final = "undelivered"
+"""Instead of the result of a question of whose end Slack could not be told."""
 _RANDOM_BYTES: Final = 16
 _CLOSED_KEPT: Final = 10_000
 _LOG_EVERY: Final = 60.0
@@ -45,18 +49,21 @@ class Question(NamedTuple):
 class QuestionEnd(NamedTuple):
     """The end of a question; `payload` is None where nobody answered, b"" for an empty answer.
 
-    `result` is one of answered, empty, unanswered, nobody.
+    `result` is one of answered, empty, unanswered, nobody. `is_told`: the answer was written, or
+    could not be, and counted.
     """
 
     envelope_id: str
     payload: bytes | None
     result: str
+    is_told: bool = False
 
 
 class _Open(NamedTuple):
     correlation_id: str
     deadline: float
     answer_by_ms: int
+    write: Callable[[bytes], bool] | None = None
 
 
 class Answers:
@@ -75,13 +82,15 @@ class Answers:
         self._deadlines: list[tuple[float, str]] = []
         self._envelopes: dict[str, str] = {}
         self._ended: list[QuestionEnd] = []
+        # Their answers are being written, or were, and `take` has not said so.
+        self._told: set[str] = set()
         self._closed = RecentIds(_CLOSED_KEPT)
         self._reply_to = ""
         self._behind = 0.0
         self._unusable: dict[str, int] = {}
         self._logged_at = -_LOG_EVERY
         self.wake: Callable[[], None] = lambda: None
-        """Called when there is something for `take`."""
+        """Called when `take` has something that is still to be acknowledged."""
 
     # The reader.
 
@@ -100,10 +109,24 @@ class Answers:
             self._envelopes[correlation_id] = envelope_id
             return True
 
-    def withdraw(self, envelope_id: str) -> None:
-        """Close a question whose event was not stored; Slack will ask again."""
+    def stored(self, envelope_id: str, write: Callable[[bytes], bool]) -> bool:
+        """Have the answer written by `write` as soon as it comes, by whichever thread brings it.
+
+        `write` returns whether it could. Return False if the answer is being written, or was.
+        """
+        with self._lock:
+            if (one := self._open.get(envelope_id)) is not None:
+                self._open[envelope_id] = one._replace(write=write)
+            return envelope_id not in self._told
+
+    def withdraw(self, envelope_id: str) -> bool:
+        """Close a question: its event was not stored, or its connection ends.
+
+        Return False if its answer is being written, or was.
+        """
         with self._lock:
             self._close(envelope_id)
+            return envelope_id not in self._told
 
     def take(self) -> list[QuestionEnd]:
         """Return what has ended since the last call, also by its deadline."""
@@ -112,6 +135,7 @@ class Answers:
             while (first := self._first_deadline()) is not None and first[0] <= now:
                 self._end(first[1], None, "unanswered")
             ended, self._ended = self._ended, []
+            self._told.difference_update(one.envelope_id for one in ended if one.is_told)
             return ended
 
     def wait(self, now: float) -> float:
@@ -121,7 +145,7 @@ class Answers:
         return math.inf if first is None else max(0.0, first[0] - now)
 
     def ended(self, result: str) -> None:
-        """Count the end of a question: its `result`, or undelivered if Slack could not be told."""
+        """Count the end of a question: its `result`, or UNDELIVERED."""
         self._count(result)
 
     # The publisher.
@@ -171,8 +195,19 @@ class Answers:
                 self._refuse("no_object")
                 return
             payload = body.strip()
-            self._end(envelope_id, payload, "answered" if payload else "empty")
-        self.wake()
+            result = "answered" if payload else "empty"
+            write = self._open[envelope_id].write
+            if write is None:
+                self._end(envelope_id, payload, result)
+            else:
+                self._close(envelope_id)
+                self._told.add(envelope_id)
+        if write is None:
+            self.wake()
+        else:
+            self._count(result if write(payload) else UNDELIVERED)
+            with self._lock:
+                self._ended.append(QuestionEnd(envelope_id, payload, result, is_told=True))
 
     def _first_deadline(self) -> tuple[float, str] | None:
         """Return the first deadline of an open question, and forget those of closed ones."""

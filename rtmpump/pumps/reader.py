@@ -32,7 +32,6 @@ from rtmpump.core.watermark import TimeRange, Watermark
 from rtmpump.errors import (
     LinkError,
     NotConnected,
-    SpoolError,
     SpoolFailed,
     SpoolFull,
     TokenRefused,
@@ -44,7 +43,7 @@ from rtmpump.links.retry import CallBudget, keep_trying
 from rtmpump.links.slack.event_source import EventSource
 from rtmpump.links.slack.web_api import SignIn
 from rtmpump.metrics import FULL, Metrics
-from rtmpump.spool import Appended, Dropped, Spool
+from rtmpump.spool import Dropped, Spool
 
 LINK: Final = "slack"
 _CONNECT_CALLS: Final = 4
@@ -70,7 +69,7 @@ class ReaderListener(Protocol):
     """Who is called when the reader meets something; on its thread, and for a short time."""
 
     def stored(self) -> None:
-        """Learn that new events are in the spool."""
+        """Learn that new events can be read from the spool."""
 
     def replied(self, reply: Reply) -> None:
         """Learn Slack's answer to a command."""
@@ -305,7 +304,6 @@ class Reader:
         _log.warning("clock.jumped", fix="let the clock be right before rtmpump starts")
         events = [one for one in self._announced(gap, "clock") if self._is_wanted(one)]
         self._store(session, [(_now_ms(), one) for one in events], self._watermark.ms)
-        self._listener.stored()
 
     def _is_wanted(self, event: bytes) -> bool:
         """Return whether one of the pump's own events is not to be ignored."""
@@ -314,8 +312,6 @@ class Reader:
 
     def _pass_on(self, session: Session, batch: ReadBatch) -> None:
         """Call the listener, now that all of it is in the spool."""
-        if batch.events:
-            self._listener.stored()
         if batch.greeted:
             self._live_since = time.monotonic()
             self._metrics.link(LINK, True)
@@ -342,7 +338,6 @@ class Reader:
         event = pump_events.disconnected(self._ended.reason, self._ended.detail)
         if self._is_wanted(event):
             self._store(None, [(_now_ms(), event)], self._watermark.ms)
-            self._listener.stored()
 
     def _close_in_order(self, session: Session) -> None:
         """Say goodbye, and take in what Slack sends until it answers."""
@@ -355,44 +350,58 @@ class Reader:
     def _store(
         self, session: Session | None, items: list[tuple[int, bytes]], watermark_ms: int | None
     ) -> bool:
-        """Put events into the spool, however long that takes; return False if a stop came first."""
-        if not items:
-            return True
-        appended, refusals = self._append(items, watermark_ms), 0
-        while isinstance(appended, SpoolError):
-            if self._stop.is_set():
-                self._gave_up = True
-                self._metrics.dropped("not_stored", len(items))
-                _log.error("events.not_stored", count=len(items), problem=str(appended))
-                return False
-            if not refusals:
-                # While nothing is read, no reply is read, and each command would seem unanswered.
-                self._listener.disconnected()
-            refusals += 1
-            self._pause(session, appended)
-            appended = self._append(items, watermark_ms)
+        """Put events into the spool and all of it on the disk, however long that takes.
+
+        Return False if a stop came first.
+        """
+        refusals, unstored = 0, len(items)
+        while True:
+            try:
+                if unstored:
+                    self._append(session, items, watermark_ms)
+                    unstored = 0
+                self._spool.sync()
+                break
+            except (SpoolFull, SpoolFailed) as refused:
+                if self._stop.is_set():
+                    self._give_up(refused, unstored)
+                    return False
+                if not refusals:
+                    # No reply is read while nothing is: each command would seem unanswered.
+                    self._listener.disconnected()
+                refusals += 1
+                self._pause(session, refused)
         if refusals and session is not None:
             # The last try may have been slow too, and what Slack sent in that time is unread.
             session.paused(clock.elapsed())
-        self._accepted(session, refusals)
-        if appended.dropped is not None:
-            self._announce_dropped(session, appended.dropped)
+        if refusals or items:
+            self._accepted(session, refusals)
         return True
 
     def _append(
-        self, items: list[tuple[int, bytes]], watermark_ms: int | None
-    ) -> Appended | SpoolFull | SpoolFailed:
-        team, bot = self._signed_in.team, self._signed_in.bot
-        try:
-            return self._spool.append(
-                items,
-                team=team,
-                bot=bot,
-                watermark_ms=watermark_ms,
-                source=self._source.name,
-            )
-        except (SpoolFull, SpoolFailed) as refused:
-            return refused
+        self, session: Session | None, items: list[tuple[int, bytes]], watermark_ms: int | None
+    ) -> None:
+        appended = self._spool.append(
+            items,
+            team=self._signed_in.team,
+            bot=self._signed_in.bot,
+            watermark_ms=watermark_ms,
+            source=self._source.name,
+        )
+        # Before the disk and the acknowledgements: Slack waits seconds for those, people for it.
+        self._listener.stored()
+        if appended.dropped is not None:
+            self._announce_dropped(session, appended.dropped)
+
+    def _give_up(self, refused: SpoolFull | SpoolFailed, unstored: int) -> None:
+        """End without the acknowledgement: what is in the spool comes again, the rest is a gap."""
+        problem = str(refused)
+        if unstored:
+            self._gave_up = True
+            self._metrics.dropped("not_stored", unstored)
+            _log.error("events.not_stored", count=unstored, problem=problem)
+        else:
+            _log.error("events.not_synced", problem=problem)
 
     def _pause(self, session: Session | None, refused: SpoolFull | SpoolFailed) -> None:
         """Log the refusal once, and wait until it is worth another try."""

@@ -34,7 +34,7 @@ _VERSION = 1
 _SOURCED = 2
 SOURCE_MARK = "/"
 _SHRINK_PAGES = 1024
-_CHECKPOINT_PAGES = 512
+CHECKPOINT_PAGES = 512
 # Appends stop short of a full disk: deletes and checkpoints must still find room on it.
 _HEADROOM = 8 << 20
 _PRAGMAS = (
@@ -46,8 +46,8 @@ _PRAGMAS = (
     # Only for macOS, where fsync alone does not reach the disk.
     "fullfsync=ON",
     "checkpoint_fullfsync=ON",
-    f"wal_autocheckpoint={_CHECKPOINT_PAGES}",
-    f"journal_size_limit={_CHECKPOINT_PAGES * PAGE}",
+    f"wal_autocheckpoint={CHECKPOINT_PAGES}",
+    f"journal_size_limit={CHECKPOINT_PAGES * PAGE}",
 )
 _SCHEMA = (
     "CREATE TABLE state (one INTEGER PRIMARY KEY, epoch TEXT, last_seq INTEGER,"
@@ -129,7 +129,7 @@ def beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
-def file_size(path: Path) -> int:
+def file_size(path: Path | str) -> int:
     """Return the size in bytes, 0 if there is no such file."""
     try:
         return os.stat(path).st_size
@@ -137,7 +137,7 @@ def file_size(path: Path) -> int:
         return 0
 
 
-def file_identity(path: Path) -> tuple[int, int] | None:
+def file_identity(path: Path | str) -> tuple[int, int] | None:
     """Return what tells a file from another one of the same name; None if there is none."""
     try:
         found = os.stat(path)
@@ -153,7 +153,7 @@ def is_empty(path: Path) -> bool:
 
 def _free(path: Path) -> int:
     """Return how many bytes are free on the disk of a file."""
-    disk = os.statvfs(path.parent)
+    disk = os.statvfs(os.path.dirname(path))
     return disk.f_bavail * disk.f_frsize
 
 
@@ -164,8 +164,10 @@ def pages_max(db: sqlite3.Connection, path: Path) -> int:
 
 def require_free(db: sqlite3.Connection, path: Path, size: int) -> None:
     """Raise SpoolFailed unless disk and free pages have room for `size` bytes and a reserve."""
-    free = _free(path)
-    needed = size + _HEADROOM - number(db, "freelist_count") * PAGE
+    free, needed = _free(path), size + _HEADROOM
+    if free >= needed:
+        return
+    needed -= number(db, "freelist_count") * PAGE
     if free < needed:
         problem = f"the disk is full ({free} bytes are free, {needed} are needed)"
         raise SpoolFailed(str(path), problem, "free some space")
@@ -221,8 +223,11 @@ def is_damage(error: sqlite3.DatabaseError) -> bool:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGE
 
 
-def connect(path: Path, sync: str) -> sqlite3.Connection:
+def connect(path: Path) -> sqlite3.Connection:
     """Open the one connection, to a sound spool of our version; an empty file becomes a new spool.
+
+    SQLite neither fsyncs a commit of it nor moves the log into the file by itself: that is left to
+    `WriteAheadLog` and `EventStore.checkpoint`.
 
     Raises:
         SpoolCorrupt: the file is damaged, or it is no spool.
@@ -237,7 +242,7 @@ def connect(path: Path, sync: str) -> sqlite3.Connection:
         db = raw(path)
         try:
             _prepare(db, path)
-            db.execute(f"PRAGMA synchronous={'FULL' if sync == 'full' else 'NORMAL'}")
+            set_up(db, "synchronous=NORMAL", "wal_autocheckpoint=0")
         except BaseException:
             db.close()
             raise

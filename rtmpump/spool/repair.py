@@ -19,9 +19,10 @@ import re
 import shutil
 import sqlite3
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, suppress
 from datetime import UTC, datetime
+from operator import ne
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -81,7 +82,7 @@ class Repaired(NamedTuple):
 
 
 def open_sound(
-    path: Path, sync: str, report: Report, may_repair: bool
+    path: Path, report: Report, may_repair: bool
 ) -> tuple[sqlite3.Connection, Path | None]:
     """Open the file, and repair it first if it is damaged; report `spool.set_aside`.
 
@@ -94,7 +95,7 @@ def open_sound(
     if aside:
         report("spool.set_aside", {"problem": "an earlier start was interrupted", "to": str(aside)})
     try:
-        return connect(path, sync), aside
+        return connect(path), aside
     except SpoolCorrupt as damage:
         if not may_repair:
             raise
@@ -102,7 +103,7 @@ def open_sound(
     repaired = repair(path)
     events = {"salvaged": repaired.salvaged, "lost": repaired.lost}
     report("spool.set_aside", {"problem": problem, "to": str(repaired.set_aside), **events})
-    return connect(path, sync), repaired.set_aside
+    return connect(path), repaired.set_aside
 
 
 def repair(path: Path) -> Repaired:
@@ -252,7 +253,7 @@ def _old_state(old: sqlite3.Connection, source: Path) -> SpoolState | None:
 def _old_origins(old: sqlite3.Connection, epoch: str) -> dict[int, Origin]:
     """Return the origins as far as they can be read, and one for events whose origin is lost.
 
-    `epoch` is that of the state row, which nearly all events have.
+    `epoch` is that of the state row; those of the other origins are likely too.
     """
     try:
         sound = read_origins(old)
@@ -262,18 +263,19 @@ def _old_origins(old: sqlite3.Connection, epoch: str) -> dict[int, Origin]:
     teams = {(origin.team, origin.bot) for origin in sound.values()}
     team, bot = teams.pop() if len(teams) == 1 else ("", "")
     lost = Origin(team, bot, epoch)
-    guessed = {id: _guess(lost, *texts) for id, *texts in written if id not in sound}
+    epochs = {epoch, *(origin.epoch for origin in sound.values())}
+    guessed = {id: _guess(lost, epochs, *texts) for id, *texts in written if id not in sound}
     return {_NO_ORIGIN: lost, **guessed, **sound}
 
 
-def _guess(lost: Origin, team: object, bot: object, epoch: object) -> Origin:
+def _guess(lost: Origin, epochs: Iterable[str], team: object, bot: object, epoch: object) -> Origin:
     """Return a damaged origin: what looks right is kept, for most of it is."""
     name, _, source = str(epoch).partition(SOURCE_MARK)
-    is_like_ours = sum(a != b for a, b in zip(name, lost.epoch, strict=False)) <= _FEW
+    near = [one for one in epochs if sum(map(ne, name, one)) <= _FEW]
     return Origin(
         team if isinstance(team, str) and _TEAM.fullmatch(team) else lost.team,
         bot if isinstance(bot, str) and _USER.fullmatch(bot) else lost.bot,
-        name if _EPOCH.fullmatch(name) and not is_like_ours else lost.epoch,
+        near[0] if near else name if _EPOCH.fullmatch(name) else lost.epoch,
         source if source.isidentifier() else "",
     )
 

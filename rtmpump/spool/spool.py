@@ -3,15 +3,19 @@
 Laws:
 - One process and one connection per file, under the spool's own lock. WAL with two connections or
   more had a corruption bug up to SQLite 3.51.2 (sqlite.org/wal.html).
-- When `append` returns, its events are committed; with `sync="full"` also fsynced. When it raises,
-  none of them is stored.
-- `seq` rises by one from event to event, for ever. Within one epoch no number is used twice.
+- When `append` returns, its events are committed: they can be read, and no end of the process can
+  take them back. When it raises, none of them is stored.
+- When `sync` returns, no power cut can take back what was appended before (with `sync="full"`).
+- `seq` rises by one from event to event, for ever. Within one epoch no number is used twice: a
+  power cut may take back numbers that were read, so each start begins an epoch of its own.
 - A row is deleted only after `confirm`, or to make room for newer ones (policy `drop_oldest`).
   `append` returns how many were dropped, and from when to when.
 Nothing here knows Slack or AMQP, or what a body means.
 
-Lock order: `_lock` (the connection), then `_room` (what is confirmed). `confirm` needs only
-`_room`, so it does not wait for another thread's fsync. `report` is called with no lock held.
+Lock order: `_lock` (the connection), then `_room` (what is confirmed) or the lock of the log.
+`confirm` needs only `_room`, and `sync` only the lock of the log: nobody else waits for an fsync,
+but every two MiB, when the log is moved into the file, and for a log that is mended. `report` is
+called with no lock held.
 Files: `path`, `path-wal`, `path.lock`.
 """
 
@@ -30,6 +34,7 @@ from rtmpump.spool.lock import hold
 from rtmpump.spool.read_only import reading
 from rtmpump.spool.repair import Report, open_sound
 from rtmpump.spool.store import Batch, Damage, Dropped, EventStore, Items, Limits, Peek, Usage
+from rtmpump.spool.write_ahead_log import WriteAheadLog
 
 _TRIM_EVERY = 2048
 
@@ -44,9 +49,9 @@ class Appended(NamedTuple):
 class Spool:
     """The file of events.
 
-    The reader calls `append`, the backfill `append_later`, and the publisher `read` and `confirm`.
-    All methods may be called from any thread. `set_aside` is where `open` moved a damaged file, or
-    None.
+    The reader calls `append`, the backfill `append_later`, and both `sync` before they say that an
+    event is safe; the publisher calls `read` and `confirm`. All methods may be called from any
+    thread. `set_aside` is where `open` moved a damaged file, or None.
     """
 
     @classmethod
@@ -66,7 +71,7 @@ class Spool:
             path: the file; its folder must exist.
             max_bytes: what the files may take on the disk, 16 MiB at least.
             when_full: refuse new events, or drop the oldest.
-            sync: whether each commit is fsynced ("full").
+            sync: whether `sync` waits for the disk ("full").
             report: called with the name and the fields of a log event.
             repair: whether a damaged file is repaired.
 
@@ -79,10 +84,18 @@ class Spool:
         path = Path(os.path.realpath(path))
         with ExitStack() as undo:
             undo.callback(os.close, hold(path))
-            db, aside = open_sound(path, sync, report, repair)
+            log = WriteAheadLog(path, syncs=sync == "full")
+            undo.callback(log.close)
+            db, aside = open_sound(path, report, repair)
             undo.callback(db.close)
+            log.open()
+            with suppress(SpoolFailed):
+                # Where the disk fails, the first append tries again.
+                log.mend()
             limits = Limits(max_bytes, drops_oldest=when_full == "drop_oldest")
-            spool = cls(EventStore(path, db, limits), report, aside)
+            store = EventStore(path, db, limits)
+            store.begin_epoch()
+            spool = cls(store, log, report, aside)
             spool._closing = undo.pop_all()
             return spool
 
@@ -100,12 +113,20 @@ class Spool:
         with ExitStack() as undo:
             db = undo.enter_context(reading(path))
             limits = Limits(max_bytes, drops_oldest=False)
-            spool = cls(EventStore(path, db, limits), lambda _event, _fields: None, None)
+            store, log = EventStore(path, db, limits), WriteAheadLog(path, syncs=False)
+            spool = cls(store, log, lambda _event, _fields: None)
             spool._closing = undo.pop_all()
             return spool
 
-    def __init__(self, store: EventStore, report: Report, set_aside: Path | None) -> None:
+    def __init__(
+        self,
+        store: EventStore,
+        log: WriteAheadLog,
+        report: Report,
+        set_aside: Path | None = None,
+    ) -> None:
         self._store = store
+        self._log = log
         self._report = report
         self.set_aside = set_aside
         self._closing = ExitStack()
@@ -127,7 +148,7 @@ class Spool:
 
     @property
     def epoch(self) -> str:
-        """The random name of this life of the file: 16 hex digits."""
+        """The random name of this opening of the file: 16 hex digits."""
         return self._store.epoch
 
     @property
@@ -183,7 +204,7 @@ class Spool:
         watermark_ms: int | None = None,
         source: str = "",
     ) -> Appended:
-        """Accept a batch of (received_ms, body) in one transaction; on return it is committed.
+        """Accept a batch of (received_ms, body) in one transaction; on return it can be read.
 
         `watermark_ms` is the watermark once this batch is stored; None means the time of its newest
         event. An empty spool takes a batch of any size, so that one giant frame can't block for
@@ -213,13 +234,34 @@ class Spool:
             until = items[-1][0] if known is None else known
             return self._append(Batch.of(items, origin, until))
 
+    def sync(self) -> None:
+        """Wait until all that was appended is on the disk; with `sync="normal"` return at once.
+
+        Raises:
+            SpoolFailed: the disk failed. What was appended stays, and a later call may succeed.
+        """
+        if self._log.is_doubtful:
+            with self._turn():
+                self._log.mend()
+        self._log.sync()
+
     def _append(self, batch: Batch) -> Appended:
         self._store.require_files()
+        self._before_change()
         self._store.require_disk(batch.size)
         dropped = self._make_room_and_append(batch)
+        self._log.committed()
         self._refused_at = -1
         self._raise_confirmed(self._store.trimmed)
         return Appended(self._store.last_seq, dropped)
+
+    def _before_change(self) -> None:
+        self._log.mend()
+        if self._log.is_long:
+            # A trim is a commit too, and needs no sync but this one.
+            self._log.committed()
+            self._log.sync()
+            self._store.checkpoint()
 
     def _make_room_and_append(self, batch: Batch) -> Dropped | None:
         store, drop = self._store, 0
@@ -228,6 +270,7 @@ class Spool:
                 return store.append(batch, self._confirmed, drop)
             except SpoolFull:
                 if store.trimmed < self._confirmed:
+                    self._before_change()
                     store.trim(self._confirmed)
                     drop = 0
                 elif store.limits.drops_oldest:
@@ -252,7 +295,8 @@ class Spool:
             SpoolFailed: the disk failed.
             SpoolCorrupt: the file is damaged.
         """
-        if limit < 1:
+        # The publisher looks after each confirm, and an append may hold the lock for long.
+        if limit < 1 or max(after, self._confirmed) >= self._store.last_seq:
             return []
         with self._turn():
             rows, damage = self._store.read(max(after, self._confirmed), limit, max_bytes)
@@ -332,6 +376,7 @@ class Spool:
         with self._turn():
             if self._closed or self._store.trimmed >= self._confirmed:
                 return False
+            self._before_change()
             self._store.trim(self._confirmed)
             return True
 
@@ -372,6 +417,8 @@ class Spool:
 
     def close(self) -> None:
         """Delete what is confirmed and release the file; may be called twice."""
+        with suppress(SpoolFailed):
+            self.sync()
         with suppress(SpoolCorrupt):
             self.flush()
         with self._turn(), self._room:

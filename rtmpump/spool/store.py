@@ -3,6 +3,7 @@
 Laws:
 - The caller holds the spool's lock. Nothing here waits, calls back or knows threads.
 - Each change is one transaction. What is known in memory changes only after COMMIT has returned.
+  COMMIT waits for no fsync: see `WriteAheadLog`.
 - No cursor outlives its call: an open one would keep the WAL from starting over.
 - A body is handed out only if its checksum holds: SQLite does not see a byte that flipped.
 
@@ -11,9 +12,10 @@ Each method raises SpoolFailed for a disk error and SpoolCorrupt for a damaged f
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -34,6 +36,7 @@ from rtmpump.spool.file import (
     find_problems,
     insert,
     is_sound,
+    new_epoch,
     number,
     pages_max,
     read_origins,
@@ -48,7 +51,7 @@ Items: TypeAlias = Sequence[tuple[int, bytes]]
 
 # SQLite writes freed pages to the WAL too, so a delete costs up to one page for each row: 4 MiB.
 _TRIM_ROWS = 1024
-# 2 MiB until the automatic checkpoint, and such a delete.
+# 2 MiB until the checkpoint, and such a delete.
 _WAL_LIMIT = 6 << 20
 _ROW_OVERHEAD = 64
 _PROBLEMS_MAX = 200
@@ -159,16 +162,25 @@ class EventStore:
             self._origins = read_origins(db)
             first, count = db.execute("SELECT min(seq), count(*) FROM events").fetchone()
         self.trimmed: int = self.last_seq if first is None else first - 1
-        self._files = {suffix: file_identity(beside(path, suffix)) for suffix in _FILES}
+        # Each append asks for these files, and to make a Path takes longer than to ask.
+        self._paths = {suffix: os.fspath(beside(path, suffix)) for suffix in _FILES}
+        self._files = {suffix: file_identity(self._paths[suffix]) for suffix in _FILES}
         # A salvaged file has holes; above them seqs are contiguous and need no counting.
         self.used = 0
         self._ragged = 0 if count == self.last_seq - self.trimmed else self.last_seq
+
+    def begin_epoch(self) -> None:
+        """Begin another life of the file; the next change writes that.
+
+        A power cut may have taken commits back that had been read, and their seqs come again.
+        """
+        self.epoch = new_epoch()
 
     def require_files(self) -> None:
         """Raise SpoolFailed if a file was deleted or replaced: commits would go into nothing."""
         with faults(self.path):
             for suffix, opened in self._files.items():
-                now = file_identity(beside(self.path, suffix))
+                now = file_identity(self._paths[suffix])
                 if opened is None:
                     # SQLite makes the log with the first write.
                     self._files[suffix] = now
@@ -179,11 +191,20 @@ class EventStore:
                     )
                     raise SpoolFailed(str(self.path), problem, fix)
 
+    def checkpoint(self) -> None:
+        """Move pages from the log into the file. The log must be synced.
+
+        An error is no matter yet: the next one tries again, and `require_disk` sees a log that only
+        grows.
+        """
+        with faults(self.path), suppress(sqlite3.OperationalError):
+            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
     def require_disk(self, size: int) -> None:
         """Raise SpoolFailed unless the disk has room for an append of `size` bytes."""
         with faults(self.path):
-            # The automatic checkpoint keeps its errors to itself; the size of the WAL shows them.
-            if file_size(beside(self.path, "-wal")) > _WAL_LIMIT:
+            # `checkpoint` keeps its errors to itself; the size of the WAL shows them.
+            if file_size(self._paths["-wal"]) > _WAL_LIMIT:
                 self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             require_free(self._db, self.path, 4 * size)
 
@@ -199,9 +220,9 @@ class EventStore:
         with transaction(self._db, self.path):
             self._delete(trimmed)
             dropped, trimmed = self._drop(drop, trimmed)
-            origin_id = self._origin_id(batch.origin)
-            self._insert(batch.items, origin_id)
             was_empty = trimmed >= self.last_seq
+            origin_id = self._origin_id(batch.origin, was_empty)
+            self._insert(batch.items, origin_id)
             used = self.used if was_empty else self._in_use()
             is_over = used > self.limits.bytes_in_use(batch.size)
             if is_over and not was_empty and self._has_older():
@@ -209,6 +230,8 @@ class EventStore:
                 raise SpoolFull(str(self.path), problem)
             last = self.last_seq + len(batch.items)
             write_state(self._db, SpoolState(self.epoch, last, batch.watermark_ms, trimmed))
+        if was_empty and origin_id not in self._origins:
+            self._origins.clear()
         self._origins[origin_id] = batch.origin
         self.last_seq, self.watermark_ms, self.trimmed = last, batch.watermark_ms, trimmed
         self.used = used
@@ -287,11 +310,15 @@ class EventStore:
         ]
         insert(self._db, rows)
 
-    def _origin_id(self, origin: Origin) -> int:
-        for known_id, known in self._origins.items():
+    def _origin_id(self, origin: Origin, is_empty: bool) -> int:
+        # The newest is nearly always the one.
+        for known_id, known in reversed(self._origins.items()):
             if known == origin:
                 return known_id
         new_id = max(self._origins, default=0) + 1
+        if is_empty:
+            # Each start has one, and no event needs the older ones.
+            self._db.execute("DELETE FROM origins")
         write_origin(self._db, new_id, origin)
         return new_id
 

@@ -1,15 +1,21 @@
-"""From an envelope to its acknowledgement with the answer, at 50 a second beside 500 events."""
+"""From an envelope to its acknowledgement with the answer, at 50 a second beside 500 events.
+
+Beside it, in the same rounds, the same questions by bare pika: what RabbitMQ and the answerer take.
+"""
 
 from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.envelopes import SentEnvelope
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.bench.common import Queue, log, pump, script, told
+from tests.bench.flow import EXCHANGE
 from tests.bench.latency import quantile
 from tests.support.pump import wait_until
 
@@ -23,25 +29,43 @@ Found = dict[str, list[float]]
 
 def run(seconds: float, rounds: int) -> Found:
     """All times in milliseconds, of all rounds, without the first tenth of each."""
-    found: Found = {"answered": []}
+    found: Found = {"through the pump": [], "RabbitMQ alone": []}
     with RabbitNode() as node:
         for number in range(rounds):
-            one = _round(node.url, seconds)
-            found["answered"] += one
-            told_ = f"p50 {quantile(one, 0.5):.2f} ms, p99 {quantile(one, 0.99):.2f} ms"
-            log(f"answers, round {number + 1}: {told_}")
+            for (name, all_), play in zip(found.items(), (_pump, _bare), strict=True):
+                with _answering(node.url):
+                    one = play(node.url, seconds)
+                # At the beginning modules are loaded and queues are new.
+                one = one[int(_WARM_UP * len(one)) :]
+                all_ += one
+                told_ = f"p50 {quantile(one, 0.5):.2f} ms, p99 {quantile(one, 0.99):.2f} ms"
+                log(f"answers, round {number + 1}, {name}: {told_}")
     return found
 
 
-def _round(url: str, seconds: float) -> list[float]:
-    everything = Queue(url, "bench.answers.all", "rtm.events", "message.#")
-    asked = Queue(url, "bench.answers", "rtm.events", "interactive.#")
+@contextmanager
+def _answering(url: str) -> Iterator[None]:
+    """A queue for all events, and one with a program that answers."""
+    everything = Queue(url, "bench.answers.all", EXCHANGE, "message.#")
+    asked = Queue(url, "bench.answers", EXCHANGE, "interactive.#")
+    with script("answerer", url, asked.name) as answerer:
+        told(answerer)
+        yield
+    for queue in (everything, asked):
+        queue.delete()
+
+
+def _bare(url: str, seconds: float) -> list[float]:
+    with script("bare_asker", url, str(EVENTS), str(RATE), str(seconds)) as asker:
+        times: list[float] = told(asker)["times"]
+    return times
+
+
+def _pump(url: str, seconds: float) -> list[float]:
     with (
         tempfile.TemporaryDirectory() as folder,
         Workspace(token="xoxb-bench", app_token="xapp-bench") as workspace,
-        script("answerer", url, asked.name) as answerer,
     ):
-        told(answerer)
         slack = {
             "api_url": workspace.api_url,
             "token": workspace.token,
@@ -53,13 +77,10 @@ def _round(url: str, seconds: float) -> list[float]:
             wait_until(lambda: _answered(workspace))
             sent = _play(workspace, seconds)
             wait_until(lambda: all(one.acknowledged for _, one in sent))
-    for queue in (everything, asked):
-        queue.delete()
     wrong = [one for number, (_, one) in enumerate(sent) if one.answer != {"view": str(number)}]
     if wrong:
         raise AssertionError(f"{len(wrong)} were not answered with their own answer")
-    times = [1000 * (one.acknowledged_at - at) for at, one in sent]
-    return times[int(_WARM_UP * len(times)) :]
+    return [1000 * (one.acknowledged_at - at) for at, one in sent]
 
 
 def _answered(workspace: Workspace) -> bool:

@@ -108,11 +108,12 @@ def test_a_gap_begins_with_the_last_ping_that_was_answered(
     with reading(settings, spool) as running:
         assert workspace.wait_live()
         wait_until(lambda: sum(frame.get("type") == "ping" for frame in workspace.frames) > 5)
-        asked = time.time_ns() // 1_000_000
         workspace.cut()
+        # A ping may be answered until then.
+        cut = time.time_ns() // 1_000_000
         wait_until(lambda: running.events("gap"))
         begin = ms(running.events("gap")[0]["from"])
-        assert running.rows()[0].received_ms < begin <= asked
+        assert running.rows()[0].received_ms < begin <= cut
 
 
 def test_what_was_on_its_way_is_in_the_gap(workspace: Workspace, spool: Spool) -> None:
@@ -149,6 +150,20 @@ def test_a_gap_is_told_to_who_fills_it_before_it_is_in_the_spool(
         assert missed == (ms(gap["from"]), ms(gap["to"]), *whose)
         wait_until(lambda: told[-1][0] == "connected")
         assert [name for name, _ in told[at:]] == ["missed", "stored", "connected"]
+
+
+def test_the_publisher_hears_of_an_event_before_slack_does(spool: Spool) -> None:
+    """Slack waits three seconds for its acknowledgement, the event waits for nothing else."""
+    script = Scripted([[HELLO]])
+    with reading(configure(), spool, script=script) as running:
+        wait_until(lambda: running.told.names() == ["connected"])
+        greeted = script.accepts
+        running.told.raising = "stored"
+        script.come([message(1)])
+        wait_until(lambda: running.error)
+        assert numbers(running) == [1]
+        assert script.accepts == greeted
+        running.error = None
 
 
 def test_no_hello_no_shift(workspace: Workspace, spool: Spool) -> None:
@@ -525,6 +540,53 @@ def test_sick_disk(workspace: Workspace, spool: Spool) -> None:
         assert numbers(running) == list(range(100))
         wait_until(lambda: running.told.names() == ["connected", "disconnected", "connected"])
         assert "not_stored" not in running.metrics.snapshot().events.dropped
+
+
+def test_a_disk_that_does_not_sync(workspace: Workspace, spool: Spool) -> None:
+    """It stops the reading too; what is in the spool already is stored no second time."""
+    refusing = Refusing(spool)
+    with reading(configure(workspace), refusing) as running:
+        wait_until(lambda: "connected" in running.told.names())
+        refusing.unsynced.extend([SpoolFailed("spool.db", "Input/output error")] * 2)
+        workspace.emit(message(0))
+        wait_until(lambda: running.told.names() == ["connected", "disconnected", "connected"])
+        workspace.emit(message(1))
+        wait_until(lambda: len(numbers(running)) == 2)
+        assert numbers(running) == [0, 1]
+
+
+@pytest.mark.parametrize("what", [[message(7)], []])
+def test_nothing_is_acknowledged_before_the_disk_has_it(spool: Spool, what: list[bytes]) -> None:
+    """An event is published before; and a repeat, with nothing to store, waits as well."""
+    script = Scripted([[HELLO]])
+    refusing = Refusing(spool)
+    with reading(configure(), refusing, script=script) as running:
+        wait_until(lambda: script.accepts == 1)
+        stored = running.told.all.count(("stored", None))
+        refusing.unsynced.extend([SpoolFailed("spool.db", "Input/output error")] * 1000)
+        script.come([*what, b'{"type": "pong"}'])
+        wait_until(lambda: len(refusing.unsynced) < 1000)
+        assert script.accepts == 1
+        assert running.told.all.count(("stored", None)) == stored + len(what)
+        refusing.unsynced.clear()
+        wait_until(lambda: script.accepts == 2)
+    assert numbers(running) == [7] * len(what)
+
+
+def test_a_stop_while_the_disk_does_not_sync(spool: Spool) -> None:
+    """What is in the spool is not given up, and what comes after it hides no gap."""
+    script = Scripted([[HELLO]])
+    refusing = Refusing(spool)
+    with capture_logs() as logged, reading(configure(), refusing, script=script) as running:
+        wait_until(lambda: script.accepts == 1)
+        refusing.unsynced.extend([SpoolFailed("spool.db", "Input/output error")] * 1000)
+        script.come([message(7)])
+        wait_until(lambda: len(refusing.unsynced) < 1000)
+    assert script.accepts == 1
+    assert numbers(running) == [7]
+    assert running.events("disconnected")
+    assert "not_stored" not in running.metrics.snapshot().events.dropped
+    assert "events.not_synced" in [line["event"] for line in logged]
 
 
 def test_refusals_in_turns_are_told_once(

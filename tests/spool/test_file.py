@@ -155,17 +155,18 @@ def test_a_source_is_kept_and_raises_the_format(path: Path) -> None:
     """Rows say how they are to be read; only then is the file none for older versions."""
     spool = opened(path)
     put(spool, 1)
-    assert spool.epoch == spool.read(0, 1)[0].origin.epoch
+    epochs = [spool.epoch]
     spool.close()
     assert version(path) == 1
     spool = opened(path)
     spool.append([(1, b"x")], team="T1", bot="U1", source="socket")
+    epochs.append(spool.epoch)
     spool.close()
     assert version(path) == 2
     spool = opened(path)
     plain, sourced = spool.read(0, 10)
     assert (plain.origin.source, sourced.origin.source) == ("", "socket")
-    assert plain.origin.epoch == sourced.origin.epoch == spool.epoch
+    assert [plain.origin.epoch, sourced.origin.epoch] == epochs
     spool.close()
 
 
@@ -322,39 +323,36 @@ path, broken = Path(sys.argv[1]), Path(os.environ["BROKEN"])
 reports = []
 spool = opened(path, sync="full", report=lambda *words: reports.append(words))
 last = put(spool, 20)
-for confirmed in (5, 6, 7):
+for confirmed in (5, 10, 15):
     spool.confirm(confirmed)
     broken.touch()
-    for _ in range(2):
+    for _ in range(3):
         try:
             put(spool, 3)
             raise SystemExit("accepted")
         except SpoolFailed:
             pass
+    # The first try could be read before the disk failed; no other is stored.
+    last += 3
+    spool.confirm(confirmed + 1)
     assert not spool.flush()
-    assert spool.usage().events == last - confirmed
-    assert seqs(spool) == list(range(confirmed + 1, last + 1))
+    assert spool.usage().events == last - confirmed - 1
+    assert seqs(spool) == list(range(confirmed + 2, last + 1))
     broken.unlink()
     assert spool.flush()
     last = put(spool, 3)
 assert [name for name, _ in reports] == ["spool.trim_failed"] * 3, reports
-assert seqs(spool) == list(range(8, 30))
-broken.touch()
-spool.confirm(10)
-assert not spool.flush()
-broken.unlink()
-assert spool.flush()
-assert spool._store._db.execute("SELECT min(seq) FROM events").fetchone() == (11,)
+assert seqs(spool) == list(range(17, 39))
 os._exit(0)
 """
 
 
 def test_fsync_error(path: Path, broken_disk: dict[str, str]) -> None:
-    """When fsync fails nothing was accepted and nothing changes; afterwards all goes on."""
+    """When fsync fails nothing was accepted, and only once was it read; afterwards all goes on."""
     with child(UNSYNCED, path, **broken_disk) as process:
         finished(process)
     spool = opened(path)
-    assert seqs(spool) == list(range(11, 30))
+    assert seqs(spool) == list(range(17, 39))
     assert spool.verify() == []
     spool.close()
 

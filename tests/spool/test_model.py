@@ -38,6 +38,11 @@ class SpoolMachine(RuleBasedStateMachine):
         self.spool.close()
         shutil.rmtree(self.folder)
 
+    def _begin_epoch(self) -> None:
+        """Each start has an epoch of its own."""
+        assert self.spool.epoch != self.epoch
+        self.epoch = self.spool.epoch
+
     def _accept(self, batch: list[tuple[int, bytes]], team: str) -> None:
         origin = Origin(team, f"U-{team}", self.epoch)
         appended = self.spool.append(batch, team=team, bot=origin.bot)
@@ -85,6 +90,7 @@ class SpoolMachine(RuleBasedStateMachine):
         self.spool.close()
         self.floor = self.confirmed
         self.spool = opened(self.path)
+        self._begin_epoch()
 
     @rule()
     def crash(self) -> None:
@@ -93,6 +99,7 @@ class SpoolMachine(RuleBasedStateMachine):
         copy = image(self.path, self.folder / str(self.crashes))
         self.spool.close()
         self.path, self.spool = copy, opened(copy)
+        self._begin_epoch()
         back = self.spool.usage().first_seq - 1
         assert self.floor <= back <= self.confirmed
         self.confirmed = self.floor = back

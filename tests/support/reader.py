@@ -95,17 +95,24 @@ class Told:
 
 
 class Refusing:
-    """A spool whose first appends are refused with these errors, as a sick disk would."""
+    """A spool whose first appends and syncs are refused with these errors, as by a sick disk."""
 
     def __init__(self, spool: Spool, *refusals: RtmpumpError) -> None:
         self._spool = spool
         self.refusals = deque(refusals)
+        self.unsynced: deque[RtmpumpError] = deque()
 
     def append(self, items: Sequence[tuple[int, bytes]], **said: Any) -> Appended:
         """Refuse as often as was asked for, then append."""
         if self.refusals:
             raise self.refusals.popleft()
         return self._spool.append(items, **said)
+
+    def sync(self) -> None:
+        """Refuse as often as was asked for, then sync."""
+        if self.unsynced:
+            raise self.unsynced.popleft()
+        self._spool.sync()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._spool, name)
@@ -175,7 +182,7 @@ class Scripted:
     def wake(self) -> None:
         """Nobody sleeps for long."""
 
-    close = say_goodbye = wake
+    close = say_goodbye = give_answers = wake
 
 
 class Reading:

@@ -33,13 +33,14 @@ def body(number: int, size: int = 300) -> bytes:
 
 
 def put(spool: Spool, count: int, *, size: int = 300, batch: int = 256) -> int:
-    """Append events whose number is their seq; give the last seq."""
+    """Append events whose number is their seq, and sync each batch; give the last seq."""
     last = spool.usage().last_seq
     goal = last + count
     while last < goal:
         numbers = range(last + 1, min(last + batch, goal) + 1)
         items = [(START_MS + number, body(number, size)) for number in numbers]
         last = spool.append(items, team="T1", bot="U1").last_seq
+        spool.sync()
     return last
 
 

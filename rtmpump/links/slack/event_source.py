@@ -64,7 +64,7 @@ class EventSource(Protocol):
         """Say what a frame of `read` is."""
 
     def accepted(self) -> None:
-        """Learn that what the last `read` gave is in the spool."""
+        """Learn that what the last `read` gave is on the disk."""
 
     def give_answers(self) -> None:
         """Tell Slack what consumers answered, while nothing is read."""

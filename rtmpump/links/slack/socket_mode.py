@@ -2,11 +2,12 @@
 
 Laws:
 
-- One thread reads all connections and writes to them. Only `wake` is for others.
+- One thread reads all connections and writes to them. `wake` alone is for others; and the thread
+  that brings an answer writes it.
 - To the reader there is one connection, which lasts as long as any of ours does; so a gap is
   announced only if none was up. If Slack announces the end of a connection, or it ends, another one
   is opened beside it; the old one is closed only when the new one has said hello.
-- An envelope is acknowledged after `accepted` (it is in the spool), never before, and on the
+- An envelope is acknowledged after `accepted` (it is on the disk), never before, and on the
   connection on which it came. If that has ended by then, Slack sends the event again.
 - An envelope that asks consumers (`slack.answered`) is acknowledged with their answer, or without
   one when its time is over; no other envelope waits for it.
@@ -86,6 +87,7 @@ class SocketMode:
         self._orders = orders
         self._recent = RecentIds(recent_ids)
         self._asking: Asking[_Member] = Asking() if asking is None else asking
+        self._asking.write = self._acknowledge
         self._members: list[_Member] = []
         self._unacknowledged: list[tuple[_Member, Envelope]] = []
         self._fresh: dict[str, None] = {}
@@ -165,7 +167,7 @@ class SocketMode:
         return self._opened.get(body) or envelopes.parse_frame(body)
 
     def accepted(self) -> None:
-        """Remember what the last `read` gave, and acknowledge it: it is in the spool."""
+        """Remember what the last `read` gave, and acknowledge it: it is on the disk."""
         self._recent.add(self._fresh)
         for member, envelope in self._unacknowledged:
             if not self._asking.keeps(member, envelope):
@@ -191,6 +193,7 @@ class SocketMode:
         """Begin the end of each connection; `read` goes on until Slack's answers."""
         self._orders.close()
         self._asking.is_closing = True
+        self.give_answers()
         self._free()
         for member in list(self._members):
             member.connection.say_goodbye()
@@ -227,8 +230,8 @@ class SocketMode:
         return [member for member in self._members if member.session.state in staying]
 
     def _order_missing(self, now: float) -> None:
-        if now >= self._not_before:
-            wanted = self._slack.connections - len(self._staying())
+        wanted = self._slack.connections - len(self._staying())
+        if wanted > 0 and now >= self._not_before:
             self._orders.order(wanted - self._orders.pending)
 
     # What they bring.
@@ -339,7 +342,7 @@ class SocketMode:
     def _acknowledge(
         self, member: _Member, envelope: Envelope, payload: bytes | None = None
     ) -> bool:
-        """Acknowledge, with `slash_answer` for None; return whether that could be written."""
+        """Acknowledge, with `slash_answer` for None; return whether it was written. Any thread."""
         if payload is None:
             text = self._slack.slash_answer if envelope.kind == "slash_commands" else ""
             payload = envelopes.text_answer(text) if envelope.takes_answer else b""

@@ -358,32 +358,38 @@ class Backfill:
             gap.failed.append((channel, reason))
 
     def _store(self, gap: OpenGap, bodies: list[bytes], source: str) -> None:
-        """Put events into the spool, as soon as there is room.
+        """Put events into the spool, as soon as there is room, and on the disk.
 
         Raises:
             Stopped: a stop came first.
         """
         now_ms = time.time_ns() // 1_000_000
         items = [(now_ms, body) for body in bodies]
-        while not self._try_to_store(gap, items, source):
-            self.waits_for = "room in the spool"
+
+        def append() -> None:
+            usage = self._spool.usage()
+            if usage.bytes > usage.events_max_bytes // 2:
+                raise SpoolFull(str(self._spool.path), "the live events need the other half")
+            self._spool.append_later(items, team=gap.team, bot=gap.bot, source=source)
+
+        self._insist(append, "room in the spool")
+        self._stored()
+        self._insist(self._spool.sync, "the disk")
+        self.lifecycle.progress()
+
+    def _insist(self, store: Callable[[], None], need: str) -> None:
+        """Try it until it succeeds."""
+        while True:
+            try:
+                store()
+                break
+            except (SpoolFull, SpoolFailed) as refused:
+                _log.debug("backfill.waits", need=need, problem=str(refused))
+            self.waits_for = need
             self.lifecycle.rest(_ROOM_ASKED)
             if self._stop.wait(_ROOM_ASKED):
                 raise Stopped
         self.waits_for = ""
-        self.lifecycle.progress()
-        self._stored()
-
-    def _try_to_store(self, gap: OpenGap, items: list[tuple[int, bytes]], source: str) -> bool:
-        try:
-            usage = self._spool.usage()
-            if usage.bytes > usage.events_max_bytes // 2:
-                return False
-            self._spool.append_later(items, team=gap.team, bot=gap.bot, source=source)
-        except (SpoolFull, SpoolFailed) as refused:
-            _log.debug("backfill.no_room", problem=str(refused))
-            return False
-        return True
 
     def _slack_waits(self, retry: RetryDetails) -> None:
         self.waits_for = f"Slack ({retry.reason})"

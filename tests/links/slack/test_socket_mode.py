@@ -33,7 +33,9 @@ from rtmpump.core import envelopes, frames
 from rtmpump.core.frames import Hello, Pong
 from rtmpump.core.session import MessageIds
 from rtmpump.errors import LinkError, NotConnected, TokenRefused
+from rtmpump.links.answers import Answers
 from rtmpump.links.slack import socket_mode
+from rtmpump.links.slack.asking import Asking
 from rtmpump.links.slack.connection_orders import ConnectionOrders
 from rtmpump.links.slack.socket_mode import SocketMode
 from rtmpump.links.slack.web_api import SlackApi
@@ -752,3 +754,26 @@ def test_a_wake_before_the_read_is_not_lost(opened: Make) -> None:
     began = time.monotonic()
     assert source.mode.read(0.2) == []
     assert time.monotonic() - began >= 0.2
+
+
+def test_an_answer_that_came_before_the_disk_is_given_before_the_goodbye(
+    workspace: Workspace, two: Source
+) -> None:
+    """Nothing was read in between that would have given it."""
+    counts: list[str] = []
+    answers = Answers(60.0, counts.append)
+    answers.serve("rtm.answers.1")
+    asking: Asking[Any] = Asking(answers, frozenset({"slash_command"}))
+    asking.write = two.mode._acknowledge
+    two.mode._asking = asking
+    sent = workspace.slash("/x")
+    (body,) = two.read_until(bool, accept=False)
+    envelope = envelopes.read(body)
+    assert envelope is not None
+    question = answers.question(envelope.id)
+    assert question is not None
+    answers.answered(question.correlation_id, b'{"text": "a"}')
+    two.mode.accepted()
+    two.mode.say_goodbye()
+    assert workspace.wait(lambda: sent.acknowledged)
+    assert (sent.answer, counts) == ({"text": "a"}, ["answered"])

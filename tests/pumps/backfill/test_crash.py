@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from rtmpump.core.missed_messages import OpenGap
 from rtmpump.core.pump_events import rfc3339
+from rtmpump.errors import SpoolFailed
 from rtmpump.pumps.backfill.gap_file import GapFile
 from rtmpump.sandbox.slack.workspace import Workspace
 from rtmpump.spool import Spool
@@ -222,3 +224,25 @@ def test_a_spool_that_fills_in_the_middle_of_a_channel_is_waited_for(
     wait_until(confirm)
     confirm()
     assert numbers == [f"{n:03d}" for n in range(150)]
+
+
+def test_a_gap_is_filled_when_the_disk_has_it(
+    workspace: Workspace, fill: Fill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not before: a power cut could take what nobody would fetch again."""
+    disk_works = threading.Event()
+
+    def sync(_spool: Spool) -> None:
+        if not disk_works.is_set():
+            raise SpoolFailed("spool.db", "Input/output error")
+
+    monkeypatch.setattr(Spool, "sync", sync)
+    ts = [workspace.say("general", f"{n}") for n in range(3)]
+    filling = fill()
+    missed(filling, around(*ts))
+    wait_until(lambda: filling.pump.waits_for == "the disk")
+    assert filling.texts() == ["0", "1", "2"]
+    assert len(filling.gaps) == 1
+    disk_works.set()
+    wait_until(lambda: len(filling.gaps) == 0)
+    assert filling.texts() == ["0", "1", "2"]

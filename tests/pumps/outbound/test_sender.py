@@ -130,12 +130,15 @@ def test_what_was_written_is_not_sent_again_when_the_broker_comes_back(
 
 @pytest.fixture
 def consumer_timeout(node: RabbitNode) -> Iterator[None]:
-    """A node that takes a consumer that acks too late off its queue after a second, not 30 min."""
+    """A node that takes a consumer that acks too late off its queue after 3 s, not 30 min.
+
+    Less would come before the turn of the next command on a busy machine, again and again.
+    """
     settings = (
         "application:set_env(rabbit, consumer_timeout, {}),"
         " application:set_env(rabbit, channel_tick_interval, {})"
     )
-    node.evaluate(settings.format(1000, 200))
+    node.evaluate(settings.format(3000, 200))
     yield
     node.evaluate(settings.format(1_800_000, 60_000))
 
