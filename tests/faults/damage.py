@@ -32,12 +32,14 @@ def _strike(rig: Rig, problems: list[str]) -> str:
         rig.end_pump(rig.pump.kill)
         last = rig.ledger.emitted_count
         before = set(rig.pump.spool.parent.iterdir())
+        rig.ledger.ids_may_change = True
         how = _hurt(rig)
         rig.amqp_proxy.heal()
         rig.amqp_proxy.reset()
         rig.start_pump()
         # What lay in the spool comes out before what is sent now.
         rig.recover()
+        rig.ledger.ids_may_change = False
     missing = rig.ledger.missing(range(first, last))
     told = _told(rig)
     rig.ledger.excuse(range(first, last))

@@ -168,9 +168,7 @@ class GatewayRig:
 
     def stop(self, process: PumpProcess) -> None:
         """Stop the pump or a gateway in order."""
-        process.terminate()
-        code = process.wait(_STOPS_IN)
-        assert code == 0, f"it ended with {code}\n{process.log_text()[-5000:]}"
+        process.end_in_order(_STOPS_IN)
 
     @contextmanager
     def frozen(self, pid: int) -> Iterator[None]:

@@ -88,6 +88,8 @@ class Ledger:
         self._slept_ms = 0.0
         self.received = 0
         self.repeats = 0
+        self.ids_may_change = False
+        """While a damaged spool is carried over: which start an event came in may be lost."""
         self.highest = -1
         self.unanswered = 0
 
@@ -126,7 +128,7 @@ class Ledger:
             known = self._ids[number]
             if known:
                 self.repeats += 1
-                if known != id:
+                if known != id and not self.ids_may_change:
                     self._clashes.append(f"event {number} came with two message ids")
                 return
             self._ids[number] = id

@@ -255,9 +255,7 @@ class PairRig:
 
     def stop_pump(self, pump: PumpProcess) -> None:
         """Stop a pump in order."""
-        pump.terminate()
-        code = pump.wait(_STOPS_IN)
-        assert code == 0, f"it ended with {code}\n{pump.log_text()[-5000:]}"
+        pump.end_in_order(_STOPS_IN)
 
     @contextmanager
     def frozen(self, pump: PumpProcess) -> Iterator[None]:

@@ -100,9 +100,7 @@ class Rig:
 
     def stop_pump(self) -> None:
         """Stop the pump in order."""
-        self.pump.terminate()
-        code = self.pump.wait(_STOPS_IN)
-        assert code == 0, f"it ended with {code}\n{self.pump.log_text()[-5000:]}"
+        self.pump.end_in_order(_STOPS_IN)
 
     def start_fellow(self) -> PumpProcess:
         """Start one more pump of the same app, on a disk of its own."""

@@ -39,9 +39,7 @@ def _end(fellow: PumpProcess) -> None:
     """End it for good: nothing that it has stored may stay there."""
     for _ in range(_TRIES):
         fellow.wait_ready()
-        fellow.terminate()
-        code = fellow.wait(_STOPS_IN)
-        assert code == 0, f"it ended with {code}\n{fellow.log_text()[-5000:]}"
+        fellow.end_in_order(_STOPS_IN)
         (line,) = fellow.logged("stopped")
         if not line["left_in_spool"]:
             return

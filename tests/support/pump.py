@@ -142,6 +142,14 @@ class PumpProcess:
         """SIGTERM; does not wait."""
         self.process.terminate()
 
+    def end_in_order(self, timeout: float) -> None:
+        """SIGTERM, and it ends with 0; or of the signal, if it was too new to heed any."""
+        is_new = not self.log_text()
+        self.terminate()
+        code = self.wait(timeout)
+        ends = (0, -signal.SIGTERM) if is_new else (0,)
+        assert code in ends, f"it ended with {code}\n{self.log_text()[-5000:]}"
+
     def wait(self, timeout: float = SECONDS) -> int:
         """The exit code, once it has ended."""
         try:
