@@ -39,6 +39,8 @@ def test_status_shows_what_a_person_wants_to_know(
     pump = listening(start_pump)
     assert broker.ask({"channel": "nowhere", "text": "x"})["ok"] is False
     workspace.emit({"type": "message", "channel": "C1", "text": "secret words", "ts": "1.000001"})
+    # The pump's own two come before it.
+    wait_until(lambda: broker.count("rtm.unrouted") >= 3)
     wait_until(lambda: "empty" in rtmpump(tmp_path, "status", "-c", str(pump.config)).stdout)
     done = rtmpump(tmp_path, "status", "-c", str(pump.config))
     assert (done.returncode, done.stderr) == (0, "")

@@ -144,7 +144,7 @@ def test_a_bot_learns_from_events_what_it_may_not_ask(
     broker: Broker, bot: MakeBot, publish: Publish
 ) -> None:
     """Who it is, new channels and users; and any name is good for a channel to send to."""
-    sc = bot(patience=3.0)
+    sc = bot(patience=6.0)
     broker.queue(name="rtm.outbound", x_queue_type="quorum")
     assert sc.rtm_connect(with_team_state=False)
     headers = {"headers": {"team": "T1", "bot": "U0PUMP"}}
@@ -176,14 +176,15 @@ def test_a_broker_that_stays_away_is_said_late_and_one_that_never_came_at_once(
     broker.queue(name="rtm.outbound", x_queue_type="quorum")
     port = int(broker_url.rpartition(":")[2].partition("/")[0])
     with Line(port) as line:
-        sc = bot(broker_url.replace(f":{port}/", f":{line.port}/"), patience=1.0)
+        sc = bot(broker_url.replace(f":{port}/", f":{line.port}/"), patience=2.5)
         with pytest.raises(SlackNotConnected):
             sc.rtm_read()
-        assert sc.rtm_connect(with_team_state=False)
+        # It takes a busy machine longer to connect than the bot waits.
+        wait_until(lambda: sc.rtm_connect(with_team_state=False))
         assert sc.rtm_read() == [{"type": "hello"}]
     wait_until(lambda: sc._client.down_for() > 0)
     assert sc.rtm_read() == []
-    with pytest.raises(SlackNotConnected, match="away for over 1 s"):
+    with pytest.raises(SlackNotConnected, match=r"away for over 2\.5 s"):
         read_until(sc, lambda _: False)
     assert sc.server.connected is False
     assert not sc.rtm_connect()

@@ -12,6 +12,8 @@ from tests.clients.libraries import LIBRARIES, ONE_A_FACE, SERVERS, Library
 CHOSEN = [one for one in LIBRARIES if one.program in ONE_A_FACE]
 
 
+# Another worker may install all libraries of a kind before this one gets its turn to.
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("library", CHOSEN, ids=lambda one: one.program)
 def test_a_library_runs_unchanged(library: Library, server: str, node: RabbitNode) -> None:

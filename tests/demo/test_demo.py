@@ -306,7 +306,7 @@ def test_demo_loses_nothing_and_leaves_nothing(folder: Path) -> None:
         assert demo.left() == []
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(900)
 def test_chaos_loses_nothing(folder: Path) -> None:
     """A cut, a reset, a killed pump and a restarted broker: gaps announced what is missing.
 
@@ -326,7 +326,7 @@ def test_chaos_loses_nothing(folder: Path) -> None:
         assert demo.left() == []
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(900)
 def test_socket_mode_loses_nothing(folder: Path) -> None:
     """The same over Socket Mode, with refreshes: Slack sends unacknowledged events again."""
     options = ("--mode", "socket", "--seconds", "14", "--rate", "50", "--seed", "3", "--chaos")

@@ -29,7 +29,10 @@ def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("examples") / "node"
     shutil.copytree(EXAMPLES / "node", folder, ignore=shutil.ignore_patterns("node_modules"))
     command = ["npm", "install", "--no-audit", "--no-fund", "--prefer-offline"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100)
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=500)
+    except subprocess.TimeoutExpired:
+        pytest.skip("the npm registry is too slow from here")
     if done.returncode and any(sign in done.stderr for sign in UNREACHABLE):
         pytest.skip("the npm registry is not reachable from here")
     assert done.returncode == 0, done.stderr

@@ -32,6 +32,7 @@ from tests.support.broker_node import (
 from tests.support.cli import config_file, rtmpump
 from tests.support.gateway import COUNTS_SOON, GatewayProcess
 from tests.support.paths import ROOT
+from tests.support.programs import LONG_ANSWERS
 from tests.support.pump import Broker, PumpProcess, wait_until
 
 RABBITMQ = ROOT / "deploy" / "rabbitmq"
@@ -319,7 +320,9 @@ def test_an_app_answers_what_slack_asks(urls: Urls, tmp_path: Path) -> None:
     slack = {"mode": "socket", "app_token": "xapp-app", "answered": ["slash_command"]}
     with (
         Workspace(token="xoxb-app", app_token="xapp-app") as workspace,
-        PumpProcess(tmp_path, workspace, urls["rtm-pump"], slack=slack) as pump,
+        PumpProcess(
+            tmp_path, workspace, urls["rtm-pump"], slack=slack, program=LONG_ANSWERS
+        ) as pump,
         channel_of(urls["rtm-app"]) as channel,
     ):
         pump.wait_log("answers.on")

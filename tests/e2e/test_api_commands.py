@@ -233,7 +233,7 @@ def test_an_answer_that_never_comes_is_asked_for_again(
 ) -> None:
     """With "resend"; the result says that it may have been done twice."""
     # A busy machine answers the second time in that time.
-    start_pump(outbound=ALLOWED | {"reply_timeout": 3})
+    start_pump(outbound=ALLOWED | {"reply_timeout": 6})
     meets(workspace, Hang(20))
     result = broker.ask(thumb(workspace))
     assert (result["ok"], result["attempts"], result["uncertain"]) == (True, 2, True)

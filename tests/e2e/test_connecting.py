@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import resource
 import secrets
-import time
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -208,11 +207,8 @@ def test_an_expired_url_is_replaced_at_once(
     if how == "said":
         workspace.faults.hello = deque(["error"])
     else:
-        workspace.faults.url_ttl = 0
-    pump = start_pump(ready=False, retry={"initial": 200, "max": 600})
-    assert workspace.wait(lambda: workspace.connections == 1, 100)
-    workspace.faults.url_ttl = 30
-    pump.wait_ready()
+        workspace.faults.url_ttl = deque([0.0])
+    pump = start_pump(retry={"initial": 200, "max": 600})
     told = pump.logged("slack.unreachable")
     assert [(line["reason"], line["next_try_in"]) for line in told] == [("expired_url", 0)]
     assert lives(workspace, broker)
@@ -249,12 +245,11 @@ def test_a_peer_that_died_in_silence_is_found(
     """Though its TCP connection stays: the ping is not answered in time."""
     # A busy machine answers the pings of the next connection in that time.
     pump = start_pump(slack={"ping_interval": 0.5, "ping_timeout": 3})
-    began = time.monotonic()
     workspace.silence()
     assert lives(workspace, broker)
-    assert pump.logged("slack.disconnected")[0]["reason"] == "silent"
-    # Far from the defaults, which add up to 25 s, and from the time a slow machine needs.
-    assert time.monotonic() - began < 15
+    told = pump.logged("slack.disconnected")[0]
+    # How long that took says less: the machine may be slow.
+    assert (told["reason"], "within 3 s after a ping" in told["detail"]) == ("silent", True)
 
 
 def test_a_frame_that_would_never_end_ends_the_connection_at_once(

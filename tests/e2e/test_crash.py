@@ -159,7 +159,8 @@ def stop_well(pump: PumpProcess) -> dict[str, Any]:
     began = time.monotonic()
     pump.terminate()
     assert pump.wait() == 0, pump.log_text()
-    assert time.monotonic() - began < 25
+    # A stop has 20 s; a busy machine needs some around them.
+    assert time.monotonic() - began < 60
     (line,) = pump.logged("stopped")
     return line
 

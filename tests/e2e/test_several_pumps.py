@@ -41,7 +41,7 @@ class Crew:
         folder.mkdir()
         sections: dict[str, Any] = {
             "slack": {"mode": "socket", "app_token": self._workspace.app_token, "connections": 1},
-            "broker": {"url": url or self._url} | ({"heartbeat": 2} if url else {}),
+            "broker": {"url": url or self._url} | ({"heartbeat": 4} if url else {}),
             "outbound": {"rate": 10.0, "burst": 3, "prefetch": 400} | outbound,
             "http": {"listen": f"127.0.0.1:{free_port()}"},
         }
@@ -173,7 +173,8 @@ def test_a_host_that_is_gone_without_a_word(
     with Proxy(node.port) as proxy:
         gone = crew.start(broker_url.replace(f":{node.port}/", f":{proxy.port}/"), rate=4.0)
         rest = crew.start(rate=4.0)
-        Load(broker, 80, [CHANNEL])
+        # More than is sent until the end: each time some more must come.
+        Load(broker, 400, [CHANNEL])
         arrived(workspace, 4)
         if end == "frozen":
             # What is under way at that moment can't be called back: so nothing is.

@@ -171,9 +171,8 @@ def test_what_nobody_knows_is_decided_by_on_uncertain(
     start_socket: StartSocketPump, broker: Broker, workspace: Workspace, how: faults.Answer
 ) -> None:
     """The answer to an accepted one is lost: a dead letter as uncertain, or sent again as such."""
-    # A busy machine answers the second time in that time.
-    timeouts = {"reply_timeout": 3, "rate": 100.0}
-    pump = start_socket(outbound={"on_uncertain": "dead-letter", **timeouts})
+    once = {"on_uncertain": "dead-letter", "reply_timeout": 3, "rate": 100.0}
+    pump = start_socket(outbound=once)
     workspace.faults.reply_policy = deque([how])
     result = broker.ask({"channel": "C0GENERAL", "text": "x"})
     assert (result["ok"], result["uncertain"]) == (False, True)
@@ -181,7 +180,8 @@ def test_what_nobody_knows_is_decided_by_on_uncertain(
     assert broker.dead().body
     pump.terminate()
     assert pump.wait() == 0
-    start_socket(outbound=timeouts)
+    # A busy machine answers the second time in that time.
+    start_socket(outbound={"reply_timeout": 6, "rate": 100.0})
     workspace.faults.reply_policy = deque([how])
     result = broker.ask({"channel": "C0GENERAL", "text": "y"})
     assert (result["ok"], result["uncertain"], result["attempts"]) == (True, True, 2)

@@ -121,6 +121,11 @@ def events_left(pump: PumpProcess) -> int:
     return int(json.loads(ask(pump, "/status")[1])["metrics"]["spool"]["events"])
 
 
+def times_connected(*pumps: PumpProcess) -> int:
+    """How often they were connected; a RabbitMQ that stands still for seconds adds to a strike."""
+    return sum(pump.output().count('"slack.connected"') for pump in pumps)
+
+
 def asked_history(workspace: Workspace) -> list[float]:
     """When Slack's history was asked for, in seconds since 1970."""
     return [call.time for call in list(workspace.calls) if call.method == HISTORY]
@@ -178,7 +183,7 @@ def test_kill_9_of_the_active_one(
         flood.wait_for(100)
     assert len(workspace.sent) == 2
     got = all_that_came(broker, queue, flood, first, second)
-    assert len(gaps(got)) == 2
+    assert len(gaps(got)) == times_connected(first, second) - 1 >= 2
     assert untold(flood.at, flood.written, got) == []
     assert all(one.json["reason"] == "takeover" for one in got if one.key == "rtmpump.gap")
 
@@ -276,9 +281,9 @@ def test_a_partition(
         got = all_that_came(broker, queue, flood, first)
     assert sorted(numbers(got)) == sorted(set(numbers(got)))
     assert untold(flood.at, flood.written, got) == []
-    assert len(gaps(got)) == 1
+    assert len(gaps(got)) == times_connected(first, second) - 1 >= 1
     assert len(workspace.sent) == 1
-    assert connects(workspace) == 2
+    assert connects(workspace) == times_connected(first, second)
 
 
 def test_a_pump_that_was_frozen_sends_nothing_when_it_wakes(
@@ -395,7 +400,7 @@ def test_a_deposed_pump_can_be_elected_again(
             send(broker, "again")
     got = once(broker.take_until(queue, until_number(len(flood.at) - 1)))
     assert untold(flood.at, flood.written, got) == []
-    assert len(gaps(got)) == 2
+    assert len(gaps(got)) == times_connected(pump) - 1 >= 2
     assert len(workspace.sent) == 2
 
 
