@@ -16,8 +16,9 @@ from hypothesis import HealthCheck, settings
 
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.workspace import Workspace
+from tests.support.broker import Broker
 from tests.support.broker_node import add_vhost, delete_vhost
-from tests.support.pump import Broker, PumpProcess
+from tests.support.pump import PumpProcess
 from tests.support.socket_mode import StartSocketPump, wait_connections
 from tests.support.spool import Reports
 

@@ -17,7 +17,7 @@ from rtmpump.sandbox.slack.workspace import Workspace
 from tests.bench.common import Queue, log, pump, script, told
 from tests.bench.flow import EXCHANGE
 from tests.bench.latency import quantile
-from tests.support.pump import wait_until
+from tests.support.waiting import wait_until
 
 RATE = 50
 EVENTS = 500

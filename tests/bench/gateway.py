@@ -21,7 +21,7 @@ from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from tests.bench.common import Peak, Process, cpu, log, process, rss, script, told, wait
 from tests.bench.flow import EXCHANGE, token
 from tests.bench.latency import quantile
-from tests.support.pump import Broker
+from tests.support.broker import Broker
 
 RATE: Final = 500
 NAMES: Final = 20

@@ -21,7 +21,7 @@ from rtmpump.sandbox.slack.envelopes import SentEnvelope
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.bench.common import Peak, Queue, log, pump, script, told
 from tests.bench.shuffler import Trick, trick
-from tests.support.pump import wait_until
+from tests.support.waiting import wait_until
 
 KEY: Final = "interactive.view_submission"
 WAITING: Final = 1_000

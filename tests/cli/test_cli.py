@@ -14,9 +14,10 @@ import pytest
 
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
+from tests.support.broker import Broker
 from tests.support.cli import Running, config_file, environment, rtmpump
 from tests.support.paths import ROOT
-from tests.support.pump import SECONDS, Broker
+from tests.support.waiting import SECONDS
 
 NOBODY = "amqp://guest:pass-word@127.0.0.1:1/%2F"
 

@@ -20,9 +20,10 @@ from rtmpump.links.rabbitmq.topology import Queue, outbound
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
+from tests.support.broker import Broker
 from tests.support.cli import Running, config_file, environment, rtmpump
-from tests.support.pump import SECONDS, Broker, wait_until
 from tests.support.terminal import Terminal
+from tests.support.waiting import SECONDS, wait_until
 
 DEAD, COMMANDS = "rtm.outbound.dead", "rtm.outbound"
 WHY = {

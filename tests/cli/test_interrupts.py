@@ -10,7 +10,7 @@ import pytest
 
 from rtmpump.cli import interrupts, main
 from tests.support.cli import environment
-from tests.support.pump import SECONDS
+from tests.support.waiting import SECONDS
 
 # Sends SIGINT to itself when the named module is searched for, so in the middle of an import.
 PROGRAM = """

@@ -15,9 +15,10 @@ from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack import faults
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
+from tests.support.broker import Broker
 from tests.support.broker_node import close_connections, memory_alarm
 from tests.support.cli import Running, config_file, environment, rtmpump
-from tests.support.pump import SECONDS, Broker, wait_until
+from tests.support.waiting import SECONDS, wait_until
 
 NOBODY = "amqp://guest:pass-word@127.0.0.1:1/%2F"
 FAST = {"rate": 100.0, "burst": 10}

@@ -16,8 +16,9 @@ import pytest
 
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.support.cli import Running, rtmpump
-from tests.support.pump import SECONDS, SHORT_STOP, PumpProcess, wait_until
+from tests.support.pump import SHORT_STOP, PumpProcess
 from tests.support.spool import PAGE, body, child, leaves, line, made, opened, put, scribble
+from tests.support.waiting import SECONDS, wait_until
 
 NOBODY = "amqp://guest:guest@127.0.0.1:1/%2F"
 KILLED = """

@@ -19,12 +19,14 @@ from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
+from tests.support.broker import Broker
 from tests.support.broker_node import memory_alarm
 from tests.support.cli import Running, environment, rtmpump
 from tests.support.http import AT
 from tests.support.paths import ROOT
-from tests.support.pump import Broker, PumpProcess, wait_until
+from tests.support.pump import PumpProcess
 from tests.support.terminal import Terminal
+from tests.support.waiting import wait_until
 
 
 def listening(start_pump: StartPump, host: str = "127.0.0.1", *, ready: bool = True) -> PumpProcess:

@@ -17,10 +17,11 @@ from rtmpump.cli.columns import width
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
+from tests.support.broker import Broker
 from tests.support.broker_node import close_connections
 from tests.support.cli import Running, config_file, environment, rtmpump
-from tests.support.pump import Broker, wait_until
 from tests.support.terminal import Terminal
+from tests.support.waiting import wait_until
 
 STREAM = {"RTMPUMP_EVENTS_STREAM": "rtm.stream"}
 

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Install, run, secret
+from tests.support.broker import Broker
 from tests.support.cli import Running, rtmpump
-from tests.support.pump import Broker, wait_until
+from tests.support.waiting import wait_until
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may become the unit's user")
 

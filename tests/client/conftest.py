@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rtmpump.client import Client
-from tests.support.pump import Broker
+from tests.support.broker import Broker
 
 Connect = Callable[..., Client]
 Publish = Callable[..., None]

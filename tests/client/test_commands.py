@@ -22,9 +22,10 @@ from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.client.conftest import Connect
 from tests.conftest import StartPump
+from tests.support.broker import Broker
 from tests.support.broker_node import close_connections, memory_alarm, set_permissions
-from tests.support.pump import SECONDS, Broker, wait_until
 from tests.support.socket_mode import StartSocketPump
+from tests.support.waiting import SECONDS, wait_until
 
 FAST: dict[str, Any] = {"rate": 1000.0, "burst": 1000, "api_rate": 100.0}
 ALLOWED = {"api_methods": ["reactions.add"]}

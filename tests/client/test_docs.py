@@ -15,10 +15,11 @@ import pytest
 from rtmpump import client
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
+from tests.support.broker import Broker
 from tests.support.markdown import page
 from tests.support.paths import PYTHONPATH
-from tests.support.pump import SECONDS, Broker, wait_until
 from tests.support.socket_mode import StartSocketPump
+from tests.support.waiting import SECONDS, wait_until
 
 GREETER, SENDER, ANSWERING, BOT = page("docs/client.md").blocks("python")
 DOCSTRING = textwrap.dedent(

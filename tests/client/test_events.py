@@ -19,6 +19,7 @@ from rtmpump.client import BrokerUnavailable, Client, Event, EventStream, NotAns
 from rtmpump.errors import ConfigError
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from tests.client.conftest import Connect, Publish
+from tests.support.broker import Broker
 from tests.support.broker_node import (
     add_user,
     close_connections,
@@ -28,7 +29,7 @@ from tests.support.broker_node import (
     set_permissions,
 )
 from tests.support.paths import PYTHONPATH
-from tests.support.pump import SECONDS, Broker, wait_until
+from tests.support.waiting import SECONDS, wait_until
 
 QUEUE = "consumer.test"
 PRODUCT = "rtmpump"

@@ -11,6 +11,7 @@ from rtmpump.client import BrokerUnavailable, Client, EventStream
 from rtmpump.links.lifecycle import RetryDetails
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from tests.client.conftest import Connect, Publish
+from tests.support.broker import Broker
 from tests.support.broker_node import (
     add_user,
     close_connections,
@@ -19,7 +20,7 @@ from tests.support.broker_node import (
     set_permissions,
 )
 from tests.support.line import Line
-from tests.support.pump import SECONDS, Broker, wait_until
+from tests.support.waiting import SECONDS, wait_until
 
 STREAM = "rtm.stream"
 PRODUCT = "rtmpump"

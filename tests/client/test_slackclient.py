@@ -24,9 +24,10 @@ from rtmpump.links.rabbitmq.subscription import Arrival
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.client.conftest import Publish
 from tests.conftest import StartPump
+from tests.support.broker import Broker
 from tests.support.line import Line
 from tests.support.paths import PYTHONPATH
-from tests.support.pump import Broker, wait_until
+from tests.support.waiting import wait_until
 
 FAST: dict[str, Any] = {"rate": 1000.0, "burst": 1000, "api_rate": 100.0}
 LISTS = ["auth.test", "conversations.list", "reactions.add"]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.support.pump import SECONDS, wait_until
+from tests.support.waiting import SECONDS, wait_until
 
 
 class ClientProgram:

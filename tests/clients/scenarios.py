@@ -20,7 +20,7 @@ from rtmpump.sandbox.slack.workspace import SentEnvelope
 from tests.clients.libraries import Library
 from tests.clients.program import ClientProgram
 from tests.clients.servers import BehindGateway, Server
-from tests.support.pump import SECONDS, wait_until
+from tests.support.waiting import SECONDS, wait_until
 
 EVENTS: Final = 20
 _TRIES: Final = 8

@@ -27,7 +27,8 @@ from tests.support.broker_node import (
     set_permissions,
 )
 from tests.support.paths import PYTHONPATH
-from tests.support.pump import PumpProcess, wait_until
+from tests.support.pump import PumpProcess
+from tests.support.waiting import wait_until
 
 # Nobody listens there, so these pumps have a workspace and no broker.
 NO_BROKER = "amqp://guest:guest@127.0.0.1:1/%2F"

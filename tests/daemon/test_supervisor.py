@@ -20,7 +20,8 @@ from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
 from tests.support.http import ask
 from tests.support.paths import PYTHONPATH
-from tests.support.pump import SHORT_STOP, PumpProcess, wait_until
+from tests.support.pump import SHORT_STOP, PumpProcess
+from tests.support.waiting import wait_until
 
 # Nobody listens there, so these pumps have a workspace and no broker.
 NO_BROKER = "amqp://guest:guest@127.0.0.1:1/%2F"

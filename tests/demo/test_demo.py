@@ -32,7 +32,7 @@ from rtmpump.sandbox.slack.rtm import as_bytes
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.support.broker_node import names_in
 from tests.support.paths import PYTHONPATH
-from tests.support.pump import wait_until
+from tests.support.waiting import wait_until
 
 FAR = 10_000.0 + TOLERANCE_MS
 

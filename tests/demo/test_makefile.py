@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.paths import ROOT
-from tests.support.pump import SECONDS
+from tests.support.waiting import SECONDS
 
 NOTES = '#!/bin/sh\necho "${0##*/} $*" >>calls\n'
 FROM_MAKE = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "PYTHON", "ARGS", "CI")

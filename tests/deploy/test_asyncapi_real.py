@@ -8,7 +8,7 @@ from typing import Any
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
 from tests.support.asyncapi import load
-from tests.support.pump import Broker, Message
+from tests.support.broker import Broker, Message
 
 DOCUMENT = load()
 OWN = {"rtmpump.connected", "rtmpump.disconnected", "rtmpump.gap", "rtmpump.backfilled"}

@@ -13,15 +13,12 @@ import pytest
 
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.workspace import Workspace
+from tests.support.broker import Broker
 from tests.support.broker_node import add_vhost, delete_vhost
 from tests.support.paths import ROOT
-from tests.support.pump import (
-    SECONDS,
-    Broker,
-    PumpProcess,
-    wait_until,
-)
+from tests.support.pump import PumpProcess
 from tests.support.running import Start
+from tests.support.waiting import SECONDS, wait_until
 
 EXAMPLES = ROOT / "deploy" / "examples"
 EVENT = {"type": "reaction_added", "user": "U1", "reaction": "tada", "event_ts": "1.000001"}

@@ -14,7 +14,8 @@ import pytest
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.support.broker_node import add_vhost, delete_vhost
-from tests.support.pump import SECONDS, PumpProcess
+from tests.support.pump import PumpProcess
+from tests.support.waiting import SECONDS
 
 CLIENTS = Path(__file__).parent / "clients"
 VHOST = "test-other-clients"

@@ -22,6 +22,7 @@ from rtmpump.config import Config, Ha
 from rtmpump.links.rabbitmq.topology import definitions
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.workspace import Workspace
+from tests.support.broker import Broker
 from tests.support.broker_node import (
     add_user,
     add_vhost,
@@ -33,7 +34,8 @@ from tests.support.cli import config_file, rtmpump
 from tests.support.gateway import COUNTS_SOON, GatewayProcess
 from tests.support.paths import ROOT
 from tests.support.programs import LONG_ANSWERS
-from tests.support.pump import Broker, PumpProcess, wait_until
+from tests.support.pump import PumpProcess
+from tests.support.waiting import wait_until
 
 RABBITMQ = ROOT / "deploy" / "rabbitmq"
 USERS = ("rtm-pump", "rtm-consumer", "rtm-app", "rtm-producer", "rtm-gateway", "rtm-operator")

@@ -20,12 +20,14 @@ from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.support import usage
+from tests.support.broker import Broker
 from tests.support.broker_node import add_vhost, delete_vhost
 from tests.support.cli import Running, environment
 from tests.support.markdown import page, pages
-from tests.support.pump import SECONDS, Broker, PumpProcess
+from tests.support.pump import PumpProcess
 from tests.support.shell import ELSEWHERE, OTHER_SHELLS, Statement, World, statements
 from tests.support.terminal import Terminal
+from tests.support.waiting import SECONDS
 
 pytestmark = pytest.mark.real
 

@@ -17,11 +17,13 @@ from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.envelopes import SentEnvelope
 from rtmpump.sandbox.slack.workspace import Workspace
+from tests.support.broker import Broker, Message
 from tests.support.broker_node import add_user, delete_user, memory_alarm, set_permissions
 from tests.support.http import ask
 from tests.support.programs import LONG_ANSWERS, OFTEN
-from tests.support.pump import Broker, Message, PumpProcess, wait_until
+from tests.support.pump import PumpProcess
 from tests.support.socket_mode import StartSocketPump
+from tests.support.waiting import wait_until
 
 KEYS = ["slash_command", "interactive.view_submission"]
 ANSWERED = {"answered": KEYS, "answer_within": 3}

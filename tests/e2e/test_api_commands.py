@@ -12,9 +12,11 @@ from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.faults import Hang, HttpAnswer, Reset
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
+from tests.support.broker import Broker
 from tests.support.broker_node import close_connections
-from tests.support.pump import Broker, PumpProcess, wait_until
+from tests.support.pump import PumpProcess
 from tests.support.socket_mode import StartSocketPump
+from tests.support.waiting import wait_until
 
 ADD = "reactions.add"
 POST = "chat.postMessage"

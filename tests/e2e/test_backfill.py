@@ -12,9 +12,11 @@ from rtmpump.sandbox.slack import rtm
 from rtmpump.sandbox.slack.faults import ApiFault, Hang, HttpAnswer
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
+from tests.support.broker import Broker
 from tests.support.gaps import all_events, away, closing, filled, once, texts, until_closed
-from tests.support.pump import Broker, PumpProcess, wait_until
+from tests.support.pump import PumpProcess
 from tests.support.socket_mode import StartSocketPump
+from tests.support.waiting import wait_until
 
 FILL: dict[str, Any] = {"backfill": True}
 HISTORY = "conversations.history"

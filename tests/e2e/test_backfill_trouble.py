@@ -9,8 +9,9 @@ from typing import Any
 from rtmpump.sandbox.slack.faults import ApiFault, Hang
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
+from tests.support.broker import Broker, Message
 from tests.support.gaps import all_events, away, closing, filled, once, texts, until_closed
-from tests.support.pump import Broker, Message, wait_until
+from tests.support.waiting import wait_until
 
 FILL: dict[str, Any] = {"backfill": True}
 LIST = "users.conversations"

@@ -14,8 +14,9 @@ from tests.e2e.test_socket_mode import (
     numbers,
     stop,
 )
-from tests.support.pump import Broker, wait_until
+from tests.support.broker import Broker
 from tests.support.socket_mode import StartSocketPump, wait_connections
+from tests.support.waiting import wait_until
 
 
 def test_a_change_of_mode_loses_no_event_and_doubles_none(

@@ -26,9 +26,11 @@ from tests.e2e.test_crash import (
     stop_well,
 )
 from tests.pumps.test_lease import Host, held
+from tests.support.broker import Broker
 from tests.support.broker_node import memory_alarm, note_all
 from tests.support.cluster import SIZE, cluster, cut_off
-from tests.support.pump import SECONDS, Broker, PumpProcess, wait_until
+from tests.support.pump import PumpProcess
+from tests.support.waiting import SECONDS, wait_until
 
 
 @pytest.fixture(scope="module")

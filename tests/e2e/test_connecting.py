@@ -18,9 +18,10 @@ from rtmpump.sandbox.slack.faults import ApiFault, HandshakeFault, Hang, HttpAns
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
 from tests.links.slack.test_handshake import Proxy
+from tests.support.broker import Broker
 from tests.support.broker_node import close_connections
 from tests.support.programs import PLAIN
-from tests.support.pump import Broker, PumpProcess
+from tests.support.pump import PumpProcess
 from tests.support.tls import make_pair
 
 INFO = {"level": "info"}

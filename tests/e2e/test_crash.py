@@ -25,9 +25,11 @@ from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack import faults
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
+from tests.support.broker import Broker, Message
 from tests.support.broker_node import lose_consumers
 from tests.support.line import Line
-from tests.support.pump import SECONDS, Broker, Message, PumpProcess, wait_until
+from tests.support.pump import PumpProcess
+from tests.support.waiting import SECONDS, wait_until
 
 # What may lie between Slack's writing of an event and our reading of it.
 ON_THE_WAY_MS = 250

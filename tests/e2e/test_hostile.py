@@ -15,7 +15,8 @@ from rtmpump.sandbox.slack.faults import HttpAnswer
 from rtmpump.sandbox.slack.websocket import encode
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
-from tests.support.pump import Broker, PumpProcess
+from tests.support.broker import Broker
+from tests.support.pump import PumpProcess
 
 MIB = 1 << 20
 SHORT_STRING = 255

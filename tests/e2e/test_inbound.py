@@ -13,8 +13,10 @@ import pytest
 from rtmpump.core.event_types import OF_APPS, TYPES
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
+from tests.support.broker import Broker, Message
 from tests.support.paths import DATA
-from tests.support.pump import Broker, Message, PumpProcess, wait_until
+from tests.support.pump import PumpProcess
+from tests.support.waiting import wait_until
 
 # These two end the connection; they have tests of their own. hello makes events of ours.
 ENDS = ("goodbye", "team_migration_started", "hello")

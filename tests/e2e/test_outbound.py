@@ -17,8 +17,10 @@ from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.slack import faults
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
+from tests.support.broker import Broker
 from tests.support.cli import rtmpump
-from tests.support.pump import Broker, PumpProcess, wait_until
+from tests.support.pump import PumpProcess
+from tests.support.waiting import wait_until
 
 THREAD = "1355517523.000005"
 FAST: dict[str, Any] = {"rate": 200.0, "burst": 50}

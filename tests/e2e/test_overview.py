@@ -12,9 +12,11 @@ from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.slack.faults import ApiFault, HttpAnswer
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
+from tests.support.broker import Broker
 from tests.support.http import ask
-from tests.support.pump import Broker, PumpProcess, wait_until
+from tests.support.pump import PumpProcess
 from tests.support.socket_mode import StartSocketPump, wait_connections
+from tests.support.waiting import wait_until
 
 
 def status(port: int) -> dict[str, Any]:

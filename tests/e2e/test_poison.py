@@ -8,9 +8,11 @@ from pathlib import Path
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
+from tests.support.broker import Broker
 from tests.support.broker_node import frame_max
 from tests.support.poison import foreign_reply_address, require_punishment
-from tests.support.pump import Broker, PumpProcess, wait_until
+from tests.support.pump import PumpProcess
+from tests.support.waiting import wait_until
 
 
 def test_poisonous_commands_stop_nobody_and_do_not_come_again(

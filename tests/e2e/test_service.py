@@ -14,8 +14,10 @@ import pytest
 
 from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.slack.workspace import Workspace
-from tests.support.pump import Broker, PumpProcess, wait_until
+from tests.support.broker import Broker
+from tests.support.pump import PumpProcess
 from tests.support.tls import make_pair
+from tests.support.waiting import wait_until
 
 StartPump = Callable[..., PumpProcess]
 

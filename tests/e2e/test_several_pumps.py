@@ -19,7 +19,9 @@ from rtmpump.sandbox.slack.faults import Hang, HttpAnswer
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.e2e.test_standby import ask
 from tests.faults.proxy import HALF_OPEN, Proxy
-from tests.support.pump import Broker, PumpProcess, wait_until
+from tests.support.broker import Broker
+from tests.support.pump import PumpProcess
+from tests.support.waiting import wait_until
 
 POST = "chat.postMessage"
 CHANNELS = [f"C0CHAN{number}" for number in range(6)]

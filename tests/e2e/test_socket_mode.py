@@ -21,8 +21,10 @@ from rtmpump.sandbox.slack.workspace import Workspace
 from rtmpump.spool import Spool
 from tests.conftest import StartPump
 from tests.e2e import test_crash
-from tests.support.pump import SECONDS, Broker, Message, PumpProcess, wait_until
+from tests.support.broker import Broker, Message
+from tests.support.pump import PumpProcess
 from tests.support.socket_mode import StartSocketPump, wait_connections
+from tests.support.waiting import SECONDS, wait_until
 
 NO_BROKER = "amqp://guest:guest@127.0.0.1:1/%2F"
 # The daemon, that kills itself at one point the first time that a message gets there.

@@ -14,8 +14,9 @@ import pytest
 from rtmpump.sandbox.slack import faults
 from rtmpump.sandbox.slack.faults import HttpAnswer
 from rtmpump.sandbox.slack.workspace import Workspace
-from tests.support.pump import Broker, wait_until
+from tests.support.broker import Broker
 from tests.support.socket_mode import StartSocketPump
+from tests.support.waiting import wait_until
 
 SLOW_RETRY = {"initial": 0.05, "max": 0.2, "jitter": "none"}
 SECTION = {"type": "section", "text": {"type": "mrkdwn", "text": "*hé*"}}

@@ -23,10 +23,12 @@ from rtmpump.sandbox.slack.faults import ApiFault, HttpAnswer
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.e2e.test_crash import Flood, all_events, gaps, numbers, until_number, untold
 from tests.e2e.test_crash import without_repeats as once
+from tests.support.broker import Broker, Message
 from tests.support.broker_node import memory_alarm
 from tests.support.line import Line
 from tests.support.load import HeldUp
-from tests.support.pump import Broker, Message, PumpProcess, wait_until
+from tests.support.pump import PumpProcess
+from tests.support.waiting import wait_until
 
 HEARTBEAT = 6
 LOCK = "rtmpump.lock"

@@ -16,14 +16,16 @@ from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.faults import Hang, HttpAnswer
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
+from tests.support.broker import Broker
 from tests.support.broker_node import clear_policy, fill, memory_alarm, set_policy
 from tests.support.cli import rtmpump
 from tests.support.disk import small_disk
 from tests.support.http import ask
 from tests.support.line import Line
 from tests.support.paths import PYTHONPATH
-from tests.support.pump import Broker, PumpProcess, wait_until
+from tests.support.pump import PumpProcess
 from tests.support.socket_mode import StartSocketPump
+from tests.support.waiting import wait_until
 
 MIB = 1 << 20
 DISK = 20 * MIB

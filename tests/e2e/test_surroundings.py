@@ -8,7 +8,7 @@ from datetime import datetime
 
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
-from tests.support.pump import Broker
+from tests.support.broker import Broker
 
 # The daemon on a machine whose clocks were ahead since a file said so.
 SLEEPY = """

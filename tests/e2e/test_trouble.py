@@ -13,9 +13,10 @@ from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.slack.faults import ApiFault, Hang, HttpAnswer
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
+from tests.support.broker import Broker
 from tests.support.http import ask
-from tests.support.pump import Broker, wait_until
 from tests.support.socket_mode import StartSocketPump, wait_connections
+from tests.support.waiting import wait_until
 
 POST = "chat.postMessage"
 QUICK = {"rate": 1000.0, "burst": 100}

@@ -18,7 +18,7 @@ from tests.faults.course import Course, Form, plan, say
 from tests.faults.gateway_rig import NAMES, GatewayRig
 from tests.faults.gateway_strikes import ENDS_GATEWAY, KINDS, Strike
 from tests.support.gateway import GatewayProcess
-from tests.support.pump import wait_until
+from tests.support.waiting import wait_until
 
 _RATE: Final = 100.0
 _PEAK_MIB: Final = 150

@@ -28,10 +28,12 @@ from tests.faults.ledger import Ledger
 from tests.faults.modes import SOCKET
 from tests.faults.proxy import Proxy
 from tests.faults.tokens import Tokens
+from tests.support.broker import Broker
 from tests.support.broker_node import note_all
 from tests.support.gateway import GatewayProcess
 from tests.support.paths import ROOT
-from tests.support.pump import Broker, PumpProcess, wait_until
+from tests.support.pump import PumpProcess
+from tests.support.waiting import wait_until
 
 HEARTBEAT: Final = 2
 # A gateway sends again what nobody acknowledged: the second time after more than a minute.

@@ -17,7 +17,7 @@ from tests.faults.course import Course, Form, plan, say
 from tests.faults.pair_rig import PairRig
 from tests.faults.pair_strikes import KINDS, SILENT, PairStrike
 from tests.faults.two_pumps import Span, outside
-from tests.support.pump import wait_until
+from tests.support.waiting import wait_until
 
 _SHOWN: Final = 5
 _EVENTS: Final = 200.0

@@ -23,9 +23,11 @@ from tests.e2e.test_standby import LOCK, ask, has_nothing_left
 from tests.faults import traffic
 from tests.faults.ledger import Ledger
 from tests.faults.two_pumps import Readers, Span, Write, Writers
+from tests.support.broker import Broker
 from tests.support.broker_node import note_all
 from tests.support.cluster import SIZE, cluster, cut_off
-from tests.support.pump import Broker, PumpProcess, wait_until
+from tests.support.pump import PumpProcess
+from tests.support.waiting import wait_until
 
 HEARTBEAT: Final = 12
 RECOVERS_IN: Final = 60.0

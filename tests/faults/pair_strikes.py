@@ -10,8 +10,9 @@ from typing import Final
 from rtmpump.links.active_role import claim_lasts
 from tests.e2e.test_standby import LOCK
 from tests.faults.pair_rig import HEARTBEAT, PairRig
+from tests.support.broker import Broker
 from tests.support.broker_node import memory_alarm
-from tests.support.pump import Broker, PumpProcess
+from tests.support.pump import PumpProcess
 
 # rtm.connect, the WebSocket and its hello; between two calls the pumps of the suite rest for 2 s.
 _CONNECTS_IN: Final = 3.0

@@ -19,8 +19,8 @@ from typing import Any, Final, cast
 
 from rtmpump.sandbox.slack.envelopes import SentEnvelope
 from rtmpump.sandbox.slack.workspace import Workspace
+from tests.support.broker import Broker
 from tests.support.paths import ROOT
-from tests.support.pump import Broker
 
 KEY: Final = "interactive.view_submission"
 _ASKED: Final = "faults.questions"

@@ -27,8 +27,10 @@ from tests.faults.modes import Mode
 from tests.faults.proxy import Proxy
 from tests.faults.questions import Questions
 from tests.faults.tokens import Tokens
+from tests.support.broker import Broker
 from tests.support.broker_node import note_all
-from tests.support.pump import Broker, PumpProcess, wait_until
+from tests.support.pump import PumpProcess
+from tests.support.waiting import wait_until
 
 HEARTBEAT: Final = 2
 DISK: Final = 64 << 20

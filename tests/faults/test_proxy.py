@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults.proxy import FAIR, HALF_OPEN, Proxy, Weather
-from tests.support.pump import wait_until
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.real
 

@@ -23,7 +23,7 @@ from tests.faults import consumer, events
 from tests.faults.ledger import Accepted, Ledger
 from tests.support.paths import ROOT
 from tests.support.poison import foreign_reply_address
-from tests.support.pump import wait_until
+from tests.support.waiting import wait_until
 
 MOVING: Final = {"moving-1": "C0MOVING1", "moving-2": "C0MOVING2"}
 """Channels whose names may come to mean others: commands give them by name only."""

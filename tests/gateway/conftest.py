@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.broker import Broker
 from tests.support.gateway import PATIENT, GatewayProcess
-from tests.support.pump import Broker
 
 StartGateway = Callable[..., GatewayProcess]
 Publish = Callable[..., None]

@@ -10,10 +10,11 @@ import pytest
 
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.gateway.conftest import StartGateway
+from tests.support.broker import Broker
 from tests.support.gateway import TOKEN, GatewayProcess
 from tests.support.programs import LONG_ANSWERS
-from tests.support.pump import Broker, wait_until
 from tests.support.socket_mode import StartSocketPump
+from tests.support.waiting import wait_until
 
 bolt: Any = pytest.importorskip("slack_bolt", reason="slack_bolt is not installed")
 

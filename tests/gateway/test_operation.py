@@ -15,9 +15,10 @@ import trustme
 import websocket
 
 from tests.gateway.conftest import Publish, StartGateway
+from tests.support.broker import Broker
 from tests.support.cli import rtmpump
 from tests.support.gateway import OTHER, TOKEN, GatewayProcess
-from tests.support.pump import Broker, wait_until
+from tests.support.waiting import wait_until
 
 NEW = "Newest-Token-0123456789abcdef"
 

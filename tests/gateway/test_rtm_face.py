@@ -15,9 +15,10 @@ from slack_sdk.web import WebClient
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
 from tests.gateway.conftest import Publish, StartGateway
+from tests.support.broker import Broker
 from tests.support.gateway import OTHER, TOKEN, GatewayProcess, soon
-from tests.support.pump import Broker, wait_until
 from tests.support.socket_mode import StartSocketPump
+from tests.support.waiting import wait_until
 
 
 def connect(gateway: GatewayProcess, token: str = TOKEN) -> websocket.WebSocket:

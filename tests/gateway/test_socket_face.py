@@ -12,9 +12,10 @@ import pytest
 import websocket
 
 from tests.gateway.conftest import Publish, StartGateway
+from tests.support.broker import Broker
 from tests.support.gateway import COUNTS_SOON, OTHER, PINGS_SOON, TOKEN, soon
-from tests.support.pump import Broker, wait_until
 from tests.support.socket_client import SocketProgram
+from tests.support.waiting import wait_until
 
 
 def test_each_event_once_in_order_and_acknowledged(

@@ -18,12 +18,13 @@ import websocket
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.gateway.conftest import Publish, StartGateway
+from tests.support.broker import Broker
 from tests.support.broker_node import close_connections
 from tests.support.cli import environment, rtmpump
 from tests.support.gateway import TOKEN
-from tests.support.pump import Broker, wait_until
 from tests.support.socket_client import SocketProgram
 from tests.support.socket_mode import StartSocketPump
+from tests.support.waiting import wait_until
 
 
 def test_a_websocket_lives_through_the_end_of_the_connection_to_rabbitmq(

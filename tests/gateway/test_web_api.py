@@ -11,8 +11,8 @@ import pytest
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
 from tests.gateway.conftest import StartGateway
+from tests.support.broker import Broker
 from tests.support.gateway import OTHER, TOKEN, GatewayProcess
-from tests.support.pump import Broker
 from tests.support.socket_mode import StartSocketPump
 
 METHODS = ["conversations.list", "conversations.history", "views.open", "reactions.add"]

@@ -15,8 +15,9 @@ from rtmpump.http.status import BLANK, LinkState, Status
 from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
+from tests.support.broker import Broker
 from tests.support.http import AT, ask
-from tests.support.pump import Broker, wait_until
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.quick
 

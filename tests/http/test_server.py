@@ -15,7 +15,7 @@ from rtmpump.errors import EXIT_FAILED, PortRefused
 from rtmpump.http import rate_history, server
 from rtmpump.http.server import Port
 from tests.support.http import SECONDS, Service, read_all
-from tests.support.pump import wait_until
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture

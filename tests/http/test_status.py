@@ -23,7 +23,7 @@ from rtmpump.http.status import (
 from rtmpump.metrics import BOUNDS
 from tests.support.http import AT, Service
 from tests.support.paths import ROOT
-from tests.support.pump import wait_until
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.quick
 

@@ -31,7 +31,7 @@ from rtmpump.links.slack.websocket import SlackConnection
 from rtmpump.pumps.dialer import Dialer
 from rtmpump.sandbox.slack.faults import ApiFault, Hang, HttpAnswer, Reset
 from rtmpump.sandbox.slack.workspace import Workspace
-from tests.support.pump import SECONDS, wait_until
+from tests.support.waiting import SECONDS, wait_until
 
 OPEN = "apps.connections.open"
 LIMITED = HttpAnswer(429, {"Retry-After": "600"}, '{"ok":false,"error":"ratelimited"}')

@@ -19,7 +19,7 @@ from rtmpump.pumps.directory import Directory
 from rtmpump.sandbox.slack.faults import HttpAnswer, Reset
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.support.links import LinkLog
-from tests.support.pump import wait_until
+from tests.support.waiting import wait_until
 
 LIST = "conversations.list"
 PATIENCE = 100.0

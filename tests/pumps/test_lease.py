@@ -25,9 +25,10 @@ from rtmpump.pumps import lease
 from rtmpump.pumps.lease import LINK, Lease
 from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
+from tests.support.broker import Broker
 from tests.support.broker_node import consumer_timeout, memory_alarm
 from tests.support.links import LinkLog
-from tests.support.pump import Broker, wait_until
+from tests.support.waiting import wait_until
 
 LOCK = "rtmpump.lock"
 DAY_MS = 86_400_000

@@ -26,6 +26,7 @@ from rtmpump.pumps.publisher import Publisher
 from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.spool import Row, Spool
+from tests.support.broker import Broker, Message
 from tests.support.broker_node import (
     close_connections,
     max_message_size,
@@ -34,7 +35,7 @@ from tests.support.broker_node import (
 )
 from tests.support.line import Line
 from tests.support.links import LinkLog
-from tests.support.pump import Broker, Message, wait_until
+from tests.support.waiting import wait_until
 
 SECONDS = 100.0
 SMALL = 20_000

@@ -25,7 +25,6 @@ from rtmpump.sandbox.slack.workspace import Workspace
 from rtmpump.spool import Spool
 from tests.faults.proxy import Proxy, Weather
 from tests.support.disk import small_disk
-from tests.support.pump import wait_until
 from tests.support.reader import (
     GOODBYE,
     HELLO,
@@ -37,6 +36,7 @@ from tests.support.reader import (
     open_spool,
     reading,
 )
+from tests.support.waiting import wait_until
 
 MIB = 1 << 20
 

@@ -10,7 +10,7 @@ import pytest
 
 from rtmpump.links.lifecycle import Lifecycle
 from rtmpump.pumps.terms import Terms
-from tests.support.pump import wait_until
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.quick
 

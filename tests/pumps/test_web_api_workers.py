@@ -17,7 +17,7 @@ from rtmpump.pumps.web_api_workers import Crew, WebApiWorkers, crew
 from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.slack.faults import Hang, HttpAnswer, Reset
 from rtmpump.sandbox.slack.workspace import Workspace
-from tests.support.pump import wait_until
+from tests.support.waiting import wait_until
 
 ADD = "reactions.add"
 FINE = {"ok": True, "x": 1}

@@ -13,7 +13,7 @@ import pytest
 from rtmpump.sandbox import live_line
 from rtmpump.sandbox.live_line import LiveLine
 from tests.support.cli import environment
-from tests.support.pump import SECONDS, wait_until
+from tests.support.waiting import SECONDS, wait_until
 
 ERASE = "\r\x1b[K"
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pika.exceptions import NackError
 
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
-from tests.support.pump import Broker
+from tests.support.broker import Broker
 
 _ME = '<<"test">>'
 

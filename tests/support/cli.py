@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from tests.support.paths import PYTHONPATH
-from tests.support.pump import SECONDS, wait_until
+from tests.support.waiting import SECONDS, wait_until
 
 _OURS = ("RTMPUMP_", "SLACK_", "CREDENTIALS_DIRECTORY", "STATE_DIRECTORY", "NOTIFY_SOCKET")
 

@@ -12,7 +12,8 @@ from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.rabbitmq import install
 from rtmpump.sandbox.rabbitmq.keeping import Keeper
 from rtmpump.sandbox.rabbitmq.node import Cluster, RabbitNode
-from tests.support.pump import Broker, wait_until
+from tests.support.broker import Broker
+from tests.support.waiting import wait_until
 
 SIZE = 3
 

@@ -17,8 +17,8 @@ from rtmpump.pumps.backfill.gap_file import GapFile
 from rtmpump.pumps.backfill.pump import Backfill
 from rtmpump.sandbox.slack.workspace import Workspace
 from rtmpump.spool import Spool
-from tests.support.pump import SECONDS, wait_until
 from tests.support.spool import Reports, opened, rows
+from tests.support.waiting import SECONDS, wait_until
 
 GENERAL = "C0GENERAL"
 HISTORY = "conversations.history"

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from rtmpump.sandbox.slack.workspace import Workspace
-from tests.support.pump import Broker, Message, PumpProcess
+from tests.support.broker import Broker, Message
+from tests.support.pump import PumpProcess
 
 While = Callable[[], object]
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.support.paths import PYTHONPATH
-from tests.support.pump import SECONDS, wait_until
+from tests.support.waiting import SECONDS, wait_until
 
 Start = Callable[[list[str], str], "Running"]
 

@@ -22,7 +22,7 @@ from rtmpump.pumps.outbound.sender import Close, LinkDown, LinkUp, Sender
 from rtmpump.pumps.web_api_workers import WebApiWorkers, crew
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.support.links import LinkLog
-from tests.support.pump import SECONDS, wait_until
+from tests.support.waiting import SECONDS, wait_until
 
 
 class SenderRig:

@@ -14,7 +14,7 @@ from slack_sdk.socket_mode.response import SocketModeResponse
 from slack_sdk.web import WebClient
 
 from tests.support.gateway import TOKEN, GatewayProcess
-from tests.support.pump import wait_until
+from tests.support.waiting import wait_until
 
 Answer = Callable[[SocketModeRequest], dict[str, Any] | None]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rtmpump.sandbox.slack.workspace import Workspace
-from tests.support.pump import PumpProcess, wait_until
+from tests.support.pump import PumpProcess
+from tests.support.waiting import wait_until
 
 StartSocketPump = Callable[..., PumpProcess]
 

@@ -14,7 +14,7 @@ from types import TracebackType
 
 import click
 
-from tests.support.pump import SECONDS
+from tests.support.waiting import SECONDS
 
 
 class Terminal:

@@ -10,7 +10,7 @@ from rtmpump.errors import LinkError
 from rtmpump.links.rabbitmq.client import BrokerClient
 from rtmpump.links.rabbitmq.topology import Queue
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
-from tests.support.pump import Broker
+from tests.support.broker import Broker
 
 
 def settings(url: str) -> config.Broker:

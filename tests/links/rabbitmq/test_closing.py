@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from rtmpump.links.rabbitmq.connection import BrokerConnection
 from tests.links.rabbitmq.test_connection import Listener, made, running
-from tests.support.pump import Broker, wait_until
+from tests.support.broker import Broker
+from tests.support.waiting import wait_until
 
 
 def consumer(url: str, queue: str, prefetch: int) -> tuple[BrokerConnection, Listener]:

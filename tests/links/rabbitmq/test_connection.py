@@ -24,7 +24,8 @@ from rtmpump.links.rabbitmq.listener import Delivery
 from rtmpump.links.rabbitmq.topology import Exchange, Queue
 from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
-from tests.support.pump import Broker, wait_until
+from tests.support.broker import Broker
+from tests.support.waiting import wait_until
 
 
 class Listener:

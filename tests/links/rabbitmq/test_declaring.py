@@ -6,7 +6,7 @@ from rtmpump.links.rabbitmq.connection import BrokerConnection
 from rtmpump.links.rabbitmq.declaring import Refusal
 from rtmpump.links.rabbitmq.topology import Binding, Exchange, Item
 from tests.links.rabbitmq.test_connection import made
-from tests.support.pump import Broker
+from tests.support.broker import Broker
 
 
 def test_a_binding_to_what_is_gone_refuses_its_group_alone(broker_url: str, broker: Broker) -> None:

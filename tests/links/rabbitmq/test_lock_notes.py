@@ -11,7 +11,8 @@ from rtmpump.config import Broker as BrokerConfig
 from rtmpump.config import Retry, Secret
 from rtmpump.links.lifecycle import RetryDetails
 from rtmpump.links.rabbitmq.lock_notes import LockNotes
-from tests.support.pump import SECONDS, Broker
+from tests.support.broker import Broker
+from tests.support.waiting import SECONDS
 
 LOCK = "rtmpump.lock"
 # A process of another life of a node, in the form that RabbitMQ gives to direct reply addresses.

@@ -17,9 +17,10 @@ from rtmpump.links.rabbitmq.connection import Properties
 from rtmpump.links.rabbitmq.dead_letters import Version, letter_versions
 from rtmpump.links.rabbitmq.one_by_one import OneByOne, Parcel
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
+from tests.support.broker import Broker
 from tests.support.broker_node import max_message_size
 from tests.support.poison import foreign_reply_address, require_punishment
-from tests.support.pump import Broker, wait_until
+from tests.support.waiting import wait_until
 
 
 class Line(OneByOne):

@@ -14,8 +14,9 @@ from rtmpump.sandbox.ports import free_port
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.links.rabbitmq.test_connection import ended, made
+from tests.support.broker import Broker
 from tests.support.broker_node import add_user, set_permissions
-from tests.support.pump import Broker, PumpProcess
+from tests.support.pump import PumpProcess
 from tests.support.tls import make_pair
 
 USER = "pump.example"

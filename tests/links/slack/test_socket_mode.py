@@ -42,8 +42,8 @@ from rtmpump.links.slack.web_api import SlackApi
 from rtmpump.links.slack.websocket import SlackConnection
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.support.line import Line
-from tests.support.pump import wait_until
 from tests.support.rtm import SECONDS
+from tests.support.waiting import wait_until
 
 # Less than what a read waits for without any reason to return.
 SOON = 4.0

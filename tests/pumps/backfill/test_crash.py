@@ -28,8 +28,8 @@ from tests.support.filling import (
     calls,
     missed,
 )
-from tests.support.pump import wait_until
 from tests.support.spool import MIB, Reports, rows
+from tests.support.waiting import wait_until
 
 RANDOM = "C0RANDOM"
 DAY = 86_400

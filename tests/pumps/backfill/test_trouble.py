@@ -24,8 +24,8 @@ from tests.support.filling import (
     calls,
     missed,
 )
-from tests.support.pump import SECONDS, wait_until
 from tests.support.spool import Reports
+from tests.support.waiting import SECONDS, wait_until
 
 HOUR_MS = 3_600_000
 RANDOM, SECRET = "C0RANDOM", "G0SECRET"

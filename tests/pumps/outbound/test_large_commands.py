@@ -16,8 +16,9 @@ from tests.pumps.outbound.test_sender import (
     message,
     texts,
 )
-from tests.support.pump import Broker, wait_until
+from tests.support.broker import Broker
 from tests.support.sender import SenderRig
+from tests.support.waiting import wait_until
 
 LIMIT = 65_536
 

@@ -22,10 +22,11 @@ from tests.pumps.outbound.test_sender import (
     message,
     texts,
 )
+from tests.support.broker import Broker
 from tests.support.broker_node import frame_max, max_message_size
 from tests.support.poison import foreign_reply_address, require_punishment
-from tests.support.pump import Broker, wait_until
 from tests.support.sender import SenderRig
+from tests.support.waiting import wait_until
 
 _DIRECT = "amq.rabbitmq.reply-to"
 

@@ -17,9 +17,10 @@ from rtmpump.pumps.outbound.sender import Finish
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack import faults
 from rtmpump.sandbox.slack.workspace import Workspace
+from tests.support.broker import Broker
 from tests.support.broker_node import clear_policy, close_connections, fill, set_policy
-from tests.support.pump import Broker, wait_until
 from tests.support.sender import SenderRig
+from tests.support.waiting import wait_until
 
 GENERAL, RANDOM = "C0GENERAL", "C0RANDOM"
 StartRig = Callable[..., SenderRig]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rtmpump.sandbox.slack.workspace import Workspace
-from tests.support.pump import Broker, wait_until
+from tests.support.broker import Broker
 from tests.support.sender import SenderRig
+from tests.support.waiting import wait_until
 
 Start = Callable[..., SenderRig]
 

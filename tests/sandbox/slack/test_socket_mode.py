@@ -19,7 +19,7 @@ from slack_sdk.socket_mode.response import SocketModeResponse
 from slack_sdk.socket_mode.websocket_client import SocketModeClient as WebsocketClient
 
 from rtmpump.sandbox.slack.workspace import Workspace
-from tests.support.pump import wait_until
+from tests.support.waiting import wait_until
 
 MESSAGE = {"type": "message", "channel": "C0GENERAL", "text": "hé", "ts": "1.000001"}
 
