@@ -93,16 +93,13 @@ def _answered(workspace: Workspace) -> bool:
 def _play(workspace: Workspace, seconds: float) -> list[tuple[float, SentEnvelope]]:
     """Send both kinds at their paces; return the questions with the times at which they went."""
     sent: list[tuple[float, SentEnvelope]] = []
-    began, number = time.time(), 0
-    while (passed := time.time() - began) < seconds:
-        if number > passed * EVENTS:
-            time.sleep(0.0005)
-            continue
+    began = time.time()
+    for number in range(int(seconds * EVENTS)):
+        time.sleep(max(0.0, began + number / EVENTS - time.time()))
         ts = f"17{number:08d}.000001"
         workspace.emit({"type": "message", "channel": "C0GENERAL", "text": "x" * 100, "ts": ts})
         if number % (EVENTS // RATE) == 0:
             sent.append((time.time(), _submit(workspace, str(len(sent)))))
-        number += 1
     return sent
 
 

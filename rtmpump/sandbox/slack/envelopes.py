@@ -128,7 +128,7 @@ class Envelopes:
         with self._hub.changed:
             self._due = [(0.0, n, envelope, attempt) for _, n, envelope, attempt in self._due]
             heapq.heapify(self._due)
-            self._hub.changed.notify_all()
+            self._hub.due.notify_all()
 
     def _send(self, envelope: SentEnvelope) -> bool:
         with self._hub.changed:
@@ -174,8 +174,10 @@ class Envelopes:
         waits = self._hub.faults.retry_after if envelope.kind == EVENTS_API else ()
         with self._hub.changed:
             wait = waits[attempt] if attempt < len(waits) else 0.0
-            at = time.monotonic() + patience + wait
-            heapq.heappush(self._due, (at, next(self._numbers), envelope, attempt + 1))
+            due = (time.monotonic() + patience + wait, next(self._numbers), envelope, attempt + 1)
+            heapq.heappush(self._due, due)
+            if self._due[0] is due:
+                self._hub.due.notify_all()
             self._hub.changed.notify_all()
 
     def _start(self) -> None:
@@ -202,5 +204,5 @@ class Envelopes:
                     envelope.given_up = True
                     hub.changed.notify_all()
                     continue
-                hub.changed.wait(min(1.0, self._due[0][0] - now) if self._due else 1.0)
+                hub.due.wait(self._due[0][0] - now if self._due else None)
         return None

@@ -79,13 +79,18 @@ class SocketPeer(Peer, Protocol):
 
 
 class Hub:
-    """The shared state; the condition `changed` guards it and is notified of every change."""
+    """The shared state; the condition `changed` guards it and is notified of every change.
+
+    `due` has the same lock, and is notified when what is to be done next has changed: who waits
+    for that is not woken by each event.
+    """
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
         self.views = Views(registry.team, registry.bot_id)
         self.faults = Faults()
-        self.changed = threading.Condition(threading.RLock())
+        lock = threading.RLock()
+        self.changed, self.due = threading.Condition(lock), threading.Condition(lock)
         self.sent: list[Sent] = []
         self.frames: list[rtm.Json] = []
         self.calls: list[Call] = []
@@ -232,6 +237,13 @@ class Hub:
                 work()
 
         self.spawn(run)
+
+    def stop(self) -> None:
+        """Wake all that wait, to end."""
+        with self.changed:
+            self.stopping.set()
+            self.changed.notify_all()
+            self.due.notify_all()
 
     def join(self) -> None:
         """Wait for all threads; nothing may call `spawn` any more."""

@@ -372,9 +372,7 @@ class Workspace:
     def stop(self) -> None:
         """End everything; return when all threads have ended and all sockets are closed."""
         # First no new work can begin, then running work is interrupted, then we wait for its end.
-        with self._hub.changed:
-            self._hub.stopping.set()
-            self._hub.changed.notify_all()
+        self._hub.stop()
         self._desk.close()
         self._desk.end_all()
         self._hub.join()
