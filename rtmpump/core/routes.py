@@ -111,9 +111,12 @@ def route(
     `received_ms` is in milliseconds since 1970. `epoch` and `seq` are those of the spool that
     accepted the event first; `source` is where the event came from, as the spool keeps it.
     """
-    if source == envelopes.SOURCE:
+    # Damage may have taken where it is from. An envelope still shows what it is, and must not get
+    # out as it is: it has the verification token.
+    if source == envelopes.SOURCE or not team:
         opened = envelopes.read(body)
         if opened is not None:
+            team = team or opened.facts.get("team_id", "")
             return _route_of_envelope(opened, received_ms, team, bot, seq)
     seen = head(body) or _NOTHING
     key, kind = _names(seen.type, seen.subtype)

@@ -10,11 +10,12 @@ Laws:
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import sqlite3
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
@@ -32,7 +33,7 @@ _APPLICATION_ID = 0x72746D70  # "rtmp"
 _VERSION = 1
 # A file with an origin that has a `source`; without one it stays readable for older versions.
 _SOURCED = 2
-SOURCE_MARK = "/"
+_SOURCE_MARK = "/"
 _SHRINK_PAGES = 1024
 CHECKPOINT_PAGES = 512
 # Appends stop short of a full disk: deletes and checkpoints must still find room on it.
@@ -51,10 +52,11 @@ _PRAGMAS = (
 )
 _SCHEMA = (
     "CREATE TABLE state (one INTEGER PRIMARY KEY, epoch TEXT, last_seq INTEGER,"
-    " complete_until_ms INTEGER, trimmed INTEGER, crc INTEGER)",
-    "CREATE TABLE origins (id INTEGER PRIMARY KEY, team TEXT, bot TEXT, epoch TEXT, crc INTEGER)",
+    " complete_until_ms INTEGER, trimmed INTEGER, origins TEXT, crc INTEGER)",
     "CREATE TABLE events (seq INTEGER PRIMARY KEY, received_ms INTEGER, origin INTEGER,"
     " crc INTEGER, body BLOB)",
+    # Not beside the state, which has the origins too.
+    "CREATE TABLE origins (id INTEGER PRIMARY KEY, team TEXT, bot TEXT, epoch TEXT, crc INTEGER)",
     f"PRAGMA application_id={_APPLICATION_ID}",
     f"PRAGMA user_version={_VERSION}",
 )
@@ -93,12 +95,14 @@ class SpoolState(NamedTuple):
     """The one row that is never deleted; `trimmed` is the greatest seq that was deleted.
 
     On disk the column of the watermark is `complete_until_ms`, as in files of older versions.
+    `origins` are the origins once more, as `pack` gives them: damage mostly takes one page of two.
     """
 
     epoch: str
     last_seq: int
     watermark_ms: int | None
     trimmed: int
+    origins: str = "{}"
 
 
 def new_epoch() -> str:
@@ -295,8 +299,8 @@ def create(db: sqlite3.Connection, state: SpoolState) -> None:
     db.execute("BEGIN IMMEDIATE")
     for statement in _SCHEMA:
         db.execute(statement)
-    values = "INSERT INTO state (one, epoch, last_seq, complete_until_ms, trimmed, crc)"
-    db.execute(f"{values} VALUES (1, ?, ?, ?, ?, ?)", (*state, row_crc(*state)))
+    values = "INSERT INTO state (one, epoch, last_seq, complete_until_ms, trimmed, origins, crc)"
+    db.execute(f"{values} VALUES (1, ?, ?, ?, ?, ?, ?)", (*state, row_crc(*state)))
     db.execute("COMMIT")
 
 
@@ -357,17 +361,18 @@ def read_state(db: sqlite3.Connection, path: Path) -> SpoolState:
     Raises:
         SpoolCorrupt: it is missing, or its checksum is wrong.
     """
-    columns = "SELECT epoch, last_seq, complete_until_ms, trimmed, crc FROM state"
+    columns = "SELECT epoch, last_seq, complete_until_ms, trimmed, origins, crc FROM state"
     row = db.execute(columns).fetchone()
-    if row is None or row_crc(*row[:4]) != row[4]:
+    if row is None or row_crc(*row[:-1]) != row[-1]:
         raise SpoolCorrupt(str(path), "the checksum of its state is wrong")
-    return SpoolState(*row[:4])
+    return SpoolState(*row[:-1])
 
 
 def write_state(db: sqlite3.Connection, state: SpoolState) -> None:
     """Replace the state row, in the open transaction."""
     db.execute(
-        "UPDATE state SET epoch = ?, last_seq = ?, complete_until_ms = ?, trimmed = ?, crc = ?",
+        "UPDATE state SET epoch = ?, last_seq = ?, complete_until_ms = ?, trimmed = ?, origins = ?,"
+        " crc = ?",
         (*state, row_crc(*state)),
     )
 
@@ -393,8 +398,21 @@ def read_origins(db: sqlite3.Connection) -> dict[int, Origin]:
 
 
 def _origin(team: str, bot: str, epoch: str) -> Origin:
-    epoch, _, source = epoch.partition(SOURCE_MARK)
+    epoch, _, source = epoch.partition(_SOURCE_MARK)
     return Origin(team, bot, epoch, source)
+
+
+def pack(origins: Mapping[int, Origin]) -> str:
+    """Return origins as the state row keeps them."""
+    return json.dumps(origins)
+
+
+def unpack(packed: str) -> dict[int, Origin]:
+    """Return the origins that `pack` was given; none if it is no such text."""
+    try:
+        return {int(id): Origin(*words) for id, words in json.loads(packed).items()}
+    except (ValueError, TypeError, AttributeError):
+        return {}
 
 
 def write_origin(db: sqlite3.Connection, origin_id: int, origin: Origin) -> None:
@@ -404,7 +422,7 @@ def write_origin(db: sqlite3.Connection, origin_id: int, origin: Origin) -> None
     if origin.source:
         # An older version would take the whole body for the event.
         db.execute(f"PRAGMA user_version={_SOURCED}")
-        epoch = f"{epoch}{SOURCE_MARK}{origin.source}"
+        epoch = f"{epoch}{_SOURCE_MARK}{origin.source}"
     values = (origin_id, origin.team, origin.bot, epoch)
     db.execute(insert, (*values, row_crc(*values)))
 

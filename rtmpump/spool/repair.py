@@ -7,22 +7,20 @@ Laws:
   then on every start completes the exchange.
 - An event keeps its seq, time and origin, and with them its old epoch and its message id. It is
   taken only if its checksum is right, and in rising order.
-- Of a damaged origin is kept what looks right, and the rest is guessed from the others; a second
-  repair guesses nothing anew.
+- An origin is in the file twice. Where both are lost, an event has the team of the others, if they
+  agree.
 - The caller holds `path.lock`.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sqlite3
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
 from datetime import UTC, datetime
-from operator import ne
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +29,6 @@ from rtmpump.spool.file import (
     INSERT,
     PAGE,
     READ,
-    SOURCE_MARK,
     Origin,
     SpoolState,
     beside,
@@ -43,10 +40,12 @@ from rtmpump.spool.file import (
     is_damage,
     is_sound,
     new_epoch,
+    pack,
     raw,
     read_origins,
     read_state,
     sync_path,
+    unpack,
     write_origin,
     write_state,
 )
@@ -59,11 +58,6 @@ _DAMAGED = object()
 # Without a state row the last seq is unknown: look so far beyond the last readable event.
 _LOOK_AHEAD = 65536
 _NO_ORIGIN = 0
-_TEAM = re.compile("[TE][A-Z0-9]+")
-_USER = re.compile("[UWB][A-Z0-9]+")
-_EPOCH = re.compile("[0-9a-f]{16}")
-# An epoch that differs from the right one in no more places is that one, damaged.
-_FEW = 4
 # Where the first page differs from spool to spool: sqlite.org/fileformat.html#the_database_header
 _WAL_VERSIONS = slice(18, 20)
 _PAGES = slice(28, 32)
@@ -230,13 +224,13 @@ def _carry_over(
 ) -> tuple[int, int | None]:
     before = _old_state(old, source)
     epoch = new_epoch()
-    origins = _old_origins(old, before.epoch if before else epoch)
+    origins = _old_origins(old, before, epoch)
     new.execute("BEGIN")
     for origin_id, origin in origins.items():
         write_origin(new, origin_id, origin)
     new.executemany(INSERT, _sound_rows(old, origins, before))
     state, salvaged = _new_state(new, epoch, before)
-    write_state(new, state)
+    write_state(new, state._replace(origins=pack(origins)))
     new.execute("COMMIT")
     if before is None:
         return salvaged, None
@@ -250,34 +244,22 @@ def _old_state(old: sqlite3.Connection, source: Path) -> SpoolState | None:
         return None
 
 
-def _old_origins(old: sqlite3.Connection, epoch: str) -> dict[int, Origin]:
+def _old_origins(
+    old: sqlite3.Connection, before: SpoolState | None, epoch: str
+) -> dict[int, Origin]:
     """Return the origins as far as they can be read, and one for events whose origin is lost.
 
-    `epoch` is that of the state row; those of the other origins are likely too.
+    `epoch` is for that one if the state row, which has all origins too, is lost as well.
     """
     try:
         sound = read_origins(old)
-        written = old.execute("SELECT id, team, bot, epoch FROM origins").fetchall()
     except sqlite3.DatabaseError:
-        sound, written = {}, []
+        sound = {}
+    if before is not None:
+        sound = {**unpack(before.origins), **sound}
     teams = {(origin.team, origin.bot) for origin in sound.values()}
     team, bot = teams.pop() if len(teams) == 1 else ("", "")
-    lost = Origin(team, bot, epoch)
-    epochs = {epoch, *(origin.epoch for origin in sound.values())}
-    guessed = {id: _guess(lost, epochs, *texts) for id, *texts in written if id not in sound}
-    return {_NO_ORIGIN: lost, **guessed, **sound}
-
-
-def _guess(lost: Origin, epochs: Iterable[str], team: object, bot: object, epoch: object) -> Origin:
-    """Return a damaged origin: what looks right is kept, for most of it is."""
-    name, _, source = str(epoch).partition(SOURCE_MARK)
-    near = [one for one in epochs if sum(map(ne, name, one)) <= _FEW]
-    return Origin(
-        team if isinstance(team, str) and _TEAM.fullmatch(team) else lost.team,
-        bot if isinstance(bot, str) and _USER.fullmatch(bot) else lost.bot,
-        near[0] if near else name if _EPOCH.fullmatch(name) else lost.epoch,
-        source if source.isidentifier() else "",
-    )
+    return {_NO_ORIGIN: Origin(team, bot, before.epoch if before else epoch), **sound}
 
 
 def _new_state(

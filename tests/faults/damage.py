@@ -13,6 +13,11 @@ from pathlib import Path
 
 from tests.faults.proxy import Weather
 from tests.faults.rig import Rig
+from tests.support.spool import PAGE
+
+# Each of these pages of the file says where events are from: the second and the fourth.
+_STATE_END = 2 * PAGE
+_ORIGINS = 3 * PAGE
 
 
 def strike(rig: Rig, problems: list[str]) -> str:
@@ -32,7 +37,6 @@ def _strike(rig: Rig, problems: list[str]) -> str:
         rig.end_pump(rig.pump.kill)
         last = rig.ledger.emitted_count
         before = set(rig.pump.spool.parent.iterdir())
-        rig.ledger.ids_may_change = True
         how = _hurt(rig)
         rig.amqp_proxy.heal()
         rig.amqp_proxy.reset()
@@ -62,9 +66,11 @@ def _hurt(rig: Rig) -> str:
     if dice.random() < 0.4:
         length = dice.randrange(0, size)
         os.truncate(file, length)
+        rig.ledger.ids_may_change = name == "file" and length < _ORIGINS
         return f"{name} cut from {size} to {length} bytes"
     at = dice.randrange(0, size - 1)
     length = min(dice.choice((1, 16, 4096, 100_000)), size - at)
+    rig.ledger.ids_may_change = name == "file" and at < _STATE_END and at + length > _ORIGINS
     with file.open("r+b") as out:
         out.seek(at)
         out.write(dice.randbytes(length))

@@ -89,7 +89,7 @@ class Ledger:
         self.received = 0
         self.repeats = 0
         self.ids_may_change = False
-        """While a damaged spool is carried over: which start an event came in may be lost."""
+        """While a spool is carried over that has lost where its events are from."""
         self.highest = -1
         self.unanswered = 0
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from rtmpump.errors import SpoolError, SpoolFailed
+from rtmpump.spool.file import Origin
 from tests.support.spool import (
     MIB,
     PAGE,
@@ -165,24 +166,31 @@ def test_a_damaged_origin_changes_no_id(path: Path, change: str) -> None:
         spool.close()
 
 
-def test_a_lost_origin_is_guessed_once(path: Path) -> None:
-    """Of the other origins, if they agree; the epoch is that of the file."""
-    made(path, 50)
-    spool = opened(path)
-    spool.append([(START_MS, b"{}")], team="T1", bot="U1", source="socket")
-    epoch = spool.epoch
-    spool.close()
-    for _ in range(2):
-        with sqlite3.connect(path) as db:
-            db.execute("DELETE FROM origins WHERE id = 1")
-            db.execute("UPDATE origins SET crc = crc + 1 WHERE id = 2")
-        db.close()
+@pytest.mark.parametrize("page", ["origins", "state"])
+def test_a_page_of_origins_that_is_lost_changes_no_id(path: Path, page: str) -> None:
+    """Two pages say where events are from; of three starts, RTM and Socket Mode."""
+    known = []
+    for source in ("", "socket", "backfill"):
         spool = opened(path)
-        assert spool.set_aside is not None
-        origins = {row.origin for row in rows(spool)}
-        assert {one.epoch for one in origins} == {epoch}
-        assert {one.source for one in origins} == {"", "socket"}
+        spool.append([(START_MS, b"{}")], team="T1", bot="U1", source=source)
+        known.append(Origin("T1", "U1", spool.epoch, source))
         spool.close()
+    scribble(path, (root_page(path, page) - 1) * PAGE, b"\xa5" * PAGE)
+    for _ in range(2):
+        spool = opened(path)
+        assert [row.origin for row in rows(spool)] == known
+        spool.close()
+        with sqlite3.connect(path) as db:
+            db.execute(WRONG_CRC)
+        db.close()
+
+
+def root_page(path: Path, table: str) -> int:
+    """Return the first page of a table, from 1."""
+    db = sqlite3.connect(path)
+    (page,) = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (table,)).fetchone()
+    db.close()
+    return int(page)
 
 
 @pytest.mark.parametrize("policy", ["block", "drop_oldest"])
