@@ -111,11 +111,10 @@ def route(
     `received_ms` is in milliseconds since 1970. `epoch` and `seq` are those of the spool that
     accepted the event first; `source` is where the event came from, as the spool keeps it.
     """
-    # Damage may have taken where it is from. An envelope still shows what it is, and must not get
-    # out as it is: it has the verification token.
-    if source == envelopes.SOURCE or not team:
+    if source == envelopes.SOURCE:
         opened = envelopes.read(body)
         if opened is not None:
+            # Damage to the spool may have taken it.
             team = team or opened.facts.get("team_id", "")
             return _route_of_envelope(opened, received_ms, team, bot, seq)
     seen = head(body) or _NOTHING

@@ -10,7 +10,8 @@
 """
 
 from rtmpump.spool.cursor import Cursor
-from rtmpump.spool.file import Origin, Row
+from rtmpump.spool.file import Row
+from rtmpump.spool.origins import Origin
 from rtmpump.spool.repair import Report
 from rtmpump.spool.spool import Appended, Spool
 from rtmpump.spool.store import Dropped, Peek, Usage

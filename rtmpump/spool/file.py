@@ -10,18 +10,18 @@ Laws:
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import sqlite3
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rtmpump.errors import SpoolCorrupt, SpoolError, SpoolFailed, SpoolLocked
+from rtmpump.spool.origins import SOURCED, TABLES, Origin, check_origins, read_origins, row_crc
 
 READ = "SELECT seq, received_ms, origin, crc, body FROM events WHERE seq > ? ORDER BY seq"
 INSERT = "INSERT INTO events (seq, received_ms, origin, crc, body) VALUES (?, ?, ?, ?, ?)"
@@ -31,9 +31,6 @@ _ROWS_AT_ONCE = 64
 _INSERT_MANY = INSERT + ", (?, ?, ?, ?, ?)" * (_ROWS_AT_ONCE - 1)
 _APPLICATION_ID = 0x72746D70  # "rtmp"
 _VERSION = 1
-# A file with an origin that has a `source`; without one it stays readable for older versions.
-_SOURCED = 2
-_SOURCE_MARK = "/"
 _SHRINK_PAGES = 1024
 CHECKPOINT_PAGES = 512
 # Appends stop short of a full disk: deletes and checkpoints must still find room on it.
@@ -52,11 +49,11 @@ _PRAGMAS = (
 )
 _SCHEMA = (
     "CREATE TABLE state (one INTEGER PRIMARY KEY, epoch TEXT, last_seq INTEGER,"
-    " complete_until_ms INTEGER, trimmed INTEGER, origins TEXT, crc INTEGER)",
+    " complete_until_ms INTEGER, trimmed INTEGER, crc INTEGER)",
+    TABLES[0],
     "CREATE TABLE events (seq INTEGER PRIMARY KEY, received_ms INTEGER, origin INTEGER,"
     " crc INTEGER, body BLOB)",
-    # Not beside the state, which has the origins too.
-    "CREATE TABLE origins (id INTEGER PRIMARY KEY, team TEXT, bot TEXT, epoch TEXT, crc INTEGER)",
+    TABLES[1],
     f"PRAGMA application_id={_APPLICATION_ID}",
     f"PRAGMA user_version={_VERSION}",
 )
@@ -68,18 +65,6 @@ _DAMAGE = {
     sqlite3.SQLITE_CONSTRAINT,
 }
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-
-
-class Origin(NamedTuple):
-    """Where an event came from: team id, own user id, and the epoch that its `seq` belongs to.
-
-    `source` says how to read the body; "" means a frame of RTM.
-    """
-
-    team: str
-    bot: str
-    epoch: str
-    source: str = ""
 
 
 class Row(NamedTuple):
@@ -95,14 +80,12 @@ class SpoolState(NamedTuple):
     """The one row that is never deleted; `trimmed` is the greatest seq that was deleted.
 
     On disk the column of the watermark is `complete_until_ms`, as in files of older versions.
-    `origins` are the origins once more, as `pack` gives them: damage mostly takes one page of two.
     """
 
     epoch: str
     last_seq: int
     watermark_ms: int | None
     trimmed: int
-    origins: str = "{}"
 
 
 def new_epoch() -> str:
@@ -121,11 +104,6 @@ def is_sound(seq: Any, received_ms: Any, origin: Any, crc: Any, body: Any) -> bo
         return bool(event_crc(seq, received_ms, origin, body) == crc)
     except (TypeError, ValueError, OverflowError):
         return False
-
-
-def row_crc(*values: object) -> int:
-    """Return the CRC-32 of the few values of a state or origin row."""
-    return zlib.crc32(repr(values).encode())
 
 
 def beside(path: Path, suffix: str) -> Path:
@@ -299,8 +277,8 @@ def create(db: sqlite3.Connection, state: SpoolState) -> None:
     db.execute("BEGIN IMMEDIATE")
     for statement in _SCHEMA:
         db.execute(statement)
-    values = "INSERT INTO state (one, epoch, last_seq, complete_until_ms, trimmed, origins, crc)"
-    db.execute(f"{values} VALUES (1, ?, ?, ?, ?, ?, ?)", (*state, row_crc(*state)))
+    values = "INSERT INTO state (one, epoch, last_seq, complete_until_ms, trimmed, crc)"
+    db.execute(f"{values} VALUES (1, ?, ?, ?, ?, ?)", (*state, row_crc(*state)))
     db.execute("COMMIT")
 
 
@@ -319,8 +297,8 @@ def check(db: sqlite3.Connection, path: Path, *, writes: bool = True) -> None:
     if number(db, "application_id") != _APPLICATION_ID:
         raise SpoolCorrupt(str(path), "it is not a spool of rtmpump")
     version = number(db, "user_version")
-    if version > _SOURCED:
-        problem = f"made by a newer rtmpump (format {version}, this one knows {_SOURCED})"
+    if version > SOURCED:
+        problem = f"made by a newer rtmpump (format {version}, this one knows {SOURCED})"
         raise SpoolError(str(path), problem, "run that version, or drain the spool with it first")
     if version < _VERSION:
         raise SpoolCorrupt(str(path), f"there never was a format {version}")
@@ -330,9 +308,7 @@ def check(db: sqlite3.Connection, path: Path, *, writes: bool = True) -> None:
     if writes:
         _check_writes(db, path)
     read_state(db, path)
-    (written,) = db.execute("SELECT count(*) FROM origins").fetchone()
-    if len(read_origins(db)) != written:
-        raise SpoolCorrupt(str(path), "the checksum of an origin is wrong")
+    check_origins(db, path)
 
 
 def _check_writes(db: sqlite3.Connection, path: Path) -> None:
@@ -361,18 +337,17 @@ def read_state(db: sqlite3.Connection, path: Path) -> SpoolState:
     Raises:
         SpoolCorrupt: it is missing, or its checksum is wrong.
     """
-    columns = "SELECT epoch, last_seq, complete_until_ms, trimmed, origins, crc FROM state"
+    columns = "SELECT epoch, last_seq, complete_until_ms, trimmed, crc FROM state"
     row = db.execute(columns).fetchone()
-    if row is None or row_crc(*row[:-1]) != row[-1]:
+    if row is None or row_crc(*row[:4]) != row[4]:
         raise SpoolCorrupt(str(path), "the checksum of its state is wrong")
-    return SpoolState(*row[:-1])
+    return SpoolState(*row[:4])
 
 
 def write_state(db: sqlite3.Connection, state: SpoolState) -> None:
     """Replace the state row, in the open transaction."""
     db.execute(
-        "UPDATE state SET epoch = ?, last_seq = ?, complete_until_ms = ?, trimmed = ?, origins = ?,"
-        " crc = ?",
+        "UPDATE state SET epoch = ?, last_seq = ?, complete_until_ms = ?, trimmed = ?, crc = ?",
         (*state, row_crc(*state)),
     )
 
@@ -391,42 +366,6 @@ def insert(db: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
     db.executemany(INSERT, rows[whole:])
 
 
-def read_origins(db: sqlite3.Connection) -> dict[int, Origin]:
-    """Return the origins by id, without those whose checksum is wrong."""
-    rows = db.execute("SELECT id, team, bot, epoch, crc FROM origins").fetchall()
-    return {row[0]: _origin(*row[1:4]) for row in rows if row_crc(*row[:4]) == row[4]}
-
-
-def _origin(team: str, bot: str, epoch: str) -> Origin:
-    epoch, _, source = epoch.partition(_SOURCE_MARK)
-    return Origin(team, bot, epoch, source)
-
-
-def pack(origins: Mapping[int, Origin]) -> str:
-    """Return origins as the state row keeps them."""
-    return json.dumps(origins)
-
-
-def unpack(packed: str) -> dict[int, Origin]:
-    """Return the origins that `pack` was given; none if it is no such text."""
-    try:
-        return {int(id): Origin(*words) for id, words in json.loads(packed).items()}
-    except (ValueError, TypeError, AttributeError):
-        return {}
-
-
-def write_origin(db: sqlite3.Connection, origin_id: int, origin: Origin) -> None:
-    """Add an origin, in the open transaction."""
-    insert = "INSERT INTO origins (id, team, bot, epoch, crc) VALUES (?, ?, ?, ?, ?)"
-    epoch = origin.epoch
-    if origin.source:
-        # An older version would take the whole body for the event.
-        db.execute(f"PRAGMA user_version={_SOURCED}")
-        epoch = f"{epoch}{_SOURCE_MARK}{origin.source}"
-    values = (origin_id, origin.team, origin.bot, epoch)
-    db.execute(insert, (*values, row_crc(*values)))
-
-
 def find_problems(db: sqlite3.Connection) -> Iterator[str]:
     """Read the whole file and yield what is wrong with it, one line each."""
     for (line,) in db.execute("PRAGMA integrity_check"):
@@ -441,6 +380,6 @@ def find_problems(db: sqlite3.Connection) -> Iterator[str]:
         if not is_sound(seq, received_ms, origin_id, crc, body):
             yield f"the checksum of event {seq} is wrong"
         previous = seq
-    (last,) = db.execute("SELECT last_seq FROM state").fetchone()
-    if previous > last:
-        yield f"event {previous} is newer than the last one, {last}"
+    for (last,) in db.execute("SELECT last_seq FROM state"):
+        if previous > last:
+            yield f"event {previous} is newer than the last one, {last}"

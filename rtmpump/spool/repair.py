@@ -7,8 +7,8 @@ Laws:
   then on every start completes the exchange.
 - An event keeps its seq, time and origin, and with them its old epoch and its message id. It is
   taken only if its checksum is right, and in rising order.
-- An origin is in the file twice. Where both are lost, an event has the team of the others, if they
-  agree.
+- An origin is in the file twice. Where both are lost, an event gets what the others agree on; a
+  second repair guesses nothing anew.
 - The caller holds `path.lock`.
 """
 
@@ -29,7 +29,6 @@ from rtmpump.spool.file import (
     INSERT,
     PAGE,
     READ,
-    Origin,
     SpoolState,
     beside,
     connect,
@@ -40,15 +39,12 @@ from rtmpump.spool.file import (
     is_damage,
     is_sound,
     new_epoch,
-    pack,
     raw,
-    read_origins,
     read_state,
     sync_path,
-    unpack,
-    write_origin,
     write_state,
 )
+from rtmpump.spool.origins import Origin, read_origins, write_origin
 
 Report = Callable[[str, dict[str, Any]], None]
 
@@ -58,6 +54,8 @@ _DAMAGED = object()
 # Without a state row the last seq is unknown: look so far beyond the last readable event.
 _LOOK_AHEAD = 65536
 _NO_ORIGIN = 0
+# Read as from Socket Mode a body says itself what it is: what is no envelope is a frame of RTM.
+_ANY_SOURCE = "socket"
 # Where the first page differs from spool to spool: sqlite.org/fileformat.html#the_database_header
 _WAL_VERSIONS = slice(18, 20)
 _PAGES = slice(28, 32)
@@ -224,13 +222,16 @@ def _carry_over(
 ) -> tuple[int, int | None]:
     before = _old_state(old, source)
     epoch = new_epoch()
-    origins = _old_origins(old, before, epoch)
+    origins = read_origins(old)
     new.execute("BEGIN")
     for origin_id, origin in origins.items():
         write_origin(new, origin_id, origin)
     new.executemany(INSERT, _sound_rows(old, origins, before))
+    if _NO_ORIGIN not in origins and _has_lost_origin(new):
+        lost = _lost_origin(origins, before.epoch if before else epoch)
+        write_origin(new, _NO_ORIGIN, lost)
     state, salvaged = _new_state(new, epoch, before)
-    write_state(new, state._replace(origins=pack(origins)))
+    write_state(new, state)
     new.execute("COMMIT")
     if before is None:
         return salvaged, None
@@ -244,22 +245,16 @@ def _old_state(old: sqlite3.Connection, source: Path) -> SpoolState | None:
         return None
 
 
-def _old_origins(
-    old: sqlite3.Connection, before: SpoolState | None, epoch: str
-) -> dict[int, Origin]:
-    """Return the origins as far as they can be read, and one for events whose origin is lost.
+def _has_lost_origin(new: sqlite3.Connection) -> bool:
+    found = new.execute("SELECT 1 FROM events WHERE origin = ? LIMIT 1", (_NO_ORIGIN,))
+    return found.fetchone() is not None
 
-    `epoch` is for that one if the state row, which has all origins too, is lost as well.
-    """
-    try:
-        sound = read_origins(old)
-    except sqlite3.DatabaseError:
-        sound = {}
-    if before is not None:
-        sound = {**unpack(before.origins), **sound}
-    teams = {(origin.team, origin.bot) for origin in sound.values()}
+
+def _lost_origin(origins: dict[int, Origin], epoch: str) -> Origin:
+    """Return the origin of events whose own is lost; `epoch` is that of the state row."""
+    teams = {(origin.team, origin.bot) for origin in origins.values()}
     team, bot = teams.pop() if len(teams) == 1 else ("", "")
-    return {_NO_ORIGIN: Origin(team, bot, before.epoch if before else epoch), **sound}
+    return Origin(team, bot, epoch, _ANY_SOURCE)
 
 
 def _new_state(

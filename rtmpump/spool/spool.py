@@ -29,8 +29,9 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from rtmpump.errors import SpoolCorrupt, SpoolFailed, SpoolFull
-from rtmpump.spool.file import Origin, Row
+from rtmpump.spool.file import Row
 from rtmpump.spool.lock import hold
+from rtmpump.spool.origins import Origin
 from rtmpump.spool.read_only import reading
 from rtmpump.spool.repair import Report, open_sound
 from rtmpump.spool.store import Batch, Damage, Dropped, EventStore, Items, Limits, Peek, Usage

@@ -25,7 +25,6 @@ from rtmpump.errors import SpoolCorrupt, SpoolFailed, SpoolFull
 from rtmpump.spool.file import (
     PAGE,
     READ,
-    Origin,
     Row,
     SpoolState,
     beside,
@@ -38,15 +37,13 @@ from rtmpump.spool.file import (
     is_sound,
     new_epoch,
     number,
-    pack,
     pages_max,
-    read_origins,
     read_state,
     require_free,
     transaction,
-    write_origin,
     write_state,
 )
+from rtmpump.spool.origins import Origin, check_origins, delete_origins, write_origin
 
 Items: TypeAlias = Sequence[tuple[int, bytes]]
 
@@ -159,9 +156,8 @@ class EventStore:
         self.limits = limits
         self._db = db
         with faults(path):
-            self.epoch, self.last_seq, self.watermark_ms, *_ = read_state(db, path)
-            self._origins = read_origins(db)
-            self._packed = pack(self._origins)
+            self.epoch, self.last_seq, self.watermark_ms, _ = read_state(db, path)
+            self._origins = check_origins(db, path)
             first, count = db.execute("SELECT min(seq), count(*) FROM events").fetchone()
         self.trimmed: int = self.last_seq if first is None else first - 1
         # Each append asks for these files, and to make a Path takes longer than to ask.
@@ -223,8 +219,7 @@ class EventStore:
             self._delete(trimmed)
             dropped, trimmed = self._drop(drop, trimmed)
             was_empty = trimmed >= self.last_seq
-            origin_id, origins = self._with_origin(batch.origin, was_empty)
-            packed = self._packed if origins is self._origins else pack(origins)
+            origin_id = self._origin_id(batch.origin, was_empty)
             self._insert(batch.items, origin_id)
             used = self.used if was_empty else self._in_use()
             is_over = used > self.limits.bytes_in_use(batch.size)
@@ -232,9 +227,10 @@ class EventStore:
                 problem = f"spool.max_bytes ({self.limits.max_bytes}) is reached"
                 raise SpoolFull(str(self.path), problem)
             last = self.last_seq + len(batch.items)
-            state = SpoolState(self.epoch, last, batch.watermark_ms, trimmed, packed)
-            write_state(self._db, state)
-        self._origins, self._packed = origins, packed
+            write_state(self._db, SpoolState(self.epoch, last, batch.watermark_ms, trimmed))
+        if was_empty and origin_id not in self._origins:
+            self._origins.clear()
+        self._origins[origin_id] = batch.origin
         self.last_seq, self.watermark_ms, self.trimmed = last, batch.watermark_ms, trimmed
         self.used = used
         return dropped
@@ -244,8 +240,7 @@ class EventStore:
         target = self._trim_target(confirmed)
         with transaction(self._db, self.path):
             self._delete(target)
-            state = SpoolState(self.epoch, self.last_seq, self.watermark_ms, target, self._packed)
-            write_state(self._db, state)
+            write_state(self._db, SpoolState(self.epoch, self.last_seq, self.watermark_ms, target))
         self.trimmed = target
 
     def read(self, after: int, limit: int, max_bytes: int) -> tuple[list[Row], Damage | None]:
@@ -297,9 +292,9 @@ class EventStore:
         """Raise SpoolCorrupt unless the few rows beside the events are what was written."""
         with faults(self.path):
             read_state(self._db, self.path)
-            lost = self._origins.keys() - read_origins(self._db).keys()
+            lost = self._origins.keys() - check_origins(self._db, self.path).keys()
         if lost:
-            raise SpoolCorrupt(str(self.path), "the checksum of an origin is wrong")
+            raise SpoolCorrupt(str(self.path), "an origin is gone")
 
     def find_problems(self) -> Iterator[str]:
         """Check the whole file and each checksum; yield at most two hundred problems."""
@@ -313,18 +308,17 @@ class EventStore:
         ]
         insert(self._db, rows)
 
-    def _with_origin(self, origin: Origin, is_empty: bool) -> tuple[int, dict[int, Origin]]:
-        """Return the id of an origin, and all origins with it; write it if it is new."""
+    def _origin_id(self, origin: Origin, is_empty: bool) -> int:
         # The newest is nearly always the one.
         for known_id, known in reversed(self._origins.items()):
             if known == origin:
-                return known_id, self._origins
+                return known_id
         new_id = max(self._origins, default=0) + 1
         if is_empty:
             # Each start has one, and no event needs the older ones.
-            self._db.execute("DELETE FROM origins")
+            delete_origins(self._db)
         write_origin(self._db, new_id, origin)
-        return new_id, {**({} if is_empty else self._origins), new_id: origin}
+        return new_id
 
     def _has_older(self) -> bool:
         """Return whether any event is there beside those of the open append.

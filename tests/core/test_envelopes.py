@@ -162,15 +162,16 @@ def test_only_rows_of_socket_mode_are_opened() -> None:
     assert opened.message_id == plain.message_id
 
 
-def test_an_envelope_whose_origin_is_lost_has_its_names_and_no_token() -> None:
-    """A damaged spool has neither team nor source for it; it says them itself."""
+def test_an_envelope_whose_team_is_lost_has_its_names_and_no_token() -> None:
+    """A damaged spool may not know from which team it is, nor over which way; it says so itself."""
     frame = framed(EVENT, token="verification")
     facts: dict[str, Any] = {"seq": 1, "received_ms": 0, "bot": "", "epoch": "x"}
-    lost = route(frame, **facts, team="")
+    lost = route(frame, **facts, team="", source="socket")
     assert lost == route(frame, **facts, team="T1", source="socket")
     assert (lost.routing_key, lost.body) == ("message.x", EVENT)
     assert "verification" not in str(lost)
-    assert route(EVENT, **facts, team="").routing_key == "message.x"
+    of_rtm = route(EVENT, **facts, team="", source="socket")
+    assert of_rtm == route(EVENT, **facts, team="")
 
 
 def test_an_event_has_the_same_names_in_both_modes() -> None:

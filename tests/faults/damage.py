@@ -15,9 +15,9 @@ from tests.faults.proxy import Weather
 from tests.faults.rig import Rig
 from tests.support.spool import PAGE
 
-# Each of these pages of the file says where events are from: the second and the fourth.
-_STATE_END = 2 * PAGE
-_ORIGINS = 3 * PAGE
+# The third and the fifth page of the file say where events are from.
+_FIRST_END = 3 * PAGE
+_SECOND = 4 * PAGE
 
 
 def strike(rig: Rig, problems: list[str]) -> str:
@@ -66,11 +66,11 @@ def _hurt(rig: Rig) -> str:
     if dice.random() < 0.4:
         length = dice.randrange(0, size)
         os.truncate(file, length)
-        rig.ledger.ids_may_change = name == "file" and length < _ORIGINS
+        rig.ledger.ids_may_change = name == "file" and length < _FIRST_END
         return f"{name} cut from {size} to {length} bytes"
     at = dice.randrange(0, size - 1)
     length = min(dice.choice((1, 16, 4096, 100_000)), size - at)
-    rig.ledger.ids_may_change = name == "file" and at < _STATE_END and at + length > _ORIGINS
+    rig.ledger.ids_may_change = name == "file" and at < _FIRST_END and at + length > _SECOND
     with file.open("r+b") as out:
         out.seek(at)
         out.write(dice.randbytes(length))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rtmpump.errors import SpoolError, SpoolFailed
-from rtmpump.spool.file import Origin
+from rtmpump.spool.origins import Origin
 from tests.support.spool import (
     MIB,
     PAGE,
@@ -116,7 +116,8 @@ def test_lost_origins_and_state(path: Path, reports: Reports) -> None:
     spool = opened(path, report=reports)
     assert seqs(spool) == list(range(1, 501))
     ((*names, epoch, source),) = {row.origin for row in rows(spool)}
-    assert (names, len(epoch), source) == (["", ""], 16, "")
+    # Whatever the body is, it is read as what it is: see `route`.
+    assert (names, len(epoch), source) == (["", ""], 16, "socket")
     assert reports.one("spool.set_aside")["lost"] is None
     assert spool.watermark_ms == START_MS + 500
     assert put(spool, 1) == 501
@@ -166,23 +167,59 @@ def test_a_damaged_origin_changes_no_id(path: Path, change: str) -> None:
         spool.close()
 
 
-@pytest.mark.parametrize("page", ["origins", "state"])
+@pytest.mark.parametrize("page", ["origins", "origins_again", "state"])
 def test_a_page_of_origins_that_is_lost_changes_no_id(path: Path, page: str) -> None:
     """Two pages say where events are from; of three starts, RTM and Socket Mode."""
+    known = three_starts(path)
+    scribble(path, (root_page(path, page) - 1) * PAGE, b"\xa5" * PAGE)
+    for statement in (WRONG_CRC, "DELETE FROM origins_again WHERE id = 2", "DELETE FROM origins"):
+        spool = opened(path)
+        assert spool.set_aside is not None
+        assert [row.origin for row in rows(spool)] == known
+        spool.close()
+        change(path, statement)
+
+
+def test_a_file_of_one_list_of_origins_is_taken_over_whole(path: Path, reports: Reports) -> None:
+    """Older versions wrote one."""
+    known = three_starts(path)
+    change(path, "DROP TABLE origins_again")
+    spool = opened(path, report=reports)
+    assert [row.origin for row in rows(spool)] == known
+    fields = reports.one("spool.set_aside")
+    assert (fields["salvaged"], fields["lost"]) == (3, 0)
+    spool.close()
+
+
+def test_where_an_origin_is_lost_twice_the_others_say_the_team(path: Path) -> None:
+    """The epoch is that of the file, and the body says how it is read; a repair changes it once."""
+    *known, last = three_starts(path)
+    lost = Origin("T1", "U1", last.epoch, "socket")
+    for statement in ("UPDATE origins_again SET crc = crc + 1 WHERE id = 1", WRONG_CRC):
+        change(path, "DELETE FROM origins WHERE id = 1", statement)
+        spool = opened(path)
+        assert spool.set_aside is not None
+        assert [row.origin for row in rows(spool)] == [lost, *known[1:], last]
+        spool.close()
+
+
+def three_starts(path: Path) -> list[Origin]:
+    """Put one event of each source into a spool, each in another start; return their origins."""
     known = []
     for source in ("", "socket", "backfill"):
         spool = opened(path)
         spool.append([(START_MS, b"{}")], team="T1", bot="U1", source=source)
         known.append(Origin("T1", "U1", spool.epoch, source))
         spool.close()
-    scribble(path, (root_page(path, page) - 1) * PAGE, b"\xa5" * PAGE)
-    for _ in range(2):
-        spool = opened(path)
-        assert [row.origin for row in rows(spool)] == known
-        spool.close()
-        with sqlite3.connect(path) as db:
-            db.execute(WRONG_CRC)
-        db.close()
+    return known
+
+
+def change(path: Path, *statements: str) -> None:
+    """Do what damage might have done."""
+    with sqlite3.connect(path) as db:
+        for statement in statements:
+            db.execute(statement)
+    db.close()
 
 
 def root_page(path: Path, table: str) -> int:

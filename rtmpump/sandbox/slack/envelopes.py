@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
+from threading import TIMEOUT_MAX
 from typing import Any, NamedTuple
 
 from rtmpump.sandbox.slack.hub import Hub, SocketPeer
@@ -204,5 +205,6 @@ class Envelopes:
                     envelope.given_up = True
                     hub.changed.notify_all()
                     continue
-                hub.due.wait(self._due[0][0] - now if self._due else None)
+                wait = self._due[0][0] - now if self._due else TIMEOUT_MAX
+                hub.due.wait(min(wait, TIMEOUT_MAX))
         return None
