@@ -12,7 +12,7 @@ import sqlite3
 import zlib
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from rtmpump.errors import SpoolCorrupt
 
@@ -49,12 +49,11 @@ def check_origins(db: sqlite3.Connection, path: Path) -> dict[int, Origin]:
     Raises:
         SpoolCorrupt: one is missing in one of the two tables, or is damaged there.
     """
-    counts = (f"SELECT count(*) FROM {table}" for table in _NAMES)  # noqa: S608
-    written = [db.execute(count).fetchone()[0] for count in counts]
-    first, second = (_sound_origins(db, table) for table in _NAMES)
-    if first != second or written != [len(first), len(second)]:
+    first, second = (_rows(db, table) for table in _NAMES)
+    found = _sound(first)
+    if first != second or len(found) != len(first):
         raise SpoolCorrupt(str(path), "the checksum of an origin is wrong, or it is missing")
-    return first
+    return found
 
 
 def read_origins(db: sqlite3.Connection) -> dict[int, Origin]:
@@ -62,12 +61,15 @@ def read_origins(db: sqlite3.Connection) -> dict[int, Origin]:
     found: dict[int, Origin] = {}
     for table in _NAMES:
         with suppress(sqlite3.DatabaseError):
-            found |= _sound_origins(db, table)
+            found |= _sound(_rows(db, table))
     return found
 
 
-def _sound_origins(db: sqlite3.Connection, table: str) -> dict[int, Origin]:
-    rows = db.execute(f"SELECT id, team, bot, epoch, crc FROM {table}").fetchall()  # noqa: S608
+def _rows(db: sqlite3.Connection, table: str) -> list[tuple[Any, ...]]:
+    return db.execute(f"SELECT id, team, bot, epoch, crc FROM {table}").fetchall()  # noqa: S608
+
+
+def _sound(rows: list[tuple[Any, ...]]) -> dict[int, Origin]:
     return {row[0]: _origin(*row[1:4]) for row in rows if row_crc(*row[:4]) == row[4]}
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from rtmpump.core import envelopes
 from rtmpump.errors import SpoolError, SpoolFailed
 from rtmpump.spool.origins import Origin
 from tests.support.spool import (
@@ -195,6 +196,7 @@ def test_where_an_origin_is_lost_twice_the_others_say_the_team(path: Path) -> No
     """The epoch is that of the file, and the body says how it is read; a repair changes it once."""
     *known, last = three_starts(path)
     lost = Origin("T1", "U1", last.epoch, "socket")
+    assert lost.source == envelopes.SOURCE
     for statement in ("UPDATE origins_again SET crc = crc + 1 WHERE id = 1", WRONG_CRC):
         change(path, "DELETE FROM origins WHERE id = 1", statement)
         spool = opened(path)
