@@ -139,7 +139,10 @@ def start_socket(start_pump: StartPump, workspace_that_retries: Workspace) -> St
         ours = {"mode": "socket", "app_token": workspace_that_retries.app_token} | (slack or {})
         pump = start_pump(ready=ready, slack=ours, **sections)
         if ready:
-            wait_connections(workspace_that_retries, int(ours.get("connections", 2)))
+            count = int(ours.get("connections", 2))
+            wait_connections(workspace_that_retries, count)
+            # Slack counts one from the upgrade on: the pump may not have it yet.
+            pump.wait_log("connection.opened", count)
         return pump
 
     return start

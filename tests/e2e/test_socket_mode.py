@@ -450,6 +450,7 @@ def test_a_connection_that_can_not_be_replaced_ends_no_other(
     wait_until(acknowledged(workspace))
     wait_connections(workspace, 2)
     assert second in workspace.sockets
+    assert pump.wait_log("connection.opened", 3)["connection"] == 3
     stop(pump)
     assert kinds(broker.drain(queue)) == ["rtmpump.connected", "rtmpump.disconnected"]
 

@@ -278,6 +278,7 @@ class SocketMode:
         now, seen = time.monotonic(), envelopes.control(frame)
         if isinstance(seen, Hello):
             member.session.received(seen, now)
+            _log.info("connection.opened", connection=member.number)
             if not self._greeted:
                 self._greeted = True
                 bodies.append(frame)
