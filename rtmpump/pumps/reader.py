@@ -2,7 +2,8 @@
 
 Laws:
 
-- What was read is in the spool before anything else happens to it. While the spool is full or the
+- What was read is in the spool before anything else happens to it, but that old names of channels
+  are forgotten: who gets such an event may use the new name at once. While the spool is full or the
   disk fails, nothing more is read: the pressure goes back to Slack, and the log says so. In that
   time no command may go out: its reply would not be read, and it would be sent again.
 - `rtmpump.gap` covers all that Slack may have sent and we did not read, also what was still on its
@@ -247,6 +248,8 @@ class Reader:
             else:
                 self._take_special(session, batch, frame, body)
         watermark_ms = self._watermark_after(session, batch)
+        for body in batch.channel_events:
+            self._listener.channels_changed(body)
         if self._store(session, batch.events, watermark_ms):
             self._watermark.move(watermark_ms)
             self._source.accepted()
@@ -320,8 +323,6 @@ class Reader:
             self._listener.connected(self._connection)
         for reply in batch.replies:
             self._listener.replied(reply)
-        for frame in batch.channel_events:
-            self._listener.channels_changed(frame)
         self._count(session, batch)
 
     def _count(self, session: Session, batch: ReadBatch) -> None:

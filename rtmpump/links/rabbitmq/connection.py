@@ -60,11 +60,11 @@ FRAME_MAX: Final = 131_072
 """The largest frame where neither side was configured otherwise, in bytes."""
 REPLIES: Final = "amq.rabbitmq.reply-to"
 """The `reply_to` of a publish whose answers `consume_replies` gets."""
-_CLOSE_TIMEOUT: Final = 2.0
+_CLOSE_TIMEOUT: Final = 3.0
 _TICK: Final = 0.5
 # RabbitMQ takes 32 acks for a quorum queue at once and keeps the next ones until the queue has
 # these. A close that comes right behind them discards the kept ones: with 100 acks 67 were lost.
-_ACKS_ARRIVE: Final = 0.25
+_ACKS_ARRIVE: Final = 1.0
 
 
 class BrokerConnection:
@@ -196,7 +196,7 @@ class BrokerConnection:
         return lambda: loop.remove_timeout(handle)
 
     def close(self) -> None:
-        """End the run in good order, within two seconds; a second call does nothing.
+        """End the run in good order, within three seconds; a second call does nothing.
 
         What is not acknowledged goes back to its queue, all at once and so in its order. Only on
         the thread of `run`.
