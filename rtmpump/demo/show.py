@@ -35,7 +35,7 @@ from rtmpump.sandbox.slack.workspace import Workspace
 
 _LIVE_SECONDS: Final = 60.0
 _PATIENCE: Final = 25.0
-_CONNECT_SECONDS: Final = 5.0
+_CONNECT_SECONDS: Final = 30.0
 _HEAL_SECONDS: Final = 120.0
 _TURN: Final = 0.1
 _ASK_EVERY: Final = 0.4

@@ -66,9 +66,9 @@ class AnswerQueue:
             )
 
     def _began(self, _frame: Any) -> None:
-        _log.info("answers.on", queue=self._name)
         self._told, self._is_consuming = "", True
         self._serve()
+        _log.info("answers.on", queue=self._name)
 
     def _closed(self, error: LinkError) -> None:
         """Do without answers: the broker refused the queue, or it was deleted."""

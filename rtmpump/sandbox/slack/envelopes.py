@@ -100,11 +100,12 @@ class Envelopes:
             envelope = self._by_id.get(id)
             if envelope is None:
                 return False
-            envelope.acknowledgements += 1
-            is_first = envelope.acknowledgements == 1
+            is_first = not envelope.acknowledgements
             if is_first:
                 envelope.acknowledged_on, envelope.acknowledged_at = connection, time.time()
                 envelope.answer = answer
+            # Last: who sees it without the lock sees the answer too.
+            envelope.acknowledgements += 1
             heed = envelope.heed if is_first and not envelope.given_up else None
             self._hub.changed.notify_all()
         if heed is not None:

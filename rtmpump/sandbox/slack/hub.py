@@ -171,11 +171,12 @@ class Hub:
             self.peers.append(peer)
             self.changed.notify_all()
 
-    def add_socket(self, peer: SocketPeer) -> None:
-        """Add an open connection of Socket Mode."""
+    def add_socket(self, peer: SocketPeer) -> int:
+        """Add an open connection of Socket Mode; return how many there are with it."""
         with self.changed:
             self.sockets.append(peer)
             self.changed.notify_all()
+            return len(self.sockets)
 
     def remove(self, ended: Peer) -> None:
         """Remove a connection that has ended."""

@@ -23,6 +23,7 @@ class SocketConnection(RtmConnection):
     ) -> None:
         super().__init__(hub, stream, ticket)
         self._envelopes = envelopes
+        self._place = 0
 
     def disconnect(self, reason: str, close_after: float | None) -> None:
         """Announce the end, which comes after so many seconds (None: never)."""
@@ -39,13 +40,13 @@ class SocketConnection(RtmConnection):
         return True if self.silent and self.live else super().deliver(body, opcode)
 
     def _join(self) -> None:
-        self._hub.add_socket(self)
+        self._place = self._hub.add_socket(self)
 
     def _greet(self) -> None:
         kind = self._hub.faults.next_hello()
         if self._ticket is None:
             self.close(1008, "expired ticket")
-        elif len(self._hub.open_sockets()) > self._hub.faults.most_sockets:
+        elif self._place > self._hub.faults.most_sockets:
             self.write(encode(socket_mode.disconnect(socket_mode.TOO_MANY, host=_HOST)))
             self._hub.later(_CLOSE_SOON, lambda: self.close(1000))
         elif kind == "send":

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from rtmpump.errors import ServiceUnreachable
+from rtmpump.sandbox import live_line
 from rtmpump.sandbox.live_line import LiveLine
 from rtmpump.sandbox.rabbitmq import install
 
@@ -110,6 +111,7 @@ def test_an_installation_says_what_it_does(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(install, "_search_path", lambda: str(tmp_path))
     monkeypatch.setattr(install, "_way_to_root", list)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(live_line, "_PLAIN_EVERY", 1000.0)
     out = io.StringIO()
     live = LiveLine(out)
     assert install.find_or_install(live) == tmp_path / "rabbitmq-server"

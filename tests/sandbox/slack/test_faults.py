@@ -210,7 +210,7 @@ def test_a_message_can_stay_unanswered(workspace: Workspace) -> None:
 def test_a_reply_can_be_late_and_overtaken(workspace: Workspace) -> None:
     """Replies come in any order."""
     # Longer than anything holds up the second message.
-    workspace.faults.reply_policy = deque([faults.late(2.0)])
+    workspace.faults.reply_policy = deque([faults.late(10.0)])
     with connect(workspace) as client:
         client.say("one", 1)
         client.say("two", 2)
