@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import secrets
 import signal
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from rtmpump import log
 from rtmpump.sandbox.rabbitmq.node import RabbitNode
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.support.broker import Broker
@@ -127,6 +129,15 @@ def workspace_that_retries(workspace: Workspace) -> Workspace:
     workspace.faults.ack_seconds = 1.0
     workspace.faults.retry_after = (0.0, 0.5, 1.0)
     return workspace
+
+
+@pytest.fixture
+def log_lines() -> Iterator[io.StringIO]:
+    """The log of this process, as JSON lines of level info and above."""
+    stream = io.StringIO()
+    log.setup("info", "json", stream)
+    yield stream
+    log.setup("info", "auto")
 
 
 @pytest.fixture

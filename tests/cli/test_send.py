@@ -22,6 +22,11 @@ from tests.support.waiting import SECONDS, wait_until
 
 NOBODY = "amqp://guest:pass-word@127.0.0.1:1/%2F"
 FAST = {"rate": 100.0, "burst": 10}
+# How many messages queues have not confirmed to their publishers.
+UNCONFIRMED = (
+    "lists:sum([Count || Channel <- rabbit_channel:list_local(),"
+    " {_, Count} <- rabbit_channel:info(Channel, [messages_unconfirmed])])"
+)
 
 
 @pytest.mark.parametrize("args", [("tail",), ("send", "general", "hi")])
@@ -227,6 +232,8 @@ def test_send_whose_connection_ends_is_69(
         tmp_path, "send", "general", "hi", "-c", str(config_file(tmp_path, broker_url))
     ) as send:
         wait_until(lambda: broker.count("rtm.outbound") == 1)
+        # A queue may count a message that it has not confirmed.
+        wait_until(lambda: node.evaluate(UNCONFIRMED) == "0")
         close_connections(node, broker_url.rpartition("/")[2], "maintenance", product="rtmpump")
         assert send.wait() == 69
     assert "RabbitMQ is not reachable: CONNECTION_FORCED - maintenance" in send.errors[0]

@@ -201,6 +201,7 @@ def test_status_watch_stays_through_a_restart(tmp_path: Path, start_pump: StartP
         pump.terminate()
         piped.wait_line("is not reachable: connection refused")
         terminal.wait("connection refused")
+        assert pump.wait() == 0
         pump.start()
         piped.wait_line(f"pid {pump.pid}, ")
         terminal.wait(f"pid {pump.pid}, ")

@@ -302,7 +302,8 @@ def test_since_without_a_stream_says_what_to_set(
     assert "there is no stream rtm.stream in" in rtmpump(tmp_path, *ask, env=STREAM).stderr
     broker.publish(b"kept", queue=broker.queue(name="rtm.stream", x_queue_type="quorum"))
     done = rtmpump(tmp_path, *ask, env=STREAM)
-    assert (done.returncode, broker.count("rtm.stream")) == (1, 1)
+    assert done.returncode == 1
+    wait_until(lambda: broker.count("rtm.stream") == 1)
     assert "the queue rtm.stream in RabbitMQ (" in done.stderr
 
 

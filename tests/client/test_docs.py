@@ -18,6 +18,8 @@ from tests.conftest import StartPump
 from tests.support.broker import Broker
 from tests.support.markdown import page
 from tests.support.paths import PYTHONPATH
+from tests.support.programs import LONG_ANSWERS
+from tests.support.sandbox_clients import last_message
 from tests.support.socket_mode import StartSocketPump
 from tests.support.waiting import SECONDS, wait_until
 
@@ -56,7 +58,7 @@ def test_the_greeter_greets_and_ends_in_order(
         wait_until(lambda: broker.exists(queue=QUEUES[0]) and has_consumer(broker, QUEUES[0]))
         ts = workspace.say("general", "hello")
         assert workspace.wait(lambda: workspace.sent)
-        assert (workspace.sent[-1].text, workspace.frames[-1]["thread_ts"]) == ("Hi!", ts)
+        assert (workspace.sent[-1].text, last_message(workspace)["thread_ts"]) == ("Hi!", ts)
         process.send_signal(signal.SIGTERM)
         assert process.wait(SECONDS) == 0
     assert broker.count(QUEUES[0]) == 0
@@ -74,7 +76,7 @@ def test_the_answering_one_answers_and_apologizes(
     start_socket: StartSocketPump, workspace: Workspace, broker: Broker, broker_url: str
 ) -> None:
     """In time inside Slack's acknowledgement, too late with a message."""
-    pump = start_socket(slack={"answered": ["slash_command"], "answer_within": 3})
+    pump = start_socket(slack={"answered": ["slash_command"]}, program=LONG_ANSWERS)
     pump.wait_log("answers.on")
     with program(ANSWERING.text, broker_url):
         wait_until(lambda: broker.exists(queue=QUEUES[1]) and has_consumer(broker, QUEUES[1]))

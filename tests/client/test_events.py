@@ -203,7 +203,7 @@ def test_a_signal_ends_a_service_after_its_event(
         go_on()
         assert said.readline() == "ended in order\n"
         assert process.wait(SECONDS) == 0
-    assert broker.count(QUEUE) == 1
+    wait_until(lambda: broker.count(QUEUE) == 1)
 
 
 def test_work_may_take_longer_than_two_heartbeats(

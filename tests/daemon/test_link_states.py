@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from rtmpump import log
 from rtmpump.daemon.link_states import LinkStates
 from rtmpump.links.lifecycle import RetryDetails
 from rtmpump.metrics import Metrics
 
 pytestmark = pytest.mark.quick
-
-
-@pytest.fixture
-def lines() -> Iterator[io.StringIO]:
-    """Give the log, as JSON lines of level info and above."""
-    stream = io.StringIO()
-    log.setup("info", "json", stream)
-    yield stream
-    log.setup("info", "auto")
 
 
 def read(stream: io.StringIO) -> list[dict[str, Any]]:
@@ -36,23 +25,23 @@ def failure(attempt: int, reason: str = "refused") -> RetryDetails:
     return RetryDetails("broker_events", reason, "127.0.0.1:5672", attempt, 0.5)
 
 
-def test_one_line_for_each_change(lines: io.StringIO) -> None:
+def test_one_line_for_each_change(log_lines: io.StringIO) -> None:
     """Up, down and up again are three lines, in the words of what happened."""
     links = LinkStates(Metrics())
     links.up("slack", "team T1")
     links.down(RetryDetails("slack", "goodbye", "Slack said goodbye", 1, 0.0))
     links.up("slack", "team T1")
-    events = [line["event"] for line in read(lines)]
+    events = [line["event"] for line in read(log_lines)]
     assert events == ["slack.connected", "slack.disconnected", "slack.connected"]
 
 
-def test_tries_that_fail_alike(lines: io.StringIO) -> None:
+def test_tries_that_fail_alike(log_lines: io.StringIO) -> None:
     """Tries that fail in the same way are one line; another reason is news."""
     links = LinkStates(Metrics())
     for attempt in range(1, 20):
         links.down(failure(attempt))
     links.down(failure(20, "auth"))
-    logged = [(line["event"], line["reason"], line["attempt"]) for line in read(lines)]
+    logged = [(line["event"], line["reason"], line["attempt"]) for line in read(log_lines)]
     unreachable = "broker_events.unreachable"
     assert logged == [(unreachable, "refused", 1), (unreachable, "auth", 20)]
 

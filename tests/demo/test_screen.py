@@ -6,7 +6,6 @@ import io
 import os
 import pty
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fcntl import ioctl
@@ -73,15 +72,16 @@ def test_what_others_wrote_can_not_control_the_terminal() -> None:
     assert "a ]0;title b c\n" in out.getvalue()
 
 
-def test_many_events_are_shown_as_a_sample_and_a_number() -> None:
+def test_many_events_are_shown_as_a_sample_and_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
     """The lines that were not shown are counted a second later; the pump's own always show."""
     out = io.StringIO()
     screen = Screen(out, {})
-    screen.begin()
+    now = 0.5
+    monkeypatch.setattr(screen, "_seconds", lambda: now)
     for _ in range(500):
         screen.event("message", "hello")
     screen.event("rtmpump.gap", "from … to …", always=True)
-    time.sleep(1.1)
+    now = 1.5
     screen.tick()
     text = out.getvalue()
     shown = text.count("  message ")

@@ -407,7 +407,7 @@ def test_an_operator_needs_no_more_for_the_dead_letters(urls: Urls, tmp_path: Pa
         config_file(tmp_path, urls["rtm-pump"])
         done = rtmpump(tmp_path, *args)
         assert "ACCESS_REFUSED" in done.stderr
-        assert guest.count("rtm.outbound.dead") == 1
+        wait_until(lambda: guest.count("rtm.outbound.dead") == 1)
         guest.drain("rtm.outbound.dead")
 
 

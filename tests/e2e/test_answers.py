@@ -128,13 +128,13 @@ def test_nobody_is_awaited_to_the_end_only(
     start: Start, broker: Broker, workspace: Workspace, questions: str
 ) -> None:
     """Without an answer the deadline of the config brings what `slash_answer` says."""
-    pump = start(program=OFTEN, answer_within=1, slash_answer="Moment …")
+    pump = start(program=OFTEN, answer_within=3, slash_answer="Moment …")
     silent = workspace.slash("/late")
     headers = broker.get(questions).headers
-    assert headers["answer_by"] - headers["received_at"] == pytest.approx(1000, abs=500)
+    assert headers["answer_by"] - headers["received_at"] == pytest.approx(3000, abs=500)
     wait_until(lambda: silent.acknowledged)
     assert silent.answer == {"text": "Moment …"}
-    assert silent.acknowledged_at - silent.deliveries[0].at > 0.9
+    assert silent.acknowledged_at - silent.deliveries[0].at > 2.9
     pump.wait_counts(unanswered=1)
 
 
@@ -180,7 +180,8 @@ def test_what_is_no_answer_changes_nothing(
     """No object, too large, from a stranger, late and twice: counted, and the good one counts."""
     pump = start()
     first, second = submit(workspace, "first"), submit(workspace, "second")
-    one, two = broker.get(questions), broker.get(questions)
+    asked = [broker.get(questions), broker.get(questions)]
+    one, two = sorted(asked, key=lambda question: str(question.json["view"]))
     for body in (b"[1]", b"no json", b'{"a": 1} {"b": 2}', b"{" + b" " * 70_000 + b"}"):
         answer(broker, one, body)
     broker.channel.basic_publish("", one.properties.reply_to or "", b'{"from": "nobody"}')

@@ -245,7 +245,7 @@ def test_an_answer_that_never_comes_is_a_dead_letter_if_so_wished(
     start_pump: StartPump, broker: Broker, workspace: Workspace
 ) -> None:
     """With "dead-letter" it is never called twice; "timeout" or "uncertain" is the code."""
-    start_pump(outbound=ALLOWED | {"reply_timeout": 1, "on_uncertain": "dead-letter"})
+    start_pump(outbound=ALLOWED | {"reply_timeout": 6, "on_uncertain": "dead-letter"})
     meets(workspace, Hang(20))
     assert_failed(broker.ask(thumb(workspace)), "timeout", attempts=1, uncertain=True)
     meets(workspace, Reset())

@@ -276,12 +276,15 @@ def test_a_pump_that_is_killed_in_the_middle_goes_on(
 
     away(pump, workspace, say)
     wait_until(lambda: len(read()) >= 3)
+    # The gap is told by then.
+    pump.wait_log("slack.connected")
     pump.kill()
     faults[HISTORY] = deque([Hang(600)])
     pump.start()
     wait_until(lambda: len(read()) >= 4)
     # The first channel is not read again for the first gap.
     assert read()[:4] == [GENERAL, GENERAL, RANDOM, RANDOM]
+    pump.wait_log("slack.connected")
     pump.kill()
     pump.start()
     # The gaps of three starts; the first two are those that were under way.

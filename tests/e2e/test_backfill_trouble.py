@@ -94,6 +94,8 @@ def test_a_pump_that_is_killed_at_each_call_fills_all_in_the_end(
     away(pump, workspace, say)
     for kill in range(1, KILLS + 1):
         wait_until(partial(is_empty, under_way))
+        # The gap is told by then.
+        pump.wait_log("slack.connected")
         pump.kill()
         under_way = let(kill if kill < KILLS else 10_000)
         pump.start()

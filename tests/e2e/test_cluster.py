@@ -194,7 +194,7 @@ def test_a_node_that_is_cut_off_leaves_one_active_pump_and_no_second(
     afterwards.
     """
     first, second = roles(hosts)
-    ends, failures = len(first.ends), len(first.failures)
+    ends, failures, terms = len(first.ends), len(first.failures), len(second.terms)
     node = nodes[1 + hosts.index(first)]
     with ExitStack() as stack:
         if has_alarm:
@@ -202,6 +202,7 @@ def test_a_node_that_is_cut_off_leaves_one_active_pump_and_no_second(
         watcher = stack.enter_context(Watcher(first, second))
         with cut_off(node, nodes):
             held(second)
+            wait_until(lambda: len(first.ends) > ends and len(second.terms) > terms)
             assert "no token came back" in first.ends[ends]
             assert second.terms[-1] == 1000
             wait_until(lambda: any(end.reason == "no_leader" for end in first.failures[failures:]))

@@ -259,7 +259,7 @@ def test_a_command_is_not_sent_twice_because_the_broker_went_away(
     node: RabbitNode, broker_url: str, workspace: Workspace, tmp_path: Path
 ) -> None:
     """Slack's reply came while there was nobody to tell it; the redelivery gets it."""
-    workspace.faults.reply_policy = faults.late(1.0)
+    workspace.faults.reply_policy = faults.late(2.0)
     with PumpProcess(tmp_path, workspace, broker_url) as pump:
         pump.wait_ready()
         with Broker(broker_url) as broker:

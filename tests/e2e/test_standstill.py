@@ -331,4 +331,4 @@ def test_no_queue_takes_the_events(start: Any, workspace: Workspace) -> None:
     say(workspace, 20)
     wait_until(lambda: asked.verdict()["tone"] == "warn", what=lambda: str(asked.status()))
     assert asked.verdict()["what"].startswith("No queue takes the events: ")
-    assert asked.ready()
+    wait_until(asked.ready)

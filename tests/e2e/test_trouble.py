@@ -151,7 +151,7 @@ def test_a_refused_bot_token_is_reported_and_waited_for(
     workspace.token = token
     assert all(broker.result(one).json["attempts"] == 1 for one in [*sent, by_name])
     wait_until(lambda: ask(port, "/readyz") == (200, b"ok\n"))
-    assert link_up(port) == "1.0"
+    wait_until(lambda: link_up(port) == "1.0")
     assert pump.running
     assert broker.count("rtm.outbound.dead") == 0
 

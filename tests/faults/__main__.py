@@ -15,6 +15,7 @@ import secrets
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -169,7 +170,7 @@ def _strike(
         say(f"{sum(course.kinds.values()):>4} {name}, {lasted:.1f} s, {well}")
 
 
-def _calm_belongings(rig: Rig) -> dict[str, int]:
+def _calm_belongings(rig: Rig) -> Counter[str]:
     rig.recover()
     leave_nothing(rig)
     rig.recover()
@@ -178,19 +179,19 @@ def _calm_belongings(rig: Rig) -> dict[str, int]:
     rig.commands.hold()
     try:
         with rig.asker.quiet():
-            return traffic.belongings(rig.pump.pid)
+            return traffic.least_belongings([rig.pump.pid])[0]
     finally:
         rig.commands.go_on()
 
 
-def _find_leaks(rig: Rig, calm: dict[str, int], course: Course) -> None:
+def _find_leaks(rig: Rig, calm: Counter[str], course: Course) -> None:
     """The same process, as calm as before: it has the same threads, sockets and files."""
     deadline = time.monotonic() + _CALM
     while (now := _calm_belongings(rig)) != calm and time.monotonic() < deadline:
         time.sleep(0.5)
     if now != calm:
-        course.problems.append(f"the pump had {calm} and now has {now}")
-    say(f"the pump has {now}, {traffic.memory(rig.pump.pid)}")
+        course.problems.append(f"the pump had {dict(calm)} and now has {dict(now)}")
+    say(f"the pump has {dict(now)}, {traffic.memory(rig.pump.pid)}")
 
 
 def _end(rig: Rig, course: Course) -> None:

@@ -17,13 +17,11 @@ from tests.faults import traffic
 from tests.faults.course import Course, Form, plan, say
 from tests.faults.gateway_rig import NAMES, GatewayRig
 from tests.faults.gateway_strikes import ENDS_GATEWAY, KINDS, Strike
-from tests.support.gateway import GatewayProcess
 from tests.support.waiting import wait_until
 
 _RATE: Final = 100.0
 _PEAK_MIB: Final = 150
 _CALM: Final = 30.0
-_LOOKS: Final = 10
 # Struck in every run, the short ones too, before chance has its turn.
 _FIRST: Final = ("gateway: kill -9", "program: kill -9", "pump: kill -9")
 # What a gateway says where it did not do what it should.
@@ -103,24 +101,10 @@ def _strike(
 
 
 def _calm_belongings(rig: GatewayRig) -> list[Counter[str]]:
-    """What the gateways have while each program has its one connection: the least of some looks.
-
-    An old connection may not have ended yet, and whoever asks for the metrics has one too.
-    """
+    """What the gateways have while each program has its one connection."""
     rig.recover()
     wait_until(rig.connected, _CALM, "for the connections of all programs")
-    calm = [_belongings(gateway) for gateway in rig.gateways]
-    for _ in range(_LOOKS):
-        time.sleep(0.2)
-        calm = [
-            before & _belongings(gateway)
-            for before, gateway in zip(calm, rig.gateways, strict=True)
-        ]
-    return calm
-
-
-def _belongings(gateway: GatewayProcess) -> Counter[str]:
-    return Counter(traffic.belongings(gateway.pid))
+    return traffic.least_belongings([gateway.pid for gateway in rig.gateways])
 
 
 def _find_leaks(rig: GatewayRig, calm: list[Counter[str]], course: Course) -> None:

@@ -8,8 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections import deque
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
@@ -39,6 +39,8 @@ _BAD_EVERY: Final = 97
 _WAITING_MAX: Final = 3_000
 _JOIN: Final = 30.0
 _FORGET_EVERY: Final = 5_000
+_LOOKS: Final = 10
+_BETWEEN_LOOKS: Final = 0.2
 _SQLITES_OWN: Final = "/etilqs_"
 _INVALID: Final = "invalid_command"
 
@@ -319,9 +321,21 @@ def memory(pid: int) -> dict[str, int]:
     return {key: int(fields[key].split()[0]) for key in ("VmHWM", "VmRSS") if key in fields}
 
 
-def belongings(pid: int) -> dict[str, int]:
+def least_belongings(pids: Sequence[int]) -> list[Counter[str]]:
+    """What each of these processes has, the least of some looks.
+
+    An old connection may not have ended yet, nor the thread that answered who asked last.
+    """
+    least = [_belongings(pid) for pid in pids]
+    for _ in range(_LOOKS):
+        time.sleep(_BETWEEN_LOOKS)
+        least = [before & _belongings(pid) for before, pid in zip(least, pids, strict=True)]
+    return least
+
+
+def _belongings(pid: int) -> Counter[str]:
     """How many threads, and file descriptors of each kind, a process has."""
-    kinds: dict[str, int] = {"threads": len(os.listdir(f"/proc/{pid}/task"))}
+    kinds = Counter(threads=len(os.listdir(f"/proc/{pid}/task")))
     for name in os.listdir(f"/proc/{pid}/fd"):
         try:
             kind = os.readlink(f"/proc/{pid}/fd/{name}").split(":")[0]
@@ -331,5 +345,5 @@ def belongings(pid: int) -> dict[str, int]:
         # needed it.
         if _SQLITES_OWN in kind:
             continue
-        kinds[kind] = kinds.get(kind, 0) + 1
+        kinds[kind] += 1
     return kinds

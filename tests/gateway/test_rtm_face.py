@@ -59,10 +59,13 @@ def test_a_bot_of_rtm_on_an_app_of_today(
         client.send(json.dumps({"type": "typing", "channel": event["channel"]}))
         client.web_client.chat_postMessage(channel=event["channel"], text="by the Web API")
 
+    greeted: list[dict[str, Any]] = []
     bot.on("message")(answer)
+    bot.on("hello")(lambda _client, event: greeted.append(event))
     bot.connect()
     try:
-        wait_until(lambda: bot.is_connected())
+        # Its queue is bound by then; it calls itself connected before.
+        wait_until(lambda: greeted)
         with closing(connect(gateway)) as other:
             event = {"type": "message", "channel": "C0GENERAL", "user": "U0ALICE", "text": "hi"}
             workspace.emit(event | {"ts": "17.000001", "channel_type": "channel"})

@@ -41,6 +41,7 @@ def test_each_event_once_in_order_and_acknowledged(
         assert first.payload["team_id"] == first.payload["context_team_id"] == "T1"
         assert first.payload["event"]["text"] == "é"
         assert first.payload["authorizations"][0]["user_id"] == "U1"
+        wait_until(lambda: program.acknowledged == 20)
     wait_until(lambda: broker.count("rtm.gateway.bot") == 0)
     gateway.terminate()
     assert gateway.wait() == 0
@@ -314,6 +315,7 @@ def test_a_full_queue_drops_the_oldest_and_counts(
     table = {"token": TOKEN, "queue": "own", "max_messages": 5}
     gateway = start_gateway(clients={"bot": table}, program=COUNTS_SOON)
     gateway.wait_log("gateway.queue_bound", queue="own")
+    wait_until(lambda: broker.exists(queue="rtm.gateway.dropped"))
     assert 'gateway_dropped_total{client="other"} 0.0' in gateway.get("/metrics")[1]
     for number in range(8):
         publish("message", n=number)

@@ -167,6 +167,7 @@ def test_a_message_that_is_no_json_ends_nothing(
         publish("message", n=1)
         program.wait_for(1)
         assert program.numbers == [1]
+        wait_until(lambda: program.acknowledged == 1)
     wait_until(lambda: broker.count("rtm.gateway.bot") == 0)
     assert gateway.logged("broker.disconnected") == []
 

@@ -143,7 +143,7 @@ def test_only_loopback_by_default() -> None:
 
 def test_clients_that_read_nothing(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that asks and never reads is let go of at the deadline, and its place is free."""
-    monkeypatch.setattr(server, "_SECONDS", 3.0)
+    monkeypatch.setattr(server, "_SECONDS", 8.0)
     # So small that a page doesn't fit into what the kernel keeps for them.
     service.port._server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2048)
     for place in range(500):
@@ -285,7 +285,7 @@ def test_a_slow_client(service: Service, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_many_slow_clients(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only 16 are served at once; the others get 503, and places become free again."""
     # All must have come before the first is let go of.
-    monkeypatch.setattr(server, "_SECONDS", 8.0)
+    monkeypatch.setattr(server, "_SECONDS", 20.0)
     threads = threading.active_count()
     idle = [service.connect() for _ in range(40)]
     answers = [read_all(client) for client in idle]

@@ -34,8 +34,8 @@ def test_one_deadline_for_eight_silent_addresses(
     ticks: list[float] = []
     began = time.monotonic()
     with pytest.raises(TimeoutError):
-        dial(NAME, silence.port, Deadline.after(1.0), lambda: ticks.append(time.monotonic()))
-    assert time.monotonic() - began >= 1.0
+        dial(NAME, silence.port, Deadline.after(4.0), lambda: ticks.append(time.monotonic()))
+    assert time.monotonic() - began >= 4.0
     assert len(ticks) >= 3
 
 

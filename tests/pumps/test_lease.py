@@ -103,6 +103,13 @@ def held(host: Host) -> Host:
     return host
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last word of one that leaves is waited for as long as a busy machine needs."""
+    monkeypatch.setattr(lease, "_LAST_WITHIN", 60.0)
+
+
+@pytest.mark.usefixtures("patient")
 def test_the_first_has_it_and_the_next_learns_what_it_knew(start: Callable[..., Host]) -> None:
     """The latest watermark goes with the lock, whichever pump had it before."""
     first = held(start(1000))
@@ -221,6 +228,7 @@ def test_who_is_given_the_lock_acts_only_when_older_claims_have_run_out(
     assert not patient.role.is_held()
 
 
+@pytest.mark.usefixtures("patient")
 def test_who_is_handed_the_lock_acts_at_once(start: Callable[..., Host]) -> None:
     """The one before says that it is done; else this one would wait for a quarter of an hour."""
     first = held(start(1000, heartbeat=4))

@@ -855,7 +855,7 @@ def test_bytes_that_still_leave_are_a_sign_of_life(
     pump: Pump, node: RabbitNode, broker_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A large event on a slow line takes longer than a confirm may, and comes through at once."""
-    monkeypatch.setattr("rtmpump.pumps.publisher._CONFIRM_TIMEOUT_MIN", 3.0)
+    monkeypatch.setattr("rtmpump.pumps.publisher._CONFIRM_TIMEOUT_MIN", 5.0)
     with Line(node.port, is_narrow=True) as line:
         url = broker_url.replace(f":{node.port}/", f":{line.port}/")
         one = pump(url, broker={"heartbeat": 0}, retry_max=0.05).start()
@@ -890,13 +890,13 @@ def test_declares_on_a_slow_line_have_the_time_that_they_need(
     pump: Pump, node: RabbitNode, broker_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each waits for the answer to the one before: all together may take longer than a confirm."""
-    monkeypatch.setattr("rtmpump.pumps.publisher._CONFIRM_TIMEOUT_MIN", 2.0)
+    monkeypatch.setattr("rtmpump.pumps.publisher._CONFIRM_TIMEOUT_MIN", 5.0)
     with Line(node.port) as line:
-        line.pause = 0.02
+        line.pause = 0.05
         url = broker_url.replace(f":{node.port}/", f":{line.port}/")
         began = time.monotonic()
         one = pump(url, broker={"heartbeat": 0}).start()
-        assert time.monotonic() - began > 2.0
+        assert time.monotonic() - began > 5.0
         assert one.downs == []
 
 

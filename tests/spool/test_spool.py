@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -302,12 +303,14 @@ def test_appends_do_not_starve_the_publisher(path: Path) -> None:
     publisher = threading.Thread(target=publish)
     publisher.start()
     batch = [(START_MS, body(1))] * 256
-    for _ in range(300):
+    appended, deadline = 0, time.monotonic() + 30
+    # A machine may give the publisher no turn for a second or two.
+    while appended < 300 or spool.usage().events >= appended * 256 // 2:
         spool.append(batch, team="T1", bot="U1")
-    backlog = spool.usage().events
+        appended += 1
+        assert time.monotonic() < deadline
     stop.set()
     publisher.join(100)
-    assert backlog < 300 * 256 // 2
     spool.close()
 
 

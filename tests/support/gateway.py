@@ -16,30 +16,31 @@ from tests.support.pump import PumpProcess
 
 TOKEN = "Gateway-Token-0123456789abcdef"
 OTHER = "Another-Token-0123456789abcdef"
-# Slack's pauses are too long for a test.
-SOON = (
-    "-c",
-    "from rtmpump import cli; from rtmpump.gateway import frame_writer, socket_face as face;"
-    "face.ACK_WITHIN, face.RETRY_AFTER, frame_writer.READ_WITHIN = {waits};"
-    "cli.main()",
+# The few seconds that it waits for RabbitMQ are short for a busy machine.
+_PATIENT = (
+    "from rtmpump import cli\n"
+    "from rtmpump.gateway import commands, dropped, frame_writer, routes, rtm_face, server\n"
+    "from rtmpump.gateway import socket_face as face, web_api\n"
+    "commands._CHANNEL_WITHIN = rtm_face._BROKER_WITHIN = web_api._IDENTITY_WITHIN = 30.0\n"
+    "server._DRAINED_WITHIN = 30.0\n"
 )
+
+
+def _with(changes: str) -> tuple[str, ...]:
+    """Return what Python is given to run, for a gateway with these changes."""
+    return "-c", f"{_PATIENT}{changes}\ncli.main()"
+
+
 # Nothing is sent again within a test, however long a busy machine takes for megabytes.
-PINGS_SOON = (
-    "-c",
-    "from rtmpump import cli; from rtmpump.gateway import routes, socket_face as face;"
-    "routes._PING_EVERY, face.ACK_WITHIN = 3.0, 100.0; cli.main()",
-)
+PINGS_SOON = _with("routes._PING_EVERY, face.ACK_WITHIN = 10.0, 100.0")
 # It waits half a minute, for Prometheus to see a zero first.
-COUNTS_SOON = (
-    "-c",
-    "from rtmpump import cli; from rtmpump.gateway import dropped;"
-    "dropped.COUNTED_AFTER = 0.0; cli.main()",
-)
+COUNTS_SOON = _with("dropped.COUNTED_AFTER = 0.0")
 
 
 def soon(ack: float, *pauses: float, read: float = 30.0) -> tuple[str, ...]:
-    """Return what Python is given to run, for a gateway with these waits."""
-    return (SOON[0], SOON[1].format(waits=(ack, pauses, read)))
+    """Return what Python is given to run, for a gateway with these waits: Slack's are too long."""
+    waits = (ack, pauses, read)
+    return _with(f"face.ACK_WITHIN, face.RETRY_AFTER, frame_writer.READ_WITHIN = {waits}")
 
 
 # Nothing is sent again within a test: Slack's three seconds are short for a busy machine.

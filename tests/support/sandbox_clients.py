@@ -29,6 +29,11 @@ def refusal(client: WebClient, method: str, **arguments: Any) -> str:
     return str(caught.value.response["error"])
 
 
+def last_message(workspace: Workspace) -> dict[str, Any]:
+    """Return the last frame of RTM that is a message: a pump's ping may have come behind it."""
+    return [frame for frame in workspace.frames if frame.get("type") == "message"][-1]
+
+
 class RtmClient:
     """A WebSocket of a fresh URL; what it gets is decoded JSON."""
 

@@ -22,7 +22,7 @@ Answer = Callable[[SocketModeRequest], dict[str, Any] | None]
 class SocketProgram:
     """The library's own client; `answer` gives the payload of each acknowledgement.
 
-    While `acknowledges` is False nothing is acknowledged.
+    While `acknowledges` is False nothing is acknowledged; `acknowledged` counts what was.
     """
 
     def __init__(
@@ -30,6 +30,7 @@ class SocketProgram:
     ) -> None:
         self.requests: list[SocketModeRequest] = []
         self.acknowledges = True
+        self.acknowledged = 0
         self._answer = answer
         self.client = SocketModeClient(
             app_token=f"xapp-{token}",
@@ -57,6 +58,7 @@ class SocketProgram:
         if self.acknowledges:
             response = SocketModeResponse(request.envelope_id, self._answer(request))
             cast(SocketModeClient, client).send_socket_mode_response(response)
+            self.acknowledged += 1
 
     def __enter__(self) -> SocketProgram:
         self.client.connect()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import io
 
 import pytest
 
-from rtmpump import log
 from rtmpump.config import Broker, Secret
 from rtmpump.errors import LinkError
 from rtmpump.links.rabbitmq.listener import Delivery, Properties
@@ -113,10 +113,9 @@ def test_a_channel_that_nobody_waits_for_any_more_is_closed(broker_url: str) -> 
 
 
 def test_a_message_that_meets_a_bug_is_acknowledged(
-    broker_url: str, capsys: pytest.CaptureFixture[str]
+    broker_url: str, log_lines: io.StringIO
 ) -> None:
     """It is logged without its content, and the next one comes."""
-    log.setup("info", "json")
     got: list[bytes] = []
 
     def deliver(_key: str, delivery: Delivery) -> None:
@@ -136,8 +135,7 @@ def test_a_message_that_meets_a_bug_is_acknowledged(
         await connection.close()
 
     asyncio.run(asyncio.wait_for(run(), 60))
-    captured = capsys.readouterr()
-    told = captured.out + captured.err
+    told = log_lines.getvalue()
     assert "gateway.bug" in told
     assert "test_loop_connection.py" in told
     assert "secret" not in told

@@ -38,7 +38,7 @@ def test_a_name_with_many_silent_addresses_has_one_deadline(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It is a timeout, and progress is told meanwhile: only the network is away."""
-    monkeypatch.setattr(connection, "CONNECT_TIMEOUT", 2.0)
+    monkeypatch.setattr(connection, "CONNECT_TIMEOUT", 6.0)
     told: list[float] = []
     with Silence(8) as silence:
         resolve_to(monkeypatch, NAME, silence.hosts)
@@ -69,7 +69,7 @@ def test_the_node_that_answers_is_found_behind_silent_addresses(
 
 def test_progress_is_told_while_a_peer_is_mute(monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection stands, but nothing answers: one deadline too."""
-    monkeypatch.setattr(connection, "CONNECT_TIMEOUT", 2.0)
+    monkeypatch.setattr(connection, "CONNECT_TIMEOUT", 6.0)
     told: list[float] = []
     with peer() as port:
         url = Secret(f"amqp://guest:guest@127.0.0.1:{port}/")

@@ -145,7 +145,7 @@ def make(workspace: Workspace) -> Iterator[Make]:
     """Makes a source that is not open; keywords are of [slack]."""
     with ExitStack() as stack:
         # Nothing is sent again before the test says so.
-        workspace.faults.ack_seconds = 600.0
+        workspace.faults.ack_seconds = workspace.faults.ping_seconds = 600.0
 
         def one(**keys: Any) -> Source:
             source = Source(workspace, **keys)
@@ -408,7 +408,7 @@ def test_one_that_falls_silent_is_replaced_and_ends_no_other(
     workspace: Workspace, opened: Make
 ) -> None:
     """Each is watched by itself; the other goes on."""
-    source = opened(ping_interval=0.2, ping_timeout=2.0)
+    source = opened(ping_interval=0.2, ping_timeout=8.0)
     source.until_all_live()
     silent, other = workspace.sockets
     workspace.silence([silent])
@@ -428,10 +428,10 @@ def test_a_part_of_a_frame_is_heard(workspace: Workspace, opened: Make) -> None:
 
 def test_ones_on_which_nothing_happens_stay(workspace: Workspace, opened: Make) -> None:
     """Each is pinged, and its answers are signs of life."""
-    source = opened(ping_interval=0.1, ping_timeout=2.0)
+    source = opened(ping_interval=0.1, ping_timeout=6.0)
     source.until_all_live()
     both = workspace.sockets
-    until = time.monotonic() + 2.5
+    until = time.monotonic() + 6.5
     source.read_until(lambda _: time.monotonic() > until)
     assert source.orders == 0
     assert workspace.sockets == both
@@ -439,7 +439,7 @@ def test_ones_on_which_nothing_happens_stay(workspace: Workspace, opened: Make) 
 
 def test_one_that_never_says_hello_is_replaced(workspace: Workspace, opened: Make) -> None:
     """It does not serve, and is not waited for any longer than the config says."""
-    source = opened(hello_timeout=2.0)
+    source = opened(hello_timeout=8.0)
     workspace.faults.hello = "never"
     source.deliver()
     source.read_until(lambda _: source.orders)
@@ -533,7 +533,7 @@ def test_one_that_ended_has_not_to_answer(workspace: Workspace, two: Source) -> 
 
 def test_one_that_fell_silent_has_not_to_answer(workspace: Workspace, opened: Make) -> None:
     """It is found out by its own session, while the other's signs of life go on."""
-    source = opened(ping_interval=0.2, ping_timeout=2.0)
+    source = opened(ping_interval=0.2, ping_timeout=8.0)
     source.until_all_live()
     workspace.silence(workspace.sockets[:1])
     source.ping(5)

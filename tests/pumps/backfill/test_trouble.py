@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections import deque
 from typing import Any
@@ -383,7 +384,7 @@ def test_a_channel_that_was_archived_since_is_filled_too(workspace: Workspace, f
 
 
 def test_an_archived_channel_that_cant_be_read_is_told(
-    workspace: Workspace, fill: Fill, capsys: pytest.CaptureFixture[str]
+    workspace: Workspace, fill: Fill, log_lines: io.StringIO
 ) -> None:
     """In the event that closes the gap, and in the log."""
     workspace.channels["random"] = RANDOM
@@ -395,9 +396,7 @@ def test_an_archived_channel_that_cant_be_read_is_told(
     (closed,) = filling.closed()
     assert (filling.texts(), failed(closed)) == (["random"], {GENERAL: "is_archived"})
     filling.rest()
-    # Where the log goes depends on what ran in this process before.
-    logged = "".join(capsys.readouterr())
-    (line,) = [one for one in logged.splitlines() if "backfill.refused" in one]
+    (line,) = [one for one in log_lines.getvalue().splitlines() if "backfill.refused" in one]
     assert GENERAL in line
 
 

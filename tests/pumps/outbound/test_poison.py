@@ -305,10 +305,15 @@ def test_the_id_of_a_result_stays_the_same(
         broker.publish(message(text), reply_to="late", correlation_id=text)
     wait_until(lambda: len(rig.sender._results._waiting) == 2)
     end_connections(node, broker_url)
-    wait_until(lambda: rig.ups == 2 and len(rig.sender._results._waiting) == 2)
-    ids = {
-        job.fingerprint.correlation_id: job.report.result_id for job in rig.sender._results._waiting
-    }
+    ids: dict[str | None, str] = {}
+
+    def both_wait() -> bool:
+        # Each retry takes one out for a moment.
+        waiting = list(rig.sender._results._waiting)
+        ids.update((job.fingerprint.correlation_id, job.report.result_id) for job in waiting)
+        return rig.ups == 2 and len(ids) == 2
+
+    wait_until(both_wait)
     seen = broker.take(broker.queue(name="late"), 2)
     assert {one.properties.correlation_id: one.properties.message_id for one in seen} == ids
     assert len(set(ids.values())) == 2

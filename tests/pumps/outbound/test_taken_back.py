@@ -37,7 +37,8 @@ def test_two_equal_commands_that_come_back_are_both_sent(
     start: Start, broker: Broker, workspace: Workspace
 ) -> None:
     """Their producer gave both the same correlation id; a connection ended in between."""
-    rig = start(rate=2.0, burst=1)
+    # The next one is not sent before all are there.
+    rig = start(rate=0.3, burst=1)
     queue = broker.queue(name="answers")
     broker.publish({"channel": "general", "text": "first"}, queue="rtm.outbound")
     wait_until(lambda: len(workspace.sent) == 1)
