@@ -18,6 +18,7 @@ from tests.conftest import StartPump
 from tests.support.broker import Broker
 from tests.support.broker_node import close_connections, memory_alarm
 from tests.support.cli import Running, config_file, environment, rtmpump
+from tests.support.sandbox_clients import last_message
 from tests.support.waiting import SECONDS, wait_until
 
 NOBODY = "amqp://guest:pass-word@127.0.0.1:1/%2F"
@@ -81,7 +82,7 @@ def test_send_into_a_thread_and_to_the_channel(
     thread = ("--thread", "1355517523.000005", "--broadcast")
     done = rtmpump(tmp_path, "send", "C0GENERAL", "hi", *thread, "-c", str(pump.config))
     assert done.returncode == 0, done.stderr
-    frame = next(frame for frame in workspace.frames if frame.get("type") == "message")
+    frame = last_message(workspace)
     assert (frame["thread_ts"], frame["reply_broadcast"]) == ("1355517523.000005", True)
 
 

@@ -122,7 +122,7 @@ def metric(pump: PumpProcess, name: str) -> object:
 def test_a_stop_and_a_kill_under_load(crew: Crew, workspace: Workspace, broker: Broker) -> None:
     """The order of each channel holds; all is sent, and only what was under way is sent twice."""
     # So slow that what was settled is out of the queue before the next one is sent.
-    stopped, killed, last = (crew.start(rate=3.0) for _ in range(3))
+    stopped, killed, last = (crew.start(rate=1.5) for _ in range(3))
     load = Load(broker, 40)
     arrived(workspace, load.size // 4)
     stopped.terminate()
@@ -132,9 +132,9 @@ def test_a_stop_and_a_kill_under_load(crew: Crew, workspace: Workspace, broker: 
     killed.kill()
     assert set(load.answered().values()) <= {1, 2}
     back = [again for channel in CHANNELS for again in steps_back(workspace, channel)]
-    # One message of a channel is under way at a time, and the acks of those before may be.
+    # One message of a channel is under way at a time, and the ack of the one before may be.
     assert len(back) <= len(CHANNELS)
-    assert sum(back) <= 4 * len(CHANNELS), back
+    assert sum(back) <= 2 * len(CHANNELS), back
     assert all(set(numbers(workspace, channel)) == set(range(40)) for channel in CHANNELS)
     wait_until(lambda: nothing_waits(last))
     assert broker.count("rtm.outbound") == broker.count("rtm.outbound.dead") == 0

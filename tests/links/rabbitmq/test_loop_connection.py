@@ -113,7 +113,7 @@ def test_a_channel_that_nobody_waits_for_any_more_is_closed(broker_url: str) -> 
 
 
 def test_a_message_that_meets_a_bug_is_acknowledged(
-    broker_url: str, log_lines: io.StringIO
+    broker_url: str, log_lines: io.StringIO, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It is logged without its content, and the next one comes."""
     got: list[bytes] = []
@@ -135,7 +135,7 @@ def test_a_message_that_meets_a_bug_is_acknowledged(
         await connection.close()
 
     asyncio.run(asyncio.wait_for(run(), 60))
-    told = log_lines.getvalue()
+    told = log_lines.getvalue() + "".join(capsys.readouterr())
     assert "gateway.bug" in told
     assert "test_loop_connection.py" in told
     assert "secret" not in told
